@@ -1,0 +1,59 @@
+//! Everything that can go wrong, or is left out, in the kernel: counted per CPU, by name, and shown to the user.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal),+ $(,)?) => {
+        /// One entry of the per-CPU counter array.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum Counter {
+            $($(#[$doc])* $variant),+
+        }
+
+        impl Counter {
+            /// Every counter, in the order of the array.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The name under which it appears in reports and recordings.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name),+
+                }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Records put into the ring buffer. The only counter that is no loss.
+    Streamed = "events_streamed",
+    /// A creation record did not fit into the ring buffer.
+    RingFullCreated = "ring_full_created",
+    /// An exit record did not fit into the ring buffer.
+    RingFullExited = "ring_full_exited",
+    /// An exec record did not fit into the ring buffer.
+    RingFullExec = "ring_full_exec",
+    /// A rename record did not fit into the ring buffer.
+    RingFullRenamed = "ring_full_renamed",
+    /// A record of an ended wait did not fit into the ring buffer.
+    RingFullWait = "ring_full_wait",
+    /// A creation was streamed without the creator's stack, because too many were created at once.
+    CreationStackRateLimited = "creation_stack_rate_limited",
+    /// An ended wait was streamed without its stack, because too many ended at once.
+    WaitStackRateLimited = "wait_stack_rate_limited",
+    /// The ring buffer had room for a record but not for its stack.
+    RingFullStack = "ring_full_stack",
+    /// The user registers of a thread could not be had, so a record was streamed without a stack.
+    RegsUnreadable = "regs_unreadable",
+    /// Not one byte of a stack could be read, so a record was streamed without it.
+    StackUnreadable = "event_stack_unreadable",
+    /// A futex wait was not timed, because another thread's wait has the same slot.
+    FutexSlotTaken = "futex_slot_taken",
+    /// A field of a task could not be read.
+    TaskUnreadable = "task_unreadable",
+    /// The iterator's output did not take a record.
+    SeqWriteFailed = "iterator_write_failed",
+}
+
+/// Number of counters: the length of the per-CPU array.
+pub const COUNTERS: u32 = Counter::ALL.len() as u32;

@@ -1,0 +1,134 @@
+//! Records of the ring buffer: what happens to the target's threads while we watch.
+//!
+//! Every record begins with a [`Header`]. [`Created`] and [`WaitEnded`] end in a [`Capture`]; if its `len` is not 0, room
+//! for [`STACK_MAX`] bytes of stack follows, of which `len` are filled.
+
+use crate::{arch::Regs, plain};
+
+/// Most bytes of stack that one record carries: the rest of the page that the stack pointer is in, and five pages more.
+pub const STACK_MAX: usize = STACK_PAGES * PAGE;
+/// Pages of stack read for one record.
+pub const STACK_PAGES: usize = 6;
+/// The step in which stacks are read, so that an unmapped page ends the read and does not void it.
+pub const PAGE: usize = 4096;
+
+/// What a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Kind {
+    /// A thread was created: [`Created`].
+    Created = 1,
+    /// A thread exited: [`Header`] alone.
+    Exited = 2,
+    /// The target began another program: [`Exec`].
+    Exec = 3,
+    /// A thread got another name: [`Renamed`].
+    Renamed = 4,
+    /// A futex wait ended that was longer than the threshold: [`WaitEnded`].
+    WaitEnded = 5,
+}
+
+impl Kind {
+    /// The kind that a record's number stands for.
+    #[must_use]
+    pub const fn from_raw(raw: u32) -> Option<Self> {
+        Some(match raw {
+            1 => Self::Created,
+            2 => Self::Exited,
+            3 => Self::Exec,
+            4 => Self::Renamed,
+            5 => Self::WaitEnded,
+            _ => return None,
+        })
+    }
+}
+
+/// The front of every record.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Header {
+    /// A [`Kind`].
+    pub kind: u32,
+    /// The thread that it is about.
+    pub tid: u32,
+    /// When, by `bpf_ktime_get_ns` (`CLOCK_MONOTONIC`).
+    pub time_ns: u64,
+}
+plain!(Header, 16);
+
+/// Registers and stack of a thread, enough to unwind it in user space.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Capture {
+    /// The thread's user registers; all zero if they could not be read.
+    pub regs: Regs,
+    /// Bytes of stack that follow, from the stack pointer upwards; 0 if none could be read.
+    pub len: u32,
+    /// Why there is no stack: a [`crate::counter::Counter`] plus one, or 0.
+    pub missing: u32,
+}
+plain!(Capture, 8 * crate::arch::REG_WORDS + 8);
+
+/// A thread of the target was created.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Created {
+    /// `tid` is the new thread.
+    pub header: Header,
+    /// The thread that called clone.
+    pub creator: u32,
+    /// Unused, zero.
+    pub pad: u32,
+    /// When the new thread started, in the clock of `/proc/PID/stat` (`CLOCK_BOOTTIME`, ns); with the thread id it names a thread for good.
+    pub start_boottime: u64,
+    /// The creator's name.
+    pub creator_comm: [u8; 16],
+    /// The creator, at the moment of the call.
+    pub capture: Capture,
+}
+plain!(Created, 16 + 8 + 8 + 16 + size_of::<Capture>());
+
+/// The target began another program.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Exec {
+    /// `tid` is the thread id from now on (that of the process).
+    pub header: Header,
+    /// The thread that called exec, under its id until then.
+    pub old_tid: u32,
+    /// Unused, zero.
+    pub pad: u32,
+}
+plain!(Exec, 24);
+
+/// A thread got another name.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Renamed {
+    /// `tid` is the renamed thread.
+    pub header: Header,
+    /// The new name, NUL-terminated.
+    pub comm: [u8; 16],
+}
+plain!(Renamed, 32);
+
+/// A futex wait ended that had lasted longer than the threshold.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct WaitEnded {
+    /// `tid` is the thread that waited; the time is the wait's end.
+    pub header: Header,
+    /// The wait's beginning, same clock.
+    pub started_ns: u64,
+    /// The futex word's address.
+    pub word: u64,
+    /// What the system call returned.
+    pub result: i64,
+    /// The operation, as given to the system call.
+    pub op: u32,
+    /// Unused, zero.
+    pub pad: u32,
+    /// The thread, at the end of the wait: the stack that it waited with.
+    pub capture: Capture,
+}
+plain!(WaitEnded, 16 + 24 + 8 + size_of::<Capture>());

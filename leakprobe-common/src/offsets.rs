@@ -1,0 +1,74 @@
+//! Where the running kernel keeps the fields that the programs read. User space looks them up in the kernel's BTF
+//! at load, because rustc emits no CO-RE relocations.
+
+use crate::plain;
+
+/// Stands for a field that this kernel does not have.
+pub const ABSENT: u32 = u32::MAX;
+
+/// Byte offsets of kernel struct fields; [`ABSENT`] where the kernel has no such field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct KernelOffsets {
+    /// `task_struct.pid`: the thread id.
+    pub task_pid: u32,
+    /// `task_struct.tgid`: the process id.
+    pub task_tgid: u32,
+    /// `task_struct.__state` (`state` before 5.14).
+    pub task_state: u32,
+    /// `task_struct.exit_state`.
+    pub task_exit_state: u32,
+    /// `task_struct.flags`.
+    pub task_flags: u32,
+    /// `task_struct.on_cpu`.
+    pub task_on_cpu: u32,
+    /// `task_struct.nvcsw`.
+    pub task_nvcsw: u32,
+    /// `task_struct.nivcsw`.
+    pub task_nivcsw: u32,
+    /// `task_struct.start_boottime`.
+    pub task_start_boottime: u32,
+    /// `task_struct.comm`.
+    pub task_comm: u32,
+    /// `task_struct.se.exec_start`.
+    pub se_exec_start: u32,
+    /// `task_struct.se.sum_exec_runtime`.
+    pub se_sum_exec_runtime: u32,
+    /// `task_struct.se.prev_sum_exec_runtime`.
+    pub se_prev_sum_exec_runtime: u32,
+    /// `task_struct.se.cfs_rq`.
+    pub se_cfs_rq: u32,
+    /// `task_struct.sched_info.last_arrival`.
+    pub sched_last_arrival: u32,
+    /// `cfs_rq.rq`.
+    pub cfs_rq_rq: u32,
+    /// `rq.clock`.
+    pub rq_clock: u32,
+    /// `rq.clock_task`.
+    pub rq_clock_task: u32,
+}
+plain!(KernelOffsets, 18 * 4);
+
+impl KernelOffsets {
+    /// All fields absent.
+    pub const NONE: Self = Self {
+        task_pid: ABSENT,
+        task_tgid: ABSENT,
+        task_state: ABSENT,
+        task_exit_state: ABSENT,
+        task_flags: ABSENT,
+        task_on_cpu: ABSENT,
+        task_nvcsw: ABSENT,
+        task_nivcsw: ABSENT,
+        task_start_boottime: ABSENT,
+        task_comm: ABSENT,
+        se_exec_start: ABSENT,
+        se_sum_exec_runtime: ABSENT,
+        se_prev_sum_exec_runtime: ABSENT,
+        se_cfs_rq: ABSENT,
+        sched_last_arrival: ABSENT,
+        cfs_rq_rq: ABSENT,
+        rq_clock: ABSENT,
+        rq_clock_task: ABSENT,
+    };
+}

@@ -1,0 +1,64 @@
+//! Records of the task iterator: the target's threads at one moment.
+
+use crate::{arch::Regs, plain};
+
+/// One thread, with everything that a snapshot needs of it.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct ThreadRecord {
+    /// Thread id, in the initial pid namespace.
+    pub tid: u32,
+    /// Process id, in the initial pid namespace.
+    pub tgid: u32,
+    /// `task_struct.__state`: 0 running or runnable, 1 interruptible, 2 uninterruptible, 4 stopped, 8 traced, …
+    pub state: u32,
+    /// `task_struct.exit_state`: not 0 once the thread has exited.
+    pub exit_state: u32,
+    /// `task_struct.flags`.
+    pub flags: u32,
+    /// 1 while a CPU executes the thread: then the registers below are stale.
+    pub on_cpu: u32,
+    /// Voluntary plus involuntary context switches. Unchanged between two reads, with `on_cpu` 0 in both: the
+    /// thread has not run in between.
+    pub switches: u64,
+    /// When the thread started (`CLOCK_BOOTTIME`, ns).
+    pub start_boottime: u64,
+    /// When the thread was last accounted as running, in the task clock of its CPU.
+    pub exec_start: u64,
+    /// When the thread last got a CPU, in the scheduler's clock.
+    pub last_arrival: u64,
+    /// How long the thread ran since then, ns.
+    pub last_slice: u64,
+    /// The scheduler's clock of the thread's CPU when it was last updated.
+    pub rq_clock: u64,
+    /// The task clock of the thread's CPU at that moment: `rq_clock` less the time of interrupts and of the hypervisor.
+    pub rq_clock_task: u64,
+    /// `bpf_ktime_get_ns` when the record was made.
+    pub ktime: u64,
+    /// The scheduler's clock of the CPU that made the record, when it was last updated.
+    pub reader_clock: u64,
+    /// The thread's name.
+    pub comm: [u8; 16],
+    /// The saved user registers; all zero if the thread has none.
+    pub regs: Regs,
+}
+plain!(ThreadRecord, 24 + 72 + 16 + 8 * crate::arch::REG_WORDS);
+
+/// What tells whether a thread has run since it was last looked at.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct ThreadBrief {
+    /// Thread id.
+    pub tid: u32,
+    /// As in [`ThreadRecord`].
+    pub on_cpu: u32,
+    /// As in [`ThreadRecord`].
+    pub switches: u64,
+    /// As in [`ThreadRecord`].
+    pub start_boottime: u64,
+    /// As in [`ThreadRecord`].
+    pub state: u32,
+    /// As in [`ThreadRecord`].
+    pub exit_state: u32,
+}
+plain!(ThreadBrief, 32);

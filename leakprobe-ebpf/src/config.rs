@@ -1,0 +1,58 @@
+//! What user space sets before the programs are loaded. The verifier sees constants.
+
+use aya_ebpf::Global;
+use leakprobe_common::offsets::KernelOffsets;
+
+/// The target's process id, in the initial pid namespace.
+#[unsafe(no_mangle)]
+static TARGET_TGID: Global<u32> = Global::new(0);
+
+/// Shortest futex wait that is streamed when it ends, ns.
+#[unsafe(no_mangle)]
+static MIN_BLOCK_NS: Global<u64> = Global::new(1_000_000_000);
+
+/// Most stacks, of each kind of record, that are streamed in one [`STACK_WINDOW_NS`].
+#[unsafe(no_mangle)]
+static STACKS_PER_WINDOW: Global<u64> = Global::new(200);
+
+/// Where this kernel keeps the fields that we read.
+#[unsafe(no_mangle)]
+static OFFSETS: Global<KernelOffsets> = Global::new(KernelOffsets::NONE);
+
+/// The step of the rate limit for stacks.
+pub const STACK_WINDOW_NS: u64 = 100_000_000;
+
+#[inline(always)]
+pub fn target() -> u32 {
+    TARGET_TGID.load()
+}
+
+#[inline(always)]
+pub fn min_block_ns() -> u64 {
+    MIN_BLOCK_NS.load()
+}
+
+#[inline(always)]
+pub fn stacks_per_window() -> u64 {
+    STACKS_PER_WINDOW.load()
+}
+
+/// One offset, by the place of its field in [`KernelOffsets`].
+macro_rules! offset {
+    ($field:ident) => {
+        $crate::config::offset_at(core::mem::offset_of!(
+            leakprobe_common::offsets::KernelOffsets,
+            $field
+        ))
+    };
+}
+pub(crate) use offset;
+
+#[inline(always)]
+pub fn offset_at(place: usize) -> u32 {
+    let base = (&raw const OFFSETS).cast::<u8>();
+    // SAFETY: `place` comes from offset_of! on the type of OFFSETS, all of whose fields are u32.
+    let field = unsafe { base.add(place) };
+    // SAFETY: as above. Volatile, because user space replaces the value that the compiler sees.
+    unsafe { core::ptr::read_volatile(field.cast::<u32>()) }
+}

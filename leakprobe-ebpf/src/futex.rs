@@ -1,0 +1,161 @@
+//! Futex waits: when each thread began its present one, and those that ended after the threshold.
+//!
+//! System call tracepoints. `futex` is everywhere, `futex_waitv` from 5.16, `futex_wait` from 6.7. The order on the way in
+//! is: target, operation, one array slot. Both tracepoints cost the target; whatever is added here is paid on every wait.
+
+use aya_ebpf::{
+    EbpfContext,
+    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_user},
+    macros::{map, tracepoint},
+    maps::Array,
+    programs::TracePointContext,
+};
+use leakprobe_common::{
+    arch::REG_WORDS,
+    counter::Counter,
+    event::{Capture, Header, Kind, WaitEnded},
+    futex::{OP_WAIT2, OP_WAITV, SLOTS, Slot, is_wait},
+};
+
+use crate::{capture::send_captured, config, count::count};
+
+/// `BPF_F_MMAPABLE`: user space reads open waits without a system call.
+const MMAPABLE: u32 = 1 << 10;
+
+#[map]
+static FUTEX_SLOTS: Array<Slot> = Array::with_max_entries(SLOTS, MMAPABLE);
+
+/// First argument of the system call in a `sys_enter_*` record; each takes 8 bytes.
+/// Source: <https://elixir.bootlin.com/linux/v6.12/source/include/trace/syscall.h#L28>
+const ARG0: usize = 16;
+/// Result of the system call in a `sys_exit_*` record.
+const RESULT: usize = 16;
+
+/// Argument `n` of the system call that a `sys_enter_*` record is about.
+#[inline(always)]
+fn arg(ctx: &TracePointContext, n: usize) -> u64 {
+    field(ctx, ARG0 + 8 * n)
+}
+
+#[inline(always)]
+fn field(ctx: &TracePointContext, offset: usize) -> u64 {
+    // SAFETY: the context of a system call tracepoint is at least as long as its record; the verifier checks it.
+    let place = unsafe { ctx.as_ptr().cast::<u8>().add(offset) };
+    // SAFETY: as above, and records are aligned to 8 bytes.
+    unsafe { place.cast::<u64>().read() }
+}
+
+/// The thread that runs now, if it is one of the target's.
+#[inline(always)]
+fn target_thread() -> Option<u32> {
+    let current = bpf_get_current_pid_tgid();
+    ((current >> 32) as u32 == config::target()).then_some(current as u32)
+}
+
+/// Enters `futex(word, op, …)`.
+#[tracepoint]
+pub fn sys_enter_futex(ctx: TracePointContext) -> u32 {
+    if let Some(tid) = target_thread() {
+        let op = arg(&ctx, 1) as u32;
+        if is_wait(op) {
+            begin(tid, arg(&ctx, 0), op);
+        }
+    }
+    0
+}
+
+/// Enters `futex_waitv(waiters, count, …)`: the first word stands for all.
+#[tracepoint]
+pub fn sys_enter_futex_waitv(ctx: TracePointContext) -> u32 {
+    if let Some(tid) = target_thread() {
+        // struct futex_waitv: u64 val, u64 uaddr, u32 flags, u32 reserved
+        let first = arg(&ctx, 0).wrapping_add(8) as *const u64;
+        // SAFETY: the helper checks the address.
+        let word = unsafe { bpf_probe_read_user(first) }.unwrap_or(0);
+        begin(tid, word, OP_WAITV);
+    }
+    0
+}
+
+/// Enters `futex_wait(word, …)`.
+#[tracepoint]
+pub fn sys_enter_futex_wait(ctx: TracePointContext) -> u32 {
+    if let Some(tid) = target_thread() {
+        begin(tid, arg(&ctx, 0), OP_WAIT2);
+    }
+    0
+}
+
+/// Leaves any of the three.
+#[tracepoint]
+pub fn sys_exit_futex(ctx: TracePointContext) -> u32 {
+    if let Some(tid) = target_thread() {
+        end(tid, field(&ctx, RESULT) as i64);
+    }
+    0
+}
+
+#[inline(always)]
+fn begin(tid: u32, word: u64, op: u32) {
+    let Some(slot) = FUTEX_SLOTS.get_ptr_mut(tid & (SLOTS - 1)) else {
+        return;
+    };
+    // SAFETY: the pointer is to a map value, checked not to be null. Only the thread that has the slot writes it.
+    let slot = unsafe { &mut *slot };
+    if slot.started_ns != 0 && slot.tid != tid {
+        return count(Counter::FutexSlotTaken);
+    }
+    slot.word = word;
+    slot.tid = tid;
+    slot.op = op;
+    // SAFETY: the helper has no preconditions.
+    slot.started_ns = unsafe { bpf_ktime_get_ns() };
+}
+
+#[inline(always)]
+fn end(tid: u32, result: i64) {
+    let Some(slot) = FUTEX_SLOTS.get_ptr_mut(tid & (SLOTS - 1)) else {
+        return;
+    };
+    // SAFETY: as in `begin`.
+    let slot = unsafe { &mut *slot };
+    if slot.started_ns == 0 || slot.tid != tid {
+        return;
+    }
+    let Slot { started_ns, word, op, .. } = *slot;
+    slot.started_ns = 0;
+    // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_ns() };
+    if now.wrapping_sub(started_ns) < config::min_block_ns() {
+        return;
+    }
+    send_captured(WaitEnded {
+        header: Header {
+            kind: Kind::WaitEnded as u32,
+            tid,
+            time_ns: now,
+        },
+        started_ns,
+        word,
+        result,
+        op,
+        pad: 0,
+        capture: Capture {
+            regs: [0; REG_WORDS],
+            len: 0,
+            missing: 0,
+        },
+    });
+}
+
+/// Frees the slot of a thread that exits.
+#[inline(always)]
+pub fn forget(tid: u32) {
+    if let Some(slot) = FUTEX_SLOTS.get_ptr_mut(tid & (SLOTS - 1)) {
+        // SAFETY: as in `begin`.
+        let slot = unsafe { &mut *slot };
+        if slot.tid == tid {
+            slot.started_ns = 0;
+        }
+    }
+}

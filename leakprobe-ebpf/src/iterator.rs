@@ -1,0 +1,138 @@
+//! The task iterator: all of the target's threads at one moment, without touching them.
+//!
+//! Kernel 5.15, for `bpf_task_pt_regs`. The link limits it to the target from 6.1 on; the comparison below does so before.
+
+use aya_ebpf::{
+    bindings::{seq_file, task_struct},
+    helpers::{bpf_ktime_get_ns, generated::bpf_seq_write},
+};
+use leakprobe_common::{
+    Plain,
+    arch::REG_WORDS,
+    counter::Counter,
+    thread::{ThreadBrief, ThreadRecord},
+};
+
+use crate::{
+    config::{self, offset},
+    count::count,
+    task::{self, Kernel},
+};
+
+/// What the kernel gives to a task iterator.
+/// Source: <https://elixir.bootlin.com/linux/v6.12/source/kernel/bpf/task_iter.c#L180>
+#[repr(C)]
+pub struct TaskContext {
+    meta: *mut Meta,
+    task: *mut task_struct,
+}
+
+/// The front of `struct bpf_iter_meta`.
+#[repr(C)]
+struct Meta {
+    seq: *mut seq_file,
+}
+
+/// Writes a [`ThreadRecord`] for each thread of the target.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task")]
+pub extern "C" fn iter_threads(ctx: *mut TaskContext) -> i32 {
+    visit(ctx, full)
+}
+
+/// Writes a [`ThreadBrief`] for each thread of the target.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task")]
+pub extern "C" fn iter_briefs(ctx: *mut TaskContext) -> i32 {
+    visit(ctx, brief)
+}
+
+#[inline(always)]
+fn visit(ctx: *mut TaskContext, write: impl Fn(*mut task_struct, *mut seq_file) -> Result<(), Counter>) -> i32 {
+    // SAFETY: the kernel passes a valid context; the verifier checks the access.
+    let (meta, task) = unsafe { ((*ctx).meta, (*ctx).task) };
+    if task.is_null() {
+        return 0; // the end of the iteration
+    }
+    let tgid: Option<u32> = Kernel::from(task.cast_const()).read(offset!(task_tgid));
+    if tgid != Some(config::target()) {
+        return 0;
+    }
+    // SAFETY: `meta` is valid for as long as the context is.
+    let seq = unsafe { (*meta).seq };
+    if let Err(counter) = write(task, seq) {
+        count(counter);
+    }
+    0
+}
+
+#[inline(always)]
+fn emit<T: Plain>(seq: *mut seq_file, record: &T) -> Result<(), Counter> {
+    // SAFETY: the record is plain data of the size given; `seq` came with the context.
+    let result = unsafe { bpf_seq_write(seq, core::ptr::from_ref(record).cast(), size_of::<T>() as u32) };
+    // A full buffer (-EOVERFLOW) makes the kernel call us again for the same thread, with a fresh one.
+    if result == 0 { Ok(()) } else { Err(Counter::SeqWriteFailed) }
+}
+
+#[inline(always)]
+fn switches(task: Kernel) -> Option<u64> {
+    let voluntary: u64 = task.read(offset!(task_nvcsw))?;
+    let involuntary: u64 = task.read(offset!(task_nivcsw))?;
+    Some(voluntary.wrapping_add(involuntary))
+}
+
+#[inline(always)]
+fn brief(task: *mut task_struct, seq: *mut seq_file) -> Result<(), Counter> {
+    let fields = Kernel::from(task.cast_const());
+    let record = ThreadBrief {
+        tid: fields.read(offset!(task_pid)).ok_or(Counter::TaskUnreadable)?,
+        on_cpu: fields.read(offset!(task_on_cpu)).unwrap_or(0),
+        switches: switches(fields).ok_or(Counter::TaskUnreadable)?,
+        start_boottime: fields.read(offset!(task_start_boottime)).unwrap_or(0),
+        state: fields.read(offset!(task_state)).ok_or(Counter::TaskUnreadable)?,
+        exit_state: fields.read(offset!(task_exit_state)).unwrap_or(0),
+    };
+    emit(seq, &record)
+}
+
+#[inline(always)]
+fn full(task: *mut task_struct, seq: *mut seq_file) -> Result<(), Counter> {
+    let fields = Kernel::from(task.cast_const());
+    // The switch count is read first: if the thread runs while the rest is read, the second pass sees another count.
+    let switches = switches(fields).ok_or(Counter::TaskUnreadable)?;
+    let ran: u64 = fields.read(offset!(se_sum_exec_runtime)).unwrap_or(0);
+    let ran_before: u64 = fields.read(offset!(se_prev_sum_exec_runtime)).unwrap_or(ran);
+    let queue = run_queue(fields);
+    let mut record = ThreadRecord {
+        tid: fields.read(offset!(task_pid)).ok_or(Counter::TaskUnreadable)?,
+        tgid: config::target(),
+        state: fields.read(offset!(task_state)).ok_or(Counter::TaskUnreadable)?,
+        exit_state: fields.read(offset!(task_exit_state)).unwrap_or(0),
+        flags: fields.read(offset!(task_flags)).unwrap_or(0),
+        on_cpu: fields.read(offset!(task_on_cpu)).unwrap_or(0),
+        switches,
+        start_boottime: fields.read(offset!(task_start_boottime)).unwrap_or(0),
+        exec_start: fields.read(offset!(se_exec_start)).unwrap_or(0),
+        last_arrival: fields.read(offset!(sched_last_arrival)).unwrap_or(0),
+        last_slice: ran.wrapping_sub(ran_before),
+        rq_clock: queue.read(offset!(rq_clock)).unwrap_or(0),
+        rq_clock_task: queue.read(offset!(rq_clock_task)).unwrap_or(0),
+        // SAFETY: the helper has no preconditions.
+        ktime: unsafe { bpf_ktime_get_ns() },
+        reader_clock: run_queue(Kernel::from(task::current().cast_const()))
+            .read(offset!(rq_clock))
+            .unwrap_or(0),
+        comm: fields.read(offset!(task_comm)).unwrap_or([0; 16]),
+        regs: [0; REG_WORDS],
+    };
+    task::user_regs(task, &mut record.regs).ok_or(Counter::RegsUnreadable)?;
+    emit(seq, &record)
+}
+
+/// The run queue of the CPU that `task` last ran on; null if this kernel does not lead us there.
+#[inline(always)]
+fn run_queue(task: Kernel) -> Kernel {
+    task.follow(offset!(se_cfs_rq))
+        .and_then(|queue| queue.follow(offset!(cfs_rq_rq)))
+        .unwrap_or(Kernel(core::ptr::null()))
+}

@@ -1,0 +1,27 @@
+//! leakprobe's BPF programs. One file a probe: [`lifecycle`] streams creations, exits, execs and renames of the
+//! target's threads, [`futex`] times their futex waits, [`iterator`] reads all of them at one moment.
+//!
+//! Each entry is thin: it calls a `try_` function whose error is a named [counter](leakprobe_common::counter::Counter).
+//! Nothing on a hot path takes a stack, and the target is compared before anything else.
+#![no_std]
+#![no_main]
+
+mod capture;
+mod config;
+mod count;
+mod futex;
+mod iterator;
+mod lifecycle;
+mod ring;
+mod task;
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    // The verifier rejects a program from which this can be reached.
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

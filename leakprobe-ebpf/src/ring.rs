@@ -1,0 +1,27 @@
+//! The ring buffer that everything streams through.
+
+use aya_ebpf::{macros::map, maps::{RingBuf, ring_buf::RingBufEntry}};
+use leakprobe_common::{Plain, counter::Counter};
+
+use crate::count::count;
+
+#[map]
+static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+
+/// Streams a record of fixed size; `full` is counted if there is no room.
+#[inline(always)]
+pub fn send<T: Plain>(record: &T, full: Counter) {
+    // SAFETY: a plain record is its bytes.
+    let bytes = unsafe { core::slice::from_raw_parts(core::ptr::from_ref(record).cast::<u8>(), size_of::<T>()) };
+    match EVENTS.output::<[u8]>(bytes, 0) {
+        Ok(()) => count(Counter::Streamed),
+        Err(_) => count(full),
+    }
+}
+
+/// Room for a `T`, to be filled in place; `None` if there is none.
+#[inline(always)]
+pub fn reserve<T: 'static>() -> Option<RingBufEntry<T>> {
+    EVENTS.reserve(0)
+}
+

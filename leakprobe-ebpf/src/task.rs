@@ -1,0 +1,62 @@
+//! Fields of `task_struct` and their like, by the offsets that user space looked up in the kernel's BTF.
+
+use aya_ebpf::{
+    bindings::task_struct,
+    helpers::{bpf_get_current_task_btf, bpf_probe_read_kernel, generated::bpf_task_pt_regs},
+};
+use leakprobe_common::{arch::Regs, offsets::ABSENT};
+
+/// A kernel structure that fields are read from. The pointer may be wild: reads then fail.
+#[derive(Clone, Copy)]
+pub struct Kernel(pub *const u8);
+
+impl Kernel {
+    /// The field at `offset`; `None` if this kernel has no such field or it cannot be read.
+    #[inline(always)]
+    pub fn read<T>(self, offset: u32) -> Option<T> {
+        if offset == ABSENT || self.0.is_null() {
+            return None;
+        }
+        let field = self.0.wrapping_add(offset as usize).cast::<T>();
+        // SAFETY: the helper checks the address and fails if nothing is mapped there; `T` is plain data.
+        unsafe { bpf_probe_read_kernel(field) }.ok()
+    }
+
+    /// The structure that the pointer at `offset` leads to.
+    #[inline(always)]
+    pub fn follow(self, offset: u32) -> Option<Self> {
+        self.read::<*const u8>(offset).map(Self)
+    }
+}
+
+impl From<*const task_struct> for Kernel {
+    #[inline(always)]
+    fn from(task: *const task_struct) -> Self {
+        Self(task.cast())
+    }
+}
+
+/// The thread that runs now.
+#[inline(always)]
+pub fn current() -> *mut task_struct {
+    // SAFETY: the helper has no preconditions (kernel 5.11).
+    unsafe { bpf_get_current_task_btf() }
+}
+
+/// Copies the saved user registers of `task` into `into`.
+///
+/// `task` must be a pointer that the verifier knows as a `task_struct` (kernel 5.15).
+#[inline(always)]
+pub fn user_regs(task: *mut task_struct, into: &mut Regs) -> Option<()> {
+    // SAFETY: the verifier checks that `task` is a valid task_struct.
+    let regs = unsafe { bpf_task_pt_regs(task) } as *const Regs;
+    // SAFETY: `into` has the size given; the helper checks the source.
+    let result = unsafe {
+        aya_ebpf::helpers::generated::bpf_probe_read_kernel(
+            core::ptr::from_mut(into).cast(),
+            size_of::<Regs>() as u32,
+            regs.cast(),
+        )
+    };
+    (result == 0).then_some(())
+}

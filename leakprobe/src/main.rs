@@ -1,0 +1,2 @@
+//! The `leakprobe` command.
+fn main() {}

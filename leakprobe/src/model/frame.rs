@@ -1,0 +1,52 @@
+//! One frame of a symbolised stack.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A function on a stack, with as much of its origin as could be found out.
+///
+/// A frame without a function name has `function` empty and says in `unknown` why.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct Frame {
+    /// The function's demangled name; empty if it is not known.
+    #[serde(default)]
+    pub function: String,
+    /// Source file, if debug information tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Line in `file`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
+    /// Path of the module (executable, library, `[vdso]`) that the address lies in; empty if it lies in none.
+    #[serde(default)]
+    pub module: String,
+    /// The address within the module, as `0x…`: stable over runs, as addresses in memory are not.
+    #[serde(default)]
+    pub address: String,
+    /// Whether the compiler inlined this function into the frame that follows.
+    #[serde(default)]
+    pub inlined: bool,
+    /// Why the function's name is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
+}
+
+impl Frame {
+    /// The module's file name.
+    #[must_use]
+    pub fn module_name(&self) -> &str {
+        self.module.rsplit('/').next().unwrap_or(&self.module)
+    }
+
+    /// How the frame is shown: the function, or else `[module+address]`.
+    #[must_use]
+    pub fn label(&self) -> String {
+        if !self.function.is_empty() {
+            self.function.clone()
+        } else if self.module.is_empty() {
+            format!("[unknown {}]", self.address)
+        } else {
+            format!("[{}+{}]", self.module_name(), self.address)
+        }
+    }
+}

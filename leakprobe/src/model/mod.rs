@@ -1,0 +1,20 @@
+//! What leakprobe knows, as plain owned data: no I/O, no kernel, no clock.
+//!
+//! [`Recording`] is the whole result of a run: commands write it, `report` reads it back, every output format is made
+//! from it. The words are those of ARCHITECTURE.md.
+
+mod frame;
+mod recording;
+mod site;
+mod stack;
+mod task;
+mod wait;
+
+pub use frame::Frame;
+pub use recording::{
+    Cost, Coverage, EndedWait, GrowthSample, Recording, SCHEMA, TargetInfo, Tool,
+};
+pub use site::Site;
+pub use stack::{Stack, StackEnd, StackId, StackTable};
+pub use task::{CreatedBy, Task, TaskKind, TaskState};
+pub use wait::{Owner, Wait, WaitKind};

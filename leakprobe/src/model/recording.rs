@@ -1,0 +1,139 @@
+//! The whole result of a run.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Frame, Site, Task, Wait};
+
+/// The schema that this version writes and reads.
+pub const SCHEMA: &str = "leakprobe/1";
+
+/// Everything that a run found out. Every output is made from it, and the `.json` output is it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Recording {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// What made it.
+    pub tool: Tool,
+    /// What was watched.
+    pub target: TargetInfo,
+    /// When watching began, RFC 3339, UTC.
+    pub started: String,
+    /// How long it lasted, ms; 0 for a single snapshot.
+    pub duration_ms: u64,
+    /// The parked threshold, ms.
+    pub min_block_ms: u64,
+    /// Every task that was alive at the end, by id.
+    pub tasks: Vec<Task>,
+    /// The frames that stacks point into.
+    pub frames: Vec<Frame>,
+    /// Parked tasks by site, most suspicious first.
+    pub sites: Vec<Site>,
+    /// Waits that were longer than the threshold and ended while we watched, grouped by stack.
+    #[serde(default)]
+    pub ended_waits: Vec<EndedWait>,
+    /// Number of tasks at regular moments.
+    #[serde(default)]
+    pub growth: Vec<GrowthSample>,
+    /// What was looked at, and how completely.
+    pub coverage: Coverage,
+    /// What could not be seen, by name; only what is not 0.
+    #[serde(default)]
+    pub losses: BTreeMap<String, u64>,
+    /// What leakprobe itself used.
+    pub cost: Cost,
+}
+
+/// The program that made a recording.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Tool {
+    /// leakprobe's version.
+    pub version: String,
+}
+
+/// The process that was watched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TargetInfo {
+    /// Process id.
+    pub pid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Path of its executable; empty if it could not be read.
+    pub exe: String,
+    /// `native`, or a language runtime's version.
+    pub runtime: String,
+    /// How it ended, if it did so while we watched, e.g. `exited`; `None` if it still ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
+    /// How often it began another program while we watched.
+    #[serde(default)]
+    pub execs: u64,
+}
+
+/// Waits that ended while we watched, at one place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EndedWait {
+    /// The longest of them.
+    pub wait: Wait,
+    /// How many there were.
+    pub count: u64,
+    /// How long they lasted together, ms.
+    pub total_ms: u64,
+    /// Where: indices into [`Recording::frames`], innermost first; empty if the stack could not be had.
+    pub stack: Vec<u32>,
+    /// The thread that waited longest.
+    pub task: u64,
+    /// Its name.
+    pub name: String,
+}
+
+/// Number of tasks at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GrowthSample {
+    /// ms since watching began.
+    pub at_ms: u64,
+    /// Tasks alive.
+    pub tasks: u64,
+    /// Of them parked.
+    pub parked: u64,
+}
+
+/// What was looked at, and how completely.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Coverage {
+    /// Snapshots taken.
+    pub snapshots: u64,
+    /// Threads alive at the last snapshot.
+    pub threads: u64,
+    /// Of them blocked or parked.
+    pub blocked: u64,
+    /// Blocked threads whose stack was read to its outermost frame.
+    pub stacks_complete: u64,
+    /// Threads alive at the end whose creation was seen with its stack.
+    pub creations_known: u64,
+    /// Threads created while we watched.
+    pub created: u64,
+    /// Threads that exited while we watched.
+    pub exited: u64,
+    /// Events that the kernel streamed.
+    pub events: u64,
+    /// What was watched: e.g. `lifecycle`, `futex`, `snapshots`; what is missing here was not.
+    pub sources: Vec<String>,
+    /// What was not watched, and why, one sentence each.
+    #[serde(default)]
+    pub gaps: Vec<String>,
+}
+
+/// What leakprobe itself used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Cost {
+    /// CPU time, ms.
+    pub cpu_ms: u64,
+    /// Largest resident memory, MB.
+    pub rss_mb: f64,
+    /// Time from the first to the last read of the first snapshot, ms.
+    #[serde(default)]
+    pub snapshot_ms: f64,
+}

@@ -1,0 +1,46 @@
+//! What tasks are grouped by.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::WaitKind;
+
+/// All parked tasks with the same creation stack, park stack and kind of wait.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Site {
+    /// Eight hex digits, made from functions and modules only: the same in another run of the same program.
+    pub id: String,
+    /// The kind of wait.
+    pub kind: WaitKind,
+    /// Tasks parked here at the end.
+    pub count: u64,
+    /// As `count`; kept apart for groupings that also hold tasks which are not parked.
+    pub parked: u64,
+    /// How many of them were created while we watched.
+    pub created_while_watched: u64,
+    /// Age of the oldest wait here, ms.
+    pub oldest_ms: u64,
+    /// Whether that age is exact.
+    pub oldest_exact: bool,
+    /// Sum of the ages of all waits here, ms.
+    pub total_ms: u64,
+    /// What is waited for, in words, e.g. `futex wait`.
+    pub wait: String,
+    /// How many of the waits end by themselves after a timeout.
+    pub with_timeout: u64,
+    /// Park stack: indices into [`super::Recording::frames`], innermost first.
+    pub stack: Vec<u32>,
+    /// Creation stack, likewise; empty if it is not known.
+    pub creation: Vec<u32>,
+    /// Names of the tasks here, most frequent first, at most five.
+    pub names: Vec<String>,
+    /// Parked tasks at this site at each of [`super::Recording::growth`]'s moments.
+    #[serde(default)]
+    pub trend: Vec<u64>,
+    /// What is thought of it (`proven`, `likely`, `suspect`, `idle`); empty where nothing was judged.
+    #[serde(default)]
+    pub verdict: String,
+    /// Facts that speak for it.
+    #[serde(default)]
+    pub evidence: Vec<String>,
+}

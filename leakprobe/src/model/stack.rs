@@ -1,0 +1,122 @@
+//! Stacks before they are symbolised: return addresses, each distinct stack held once.
+
+use std::{collections::HashMap, sync::Arc};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How the reading of a stack ended. Everything but [`StackEnd::Complete`] means that outer frames are, or may be, missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StackEnd {
+    /// The outermost frame was reached.
+    Complete,
+    /// Memory ended before the stack did: it is deeper than what was read.
+    TooDeep,
+    /// No unwind information led on from the last frame.
+    NoUnwindInfo,
+    /// There is no stack: the task was running, so its registers are not at rest.
+    Running,
+    /// There is no stack: the task ran each time that we read it.
+    Unstable,
+    /// There is no stack: the memory could not be read.
+    Unreadable,
+    /// There is no stack: the task is a kernel worker or has exited.
+    None,
+}
+
+impl StackEnd {
+    /// What a report says about it; empty for a complete stack.
+    #[must_use]
+    pub const fn explain(self) -> &'static str {
+        match self {
+            Self::Complete => "",
+            Self::TooDeep => "stack is deeper than what was read",
+            Self::NoUnwindInfo => "no unwind information for the last frame",
+            Self::Running => "was running: no stack while it runs",
+            Self::Unstable => "ran each time it was read",
+            Self::Unreadable => "stack memory could not be read",
+            Self::None => "has no user stack",
+        }
+    }
+}
+
+/// A stack: code addresses, innermost first. All but the first are return addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Stack {
+    /// The addresses, as they were in the target's memory.
+    pub addresses: Vec<u64>,
+    /// How the reading ended.
+    pub end: StackEnd,
+}
+
+/// A stack in a [`StackTable`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StackId(u32);
+
+/// Holds each distinct stack once: a million parked tasks at a few hundred sites need a few hundred stacks.
+#[derive(Debug, Default)]
+pub struct StackTable {
+    ids: HashMap<Arc<Stack>, StackId>,
+    stacks: Vec<Arc<Stack>>,
+}
+
+impl StackTable {
+    /// The id of `stack`, which is stored if it is new.
+    pub fn intern(&mut self, stack: Stack) -> StackId {
+        if let Some(&id) = self.ids.get(&stack) {
+            return id;
+        }
+        let id = StackId(u32::try_from(self.stacks.len()).unwrap_or(u32::MAX));
+        let stack = Arc::new(stack);
+        self.stacks.push(Arc::clone(&stack));
+        self.ids.insert(stack, id);
+        id
+    }
+
+    /// The stack with that id.
+    #[must_use]
+    pub fn get(&self, id: StackId) -> Option<&Stack> {
+        self.stacks.get(id.0 as usize).map(AsRef::as_ref)
+    }
+
+    /// How many distinct stacks there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.stacks.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.stacks.is_empty()
+    }
+
+    /// All stacks with their ids.
+    pub fn iter(&self) -> impl Iterator<Item = (StackId, &Stack)> {
+        (0..).map(StackId).zip(self.stacks.iter().map(AsRef::as_ref))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_stacks_are_held_once() {
+        let mut table = StackTable::default();
+        let stack = Stack {
+            addresses: vec![1, 2, 3],
+            end: StackEnd::Complete,
+        };
+        let first = table.intern(stack.clone());
+        let cut = table.intern(Stack {
+            end: StackEnd::TooDeep,
+            ..stack.clone()
+        });
+        assert_eq!(table.intern(stack.clone()), first);
+        assert_ne!(cut, first, "a cut stack is another stack");
+        assert_eq!(table.get(first), Some(&stack));
+        assert_eq!(table.len(), 2);
+    }
+}

@@ -1,0 +1,99 @@
+//! What a blocked task waits for.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The kind of thing that a task waits for.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum WaitKind {
+    /// A futex word: locks, condition variables, joins, semaphores.
+    Futex,
+    /// The passing of time.
+    Sleep,
+    /// Any of several descriptors: poll, select, epoll.
+    Poll,
+    /// A socket.
+    Socket,
+    /// A pipe or FIFO.
+    Pipe,
+    /// A file, terminal or other descriptor.
+    File,
+    /// A child process.
+    Child,
+    /// A signal.
+    Signal,
+    /// Another system call; [`Wait::reason`] names it.
+    Other,
+}
+
+impl WaitKind {
+    /// Every kind, in the order of legends and tables.
+    pub const ALL: &'static [Self] = &[
+        Self::Futex,
+        Self::Sleep,
+        Self::Poll,
+        Self::Socket,
+        Self::Pipe,
+        Self::File,
+        Self::Child,
+        Self::Signal,
+        Self::Other,
+    ];
+
+    /// Its name in reports, recordings and folded stacks.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Futex => "futex",
+            Self::Sleep => "sleep",
+            Self::Poll => "poll",
+            Self::Socket => "socket",
+            Self::Pipe => "pipe",
+            Self::File => "file",
+            Self::Child => "child",
+            Self::Signal => "signal",
+            Self::Other => "other",
+        }
+    }
+}
+
+impl fmt::Display for WaitKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// One unbroken time in which a task is blocked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Wait {
+    /// What kind of thing is waited for.
+    pub kind: WaitKind,
+    /// The system call and what it was asked to do, e.g. `futex wait`, `epoll_wait`, `read`.
+    pub reason: String,
+    /// What is waited on: a futex word's address as `0x…`, or a descriptor as `fd 5 (pipe:[1234])`; empty if there is nothing to name.
+    #[serde(default)]
+    pub object: String,
+    /// How long the wait has lasted, ms.
+    pub age_ms: u64,
+    /// Whether `age_ms` is the whole age; if not, it is a lower bound, shown as `≥`.
+    pub exact: bool,
+    /// After how many ms from its beginning the wait ends by itself; `None` if it does not.
+    pub timeout_ms: Option<u64>,
+    /// Who would have to end the wait, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
+}
+
+/// The task that holds what is waited for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Owner {
+    /// Its id.
+    pub task: u64,
+    /// Its name.
+    pub name: String,
+}
