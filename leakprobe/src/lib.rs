@@ -4,4 +4,5 @@
 //! does not. ARCHITECTURE.md walks through one run.
 
 pub mod model;
+pub mod probes;
 pub mod report;

@@ -1,0 +1,177 @@
+//! Records of the ring buffer, taken apart.
+
+use leakprobe_common::{
+    Plain,
+    arch::Regs,
+    counter::Counter,
+    event::{Capture, Created, Exec, Header, Kind, Renamed, WaitEnded},
+    read_plain,
+};
+
+/// What happened to a thread of the target.
+#[derive(Debug)]
+pub struct Event<'a> {
+    /// The thread that it is about.
+    pub tid: u32,
+    /// When, `CLOCK_MONOTONIC`, ns.
+    pub time_ns: u64,
+    /// What happened.
+    pub what: What<'a>,
+}
+
+/// The kinds of events.
+#[derive(Debug)]
+pub enum What<'a> {
+    /// The thread was created.
+    Created {
+        /// The thread that created it.
+        creator: u32,
+        /// That thread's name.
+        creator_name: String,
+        /// When it started, `CLOCK_BOOTTIME`, ns.
+        start_boottime: u64,
+        /// The creator's registers and stack.
+        captured: Captured<'a>,
+    },
+    /// The thread exited.
+    Exited,
+    /// The thread called exec and is now the process's only one.
+    Exec {
+        /// Its id until then.
+        old_tid: u32,
+    },
+    /// The thread got another name.
+    Renamed(
+        /// The new name.
+        String,
+    ),
+    /// A futex wait ended that was longer than the threshold.
+    WaitEnded {
+        /// When it began, `CLOCK_MONOTONIC`, ns.
+        started_ns: u64,
+        /// The futex word's address.
+        word: u64,
+        /// The operation.
+        op: u32,
+        /// The thread's registers and stack at the end.
+        captured: Captured<'a>,
+    },
+}
+
+/// A stack taken in the kernel, or why there is none.
+#[derive(Clone, Copy, Debug)]
+pub enum Captured<'a> {
+    /// Registers, and stack memory from the stack pointer upwards.
+    Stack(&'a Regs, &'a [u8]),
+    /// The counter that tells why it is missing.
+    Missing(Counter),
+}
+
+/// A record that is not what it should be.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("a record of the ring buffer is malformed")]
+pub struct Malformed;
+
+/// Takes a record apart. `regs` is where its registers, which may lie unaligned in `bytes`, are put.
+///
+/// # Errors
+/// If the record is shorter than its kind says, or of no known kind.
+pub fn parse<'a>(bytes: &'a [u8], regs: &'a mut Regs) -> Result<Event<'a>, Malformed> {
+    let header: Header = read(bytes)?;
+    let what = match Kind::from_raw(header.kind).ok_or(Malformed)? {
+        Kind::Created => {
+            let record: Created = read(bytes)?;
+            What::Created {
+                creator: record.creator,
+                creator_name: name(&record.creator_comm),
+                start_boottime: record.start_boottime,
+                captured: captured(&record.capture, bytes.get(size_of::<Created>()..), regs),
+            }
+        }
+        Kind::Exited => What::Exited,
+        Kind::Exec => What::Exec {
+            old_tid: read::<Exec>(bytes)?.old_tid,
+        },
+        Kind::Renamed => What::Renamed(name(&read::<Renamed>(bytes)?.comm)),
+        Kind::WaitEnded => {
+            let record: WaitEnded = read(bytes)?;
+            What::WaitEnded {
+                started_ns: record.started_ns,
+                word: record.word,
+                op: record.op,
+                captured: captured(&record.capture, bytes.get(size_of::<WaitEnded>()..), regs),
+            }
+        }
+    };
+    Ok(Event {
+        tid: header.tid,
+        time_ns: header.time_ns,
+        what,
+    })
+}
+
+fn read<T: Plain>(bytes: &[u8]) -> Result<T, Malformed> {
+    read_plain(bytes).ok_or(Malformed)
+}
+
+fn captured<'a>(capture: &Capture, rest: Option<&'a [u8]>, regs: &'a mut Regs) -> Captured<'a> {
+    match rest.and_then(|rest| rest.get(..capture.len as usize)) {
+        Some(stack) if !stack.is_empty() => {
+            *regs = capture.regs;
+            Captured::Stack(regs, stack)
+        }
+        _ => {
+            let index = capture.missing.checked_sub(1).map(|index| index as usize);
+            let counter = index.and_then(|index| Counter::ALL.get(index));
+            Captured::Missing(counter.copied().unwrap_or(Counter::StackUnreadable))
+        }
+    }
+}
+
+/// A thread's name as the kernel keeps it: at most 15 bytes and a NUL.
+#[must_use]
+pub fn name(comm: &[u8]) -> String {
+    let len = comm.iter().position(|&byte| byte == 0).unwrap_or(comm.len());
+    String::from_utf8_lossy(&comm[..len]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use leakprobe_common::arch::REG_WORDS;
+
+    use super::*;
+
+    #[test]
+    fn short_and_unknown_records_are_malformed() {
+        let mut regs = [0; REG_WORDS];
+        for kind in 0..8u32 {
+            let mut bytes = kind.to_le_bytes().to_vec();
+            bytes.resize(15, 0);
+            assert_eq!(parse(&bytes, &mut regs).unwrap_err(), Malformed, "kind {kind}");
+        }
+        let mut created = (Kind::Created as u32).to_le_bytes().to_vec();
+        created.resize(size_of::<Created>() - 1, 0);
+        assert!(parse(&created, &mut regs).is_err());
+        created.push(0);
+        let event = parse(&created, &mut regs).unwrap();
+        let What::Created { captured, .. } = event.what else {
+            panic!("not a creation: {event:?}")
+        };
+        assert!(matches!(captured, Captured::Missing(_)));
+    }
+
+    #[test]
+    fn a_length_beyond_the_record_is_a_missing_stack() {
+        let mut regs = [0; REG_WORDS];
+        let mut bytes = (Kind::WaitEnded as u32).to_le_bytes().to_vec();
+        bytes.resize(size_of::<WaitEnded>(), 0);
+        let len_at = size_of::<WaitEnded>() - 8;
+        bytes[len_at..len_at + 4].copy_from_slice(&100u32.to_le_bytes());
+        bytes.extend([0; 50]);
+        let event = parse(&bytes, &mut regs).unwrap();
+        let What::WaitEnded { captured, .. } = event.what else {
+            panic!("not a wait: {event:?}")
+        };
+        assert!(matches!(captured, Captured::Missing(_)));
+    }
+}

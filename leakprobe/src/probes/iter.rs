@@ -1,0 +1,116 @@
+//! Running a task iterator over the threads of one process.
+//!
+//! aya attaches iterators to all tasks only; limiting one to a process is a field of the link (kernel 6.1), so link and
+//! iterator are made by the system call itself. An older kernel ignores the field, and the program's own comparison
+//! with the target does the work.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+};
+
+use aya::programs::ProgramFd;
+use leakprobe_common::{Plain, read_plain};
+
+/// `enum bpf_cmd`. Source: <https://elixir.bootlin.com/linux/v6.12/source/include/uapi/linux/bpf.h#L922>
+const BPF_LINK_CREATE: libc::c_long = 28;
+const BPF_ITER_CREATE: libc::c_long = 33;
+/// `enum bpf_attach_type`.
+const BPF_TRACE_ITER: u32 = 28;
+
+/// A task iterator that is attached to one process and can be run again and again.
+pub struct TaskIter {
+    link: OwnedFd,
+}
+
+/// The part of `union bpf_attr` that `BPF_LINK_CREATE` reads for an iterator.
+#[repr(C)]
+struct LinkCreate {
+    prog_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+    iter_info: u64,
+    iter_info_len: u32,
+    pad: u32,
+}
+
+/// `union bpf_iter_link_info`, its `task` arm.
+#[repr(C)]
+struct TaskLinkInfo {
+    tid: u32,
+    pid: u32,
+    pid_fd: u32,
+    pad: u32,
+}
+
+#[repr(C)]
+struct IterCreate {
+    link_fd: u32,
+    flags: u32,
+}
+
+impl TaskIter {
+    /// Attaches the loaded iterator `program` to the process `pid`.
+    ///
+    /// # Errors
+    /// What the kernel says; `EPERM` without `CAP_BPF` and `CAP_PERFMON`.
+    pub fn attach(program: &ProgramFd, pid: u32) -> io::Result<Self> {
+        let info = TaskLinkInfo { tid: 0, pid, pid_fd: 0, pad: 0 };
+        let attr = LinkCreate {
+            prog_fd: raw(program.as_fd()),
+            target_fd: 0,
+            attach_type: BPF_TRACE_ITER,
+            flags: 0,
+            iter_info: (&raw const info) as u64,
+            iter_info_len: size_of::<TaskLinkInfo>() as u32,
+            pad: 0,
+        };
+        let link = bpf(BPF_LINK_CREATE, &attr)?;
+        Ok(Self { link })
+    }
+
+    /// Runs the program over all threads and returns its records. `expected` is how many there may be; it saves
+    /// reallocation.
+    ///
+    /// # Errors
+    /// What the kernel says when the iterator is made or read.
+    pub fn run<T: Plain>(&self, expected: usize) -> io::Result<Vec<T>> {
+        let attr = IterCreate { link_fd: raw(self.link.as_fd()), flags: 0 };
+        let mut file = File::from(bpf(BPF_ITER_CREATE, &attr)?);
+        let mut records = Vec::with_capacity(expected);
+        // The kernel hands out at most 32 KiB a read; a record may be split between two.
+        let mut buffer = vec![0u8; 64 << 10];
+        let mut filled = 0;
+        loop {
+            let read = match file.read(&mut buffer[filled..]) {
+                Ok(0) => return Ok(records),
+                Ok(read) => read,
+                Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => continue,
+                Err(error) => return Err(error),
+            };
+            filled += read;
+            let whole = filled - filled % size_of::<T>();
+            records.extend(buffer[..whole].chunks_exact(size_of::<T>()).filter_map(read_plain::<T>));
+            buffer.copy_within(whole..filled, 0);
+            filled -= whole;
+        }
+    }
+}
+
+fn raw(fd: BorrowedFd<'_>) -> u32 {
+    fd.as_raw_fd().unsigned_abs()
+}
+
+/// `bpf(command, attr)` for the commands that return a descriptor.
+fn bpf<T>(command: libc::c_long, attr: &T) -> io::Result<OwnedFd> {
+    // SAFETY: `attr` is a valid, initialised attribute of the size given, and the pointers in it outlive the call.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attr), size_of::<T>()) };
+    let fd = i32::try_from(result).unwrap_or(-1);
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

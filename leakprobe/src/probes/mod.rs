@@ -1,0 +1,275 @@
+//! The kernel side: loading the BPF programs, what this kernel and these privileges allow, and reading what comes back.
+
+pub mod btf;
+pub mod event;
+mod iter;
+pub mod privileges;
+
+use std::{io, thread, time::Duration};
+
+use aya::{
+    Btf as AyaBtf, Ebpf, EbpfLoader,
+    maps::{Array, MapData, PerCpuArray, RingBuf},
+    programs::{BtfTracePoint, Iter, TracePoint},
+};
+use leakprobe_common::{
+    counter::Counter,
+    futex::{SLOTS, Slot},
+    thread::{ThreadBrief, ThreadRecord},
+};
+
+use self::{
+    btf::{Btf, BtfError},
+    iter::TaskIter,
+};
+
+/// The BPF programs: `leakprobe-ebpf`, built by `cargo xtask build-ebpf`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/leakprobe.bpf.o");
+
+/// Tracepoints on the life of threads: program and tracepoint have the same name.
+const LIFECYCLE: &[&str] = &["task_newtask", "sched_process_exit", "sched_process_exec", "task_rename"];
+
+/// System call tracepoints: program, tracepoint, and whether every kernel has it.
+const FUTEX: &[(&str, &str, bool)] = &[
+    ("sys_enter_futex", "sys_enter_futex", true),
+    ("sys_exit_futex", "sys_exit_futex", true),
+    ("sys_enter_futex_waitv", "sys_enter_futex_waitv", false), // 5.16
+    ("sys_exit_futex", "sys_exit_futex_waitv", false),
+    ("sys_enter_futex_wait", "sys_enter_futex_wait", false), // 6.7
+    ("sys_exit_futex", "sys_exit_futex_wait", false),
+];
+
+/// What the programs are loaded for.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// The target's process id, in the initial pid namespace.
+    pub tgid: u32,
+    /// Shortest futex wait that is streamed when it ends.
+    pub min_block: Duration,
+    /// Size of the ring buffer, bytes; a power of two and a multiple of the page size.
+    pub ring_bytes: u32,
+    /// Whether events are wanted, or snapshots alone.
+    pub events: bool,
+    /// Whether futex waits are timed, which costs the target something on each.
+    pub futex: bool,
+}
+
+/// Why the programs could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// No usable BTF.
+    #[error(transparent)]
+    Btf(#[from] BtfError),
+    /// The kernel refuses for lack of privileges.
+    #[error("cannot load BPF programs: not permitted; run with sudo, or grant {}", privileges::NEEDED)]
+    NotPermitted,
+    /// We are in a pid namespace of our own, so that our ids are not the kernel's.
+    #[error("leakprobe runs in a pid namespace of its own, whose process ids mean nothing to the kernel's programs; run it on the host (or in a container with the host's pid namespace)")]
+    PidNamespace,
+    /// The kernel lacks something.
+    #[error("this kernel ({kernel}) cannot run leakprobe's {what}: {reason}; snapshots need 5.15 or later, and `leakprobe doctor` says what is missing")]
+    Unsupported {
+        /// Its release.
+        kernel: String,
+        /// What does not work.
+        what: String,
+        /// What it said.
+        reason: String,
+    },
+    /// The iterator could not be read.
+    #[error("cannot list the threads of {pid} through BPF: {error}; try again, and report it if it stays")]
+    Iterator {
+        /// The target.
+        pid: u32,
+        /// What the kernel said.
+        #[source]
+        error: io::Error,
+    },
+}
+
+/// The loaded programs.
+pub struct Probes {
+    ebpf: Ebpf,
+    tgid: u32,
+    threads: TaskIter,
+    briefs: TaskIter,
+    slots: Option<Array<MapData, Slot>>,
+    counters: Option<PerCpuArray<MapData, u64>>,
+    /// What is watched, for the coverage statement.
+    pub sources: Vec<String>,
+    /// What is not, and why.
+    pub gaps: Vec<String>,
+}
+
+impl Probes {
+    /// Loads the programs for one target. Needs `CAP_BPF` and `CAP_PERFMON`, or root; takes some tens of ms.
+    ///
+    /// # Errors
+    /// If the kernel cannot or may not run what nothing works without. What else is missing goes to `gaps`.
+    pub fn load(options: &Options) -> Result<Self, ProbeError> {
+        if !privileges::in_initial_pid_namespace() {
+            return Err(ProbeError::PidNamespace);
+        }
+        if !privileges::may_load() {
+            return Err(ProbeError::NotPermitted);
+        }
+        // Three readers of the same 5 MB: aya's loader insists on one of its own. They run side by side.
+        let (offsets, types, loader) = thread::scope(|scope| {
+            let offsets = scope.spawn(|| Btf::of_kernel().and_then(|btf| btf.kernel_offsets()));
+            let types = scope.spawn(AyaBtf::from_sys_fs);
+            let loader = EbpfLoader::new();
+            (offsets.join(), types.join(), loader)
+        });
+        let offsets = offsets.map_err(|_| BtfError::Malformed("its scan failed"))??;
+        let types = types
+            .ok()
+            .and_then(Result::ok)
+            .ok_or(BtfError::Malformed("its types cannot be read"))?;
+        let mut loader = loader;
+        let min_block_ns = u64::try_from(options.min_block.as_nanos()).unwrap_or(u64::MAX);
+        let mut ebpf = loader
+            .override_global("TARGET_TGID", &options.tgid, true)
+            .override_global("MIN_BLOCK_NS", &min_block_ns, true)
+            .override_global("OFFSETS", &offsets, true)
+            .map_max_entries("EVENTS", options.ring_bytes)
+            .load(OBJECT)
+            .map_err(|error| refused("maps", &error))?;
+        let threads = load_iter(&mut ebpf, "iter_threads", options.tgid, &types)?;
+        let briefs = load_iter(&mut ebpf, "iter_briefs", options.tgid, &types)?;
+        let mut probes = Self {
+            slots: None,
+            counters: ebpf.take_map("COUNTERS").and_then(|map| PerCpuArray::try_from(map).ok()),
+            ebpf,
+            tgid: options.tgid,
+            threads,
+            briefs,
+            sources: vec!["snapshots".to_owned()],
+            gaps: Vec::new(),
+        };
+        if options.events {
+            probes.watch_lifecycle(&types)?;
+            if options.futex {
+                probes.watch_futex();
+            }
+        }
+        Ok(probes)
+    }
+
+    fn watch_lifecycle(&mut self, types: &AyaBtf) -> Result<(), ProbeError> {
+        for name in LIFECYCLE {
+            let attach = |ebpf: &mut Ebpf| -> anyhow::Result<()> {
+                let program: &mut BtfTracePoint = program(ebpf, name)?.try_into()?;
+                program.load(name, types)?;
+                program.attach()?;
+                Ok(())
+            };
+            attach(&mut self.ebpf).map_err(|error| refused(name, &*error))?;
+        }
+        self.sources.push("thread creation and exit".to_owned());
+        Ok(())
+    }
+
+    /// Futex tracepoints need tracefs. Without them snapshots still see every parked thread, so it is a gap, not an error.
+    fn watch_futex(&mut self) {
+        let attach = |ebpf: &mut Ebpf, name: &str, point: &str| -> anyhow::Result<()> {
+            let program: &mut TracePoint = program(ebpf, name)?.try_into()?;
+            if program.fd().is_err() {
+                program.load()?;
+            }
+            program.attach("syscalls", point)?;
+            Ok(())
+        };
+        if let Err(error) = privileges::ensure_tracefs() {
+            return self.gaps.push(format!("futex waits that ended were not watched: {error}"));
+        }
+        for (name, point, everywhere) in FUTEX {
+            if !everywhere && !privileges::has_tracepoint("syscalls", point) {
+                continue; // this kernel has no such system call, so nobody waits in it
+            }
+            if let Err(error) = attach(&mut self.ebpf, name, point) {
+                self.gaps.push(format!("futex waits that ended were not watched: {point}: {error:#}"));
+                return;
+            }
+        }
+        self.slots = self.ebpf.take_map("FUTEX_SLOTS").and_then(|map| Array::try_from(map).ok());
+        self.sources.push("futex waits".to_owned());
+    }
+
+    /// The ring buffer; `None` the second time.
+    pub fn take_ring(&mut self) -> Option<RingBuf<MapData>> {
+        self.ebpf.take_map("EVENTS").and_then(|map| RingBuf::try_from(map).ok())
+    }
+
+    /// Every thread of the target, at this moment. Costs the target nothing; some 1 µs a thread.
+    ///
+    /// # Errors
+    /// If the kernel does not let us iterate.
+    pub fn threads(&self, expected: usize) -> Result<Vec<ThreadRecord>, ProbeError> {
+        // A call that updates the scheduler's clock of this CPU, against which the records' clocks are read.
+        thread::yield_now();
+        self.threads.run(expected).map_err(|error| ProbeError::Iterator { pid: self.tgid, error })
+    }
+
+    /// What tells whether each thread has run. A third of the cost of [`Self::threads`].
+    ///
+    /// # Errors
+    /// As [`Self::threads`].
+    pub fn briefs(&self, expected: usize) -> Result<Vec<ThreadBrief>, ProbeError> {
+        self.briefs.run(expected).map_err(|error| ProbeError::Iterator { pid: self.tgid, error })
+    }
+
+    /// The futex wait that `tid` is in, if its beginning was seen.
+    #[must_use]
+    pub fn open_futex_wait(&self, tid: u32) -> Option<Slot> {
+        let slot = self.slots.as_ref()?.get(&(tid % SLOTS), 0).ok()?;
+        (slot.tid == tid && slot.started_ns != 0).then_some(slot)
+    }
+
+    /// The kernel's counters, summed over CPUs.
+    #[must_use]
+    pub fn counters(&self) -> Vec<(Counter, u64)> {
+        let Some(array) = &self.counters else {
+            return Vec::new();
+        };
+        let value = |&counter: &Counter| {
+            let values = array.get(&(counter as u32), 0).ok()?;
+            Some((counter, values.iter().sum()))
+        };
+        Counter::ALL.iter().filter_map(value).collect()
+    }
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut aya::programs::Program> {
+    ebpf.program_mut(name)
+        .ok_or_else(|| anyhow::anyhow!("the embedded BPF object has no program {name}"))
+}
+
+fn load_iter(ebpf: &mut Ebpf, name: &str, tgid: u32, types: &AyaBtf) -> Result<TaskIter, ProbeError> {
+    let load = |ebpf: &mut Ebpf| -> anyhow::Result<TaskIter> {
+        let program: &mut Iter = program(ebpf, name)?.try_into()?;
+        program.load("task", types)?;
+        Ok(TaskIter::attach(program.fd()?, tgid)?)
+    };
+    load(ebpf).map_err(|error| refused("task iterator", &*error))
+}
+
+/// Tells a lack of privileges from a lack of features. The verifier's log, which is long, is only told with `-v`.
+fn refused(what: &str, error: &(dyn std::error::Error + 'static)) -> ProbeError {
+    tracing::debug!("{what}: {error:?}");
+    let mut cause = Some(error);
+    let mut reason = error.to_string();
+    while let Some(this) = cause {
+        if let Some(io) = this.downcast_ref::<io::Error>() {
+            if io.kind() == io::ErrorKind::PermissionDenied {
+                return ProbeError::NotPermitted;
+            }
+            reason = io.to_string();
+        }
+        cause = this.source();
+    }
+    ProbeError::Unsupported {
+        kernel: privileges::kernel_release(),
+        what: what.to_owned(),
+        reason: reason.lines().next().unwrap_or_default().to_owned(),
+    }
+}

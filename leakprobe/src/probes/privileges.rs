@@ -1,0 +1,87 @@
+//! What these privileges and this kernel's set-up allow.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use nix::mount::{MsFlags, mount};
+
+/// The capabilities that do all of leakprobe's work.
+pub const NEEDED: &str = "CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE (and CAP_SYS_ADMIN where tracefs has to be mounted)";
+
+/// Capabilities by their bit in `/proc/PID/status`.
+/// Source: <https://elixir.bootlin.com/linux/v6.12/source/include/uapi/linux/capability.h#L113>
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Capability {
+    /// Read another user's process.
+    SysPtrace = 19,
+    /// Nearly everything; stands for the two below.
+    SysAdmin = 21,
+    /// Tracing programs and perf events.
+    Perfmon = 38,
+    /// Loading programs.
+    Bpf = 39,
+}
+
+/// Whether we have `capability`.
+#[must_use]
+pub fn has(capability: Capability) -> bool {
+    let Ok(status) = fs::read_to_string("/proc/self/status") else {
+        return false;
+    };
+    let set = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or(0);
+    set >> capability as u32 & 1 == 1
+}
+
+/// Whether we may load tracing programs.
+#[must_use]
+pub fn may_load() -> bool {
+    has(Capability::SysAdmin) || (has(Capability::Bpf) && has(Capability::Perfmon))
+}
+
+/// Whether process ids mean the same to us as to the kernel's programs.
+/// The initial pid namespace has a fixed inode number:
+/// <https://elixir.bootlin.com/linux/v6.12/source/include/linux/proc_ns.h#L42>
+#[must_use]
+pub fn in_initial_pid_namespace() -> bool {
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link == Path::new("pid:[4026531836]"))
+}
+
+/// The running kernel's release, e.g. `6.18.44`.
+#[must_use]
+pub fn kernel_release() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease").map_or_else(|_| "unknown".to_owned(), |release| release.trim().to_owned())
+}
+
+/// Places where tracefs may be.
+const TRACEFS: &[&str] = &["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+
+/// Where tracefs is, if it is mounted.
+#[must_use]
+pub fn tracefs() -> Option<PathBuf> {
+    TRACEFS.iter().map(PathBuf::from).find(|path| path.join("events").is_dir())
+}
+
+/// Mounts tracefs where the kernel keeps a place for it, if it is not mounted. Needs `CAP_SYS_ADMIN`.
+///
+/// # Errors
+/// What the kernel says, with what to do.
+pub fn ensure_tracefs() -> io::Result<()> {
+    if tracefs().is_some() {
+        return Ok(());
+    }
+    mount(Some("tracefs"), TRACEFS[0], Some("tracefs"), MsFlags::empty(), None::<&str>).map_err(|error| {
+        io::Error::other(format!("cannot mount tracefs on {}: {error}; mount it, or run with sudo", TRACEFS[0]))
+    })?;
+    tracing::info!("mounted tracefs on {}", TRACEFS[0]);
+    Ok(())
+}
+
+/// Whether this kernel has a tracepoint.
+#[must_use]
+pub fn has_tracepoint(category: &str, name: &str) -> bool {
+    tracefs().is_some_and(|path| path.join("events").join(category).join(name).is_dir())
+}
