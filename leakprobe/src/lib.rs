@@ -6,3 +6,5 @@
 pub mod model;
 pub mod probes;
 pub mod report;
+pub mod snapshot;
+pub mod target;

@@ -6,6 +6,7 @@
 mod frame;
 mod recording;
 mod site;
+mod snapshot;
 mod stack;
 mod task;
 mod wait;
@@ -15,6 +16,7 @@ pub use recording::{
     Cost, Coverage, EndedWait, GrowthSample, Recording, SCHEMA, TargetInfo, Tool,
 };
 pub use site::Site;
+pub use snapshot::{Activity, Blocking, Change, ChangeKind, Snapshot, ThreadSample};
 pub use stack::{Stack, StackEnd, StackId, StackTable};
 pub use task::{CreatedBy, Task, TaskKind, TaskState};
 pub use wait::{Owner, Wait, WaitKind};

@@ -20,7 +20,7 @@ const BPF_ITER_CREATE: libc::c_long = 33;
 const BPF_TRACE_ITER: u32 = 28;
 
 /// A task iterator that is attached to one process and can be run again and again.
-pub struct TaskIter {
+pub(super) struct TaskIter {
     link: OwnedFd,
 }
 
@@ -56,7 +56,7 @@ impl TaskIter {
     ///
     /// # Errors
     /// What the kernel says; `EPERM` without `CAP_BPF` and `CAP_PERFMON`.
-    pub fn attach(program: &ProgramFd, pid: u32) -> io::Result<Self> {
+    pub(super) fn attach(program: &ProgramFd, pid: u32) -> io::Result<Self> {
         let info = TaskLinkInfo { tid: 0, pid, pid_fd: 0, pad: 0 };
         let attr = LinkCreate {
             prog_fd: raw(program.as_fd()),
@@ -76,7 +76,7 @@ impl TaskIter {
     ///
     /// # Errors
     /// What the kernel says when the iterator is made or read.
-    pub fn run<T: Plain>(&self, expected: usize) -> io::Result<Vec<T>> {
+    pub(super) fn run<T: Plain>(&self, expected: usize) -> io::Result<Vec<T>> {
         let attr = IterCreate { link_fd: raw(self.link.as_fd()), flags: 0 };
         let mut file = File::from(bpf(BPF_ITER_CREATE, &attr)?);
         let mut records = Vec::with_capacity(expected);

@@ -1,0 +1,111 @@
+//! What one snapshot brings: the threads that are there, and those of them that have changed.
+
+use super::{StackId, WaitKind};
+
+/// The threads of a process at one moment, as far as they differ from the snapshot before.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// When it was taken, `CLOCK_MONOTONIC`, ns.
+    pub taken_ns: u64,
+    /// The ids of all threads, ascending.
+    pub alive: Vec<u32>,
+    /// The threads that are new or have run since the snapshot before.
+    pub changed: Vec<ThreadSample>,
+}
+
+/// One thread.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ThreadSample {
+    /// Thread id.
+    pub tid: u32,
+    /// Its name.
+    pub name: String,
+    /// When it started, `CLOCK_BOOTTIME`, ns: with the id it names a thread for good.
+    pub start_boottime: u64,
+    /// How long it has existed, ns.
+    pub lifetime_ns: u64,
+    /// What it does.
+    pub activity: Activity,
+    /// Where it is.
+    pub stack: StackId,
+}
+
+/// What a thread does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Activity {
+    /// On a CPU.
+    Running,
+    /// Ready to run.
+    Runnable,
+    /// Waiting.
+    Blocked(Blocking),
+    /// Gone; its process remains.
+    Exited,
+}
+
+/// A wait that lasts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Blocking {
+    /// What kind of thing is waited for.
+    pub kind: WaitKind,
+    /// As [`super::Wait::reason`].
+    pub reason: String,
+    /// As [`super::Wait::object`].
+    pub object: String,
+    /// When it began, `CLOCK_MONOTONIC`, ns.
+    pub since_ns: u64,
+    /// Whether `since_ns` is exact; if not, the wait may have begun earlier.
+    pub exact: bool,
+    /// As [`super::Wait::timeout_ms`].
+    pub timeout_ms: Option<u64>,
+}
+
+/// What was learned of a thread between snapshots.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// The thread.
+    pub tid: u32,
+    /// When, `CLOCK_MONOTONIC`, ns.
+    pub time_ns: u64,
+    /// What happened.
+    pub what: ChangeKind,
+}
+
+/// The kinds of [`Change`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum ChangeKind {
+    /// It was created.
+    Created {
+        /// By this thread.
+        creator: u32,
+        /// Of this name.
+        creator_name: String,
+        /// When it started, `CLOCK_BOOTTIME`, ns.
+        start_boottime: u64,
+        /// The creator's stack, or why it is missing.
+        stack: Result<StackId, String>,
+    },
+    /// It exited.
+    Exited,
+    /// It began another program, as the process's only thread.
+    Exec {
+        /// Its id until then.
+        old_tid: u32,
+    },
+    /// It got another name.
+    Renamed(
+        /// The new name.
+        String,
+    ),
+    /// A wait ended that was longer than the threshold.
+    WaitEnded {
+        /// When it began, `CLOCK_MONOTONIC`, ns.
+        since_ns: u64,
+        /// The futex word's address.
+        object: String,
+        /// As [`super::Wait::reason`].
+        reason: String,
+        /// The thread's stack, or why it is missing.
+        stack: Result<StackId, String>,
+    },
+}

@@ -1,0 +1,80 @@
+//! What the unwinder needs to know of the processor. Another architecture is another module here, with the same names.
+
+#[cfg(target_arch = "x86_64")]
+mod imp {
+    use framehop::x86_64::{CacheX86_64, Reg, UnwindRegsX86_64, UnwinderX86_64};
+    use gimli::{Register, X86_64};
+    use leakprobe_common::arch::{self, Regs};
+
+    /// framehop's unwinder.
+    pub(crate) type Unwinder<D> = UnwinderX86_64<D>;
+    /// Its cache of unwind rules.
+    pub(crate) type Cache = CacheX86_64;
+    /// The registers that it carries from frame to frame.
+    pub(crate) type UnwindRegs = UnwindRegsX86_64;
+
+    /// The DWARF number of the return address's column.
+    pub(crate) const RETURN_ADDRESS: Register = X86_64::RA;
+    /// The DWARF number of the stack pointer.
+    pub(crate) const STACK_POINTER: Register = X86_64::RSP;
+    /// The DWARF number of the frame pointer.
+    pub(crate) const FRAME_POINTER: Register = X86_64::RBP;
+
+    /// The general registers, in the order of their DWARF numbers.
+    const REGISTERS: [(Reg, usize); 16] = [
+        (Reg::RAX, 10),
+        (Reg::RDX, 12),
+        (Reg::RCX, 11),
+        (Reg::RBX, arch::RBX),
+        (Reg::RSI, 13),
+        (Reg::RDI, 14),
+        (Reg::RBP, arch::FP),
+        (Reg::RSP, arch::SP),
+        (Reg::R8, 9),
+        (Reg::R9, 8),
+        (Reg::R10, 7),
+        (Reg::R11, 6),
+        (Reg::R12, arch::R12),
+        (Reg::R13, arch::R13),
+        (Reg::R14, arch::R14),
+        (Reg::R15, arch::R15),
+    ];
+
+    /// The registers to begin with.
+    pub(crate) fn unwind_regs(regs: &Regs) -> UnwindRegs {
+        let mut unwind = UnwindRegs::new(regs[arch::IP], regs[arch::SP], regs[arch::FP]);
+        for (reg, index) in REGISTERS {
+            unwind.set(reg, regs[index]);
+        }
+        unwind
+    }
+
+    /// The register with a DWARF number.
+    pub(crate) fn get(regs: &UnwindRegs, register: Register) -> Option<u64> {
+        if register == RETURN_ADDRESS {
+            return Some(regs.ip());
+        }
+        REGISTERS.get(usize::from(register.0)).map(|&(reg, _)| regs.get(reg))
+    }
+
+    /// Sets the register with a DWARF number.
+    pub(crate) fn set(regs: &mut UnwindRegs, register: Register, value: u64) {
+        if register == RETURN_ADDRESS {
+            regs.set_ip(value);
+        } else if let Some(&(reg, _)) = REGISTERS.get(usize::from(register.0)) {
+            regs.set(reg, value);
+        }
+    }
+
+    /// Every register that a frame may restore.
+    pub(crate) fn restorable() -> impl Iterator<Item = Register> {
+        (0..=16).map(Register)
+    }
+
+    /// Whether the registers are those of 64-bit code (`__USER_CS`); all zero: a kernel worker that has none.
+    pub(crate) fn is_native(regs: &Regs) -> bool {
+        regs[arch::CS] == 0x33
+    }
+}
+
+pub(crate) use imp::*;

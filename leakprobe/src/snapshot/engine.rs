@@ -1,0 +1,341 @@
+//! Taking snapshots, again and again, at the cost of what has changed.
+//!
+//! 1. One pass of the task iterator: registers, states and switch counts of all threads.
+//! 2. The stack of each blocked thread that is new or has run is read and unwound.
+//! 3. A second, cheap pass: a thread whose switch count is the same, and which is on no CPU, has not run in between, so its registers
+//!    and its stack belong together. Others are tried again, and at last counted as lost.
+//!
+//! From the second snapshot on the cheap pass comes first, and often is all.
+
+use std::collections::HashMap;
+
+use leakprobe_common::{
+    event::PAGE,
+    thread::{ThreadBrief, ThreadRecord},
+};
+use nix::time::ClockId;
+
+use super::{
+    ProcessMemory, StackMemory, Unwinder,
+    clock::SchedClock,
+    stack_pointer,
+    waits::{self, Context, Now},
+};
+use crate::{
+    model::{Activity, Blocking, Snapshot, Stack, StackEnd, StackTable, ThreadSample},
+    probes::{ProbeError, Probes, event},
+    target::Modules,
+};
+
+/// How often a thread that keeps running is tried.
+const ROUNDS: u32 = 4;
+/// Bytes of each stack that are read at first: parked threads are seldom deeper.
+const FIRST_READ: usize = 2048;
+/// Threads whose stacks are read by one system call.
+const BATCH: usize = 128;
+/// `PF_KTHREAD | PF_USER_WORKER | PF_IO_WORKER`: workers of the kernel within the process, which have no user stack.
+const WORKER: u32 = 0x0020_0000 | 0x4000 | 0x10;
+
+/// What was not seen, over all snapshots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Threads that ran each time they were read.
+    pub unstable: u64,
+    /// Stacks of which not one word could be read.
+    pub unreadable: u64,
+    /// Stacks deeper than what was read.
+    pub too_deep: u64,
+    /// Stacks from whose last frame no unwind information led on.
+    pub no_unwind_info: u64,
+}
+
+/// What is remembered of a thread.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    start_boottime: u64,
+    switches: u64,
+    /// Whether it was blocked, and its stack was read, at that switch count.
+    settled: bool,
+}
+
+/// Takes snapshots of one process.
+pub struct Engine {
+    pid: u32,
+    memory: ProcessMemory,
+    modules: Modules,
+    unwinder: Unwinder,
+    known: HashMap<u32, Known>,
+    losses: Losses,
+    snapshots: u64,
+}
+
+impl Engine {
+    /// For the process `pid`. Reads its mappings.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn new(pid: u32) -> std::io::Result<Self> {
+        Ok(Self {
+            pid,
+            memory: ProcessMemory::new(pid),
+            modules: Modules::of(pid)?,
+            unwinder: Unwinder::default(),
+            known: HashMap::new(),
+            losses: Losses::default(),
+            snapshots: 0,
+        })
+    }
+
+    /// The target's code.
+    pub fn modules(&mut self) -> &mut Modules {
+        &mut self.modules
+    }
+
+    /// What was not seen so far.
+    #[must_use]
+    pub fn losses(&self) -> Losses {
+        self.losses
+    }
+
+    /// Snapshots taken so far.
+    #[must_use]
+    pub fn snapshots(&self) -> u64 {
+        self.snapshots
+    }
+
+    /// Forgets everything: the process has begun another program.
+    ///
+    /// # Errors
+    /// If the new mappings cannot be read.
+    pub fn restart(&mut self) -> std::io::Result<()> {
+        let fresh = Self::new(self.pid)?;
+        let (losses, snapshots) = (self.losses, self.snapshots);
+        *self = Self { losses, snapshots, ..fresh };
+        Ok(())
+    }
+
+    /// Unwinds a stack that was captured in the kernel.
+    pub fn unwind_captured(&mut self, regs: &leakprobe_common::arch::Regs, bytes: &[u8]) -> Stack {
+        let base = stack_pointer(regs);
+        let mut memory = StackMemory::captured(base, bytes);
+        let (stack, unknown_code) = self.unwinder.unwind(&mut self.modules, regs, &mut memory);
+        if unknown_code && self.modules.refresh().is_ok() {
+            let mut memory = StackMemory::captured(base, bytes);
+            return self.unwinder.unwind(&mut self.modules, regs, &mut memory).0;
+        }
+        stack
+    }
+
+    /// Takes a snapshot; stacks go into `stacks`.
+    ///
+    /// # Errors
+    /// If the kernel does not let us iterate over the threads.
+    pub fn snapshot(&mut self, probes: &Probes, stacks: &mut StackTable) -> Result<Snapshot, ProbeError> {
+        self.snapshots += 1;
+        if !self.known.is_empty() {
+            let briefs = probes.briefs(self.known.len())?;
+            if briefs.len() == self.known.len() && briefs.iter().all(|brief| self.is_settled(brief)) {
+                return Ok(Snapshot {
+                    taken_ns: waits::clock_ns(ClockId::CLOCK_MONOTONIC),
+                    alive: sorted(briefs.iter().map(|brief| brief.tid)),
+                    changed: Vec::new(),
+                });
+            }
+        }
+        let mut alive = Vec::new();
+        let mut changed = Vec::new();
+        let mut again: Option<Vec<u32>> = None;
+        for round in 1..=ROUNDS {
+            let records = probes.threads(self.known.len() + 16)?;
+            let clock = records.first().and_then(SchedClock::from_first);
+            let (wanted, others): (Vec<_>, Vec<_>) = match &again {
+                None => {
+                    alive = sorted(records.iter().map(|record| record.tid));
+                    self.known.retain(|tid, _| alive.binary_search(tid).is_ok());
+                    records.iter().filter(|record| !self.is_known(record)).partition(|record| is_at_rest(record))
+                }
+                Some(again) => records
+                    .iter()
+                    .filter(|record| again.binary_search(&record.tid).is_ok())
+                    .partition(|record| is_at_rest(record)),
+            };
+            for record in others {
+                self.remember(record, false);
+                changed.push(self.sample_without_stack(record, stacks));
+            }
+            let read = self.read_stacks(&wanted);
+            if wanted.is_empty() {
+                break;
+            }
+            let briefs: HashMap<u32, ThreadBrief> =
+                probes.briefs(records.len())?.into_iter().map(|brief| (brief.tid, brief)).collect();
+            let context = Context { pid: self.pid, memory: &self.memory, now: Now::read() };
+            let mut unstable = Vec::new();
+            for (record, stack) in wanted.into_iter().zip(read) {
+                let ran = match briefs.get(&record.tid) {
+                    Some(brief) => {
+                        brief.on_cpu != 0 || brief.switches != record.switches || brief.start_boottime != record.start_boottime
+                    }
+                    None => true,
+                };
+                if ran && round < ROUNDS {
+                    unstable.push(record.tid);
+                    continue;
+                }
+                let stack = if ran {
+                    self.losses.unstable += 1;
+                    Stack { addresses: Vec::new(), end: StackEnd::Unstable }
+                } else {
+                    stack
+                };
+                self.losses.count(&stack);
+                let blocking = self::blocking(record, clock, &context, probes);
+                changed.push(sample(record, blocking, stacks.intern(stack)));
+                let known = Known { start_boottime: record.start_boottime, switches: record.switches, settled: !ran };
+                self.known.insert(record.tid, known);
+            }
+            if unstable.is_empty() {
+                break;
+            }
+            unstable.sort_unstable();
+            again = Some(unstable);
+        }
+        // A thread that exited between two rounds has no sample; the next snapshot does not list it.
+        alive.retain(|tid| self.known.contains_key(tid));
+        Ok(Snapshot { taken_ns: waits::clock_ns(ClockId::CLOCK_MONOTONIC), alive, changed })
+    }
+
+    fn is_settled(&self, brief: &ThreadBrief) -> bool {
+        self.known.get(&brief.tid).is_some_and(|known| {
+            known.settled
+                && brief.on_cpu == 0
+                && known.switches == brief.switches
+                && known.start_boottime == brief.start_boottime
+        })
+    }
+
+    fn is_known(&self, record: &ThreadRecord) -> bool {
+        self.known.get(&record.tid).is_some_and(|known| {
+            known.settled
+                && record.on_cpu == 0
+                && known.switches == record.switches
+                && known.start_boottime == record.start_boottime
+        })
+    }
+
+    fn remember(&mut self, record: &ThreadRecord, settled: bool) {
+        let known = Known { start_boottime: record.start_boottime, switches: record.switches, settled };
+        self.known.insert(record.tid, known);
+    }
+
+    fn sample_without_stack(&self, record: &ThreadRecord, stacks: &mut StackTable) -> ThreadSample {
+        let (activity, end) = if record.exit_state != 0 {
+            (Activity::Exited, StackEnd::None)
+        } else if record.on_cpu != 0 {
+            (Activity::Running, StackEnd::Running)
+        } else {
+            (Activity::Runnable, StackEnd::None)
+        };
+        sample(record, activity, stacks.intern(Stack { addresses: Vec::new(), end }))
+    }
+
+    /// Reads and unwinds the stacks of threads that are at rest, a batch at a time.
+    fn read_stacks(&mut self, records: &[&ThreadRecord]) -> Vec<Stack> {
+        let mut stacks = Vec::with_capacity(records.len());
+        let mut buffer = vec![0; BATCH * FIRST_READ];
+        let mut refreshed = false;
+        for batch in records.chunks(BATCH) {
+            let pointers: Vec<u64> = batch.iter().map(|record| stack_pointer(&record.regs)).collect();
+            let lengths = self.memory.read_pieces(&pointers, FIRST_READ, &mut buffer);
+            for ((record, piece), len) in batch.iter().zip(buffer.chunks(FIRST_READ)).zip(lengths) {
+                let bytes = &piece[..len];
+                let (mut stack, unknown_code) = self.unwind(record, bytes);
+                if unknown_code && !refreshed {
+                    refreshed = true;
+                    if self.modules.refresh().is_ok() {
+                        stack = self.unwind(record, bytes).0;
+                    }
+                }
+                stacks.push(stack);
+            }
+        }
+        stacks
+    }
+
+    fn unwind(&mut self, record: &ThreadRecord, bytes: &[u8]) -> (Stack, bool) {
+        if record.flags & WORKER != 0 {
+            return (Stack { addresses: Vec::new(), end: StackEnd::None }, false);
+        }
+        if bytes.is_empty() {
+            return (Stack { addresses: Vec::new(), end: StackEnd::Unreadable }, false);
+        }
+        let mut memory = StackMemory::live(stack_pointer(&record.regs), bytes, &self.memory);
+        self.unwinder.unwind(&mut self.modules, &record.regs, &mut memory)
+    }
+}
+
+impl Losses {
+    fn count(&mut self, stack: &Stack) {
+        match stack.end {
+            StackEnd::Unreadable => self.unreadable += 1,
+            StackEnd::TooDeep => self.too_deep += 1,
+            StackEnd::NoUnwindInfo => self.no_unwind_info += 1,
+            StackEnd::Complete | StackEnd::Running | StackEnd::Unstable | StackEnd::None => {}
+        }
+    }
+
+    /// Under the names that reports use; only what is not 0.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        [
+            ("thread_unstable", self.unstable),
+            ("stack_unreadable", self.unreadable),
+            ("stack_too_deep", self.too_deep),
+            ("stack_no_unwind_info", self.no_unwind_info),
+        ]
+        .into_iter()
+        .filter(|&(_, count)| count > 0)
+    }
+}
+
+/// Whether the thread is neither on a CPU nor about to get one nor gone: then its saved registers are its last ones.
+fn is_at_rest(record: &ThreadRecord) -> bool {
+    record.state != 0 && record.on_cpu == 0 && record.exit_state == 0
+}
+
+fn blocking(record: &ThreadRecord, clock: Option<SchedClock>, context: &Context<'_>, probes: &Probes) -> Activity {
+    let (mut since_ns, mut exact) = clock.map_or((record.ktime, false), |clock| clock.wait_began(record));
+    let seen = waits::futex_word(&record.regs).and_then(|word| {
+        probes.open_futex_wait(record.tid).filter(|slot| slot.word == word)
+    });
+    if let Some(slot) = seen {
+        (since_ns, exact) = (slot.started_ns, true);
+    }
+    let waiting = context.classify(record.state, &record.regs, since_ns);
+    Activity::Blocked(Blocking {
+        kind: waiting.kind,
+        reason: waiting.reason,
+        object: waiting.object,
+        since_ns,
+        exact,
+        timeout_ms: waiting.timeout_ms,
+    })
+}
+
+fn sample(record: &ThreadRecord, activity: Activity, stack: crate::model::StackId) -> ThreadSample {
+    ThreadSample {
+        tid: record.tid,
+        name: event::name(&record.comm),
+        start_boottime: record.start_boottime,
+        lifetime_ns: waits::clock_ns(ClockId::CLOCK_BOOTTIME).saturating_sub(record.start_boottime),
+        activity,
+        stack,
+    }
+}
+
+fn sorted(ids: impl Iterator<Item = u32>) -> Vec<u32> {
+    let mut ids: Vec<u32> = ids.collect();
+    ids.sort_unstable();
+    ids
+}
+
+const _: () = assert!(FIRST_READ <= PAGE);

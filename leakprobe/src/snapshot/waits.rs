@@ -1,0 +1,301 @@
+//! What a blocked thread waits for: its system call and arguments, as they stand in its saved registers.
+
+use std::{fs, os::unix::fs::FileTypeExt, path::PathBuf};
+
+use leakprobe_common::{
+    arch::{ARGS, Regs, SYSCALL},
+    futex,
+};
+use nix::time::{ClockId, clock_gettime};
+use syscalls::Sysno;
+
+use super::ProcessMemory;
+use crate::model::WaitKind;
+
+const NS_PER_MS: u64 = 1_000_000;
+/// `FUTEX_CLOCK_REALTIME`.
+const CLOCK_REALTIME_FLAG: u32 = 256;
+/// `TIMER_ABSTIME`.
+const ABSOLUTE: u64 = 1;
+/// Thread states of `task_struct.__state`: stopped by a signal, stopped by a debugger.
+const STOPPED: u32 = 4;
+const TRACED: u32 = 8;
+
+/// What is waited for, and for how long at most.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub(crate) kind: WaitKind,
+    pub(crate) reason: String,
+    pub(crate) object: String,
+    pub(crate) timeout_ms: Option<u64>,
+}
+
+/// Two clocks at one moment, ns.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    pub(crate) monotonic: u64,
+    pub(crate) realtime: u64,
+}
+
+impl Now {
+    /// This moment.
+    pub(crate) fn read() -> Self {
+        Self { monotonic: clock_ns(ClockId::CLOCK_MONOTONIC), realtime: clock_ns(ClockId::CLOCK_REALTIME) }
+    }
+}
+
+/// A clock's time, ns; 0 if the kernel does not have it.
+pub(crate) fn clock_ns(clock: ClockId) -> u64 {
+    clock_gettime(clock).map_or(0, |time| {
+        let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
+        seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec()).unwrap_or(0))
+    })
+}
+
+/// Where the arguments of system calls are looked up.
+pub(crate) struct Context<'a> {
+    pub(crate) pid: u32,
+    pub(crate) memory: &'a ProcessMemory,
+    pub(crate) now: Now,
+}
+
+/// The futex word that a thread waits on, if it is in `futex`.
+pub(crate) fn futex_word(regs: &Regs) -> Option<u64> {
+    (regs[SYSCALL] == leakprobe_common::arch::SYS_FUTEX).then_some(regs[ARGS[0]])
+}
+
+impl Context<'_> {
+    /// What a thread with these registers waits for, which it has done since `since` (`CLOCK_MONOTONIC`, ns).
+    pub(crate) fn classify(&self, state: u32, regs: &Regs, since: u64) -> Waiting {
+        if state & STOPPED != 0 {
+            return other("stopped by a signal");
+        }
+        if state & TRACED != 0 {
+            return other("stopped by a debugger");
+        }
+        let number = usize::try_from(regs[SYSCALL]).ok();
+        let Some(call) = number.and_then(Sysno::new) else {
+            // A thread that is blocked outside of a system call: a page fault.
+            let reason = if regs[SYSCALL] == u64::MAX { "page fault".to_owned() } else { format!("system call {}", regs[SYSCALL]) };
+            return Waiting { reason, ..other("") };
+        };
+        let arg = |n: usize| regs[ARGS[n]];
+        let mut waiting = Waiting { kind: WaitKind::Other, reason: call.name().to_owned(), object: String::new(), timeout_ms: None };
+        match call {
+            Sysno::futex => {
+                let op = arg(1) as u32;
+                waiting.kind = WaitKind::Futex;
+                waiting.reason = futex_reason(op);
+                waiting.object = format!("{:#x}", arg(0));
+                waiting.timeout_ms = self.futex_timeout(op, arg(3), since);
+            }
+            Sysno::futex_waitv => {
+                waiting.kind = WaitKind::Futex;
+                waiting.object = match self.memory.word(arg(0).wrapping_add(8)) {
+                    Some(word) => format!("{word:#x} and {} more", (arg(1) as u32).saturating_sub(1)),
+                    None => String::new(),
+                };
+                waiting.timeout_ms = self.deadline(arg(3), arg(4) == libc::CLOCK_REALTIME as u64, since);
+            }
+            Sysno::nanosleep => {
+                waiting.kind = WaitKind::Sleep;
+                waiting.timeout_ms = self.timespec_ms(arg(0));
+            }
+            Sysno::clock_nanosleep => {
+                waiting.kind = WaitKind::Sleep;
+                waiting.timeout_ms = if arg(1) & ABSOLUTE != 0 {
+                    self.deadline(arg(2), arg(0) == libc::CLOCK_REALTIME as u64, since)
+                } else {
+                    self.timespec_ms(arg(2))
+                };
+            }
+            Sysno::poll | Sysno::ppoll => {
+                waiting.kind = WaitKind::Poll;
+                waiting.object = count(arg(1), "descriptor");
+                waiting.timeout_ms = if call == Sysno::poll { milliseconds(arg(2)) } else { self.timespec_ms(arg(2)) };
+            }
+            Sysno::select | Sysno::pselect6 => {
+                waiting.kind = WaitKind::Poll;
+                waiting.object = format!("descriptors below {}", arg(0));
+                waiting.timeout_ms = if call == Sysno::select { self.timeval_ms(arg(4)) } else { self.timespec_ms(arg(4)) };
+            }
+            Sysno::epoll_wait | Sysno::epoll_pwait | Sysno::epoll_pwait2 => {
+                waiting.kind = WaitKind::Poll;
+                waiting.object = self.describe_fd(arg(0)).1;
+                waiting.timeout_ms =
+                    if call == Sysno::epoll_pwait2 { self.timespec_ms(arg(3)) } else { milliseconds(arg(3)) };
+            }
+            Sysno::accept | Sysno::accept4 | Sysno::connect | Sysno::recvfrom | Sysno::recvmsg | Sysno::recvmmsg
+            | Sysno::sendto | Sysno::sendmsg | Sysno::sendmmsg => {
+                waiting.kind = WaitKind::Socket;
+                waiting.object = self.describe_fd(arg(0)).1;
+            }
+            Sysno::wait4 | Sysno::waitid => {
+                waiting.kind = WaitKind::Child;
+                let id = if call == Sysno::wait4 { arg(0) } else { arg(1) } as i32;
+                waiting.object = if id > 0 { format!("process {id}") } else { "any child".to_owned() };
+            }
+            Sysno::pause | Sysno::rt_sigsuspend => waiting.kind = WaitKind::Signal,
+            Sysno::rt_sigtimedwait => {
+                waiting.kind = WaitKind::Signal;
+                waiting.timeout_ms = self.timespec_ms(arg(2));
+            }
+            Sysno::read | Sysno::readv | Sysno::pread64 | Sysno::preadv | Sysno::preadv2 | Sysno::write | Sysno::writev
+            | Sysno::pwrite64 | Sysno::pwritev | Sysno::pwritev2 | Sysno::splice | Sysno::tee | Sysno::vmsplice
+            | Sysno::ioctl | Sysno::flock | Sysno::fcntl | Sysno::fsync | Sysno::fdatasync | Sysno::getdents64
+            | Sysno::fallocate | Sysno::ftruncate | Sysno::sync_file_range => {
+                (waiting.kind, waiting.object) = self.describe_fd(arg(0));
+            }
+            Sysno::open | Sysno::openat | Sysno::openat2 => waiting.kind = WaitKind::File,
+            _ => {}
+        }
+        waiting
+    }
+
+    /// `FUTEX_WAIT` takes a span, the others a moment.
+    /// Source: <https://man7.org/linux/man-pages/man2/futex.2.html>
+    fn futex_timeout(&self, op: u32, timeout: u64, since: u64) -> Option<u64> {
+        match futex::command(op) {
+            0 => self.timespec_ms(timeout),
+            6 => self.deadline(timeout, true, since),
+            _ => self.deadline(timeout, op & CLOCK_REALTIME_FLAG != 0, since),
+        }
+    }
+
+    /// How long after `since` the moment lies that the timespec at `address` names.
+    fn deadline(&self, address: u64, realtime: bool, since: u64) -> Option<u64> {
+        let deadline = self.timespec_ns(address)?;
+        let began = if realtime {
+            self.now.realtime.saturating_sub(self.now.monotonic.saturating_sub(since))
+        } else {
+            since
+        };
+        Some(deadline.saturating_sub(began) / NS_PER_MS)
+    }
+
+    fn timespec_ms(&self, address: u64) -> Option<u64> {
+        Some(self.timespec_ns(address)? / NS_PER_MS)
+    }
+
+    fn timespec_ns(&self, address: u64) -> Option<u64> {
+        let (seconds, rest) = self.two_words(address)?;
+        Some(seconds.saturating_mul(1_000_000_000).saturating_add(rest))
+    }
+
+    fn timeval_ms(&self, address: u64) -> Option<u64> {
+        let (seconds, rest) = self.two_words(address)?;
+        Some(seconds.saturating_mul(1000).saturating_add(rest / 1000))
+    }
+
+    /// The two words of a timespec; `None` for a null pointer: no timeout.
+    fn two_words(&self, address: u64) -> Option<(u64, u64)> {
+        if address == 0 {
+            return None;
+        }
+        Some((self.memory.word(address)?, self.memory.word(address.checked_add(8)?)?))
+    }
+
+    /// What a descriptor is, as a kind of wait and in words.
+    fn describe_fd(&self, fd: u64) -> (WaitKind, String) {
+        let fd = fd as i32;
+        let path = PathBuf::from(format!("/proc/{}/fd/{fd}", self.pid));
+        let Ok(link) = fs::read_link(&path) else {
+            return (WaitKind::File, format!("fd {fd}"));
+        };
+        let link = link.to_string_lossy();
+        let kind = if link.starts_with("socket:") {
+            WaitKind::Socket
+        } else if link.starts_with("pipe:") || fs::metadata(&path).is_ok_and(|meta| meta.file_type().is_fifo()) {
+            WaitKind::Pipe
+        } else if link == "anon_inode:[signalfd]" {
+            WaitKind::Signal
+        } else {
+            WaitKind::File
+        };
+        (kind, format!("fd {fd} ({link})"))
+    }
+}
+
+fn other(reason: &str) -> Waiting {
+    Waiting { kind: WaitKind::Other, reason: reason.to_owned(), object: String::new(), timeout_ms: None }
+}
+
+fn count(number: u64, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+/// A timeout in ms as poll takes it: negative means none.
+fn milliseconds(value: u64) -> Option<u64> {
+    u64::try_from(value as i32).ok()
+}
+
+/// A futex operation in words. `op` may be one of the stand-ins of [`futex`].
+pub(crate) fn futex_reason(op: u32) -> String {
+    match op {
+        futex::OP_WAITV => return "futex_waitv".to_owned(),
+        futex::OP_WAIT2 => return "futex_wait".to_owned(),
+        _ => {}
+    }
+    let command = match futex::command(op) {
+        0 | 9 => "wait",
+        6 | 13 => "lock_pi",
+        11 => "wait_requeue_pi",
+        other => return format!("futex operation {other}"),
+    };
+    format!("futex {command}")
+}
+
+#[cfg(test)]
+mod tests {
+    use leakprobe_common::arch::REG_WORDS;
+
+    use super::*;
+
+    fn classify(call: Sysno, args: &[u64], since: u64) -> Waiting {
+        let memory = ProcessMemory::new(std::process::id());
+        let now = Now { monotonic: 5_000_000_000, realtime: 105_000_000_000 };
+        let mut regs = [0; REG_WORDS];
+        regs[SYSCALL] = call.id() as u64;
+        for (n, arg) in args.iter().enumerate() {
+            regs[ARGS[n]] = *arg;
+        }
+        Context { pid: std::process::id(), memory: &memory, now }.classify(1, &regs, since)
+    }
+
+    #[test]
+    fn futex_timeouts_are_spans_or_moments() {
+        let time = [7u64, 500_000_000];
+        let at = time.as_ptr() as u64;
+        let wait = classify(Sysno::futex, &[0x1000, 128, 0, at], 4_000_000_000);
+        assert_eq!((wait.kind, wait.timeout_ms), (WaitKind::Futex, Some(7500)));
+        assert_eq!((wait.reason.as_str(), wait.object.as_str()), ("futex wait", "0x1000"));
+        // WAIT_BITSET: a moment of CLOCK_MONOTONIC, 3.5 s after the beginning.
+        assert_eq!(classify(Sysno::futex, &[0x1000, 9 | 128, 0, at], 4_000_000_000).timeout_ms, Some(3500));
+        // The same of CLOCK_REALTIME, which was 104 s at the beginning: long past.
+        assert_eq!(classify(Sysno::futex, &[0x1000, 9 | 256, 0, at], 4_000_000_000).timeout_ms, Some(0));
+        assert_eq!(classify(Sysno::futex, &[0x1000, 9, 0, 0], 0).timeout_ms, None);
+    }
+
+    #[test]
+    fn a_read_is_named_after_what_is_read() {
+        let (read, _write) = nix::unistd::pipe().unwrap();
+        use std::os::fd::AsRawFd;
+        let fd = read.as_raw_fd();
+        let wait = classify(Sysno::read, &[fd as u64], 0);
+        assert_eq!(wait.kind, WaitKind::Pipe);
+        assert!(wait.object.starts_with(&format!("fd {fd} (pipe:[")), "{}", wait.object);
+    }
+
+    #[test]
+    fn poll_without_timeout_has_none() {
+        let wait = classify(Sysno::poll, &[0, 1, u64::from(u32::MAX)], 0);
+        assert_eq!((wait.kind, wait.timeout_ms, wait.object.as_str()), (WaitKind::Poll, None, "1 descriptor"));
+        assert_eq!(classify(Sysno::epoll_wait, &[0, 0, 0, 250], 0).timeout_ms, Some(250));
+    }
+
+    #[test]
+    fn an_unknown_call_is_other_by_name() {
+        let wait = classify(Sysno::io_uring_enter, &[], 0);
+        assert_eq!((wait.kind, wait.reason.as_str()), (WaitKind::Other, "io_uring_enter"));
+    }
+}
