@@ -3,6 +3,7 @@
 //! Data goes one way: [`model`] is plain data in the middle; what is left of it touches the machine, what is right of it
 //! does not. ARCHITECTURE.md walks through one run.
 
+pub mod analysis;
 pub mod model;
 pub mod probes;
 pub mod report;

@@ -189,8 +189,8 @@ impl Engine {
                     stack
                 };
                 self.losses.count(&stack);
-                let blocking = self::blocking(record, clock, &context, probes);
-                changed.push(sample(record, blocking, stacks.intern(stack)));
+                let activity = blocking(record, clock, &context, probes);
+                changed.push(sample(record, activity, stacks.intern(stack)));
                 let known = Known { start_boottime: record.start_boottime, switches: record.switches, settled: !ran };
                 self.known.insert(record.tid, known);
             }

@@ -1,0 +1,117 @@
+//! Numbers over time, in bounded memory: when there are too many, every other one is dropped.
+
+use std::collections::HashMap;
+
+use crate::model::{GrowthSample, StackId};
+
+/// Most moments that are kept; twice this many are held before they are thinned out.
+const MAX_SAMPLES: usize = 240;
+/// Most sites whose numbers are followed.
+const MAX_SITES: usize = 4096;
+
+/// Creation stack, if known, and park stack.
+type Key = (Option<StackId>, StackId);
+
+/// Numbers of tasks, in all and by site.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    samples: Vec<GrowthSample>,
+    /// For each site its number at each of the moments; shorter if it was not there from the first on: then it is the end.
+    sites: HashMap<Key, Vec<u64>>,
+    /// Of how many samples one is kept.
+    stride: usize,
+    skipped: usize,
+    latest: Option<GrowthSample>,
+}
+
+impl History {
+    /// Adds the numbers of a moment.
+    pub(super) fn add(&mut self, sample: GrowthSample, sites: HashMap<Key, u64>) {
+        self.latest = Some(sample);
+        self.skipped += 1;
+        if self.skipped < self.stride.max(1) {
+            return;
+        }
+        self.skipped = 0;
+        self.samples.push(sample);
+        for (key, trend) in &mut self.sites {
+            trend.push(sites.get(key).copied().unwrap_or(0));
+        }
+        for (key, count) in sites {
+            if self.sites.len() < MAX_SITES {
+                self.sites.entry(key).or_insert_with(|| vec![count]);
+            }
+        }
+        if self.samples.len() >= 2 * MAX_SAMPLES {
+            self.thin();
+        }
+    }
+
+    fn thin(&mut self) {
+        self.stride = self.stride.max(1) * 2;
+        let total = self.samples.len();
+        // What is kept must be the same moments for all: those at odd places, so that the newest stays.
+        for trend in self.sites.values_mut() {
+            let missing = total - trend.len();
+            let mut place = missing;
+            trend.retain(|_| {
+                place += 1;
+                (place - 1) % 2 == 1
+            });
+        }
+        let mut place = 0;
+        self.samples.retain(|_| {
+            place += 1;
+            (place - 1) % 2 == 1
+        });
+        self.sites.retain(|_, trend| trend.iter().any(|&count| count > 0));
+    }
+
+    /// The newest moment.
+    pub(super) fn last(&self) -> Option<GrowthSample> {
+        self.latest
+    }
+
+    /// All moments that are kept.
+    pub(super) fn samples(&self) -> Vec<GrowthSample> {
+        self.samples.clone()
+    }
+
+    /// A site's numbers at those moments.
+    pub(super) fn trend(&self, key: Key) -> Vec<u64> {
+        let known = self.sites.get(&key).map_or(&[][..], Vec::as_slice);
+        let mut trend = vec![0; self.samples.len() - known.len()];
+        trend.extend(known);
+        trend
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Stack, StackEnd, StackTable};
+
+    #[test]
+    fn memory_is_bounded_and_trends_stay_aligned() {
+        let mut table = StackTable::default();
+        let mut id = |n| table.intern(Stack { addresses: vec![n], end: StackEnd::Complete });
+        let (early, late) = ((None, id(1)), (None, id(2)));
+        let mut history = History::default();
+        for n in 0..5000u64 {
+            let mut sites = HashMap::from([(early, n)]);
+            if n > 2500 {
+                sites.insert(late, n * 2);
+            }
+            history.add(GrowthSample { at_ms: n, tasks: n, parked: n }, sites);
+        }
+        let samples = history.samples();
+        assert!(samples.len() < 2 * MAX_SAMPLES && samples.len() >= MAX_SAMPLES / 2, "{}", samples.len());
+        let (early, late) = (history.trend(early), history.trend(late));
+        assert_eq!((early.len(), late.len()), (samples.len(), samples.len()));
+        for (n, sample) in samples.iter().enumerate() {
+            assert_eq!(early[n], sample.at_ms);
+            assert_eq!(late[n], if sample.at_ms > 2500 { sample.at_ms * 2 } else { 0 });
+        }
+        assert_eq!(history.last().map(|sample| sample.at_ms), Some(4999));
+    }
+}

@@ -1,0 +1,389 @@
+//! The live table: every thread of the target, kept true by events and set right by each snapshot.
+//!
+//! Events say at once that a thread came or went, and who created it; they can be lost. Snapshots say what is there, and
+//! cannot. So after each snapshot the table holds exactly the threads that the snapshot lists.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{ended::EndedWaits, history::History};
+use crate::model::{Activity, Blocking, Change, ChangeKind, EndedWait, GrowthSample, Snapshot, StackId, StackTable};
+
+/// Who created a thread.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Creation {
+    /// The creator's thread id.
+    pub creator: u32,
+    /// Its name at that time.
+    pub creator_name: String,
+    /// Its stack, or why that is missing.
+    pub stack: Result<StackId, String>,
+}
+
+/// A thread of the table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LiveThread {
+    /// Its name.
+    pub name: String,
+    /// When it started, `CLOCK_BOOTTIME`, ns; 0 if it is known from an event without it.
+    pub start_boottime: u64,
+    /// How long it had existed when it was last sampled, ns, and when that was (`CLOCK_MONOTONIC`, ns).
+    pub lifetime: Option<(u64, u64)>,
+    /// What it does.
+    pub activity: Activity,
+    /// Where it is; `None` until a snapshot has looked.
+    pub stack: Option<StackId>,
+    /// Who created it, if that was seen.
+    pub creation: Option<Creation>,
+    /// Whether it was there when we came.
+    pub before_us: bool,
+    /// When it was last known to be alive, `CLOCK_MONOTONIC`, ns.
+    confirmed_ns: u64,
+}
+
+impl LiveThread {
+    /// What it waits for, if it has waited for at least `min_block_ns` at the moment `now_ns`.
+    #[must_use]
+    pub fn parked(&self, now_ns: u64, min_block_ns: u64) -> Option<&Blocking> {
+        match &self.activity {
+            Activity::Blocked(blocking) if now_ns.saturating_sub(blocking.since_ns) >= min_block_ns => Some(blocking),
+            _ => None,
+        }
+    }
+}
+
+/// The live table and what was counted on the way.
+#[derive(Debug)]
+pub struct Live {
+    threads: BTreeMap<u32, LiveThread>,
+    history: History,
+    ended: EndedWaits,
+    min_block_ns: u64,
+    began_ns: u64,
+    now_ns: u64,
+    snapshots: u64,
+    /// Threads created, and exited, while we watched.
+    pub created: u64,
+    /// See `created`.
+    pub exited: u64,
+    /// Creations and exits that only a snapshot told: their events were lost, or came later.
+    pub made_good: u64,
+    /// How often the process began another program.
+    pub execs: u64,
+    /// Threads that only the last snapshot told of, by id and start: their events may still come.
+    late_creations: HashMap<u32, u64>,
+}
+
+impl Live {
+    /// An empty table. Threads whose wait is older than `min_block_ns` count as parked; watching began at `began_ns`
+    /// (`CLOCK_MONOTONIC`).
+    #[must_use]
+    pub fn new(min_block_ns: u64, began_ns: u64) -> Self {
+        Self {
+            threads: BTreeMap::new(),
+            history: History::default(),
+            ended: EndedWaits::default(),
+            min_block_ns,
+            began_ns,
+            now_ns: began_ns,
+            snapshots: 0,
+            created: 0,
+            exited: 0,
+            made_good: 0,
+            execs: 0,
+            late_creations: HashMap::new(),
+        }
+    }
+
+    /// The threads, by id.
+    #[must_use]
+    pub fn threads(&self) -> &BTreeMap<u32, LiveThread> {
+        &self.threads
+    }
+
+    /// The moment of the last snapshot, `CLOCK_MONOTONIC`, ns.
+    #[must_use]
+    pub fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    /// The parked threshold, ns.
+    #[must_use]
+    pub fn min_block_ns(&self) -> u64 {
+        self.min_block_ns
+    }
+
+    /// How many threads were parked at the last snapshot.
+    #[must_use]
+    pub fn parked(&self) -> u64 {
+        self.history.last().map_or(0, |sample| sample.parked)
+    }
+
+    /// Numbers of threads over time.
+    #[must_use]
+    pub fn growth(&self) -> Vec<GrowthSample> {
+        self.history.samples()
+    }
+
+    /// The numbers parked with this creation stack and park stack, at the moments of [`Self::growth`].
+    #[must_use]
+    pub(super) fn trend(&self, creation: Option<StackId>, stack: StackId) -> Vec<u64> {
+        self.history.trend((creation, stack))
+    }
+
+    /// Waits that ended, longest total first.
+    #[must_use]
+    pub fn ended_waits(&self, frames: &dyn super::Frames, stacks: &StackTable) -> Vec<EndedWait> {
+        self.ended.list(frames, stacks)
+    }
+
+    /// Takes in what was learned between snapshots.
+    pub fn apply_change(&mut self, change: Change) {
+        match change.what {
+            ChangeKind::Created { creator, creator_name, start_boottime, stack } => {
+                self.create(change.tid, change.time_ns, start_boottime, Creation { creator, creator_name, stack });
+            }
+            ChangeKind::Exited => self.exit(change.tid, change.time_ns),
+            ChangeKind::Exec { old_tid } => self.exec(change.tid, old_tid, change.time_ns),
+            ChangeKind::Renamed(name) => {
+                if let Some(thread) = self.threads.get_mut(&change.tid) {
+                    thread.name = name;
+                }
+            }
+            ChangeKind::WaitEnded { since_ns, object, reason, stack } => {
+                let name = self.threads.get(&change.tid).map(|thread| thread.name.as_str());
+                let age_ns = change.time_ns.saturating_sub(since_ns);
+                self.ended.add(change.tid, name.unwrap_or_default(), age_ns, reason, object, stack.ok());
+            }
+        }
+    }
+
+    fn create(&mut self, tid: u32, time_ns: u64, start_boottime: u64, creation: Creation) {
+        let same = |thread: &&mut LiveThread| thread.start_boottime == start_boottime;
+        if let Some(thread) = self.threads.get_mut(&tid).filter(same) {
+            // A snapshot saw the thread before its event was read.
+            if thread.creation.is_none() && self.late_creations.remove(&tid) == Some(start_boottime) {
+                self.made_good = self.made_good.saturating_sub(1);
+            }
+            thread.creation = Some(creation);
+            thread.before_us = false;
+            return;
+        }
+        self.created += 1;
+        let name = creation.creator_name.clone(); // a thread inherits its creator's name
+        let thread = LiveThread {
+            name,
+            start_boottime,
+            lifetime: None,
+            activity: Activity::Runnable,
+            stack: None,
+            creation: Some(creation),
+            before_us: false,
+            confirmed_ns: time_ns,
+        };
+        if self.threads.insert(tid, thread).is_some() {
+            // The id was used again before we heard that its thread had exited.
+            self.exited += 1;
+            self.made_good += 1;
+        }
+    }
+
+    fn exit(&mut self, tid: u32, time_ns: u64) {
+        // An event that is older than what is known of the thread is about an earlier one with the same id.
+        if self.threads.get(&tid).is_some_and(|thread| thread.confirmed_ns <= time_ns) {
+            self.threads.remove(&tid);
+            self.exited += 1;
+        }
+    }
+
+    /// After exec the calling thread is alone, and has the process's id.
+    fn exec(&mut self, tid: u32, old_tid: u32, time_ns: u64) {
+        self.execs += 1;
+        let survivor = self.threads.remove(&old_tid).or_else(|| self.threads.remove(&tid));
+        self.exited += self.threads.len() as u64;
+        self.threads.clear();
+        if let Some(mut thread) = survivor {
+            thread.activity = Activity::Running;
+            thread.stack = None;
+            thread.confirmed_ns = time_ns;
+            self.threads.insert(tid, thread);
+        }
+    }
+
+    /// Takes in a snapshot. Afterwards the table holds exactly the threads that it lists.
+    pub fn apply_snapshot(&mut self, snapshot: Snapshot) {
+        self.now_ns = snapshot.taken_ns;
+        let first = self.snapshots == 0;
+        self.snapshots += 1;
+        self.late_creations.clear();
+        let before = self.threads.len();
+        self.threads.retain(|tid, _| snapshot.alive.binary_search(tid).is_ok());
+        let gone = (before - self.threads.len()) as u64;
+        self.exited += gone;
+        self.made_good += gone;
+        for sample in snapshot.changed {
+            let old = self.threads.remove(&sample.tid);
+            let same = old.as_ref().is_some_and(|old| old.start_boottime == sample.start_boottime);
+            if !same && !first {
+                self.created += 1;
+                self.made_good += 1;
+                self.late_creations.insert(sample.tid, sample.start_boottime);
+                if old.is_some() {
+                    self.exited += 1;
+                }
+            }
+            let thread = LiveThread {
+                name: sample.name,
+                start_boottime: sample.start_boottime,
+                lifetime: Some((sample.lifetime_ns, snapshot.taken_ns)),
+                activity: sample.activity,
+                stack: Some(sample.stack),
+                before_us: first || (same && old.as_ref().is_some_and(|old| old.before_us)),
+                creation: old.filter(|_| same).and_then(|old| old.creation),
+                confirmed_ns: snapshot.taken_ns,
+            };
+            self.threads.insert(sample.tid, thread);
+        }
+        self.note_history();
+    }
+
+    fn note_history(&mut self) {
+        let mut parked = 0;
+        let mut sites: HashMap<(Option<StackId>, StackId), u64> = HashMap::new();
+        for thread in self.threads.values() {
+            if let (Some(_), Some(stack)) = (thread.parked(self.now_ns, self.min_block_ns), thread.stack) {
+                parked += 1;
+                *sites.entry((creation_stack(thread), stack)).or_default() += 1;
+            }
+        }
+        let sample = GrowthSample {
+            at_ms: self.now_ns.saturating_sub(self.began_ns) / 1_000_000,
+            tasks: self.threads.len() as u64,
+            parked,
+        };
+        self.history.add(sample, sites);
+    }
+}
+
+/// The stack that created `thread`, if it is known.
+pub(super) fn creation_stack(thread: &LiveThread) -> Option<StackId> {
+    thread.creation.as_ref().and_then(|creation| creation.stack.as_ref().ok().copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Stack, StackEnd, ThreadSample, WaitKind};
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn stack() -> StackId {
+        StackTable::default().intern(Stack { addresses: vec![1], end: StackEnd::Complete })
+    }
+
+    fn sample(tid: u32, start_boottime: u64, since_ns: u64) -> ThreadSample {
+        ThreadSample {
+            tid,
+            name: format!("t{tid}"),
+            start_boottime,
+            lifetime_ns: SECOND,
+            activity: Activity::Blocked(Blocking {
+                kind: WaitKind::Futex,
+                reason: "futex wait".to_owned(),
+                object: "0x10".to_owned(),
+                since_ns,
+                exact: true,
+                timeout_ms: None,
+            }),
+            stack: stack(),
+        }
+    }
+
+    fn snapshot(taken_ns: u64, alive: &[u32], changed: Vec<ThreadSample>) -> Snapshot {
+        Snapshot { taken_ns, alive: alive.to_vec(), changed }
+    }
+
+    fn created(tid: u32, time_ns: u64, start_boottime: u64) -> Change {
+        Change {
+            tid,
+            time_ns,
+            what: ChangeKind::Created {
+                creator: 1,
+                creator_name: "main".to_owned(),
+                start_boottime,
+                stack: Ok(stack()),
+            },
+        }
+    }
+
+    fn exited(tid: u32, time_ns: u64) -> Change {
+        Change { tid, time_ns, what: ChangeKind::Exited }
+    }
+
+    fn ids(live: &Live) -> Vec<u32> {
+        live.threads().keys().copied().collect()
+    }
+
+    #[test]
+    fn events_that_were_lost_are_made_good() {
+        let mut live = Live::new(SECOND, 0);
+        live.apply_snapshot(snapshot(SECOND, &[1, 2], vec![sample(1, 10, 0), sample(2, 20, 0)]));
+        // 2 exits and 3 is created, but no event comes.
+        live.apply_snapshot(snapshot(2 * SECOND, &[1, 3], vec![sample(3, 30, 0)]));
+        assert_eq!(ids(&live), [1, 3]);
+        assert_eq!((live.created, live.exited, live.made_good), (1, 1, 2));
+    }
+
+    #[test]
+    fn a_creation_read_after_the_snapshot_that_saw_it_is_not_counted_twice() {
+        let mut live = Live::new(SECOND, 0);
+        live.apply_snapshot(snapshot(SECOND, &[1], vec![sample(1, 10, 0)]));
+        live.apply_snapshot(snapshot(2 * SECOND, &[1, 2], vec![sample(2, 20, 0)]));
+        live.apply_change(created(2, 2 * SECOND - 5, 20));
+        assert_eq!((live.created, live.made_good), (1, 0));
+        assert!(live.threads()[&2].creation.is_some());
+        // And it keeps its creation when it is sampled again.
+        live.apply_snapshot(snapshot(3 * SECOND, &[1, 2], vec![sample(2, 20, SECOND)]));
+        assert!(live.threads()[&2].creation.is_some());
+    }
+
+    #[test]
+    fn an_old_exit_does_not_remove_a_new_thread_with_the_same_id() {
+        let mut live = Live::new(SECOND, 0);
+        live.apply_snapshot(snapshot(SECOND, &[1], vec![sample(1, 10, 0)]));
+        live.apply_change(created(2, 2 * SECOND, 20));
+        live.apply_change(exited(2, 2 * SECOND + 1));
+        live.apply_change(created(2, 2 * SECOND + 2, 21));
+        live.apply_change(exited(2, 2 * SECOND + 1));
+        assert_eq!(ids(&live), [1, 2]);
+        assert_eq!((live.created, live.exited), (2, 1));
+    }
+
+    #[test]
+    fn a_reused_id_in_a_snapshot_is_another_thread_without_the_old_creation() {
+        let mut live = Live::new(SECOND, 0);
+        live.apply_snapshot(snapshot(SECOND, &[1], vec![sample(1, 10, 0)]));
+        live.apply_change(created(2, SECOND + 1, 20));
+        live.apply_snapshot(snapshot(2 * SECOND, &[1, 2], vec![sample(2, 22, 0)]));
+        assert!(live.threads()[&2].creation.is_none());
+        assert_eq!((live.created, live.exited), (2, 1));
+    }
+
+    #[test]
+    fn exec_leaves_one_thread_under_the_process_id() {
+        let mut live = Live::new(SECOND, 0);
+        live.apply_snapshot(snapshot(SECOND, &[1, 2, 3], vec![sample(1, 10, 0), sample(2, 20, 0), sample(3, 30, 0)]));
+        live.apply_change(Change { tid: 1, time_ns: SECOND + 1, what: ChangeKind::Exec { old_tid: 3 } });
+        assert_eq!(ids(&live), [1]);
+        assert_eq!(live.threads()[&1].name, "t3");
+        assert_eq!((live.exited, live.execs), (2, 1));
+    }
+
+    #[test]
+    fn parked_is_a_matter_of_age() {
+        let mut live = Live::new(SECOND, 0);
+        live.apply_snapshot(snapshot(5 * SECOND, &[1, 2], vec![sample(1, 10, 4 * SECOND), sample(2, 20, 4 * SECOND + 1)]));
+        assert_eq!(live.parked(), 1);
+        let growth = live.growth();
+        assert_eq!((growth[0].at_ms, growth[0].tasks, growth[0].parked), (5000, 2, 1));
+    }
+}

@@ -1,0 +1,18 @@
+//! From snapshots and changes to what is told: pure functions over the model, no I/O.
+
+mod ended;
+mod history;
+mod live;
+mod recording;
+mod sites;
+
+pub use live::{Creation, Live, LiveThread};
+pub use recording::{Facts, record};
+
+use crate::model::StackId;
+
+/// Symbolised stacks: for each stack the places of its frames, innermost first.
+pub trait Frames {
+    /// The frames of `stack`; empty if it has none.
+    fn of(&self, stack: StackId) -> &[u32];
+}

@@ -1,0 +1,227 @@
+//! clap's structs. Doc comments here are the help texts.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use clap::{ArgAction, Args as ClapArgs, CommandFactory, Parser, Subcommand};
+
+use super::{Cli, Command, Output, Watch, values::{self, Color, Probe, View, Weight}};
+
+/// clap's description of the whole command line, for completions and man pages.
+#[must_use]
+pub fn command() -> clap::Command {
+    Args::command()
+}
+
+/// Finds leaked and parked threads of any running process, from outside: no code change, no restart, no stop
+///
+/// It says who created each thread, where it is parked, on what and for how long, and draws flame graphs of them.
+#[derive(Debug, Parser)]
+#[command(name = "leakprobe", version, max_term_width = 100, disable_help_subcommand = true, after_help = EXAMPLES)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    action: Action,
+    /// Say more on stderr; twice for still more
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sudo leakprobe attach -p 1234              watch until Ctrl-C, print the report, write leakprobe-1234.svg
+  sudo leakprobe attach -p 1234 -d 60s -o a.svg -o a.json
+  sudo leakprobe snapshot -p 1234            every thread at this moment
+  sudo leakprobe run -- ./server --port 80   watch from the first instruction
+  sudo leakprobe demo                        see it work on a leaky program of its own
+
+Exit codes: 0 done, 2 wrong usage, 3 leakprobe failed, 4 no such process, 5 not permitted or the kernel cannot.";
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Watch a running process until it ends, -d is over or Ctrl-C; then report
+    Attach {
+        /// The process to watch
+        #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+        pid: u32,
+        #[command(flatten)]
+        watch: WatchArgs,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Start a program and watch it from its first instruction, as attach does
+    Run {
+        #[command(flatten)]
+        watch: WatchArgs,
+        #[command(flatten)]
+        output: OutputArgs,
+        /// The program and its arguments
+        #[arg(required = true, last = true, value_name = "CMD")]
+        command: Vec<OsString>,
+    },
+    /// Show every thread of a process at this moment, with its stack
+    #[command(visible_alias = "dump")]
+    Snapshot {
+        /// The process to look at
+        #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+        pid: u32,
+        #[command(flatten)]
+        look: LookArgs,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Render a recording (.json) again: other formats, other views; needs no root
+    Report {
+        /// The recording
+        #[arg(value_name = "FILE.json")]
+        file: PathBuf,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Say what this kernel and these privileges allow, and how to get what is missing
+    Doctor {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Watch a small leaky program that leakprobe brings along, and write parked.svg
+    Demo {
+        #[command(flatten)]
+        watch: WatchArgs,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    #[command(hide = true)]
+    DemoTarget,
+    #[command(hide = true)]
+    ExecWhenTold {
+        #[arg(required = true, last = true)]
+        command: Vec<OsString>,
+    },
+}
+
+/// How to look at threads.
+#[derive(Clone, Debug, ClapArgs)]
+struct LookArgs {
+    /// Threads that have waited this long count as parked
+    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = values::duration)]
+    min_block_time: Duration,
+    /// Do not read debug information: function names only, no lines, no inlined functions
+    #[arg(long)]
+    no_debuginfo: bool,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+struct WatchArgs {
+    /// Stop after this time
+    #[arg(short, long, value_name = "TIME", value_parser = values::positive_duration)]
+    duration: Option<Duration>,
+    /// Time between snapshots
+    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = values::interval)]
+    interval: Duration,
+    #[command(flatten)]
+    look: LookArgs,
+    /// What to watch besides snapshots
+    #[arg(long, value_enum, default_value_t)]
+    probe: Probe,
+    /// Size of the buffer between kernel and leakprobe; what does not fit is counted, and made good by the next snapshot
+    #[arg(long, value_name = "BYTES", default_value = "8388608", value_parser = values::ring_bytes)]
+    ring_size: u32,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+struct OutputArgs {
+    /// Write to FILE, in the format of its extension: .svg .folded .json .txt; repeatable, - is stdout
+    #[arg(short, long, value_name = "FILE")]
+    output: Vec<PathBuf>,
+    /// Format of outputs whose name does not tell: svg, folded, json, txt
+    #[arg(long, value_name = "NAME")]
+    format: Option<String>,
+    /// Print the recording as JSON in place of the report
+    #[arg(long)]
+    json: bool,
+    /// No report on stdout, no progress
+    #[arg(short, long)]
+    quiet: bool,
+    /// Colours
+    #[arg(long, value_enum, default_value_t)]
+    color: Color,
+    /// What the width of a flame graph's frame means
+    #[arg(long, value_enum, default_value_t)]
+    weight: Weight,
+    /// Which stacks a flame graph shows
+    #[arg(long, value_enum, default_value_t)]
+    view: View,
+    /// Show every site in the table, not only the first 20
+    #[arg(long)]
+    all: bool,
+}
+
+impl Args {
+    pub(super) fn resolve(self) -> Cli {
+        let command = match self.action {
+            Action::Attach { pid, watch, output } => Command::Attach(watch.resolve(pid, output)),
+            Action::Run { watch, output, command } => Command::Run { command, watch: watch.resolve(0, output) },
+            Action::Snapshot { pid, look, output } => {
+                let watch = WatchArgs {
+                    duration: None,
+                    interval: Duration::from_secs(1),
+                    look,
+                    probe: Probe::Snapshot,
+                    ring_size: 4096,
+                };
+                Command::Snapshot(watch.resolve(pid, output))
+            }
+            Action::Report { file, output } => Command::Report { file, output: output.resolve() },
+            Action::Doctor { json } => Command::Doctor { json },
+            Action::Demo { watch, output } => Command::Demo(watch.resolve(0, output)),
+            Action::Completions { shell } => Command::Completions(shell),
+            Action::DemoTarget => Command::DemoTarget,
+            Action::ExecWhenTold { command } => Command::ExecWhenTold(command),
+        };
+        Cli { command, verbosity: self.verbose }
+    }
+}
+
+impl WatchArgs {
+    fn resolve(self, pid: u32, output: OutputArgs) -> Watch {
+        Watch {
+            pid,
+            duration: self.duration,
+            interval: self.interval,
+            min_block: self.look.min_block_time,
+            probe: self.probe,
+            ring_bytes: self.ring_size,
+            debug_info: !self.look.no_debuginfo,
+            output: output.resolve(),
+        }
+    }
+}
+
+impl OutputArgs {
+    fn resolve(self) -> Output {
+        Output {
+            files: self.output,
+            format: self.format,
+            json: self.json,
+            quiet: self.quiet,
+            color: self.color,
+            weight: self.weight,
+            view: self.view,
+            all: self.all,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clap_is_content() {
+        command().debug_assert();
+    }
+}

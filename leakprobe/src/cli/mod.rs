@@ -1,0 +1,106 @@
+//! The command line: clap's structs, and what they come to. Nothing below this room knows clap.
+
+mod args;
+mod values;
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use clap::Parser;
+
+pub use args::command;
+pub use values::{Color, Probe, View, Weight};
+
+/// A command, ready to be carried out.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Watch a running process.
+    Attach(Watch),
+    /// Start a program and watch it.
+    Run {
+        /// The program and its arguments.
+        command: Vec<OsString>,
+        /// How to watch it.
+        watch: Watch,
+    },
+    /// One look at every thread.
+    Snapshot(Watch),
+    /// Render a recording again.
+    Report {
+        /// The recording.
+        file: PathBuf,
+        /// Where to.
+        output: Output,
+    },
+    /// What this kernel and these privileges allow.
+    Doctor {
+        /// As JSON.
+        json: bool,
+    },
+    /// Attach to a leaky program of our own.
+    Demo(Watch),
+    /// Shell completions.
+    Completions(clap_complete::Shell),
+    /// Not for users: the leaky program of `demo`.
+    DemoTarget,
+    /// Not for users: waits until it is told, and becomes the program of `run`.
+    ExecWhenTold(Vec<OsString>),
+}
+
+/// How a process is watched.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Watch {
+    /// Its id; 0 where the command starts the process itself.
+    pub pid: u32,
+    /// For how long; `None`: until it ends, or Ctrl-C.
+    pub duration: Option<Duration>,
+    /// Between snapshots.
+    pub interval: Duration,
+    /// The parked threshold.
+    pub min_block: Duration,
+    /// What is watched besides snapshots.
+    pub probe: Probe,
+    /// Size of the ring buffer, bytes.
+    pub ring_bytes: u32,
+    /// Whether debug information is read for lines and inlined functions.
+    pub debug_info: bool,
+    /// What becomes of the result.
+    pub output: Output,
+}
+
+/// What becomes of a recording.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// Files to write, with their formats if those are named.
+    pub files: Vec<PathBuf>,
+    /// The format of files whose name does not tell.
+    pub format: Option<String>,
+    /// The recording on stdout in place of the report.
+    pub json: bool,
+    /// No report on stdout and no progress.
+    pub quiet: bool,
+    /// When to use colours.
+    pub color: Color,
+    /// What the width of a flame graph's frame means.
+    pub weight: Weight,
+    /// Which stacks a flame graph shows.
+    pub view: View,
+    /// Every site in the table.
+    pub all: bool,
+}
+
+/// The command line, taken apart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cli {
+    /// What to do.
+    pub command: Command,
+    /// How much to tell on stderr: 0, 1 (-v), 2 (-vv).
+    pub verbosity: u8,
+}
+
+/// Takes the process's command line apart.
+///
+/// # Errors
+/// What clap says, which includes `--help` and `--version`; its `print` and `exit_code` do what is usual.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    args::Args::try_parse_from(args).map(args::Args::resolve)
+}

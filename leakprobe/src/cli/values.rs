@@ -1,0 +1,111 @@
+//! Values of options.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What the width of a flame graph's frame means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Weight {
+    /// The number of parked threads.
+    #[default]
+    Tasks,
+    /// How long they have been parked together, ms.
+    Time,
+}
+
+/// Which stacks a flame graph shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum View {
+    /// Where threads are parked.
+    #[default]
+    Parked,
+    /// Where parked threads were created.
+    Creation,
+}
+
+/// What is watched besides snapshots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Probe {
+    /// Thread creations and exits, and futex waits, which costs the target some 0.3 µs on each wait.
+    #[default]
+    Futex,
+    /// Thread creations and exits alone: no cost on waits; waits that end between two snapshots are not seen.
+    Snapshot,
+}
+
+/// A span of time with its unit: `500ms`, `1.5s`, `2m`, `1h`, `250us`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let help = || format!("'{text}' is no duration; write a number and a unit, such as 500ms, 30s, 5m or 1h");
+    let split = text.find(|c: char| c.is_ascii_alphabetic() || c == 'µ').ok_or_else(help)?;
+    let (number, unit) = text.split_at(split);
+    let number: f64 = number.trim().parse().map_err(|_| help())?;
+    let unit_seconds = match unit {
+        "us" | "µs" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(help()),
+    };
+    Duration::try_from_secs_f64(number * unit_seconds).map_err(|_| help())
+}
+
+/// A span of time that is not zero.
+pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("it must be longer than zero".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
+/// The interval between snapshots: bounded below, so that a slip of the finger costs no core.
+pub(super) fn interval(text: &str) -> Result<Duration, String> {
+    let interval = duration(text)?;
+    if interval < Duration::from_millis(10) {
+        return Err("it must be 10ms at least".to_owned());
+    }
+    Ok(interval)
+}
+
+/// The size of a ring buffer: a power of two, of pages.
+pub(super) fn ring_bytes(text: &str) -> Result<u32, String> {
+    let help = || format!("'{text}' is no ring size; give a power of two from 4096 to 1073741824 (bytes)");
+    let bytes: u32 = text.parse().map_err(|_| help())?;
+    if bytes.is_power_of_two() && (4096..=1 << 30).contains(&bytes) { Ok(bytes) } else { Err(help()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_need_a_unit() {
+        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("250us"), Ok(Duration::from_micros(250)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for bad in ["", "5", "s", "5 parsecs", "-1s", "infs", "1e400h", "5d"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ring_sizes_are_powers_of_two() {
+        assert_eq!(ring_bytes("8388608"), Ok(8 << 20));
+        for bad in ["0", "4095", "5000", "2048", "4294967296"] {
+            assert!(ring_bytes(bad).is_err(), "{bad}");
+        }
+    }
+}
