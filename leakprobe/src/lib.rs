@@ -4,8 +4,11 @@
 //! does not. ARCHITECTURE.md walks through one run.
 
 pub mod analysis;
+pub mod cli;
+pub mod commands;
 pub mod model;
 pub mod probes;
 pub mod report;
 pub mod snapshot;
+pub mod symbols;
 pub mod target;

@@ -1,0 +1,414 @@
+//! Addresses to frames.
+//!
+//! Names come from two places. ELF symbol tables are read by us ([`symtab`]), for files and for images of memory alike;
+//! inlined functions and lines come from DWARF by blazesym ([`dwarf`]). blazesym could do both, but its symbol lookup fails
+//! for a whole file that has Fedora's compressed `.gnu_debugdata`, stretches symbols without size to any address above, and
+//! takes any of several names for a function. What DWARF cannot tell, for whichever reason, keeps its name from ELF.
+
+mod debugfile;
+mod dwarf;
+mod elf;
+mod name;
+mod symtab;
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+mod tests;
+
+use std::{
+    collections::HashMap,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use object::ReadCache;
+
+use self::{dwarf::Scope, elf::Dwarf, symtab::Search, symtab::Symbol};
+use crate::model::Frame;
+
+/// How many modules, and addresses of one module, are remembered. A target that runs into one of these makes code as it
+/// goes; then all is forgotten and begun anew, which is simpler than to know what will be needed again, and rare.
+const MOST_MODULES: usize = 1024;
+const MOST_ADDRESSES: usize = 1 << 16;
+
+/// A file or a piece of memory that code comes from.
+#[derive(Clone, Debug)]
+pub struct Module {
+    /// Shown in frames, as in /proc/PID/maps: `/usr/lib/libc.so.6`, `[vdso]`.
+    pub path: String,
+    /// Where its symbols come from.
+    pub source: Source,
+}
+
+/// Where a module's symbols come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A file to open: /proc/PID/map_files/…, which is the mapped file even if another took its name, or
+    /// /proc/PID/root/…, or the path itself.
+    File(PathBuf),
+    /// An ELF image read from the target's memory, such as the vDSO.
+    Image(Arc<[u8]>),
+    /// It cannot be read; says why, in one phrase.
+    Missing(String),
+    /// Memory that belongs to no file: code made by a JIT compiler.
+    Anonymous,
+}
+
+/// An address to look up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Lookup {
+    /// The address as the module itself counts (ELF virtual address), not where it lies in the target.
+    pub svma: u64,
+    /// Whether it is a return address. The call before it is looked up then: a call that never returns may be the last
+    /// instruction of its function, and what follows belongs to another.
+    pub is_return: bool,
+}
+
+impl Lookup {
+    fn probe(self) -> u64 {
+        self.svma.saturating_sub(u64::from(self.is_return))
+    }
+}
+
+/// What a [`Symbolizer`] may use.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Whether to read debug information: inlined functions and lines. Without it: function names alone, quickly.
+    pub debug_info: bool,
+    /// The most bytes of debug information to accept of one file, decompressed.
+    pub largest_debug_info: u64,
+    /// How long to wait for the debug information of one file.
+    pub debug_info_timeout: Duration,
+    /// Where debug information split from its program is installed.
+    pub debug_directories: Vec<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            debug_info: true,
+            largest_debug_info: 4 << 30,
+            debug_info_timeout: Duration::from_secs(20),
+            debug_directories: vec!["/usr/lib/debug".into(), "/lib/debug".into()],
+        }
+    }
+}
+
+/// Turns addresses into frames, and remembers what it found.
+///
+/// Costs what it takes to read a module's symbol table for each batch of addresses not seen before; nothing for those seen.
+/// Needs no privileges but to open the files.
+pub struct Symbolizer {
+    options: Options,
+    dwarf: dwarf::Reader,
+    modules: HashMap<(String, Identity), Known>,
+}
+
+/// What makes two sources the same, whichever name they are opened by.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Identity {
+    File {
+        device: u64,
+        inode: u64,
+        size: u64,
+        modified: (i64, i64),
+    },
+    Image(Arc<[u8]>),
+}
+
+/// What is known about a module.
+#[derive(Default)]
+struct Known {
+    frames: HashMap<Lookup, Vec<Frame>>,
+    debug: Debug,
+    /// The debug file of the module; its symbols are of use even where its DWARF is not.
+    split: Option<PathBuf>,
+}
+
+/// Where a module's debug information is.
+#[derive(Default)]
+enum Debug {
+    #[default]
+    NotLooked,
+    None,
+    In(PathBuf),
+    Unusable(String),
+}
+
+impl Symbolizer {
+    /// A symbolizer that knows nothing yet.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        let directories = options.debug_directories.clone();
+        Self {
+            dwarf: dwarf::Reader::new(directories, options.debug_info_timeout),
+            options,
+            modules: HashMap::new(),
+        }
+    }
+
+    /// The functions at each address, innermost inlined one first. Never empty: a frame without a name says why.
+    pub fn resolve(&mut self, module: &Module, lookups: &[Lookup]) -> Vec<Vec<Frame>> {
+        match &module.source {
+            Source::File(path) => match elf::open(path) {
+                Ok((file, metadata)) => {
+                    let identity = Identity::File {
+                        device: metadata.dev(),
+                        inode: metadata.ino(),
+                        size: metadata.size(),
+                        modified: (metadata.mtime(), metadata.mtime_nsec()),
+                    };
+                    let data = ReadCache::new(file);
+                    self.remembered(module, identity, lookups, |this, known, wanted| {
+                        this.look_up(&data, Some(path), &module.path, known, wanted);
+                    })
+                }
+                Err(error) => all_unknown(
+                    module,
+                    lookups,
+                    &format!("module could not be read: {error}"),
+                ),
+            },
+            Source::Image(bytes) => {
+                let identity = Identity::Image(Arc::clone(bytes));
+                self.remembered(module, identity, lookups, |this, known, wanted| {
+                    this.look_up(&bytes[..], None, &module.path, known, wanted);
+                })
+            }
+            Source::Missing(why) => {
+                all_unknown(module, lookups, &format!("module could not be read: {why}"))
+            }
+            Source::Anonymous => all_unknown(module, lookups, "JIT or other anonymous memory"),
+        }
+    }
+
+    /// Modules whose debug information is there but could not be used, and why: their frames lack inlined functions and lines.
+    pub fn losses(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.modules
+            .iter()
+            .filter_map(|((path, _), known)| match &known.debug {
+                Debug::Unusable(why) => Some((path.as_str(), why.as_str())),
+                _ => None,
+            })
+    }
+
+    /// Answers from memory, after `look_up` has added what is not yet there.
+    fn remembered(
+        &mut self,
+        module: &Module,
+        identity: Identity,
+        lookups: &[Lookup],
+        look_up: impl FnOnce(&mut Self, &mut Known, &[Lookup]),
+    ) -> Vec<Vec<Frame>> {
+        if self.modules.len() >= MOST_MODULES {
+            self.modules.clear();
+            self.dwarf.forget();
+        }
+        let key = (module.path.clone(), identity);
+        let mut known = self.modules.remove(&key).unwrap_or_default();
+        if known.frames.len() >= MOST_ADDRESSES {
+            known.frames.clear();
+        }
+        let mut wanted: Vec<Lookup> = lookups
+            .iter()
+            .filter(|lookup| !known.frames.contains_key(lookup))
+            .copied()
+            .collect();
+        wanted.sort_unstable_by_key(|lookup| (lookup.probe(), lookup.is_return));
+        wanted.dedup();
+        if !wanted.is_empty() {
+            look_up(self, &mut known, &wanted);
+        }
+        let frames = lookups
+            .iter()
+            .map(|lookup| match known.frames.get(lookup) {
+                Some(frames) => frames.clone(),
+                None => vec![unknown(&module.path, lookup.svma, "was not looked up")],
+            })
+            .collect();
+        self.modules.insert(key, known);
+        frames
+    }
+
+    /// Looks up what was not seen before. `wanted` is sorted by the address to probe.
+    fn look_up<'data, R: object::ReadRef<'data>>(
+        &mut self,
+        data: R,
+        file: Option<&Path>,
+        path: &str,
+        known: &mut Known,
+        wanted: &[Lookup],
+    ) {
+        let mut probes: Vec<u64> = wanted.iter().map(|lookup| lookup.probe()).collect();
+        probes.dedup();
+        let mut search = Search::new(&probes);
+        let facts = match elf::read(data, self.options.largest_debug_info, &mut search) {
+            Ok(facts) => facts,
+            Err(why) => {
+                let reason = format!("corrupt ELF: {why}");
+                for lookup in wanted {
+                    known
+                        .frames
+                        .insert(*lookup, vec![unknown(path, lookup.svma, &reason)]);
+                }
+                return;
+            }
+        };
+        if let (Debug::NotLooked, Some(file)) = (&known.debug, file) {
+            self.find_debug(facts, file, Path::new(path), known);
+        }
+        if let Some(file) = &known.split
+            && let Ok((file, _)) = elf::open(file)
+        {
+            // A debug file has the local symbols that were stripped from the module, at the same addresses. It was read
+            // before without error; should it have changed meanwhile, its symbols are missed and nothing else.
+            let _ = elf::read(
+                &ReadCache::new(file),
+                self.options.largest_debug_info,
+                &mut search,
+            );
+        }
+        let scopes = match &known.debug {
+            Debug::In(file) => self.dwarf.resolve(file, &probes),
+            _ => Ok(Vec::new()),
+        };
+        let mut scopes = scopes.unwrap_or_else(|why| {
+            known.debug = Debug::Unusable(why);
+            Vec::new()
+        });
+        scopes.resize(probes.len(), Vec::new());
+        let symbols = search.finish();
+        for lookup in wanted {
+            let Ok(index) = probes.binary_search(&lookup.probe()) else {
+                continue;
+            };
+            let frames = frames(path, lookup.svma, &symbols[index], &scopes[index]);
+            known.frames.insert(*lookup, frames);
+        }
+    }
+
+    /// Finds out where a module's debug information is: in itself, else in a file of its own.
+    fn find_debug(&self, facts: elf::Facts, file: &Path, module: &Path, known: &mut Known) {
+        let mut found = (file.to_owned(), facts.dwarf);
+        if matches!(found.1, Dwarf::Absent) {
+            let directories = &self.options.debug_directories;
+            let candidates = debugfile::candidates(
+                facts.build_id.as_deref(),
+                facts.debug_link.as_deref(),
+                module,
+                directories,
+            );
+            for path in candidates {
+                let Ok(split) = self.read_facts(&path) else {
+                    continue;
+                };
+                if split.build_id == facts.build_id {
+                    known.split = Some(path.clone());
+                    found = (path, split.dwarf);
+                    break;
+                }
+            }
+        }
+        known.debug = match found {
+            _ if !self.options.debug_info => Debug::None,
+            (path, Dwarf::Present) => Debug::In(path),
+            (_, Dwarf::Refused(why)) => Debug::Unusable(why),
+            (_, Dwarf::Absent) => Debug::None,
+        };
+    }
+
+    fn read_facts(&self, path: &Path) -> Result<elf::Facts, String> {
+        let (file, _) = elf::open(path).map_err(|error| error.to_string())?;
+        let data = ReadCache::new(file);
+        elf::read(
+            &data,
+            self.options.largest_debug_info,
+            &mut Search::new(&[]),
+        )
+    }
+}
+
+/// The frame of an address that lies in no module.
+#[must_use]
+pub fn unmapped(address: u64) -> Frame {
+    unknown("", address, "address lies in no mapping")
+}
+
+fn unknown(module: &str, address: u64, reason: &str) -> Frame {
+    Frame {
+        module: module.to_owned(),
+        address: format!("{address:#x}"),
+        unknown: Some(name::printable(reason.to_owned())),
+        ..Frame::default()
+    }
+}
+
+fn all_unknown(module: &Module, lookups: &[Lookup], reason: &str) -> Vec<Vec<Frame>> {
+    lookups
+        .iter()
+        .map(|lookup| vec![unknown(&module.path, lookup.svma, reason)])
+        .collect()
+}
+
+/// Puts together what ELF and DWARF say about an address.
+fn frames(
+    module: &str,
+    address: u64,
+    symbol: &Result<Symbol, String>,
+    scopes: &[Scope],
+) -> Vec<Frame> {
+    let nowhere = [Scope::default()];
+    let scopes = if scopes.is_empty() { &nowhere } else { scopes };
+    let outermost = scopes.len() - 1;
+    scopes
+        .iter()
+        .enumerate()
+        .map(|(index, scope)| {
+            let inlined = index < outermost;
+            let name = if inlined {
+                Some(scope.name.as_bytes())
+            } else {
+                outer_name(symbol, scope)
+            };
+            let function = name.map(name::readable).unwrap_or_default();
+            let reason = match symbol {
+                _ if !function.is_empty() => None,
+                _ if inlined => {
+                    Some("the debug information does not name this inlined function".to_owned())
+                }
+                Ok(_) => Some("the symbol has no name".to_owned()),
+                Err(why) => Some(why.clone()),
+            };
+            Frame {
+                function,
+                file: scope.file.clone().map(name::printable),
+                line: scope.line,
+                module: module.to_owned(),
+                address: format!("{address:#x}"),
+                inlined,
+                unknown: reason,
+            }
+        })
+        .collect()
+}
+
+/// The name of a function that is there in the machine code.
+///
+/// DWARF names the function as its source does, without `.cold` or `.constprop.0`. But libraries define functions under
+/// internal names and export them under others (`pthread_cond_wait` is `___pthread_cond_wait` in glibc's source): the
+/// exported one is what callers know, and what is shown where no debug information is installed.
+fn outer_name<'a>(symbol: &'a Result<Symbol, String>, scope: &'a Scope) -> Option<&'a [u8]> {
+    let from_dwarf = Some(scope.name.as_bytes()).filter(|name| !name.is_empty());
+    match symbol {
+        Ok(symbol) if from_dwarf.is_none() || symbol.global && symbol.start == scope.start => {
+            Some(&symbol.name)
+        }
+        _ => from_dwarf,
+    }
+}
