@@ -1,2 +1,43 @@
-//! Tasks of the repository.
-fn main() {}
+//! Tasks of the repository, run as `cargo xtask TASK`. One file a task; what they share: [`run`] starts and prints
+//! external commands, [`repo`] knows the folders, [`debian`] installs packages, [`tally`] counts tests.
+
+mod build_ebpf;
+mod ci;
+mod debian;
+mod kernels;
+mod programs;
+mod repo;
+mod run;
+mod tally;
+mod test;
+mod toolchain;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Tasks of the leakprobe repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Task {
+    BuildEbpf(build_ebpf::Args),
+    Ci(ci::Args),
+    Kernels(kernels::Args),
+    Test(test::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Task::parse() {
+        Task::BuildEbpf(args) => build_ebpf::run(&args),
+        Task::Ci(args) => ci::run(&args),
+        Task::Kernels(args) => kernels::run(&args),
+        Task::Test(args) => test::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            run::complain(&format!("xtask: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

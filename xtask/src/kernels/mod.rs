@@ -1,0 +1,129 @@
+//! `cargo xtask kernels`: runs leakprobe and its real-kernel tests in Debian's kernels, each in a QEMU guest.
+//!
+//! Nothing is installed and root is not needed: apt downloads into `target/kernels` with its own lists, signatures
+//! checked as usual, and dpkg unpacks there. [`apt`] downloads, [`qemu`] finds the emulator, [`image`] the kernels,
+//! [`initramfs`] packs files, [`payload`] chooses them and the steps, [`guest`] boots and judges.
+
+mod apt;
+mod guest;
+mod image;
+mod initramfs;
+mod payload;
+mod qemu;
+
+use std::fs;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::tally::Tally;
+use crate::{repo, run};
+use guest::{Guest, Outcome};
+use payload::Payload;
+
+/// Kernels that CI runs: the oldest that snapshots work on and that Debian has, and the newest.
+pub(crate) const CI_KERNELS: &str = "bookworm sid";
+
+const ALL_KERNELS: &str = "bookworm trixie trixie-backports:6.18 sid";
+
+/// Run leakprobe and its real-kernel tests in several kernels under QEMU
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Debian suites, each with an optional version prefix
+    #[arg(long, default_value = CI_KERNELS, value_name = "SUITE[:VERSION] …")]
+    kernels: String,
+    /// All kernels that leakprobe promises to work on
+    #[arg(long, conflicts_with = "kernels")]
+    all: bool,
+    /// Run this shell command in the guests instead of leakprobe's steps
+    #[arg(long, value_name = "COMMAND")]
+    command: Option<String>,
+    /// Memory of a guest in MiB [default: what the files need, at least 1024]
+    #[arg(long, value_name = "MIB")]
+    memory: Option<u64>,
+    /// Processors of a guest
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    cpus: u32,
+    /// Longest time for one guest, in seconds
+    #[arg(long, default_value_t = 600, value_name = "SECONDS")]
+    timeout: u32,
+    /// Debian mirror, the URL without /debian [default: the one that this machine's apt uses]
+    #[arg(long, value_name = "URL")]
+    mirror: Option<String>,
+}
+
+impl Args {
+    /// The defaults, for other `kernels`.
+    pub(crate) fn with_kernels(kernels: &str) -> Self {
+        #[derive(clap::Parser)]
+        struct Defaults {
+            #[command(flatten)]
+            args: Args,
+        }
+        // Parsed, so that the defaults above are the only ones.
+        <Defaults as clap::Parser>::parse_from(["kernels", "--kernels", kernels]).args
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let tally = matrix(args)?;
+    run::say(&tally.to_string());
+    if tally.failed > 0 {
+        bail!("not everything passed in the guests: their consoles are in {}", log_folder().display());
+    }
+    Ok(())
+}
+
+/// Runs everything in every kernel and says how it went, one line a kernel.
+pub(crate) fn matrix(args: &Args) -> Result<Tally> {
+    let payload = match &args.command {
+        Some(command) => Payload::of_command(command)?,
+        None => Payload::of_leakprobe()?,
+    };
+    let work = repo::target().join("kernels");
+    let logs = log_folder();
+    fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
+    let mirror = apt::Mirror::find(args.mirror.as_deref())?;
+    let qemu = qemu::find(&work, &mirror)?;
+    let guest = Guest {
+        qemu,
+        initramfs: payload.pack(&work, &mirror)?,
+        memory: args.memory,
+        cpus: args.cpus,
+        timeout: args.timeout,
+    };
+    let specs = if args.all { ALL_KERNELS } else { &args.kernels };
+    let mut tally = Tally::default();
+    let mut table = Vec::new();
+    for spec in specs.split_whitespace() {
+        let started = Instant::now();
+        let row = match image::find(&work, &mirror, spec) {
+            Ok(kernel) => {
+                let outcome =
+                    guest.boot(&kernel, &logs.join(format!("{}.log", kernel.version)), &payload.step_names())?;
+                tally.add(outcome.tally);
+                row(&kernel.version, started, &outcome)
+            }
+            Err(error) => {
+                tally.count(false);
+                format!("{spec:<36} FAIL {:>5.1} s  no kernel: {error:#}", started.elapsed().as_secs_f32())
+            }
+        };
+        run::say(&row);
+        table.push(row);
+    }
+    run::say(&format!("\nkernels:\n{}", table.join("\n")));
+    for note in &payload.notes {
+        run::say(&format!("note: {note}"));
+    }
+    Ok(tally)
+}
+
+fn row(version: &str, started: Instant, outcome: &Outcome) -> String {
+    let result = if outcome.tally.failed == 0 { "PASS" } else { "FAIL" };
+    format!("{version:<36} {result} {:>5.1} s  {}", started.elapsed().as_secs_f32(), outcome.details.join(", "))
+}
+
+fn log_folder() -> std::path::PathBuf {
+    repo::target().join("kernels/log")
+}

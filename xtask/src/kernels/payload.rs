@@ -1,0 +1,149 @@
+//! What goes into a guest and what is run there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::apt::{Apt, Mirror};
+use super::initramfs::Initramfs;
+use crate::{programs, repo, run};
+
+/// The guest's first process: mounts what leakprobe reads, runs the steps in their order, and says on the console how
+/// each went, in lines that [`super::guest`] reads.
+const INIT: &str = r#"#!/bin/busybox sh
+/bin/busybox --install -s /bin
+export PATH=/bin:/usr/bin HOME=/root TERM=dumb
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
+mkdir -p /dev/shm /dev/pts; mount -t tmpfs shm /dev/shm; mount -t devpts pts /dev/pts
+mount -t cgroup2 cgroup /sys/fs/cgroup; mount -t tracefs trace /sys/kernel/tracing; mount -t bpf bpf /sys/fs/bpf
+ln -s /proc/self/fd /dev/fd; ip link set lo up; chmod 1777 /tmp
+now() { cut -d' ' -f1 /proc/uptime; }
+printf '\n@@boot %s\n' "$(now)"
+for step in /steps/*; do
+    begin=$(now); printf '\n@@begin %s\n' "${step##*/}"
+    (cd /tmp && sh "$step"); rc=$?
+    printf '\n@@end %s %s %s %s\n' "${step##*/}" $rc "$begin" "$(now)"
+done
+# Each WARN, BUG and Oops begins with one of these. The console's log level hides warnings.
+dmesg | grep -E 'cut here|Oops|BUG: |general protection fault' | sed 's/^/@@kernel /'
+poweroff -f
+"#;
+
+/// Files and steps for every guest.
+#[derive(Default)]
+pub(crate) struct Payload {
+    files: Initramfs,
+    steps: Vec<(String, String)>,
+    /// What was left out, and why.
+    pub(crate) notes: Vec<String>,
+}
+
+/// A packed payload.
+pub(crate) struct Packed {
+    pub(crate) file: PathBuf,
+    pub(crate) bytes: u64,
+}
+
+impl Payload {
+    /// A shell command alone; leakprobe and the test programs are there if they are built.
+    pub(crate) fn of_command(command: &str) -> Result<Self> {
+        let mut payload = Self::default();
+        if repo::leakprobe().exists() {
+            payload.files.program("/usr/bin/leakprobe", &repo::leakprobe())?;
+        }
+        payload.add_programs(&programs::folder())?;
+        payload.step("command", command);
+        Ok(payload)
+    }
+
+    /// The release build: doctor, demo, and the real-kernel tests.
+    pub(crate) fn of_leakprobe() -> Result<Self> {
+        let mut payload = Self::default();
+        run::run(repo::cargo().args(["build", "--release", "--locked", "--package", "leakprobe"]))?;
+        payload.files.program("/usr/bin/leakprobe", &repo::leakprobe())?;
+        payload.step("doctor", "leakprobe doctor");
+        payload.step("demo", "leakprobe demo && test -s parked.svg");
+
+        if let Some(test) = kernel_tests()? {
+            payload.files.program("/opt/kernel", &test)?;
+            payload.add_programs(&programs::build()?)?;
+            payload.step(
+                "tests",
+                "export LEAKPROBE_BIN=/usr/bin/leakprobe LEAKPROBE_TEST_PROGRAMS=/opt/programs LEAKPROBE_IN_GUEST=1\n\
+                 /opt/kernel --test-threads=1",
+            );
+        } else {
+            payload.notes.push("no real-kernel tests: there is no leakprobe/tests/kernel.rs".to_owned());
+        }
+        Ok(payload)
+    }
+
+    fn step(&mut self, name: &str, command: &str) {
+        self.steps.push((name.to_owned(), command.to_owned()));
+    }
+
+    /// The names of the steps, in their order.
+    pub(crate) fn step_names(&self) -> Vec<&str> {
+        self.steps.iter().map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// Every executable of `folder`, as `/opt/programs/NAME`.
+    fn add_programs(&mut self, folder: &Path) -> Result<()> {
+        self.files.folder("/opt/programs");
+        if !folder.exists() {
+            return Ok(());
+        }
+        for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+            let entry = entry.with_context(|| format!("cannot read {}", folder.display()))?;
+            if entry.path().is_file() {
+                self.files.program(Path::new("/opt/programs").join(entry.file_name()), &entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the guest's own system and writes the initramfs.
+    pub(crate) fn pack(&self, work: &Path, mirror: &Mirror) -> Result<Packed> {
+        let mut system = Initramfs::default();
+        let busybox = work.join("busybox");
+        if !busybox.join("bin/busybox").exists() {
+            let deb = Apt::of_suite(work, mirror, "bookworm")?.download("busybox-static")?;
+            run::query(Command::new("dpkg").arg("-x").args([&deb, &busybox]))?;
+        }
+        system.program("/bin/busybox", &busybox.join("bin/busybox"))?;
+        for folder in ["/proc", "/sys", "/dev", "/tmp", "/run", "/root", "/var/tmp", "/usr/bin"] {
+            system.folder(folder);
+        }
+        system.text("/init", INIT.to_owned());
+        system.text("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n".to_owned());
+        system.text("/etc/group", "root:x:0:\n".to_owned());
+        for (number, (name, command)) in self.steps.iter().enumerate() {
+            // The number keeps the order.
+            system.text(format!("/steps/{number}-{name}"), format!("{command}\n"));
+        }
+        let file = work.join("initramfs.cpio");
+        let bytes = system.write_with(&self.files, &file)?;
+        run::say(&format!("packed {}: {} MiB", file.display(), bytes >> 20));
+        Ok(Packed { file, bytes })
+    }
+}
+
+/// The test executable of leakprobe/tests/kernel.rs, if there is such a file.
+fn kernel_tests() -> Result<Option<PathBuf>> {
+    let tests = repo::root().join("leakprobe/tests");
+    if !tests.join("kernel.rs").exists() && !tests.join("kernel/main.rs").exists() {
+        return Ok(None);
+    }
+    let mut build = repo::cargo();
+    build.args(["test", "--release", "--locked", "--package", "leakprobe", "--test", "kernel", "--no-run"]);
+    let messages = run::output(build.arg("--message-format=json-render-diagnostics"))?;
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let mut tests =
+        messages.filter(|message| message["target"]["name"] == "kernel" && message["profile"]["test"] == true);
+    match tests.find_map(|message| Some(PathBuf::from(message["executable"].as_str()?))) {
+        Some(executable) => Ok(Some(executable)),
+        None => bail!("cargo built no test executable named kernel"),
+    }
+}

@@ -1,0 +1,73 @@
+//! The test programs of `leakprobe/tests/programs`, each built in the variants that differ for a profiler.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::{repo, run};
+
+/// Suffix of a variant, and the compiler's arguments for it in C and C++, and in Rust.
+const VARIANTS: [(&str, &[&str], &[&str]); 5] = [
+    ("", &[], &[]),
+    ("-nopie", &["-no-pie", "-fno-pie"], &["-Crelocation-model=static"]),
+    ("-static", &["-static"], &["-Ctarget-feature=+crt-static", "-Crelocation-model=static"]),
+    ("-static-pie", &["-static-pie", "-fPIE"], &["-Ctarget-feature=+crt-static"]),
+    // Without symbols, but not without .eh_frame.
+    ("-stripped", &["-s"], &["-Cstrip=symbols"]),
+];
+
+/// Where the built programs lie, as `NAME` and `NAME-VARIANT`.
+pub(crate) fn folder() -> PathBuf {
+    repo::target().join("test-programs")
+}
+
+/// Builds what is missing or older than its source.
+pub(crate) fn build() -> Result<PathBuf> {
+    let out = folder();
+    let sources = repo::root().join("leakprobe/tests/programs");
+    if !sources.exists() {
+        run::say(&format!("note: no test programs in {}", sources.display()));
+        return Ok(out);
+    }
+    fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
+    let mut files = Vec::new();
+    for entry in fs::read_dir(&sources).with_context(|| format!("cannot read {}", sources.display()))? {
+        files.push(entry.with_context(|| format!("cannot read {}", sources.display()))?.path());
+    }
+    files.sort();
+    for source in &files {
+        let Some(compiler) = compiler(source) else { continue };
+        let name = source.file_stem().unwrap_or_default().to_string_lossy();
+        for (suffix, c, rust) in VARIANTS {
+            let program = out.join(format!("{name}{suffix}"));
+            if is_newer(&program, source) {
+                continue;
+            }
+            let mut command = Command::new(compiler);
+            if compiler == "rustc" {
+                command.args(["--edition=2024", "-O"]).args(rust);
+            } else {
+                // As distributions build: no frame pointers.
+                command.args(["-O2", "-fomit-frame-pointer", "-pthread"]).args(c);
+            }
+            run::run(command.arg("-o").arg(&program).arg(source))?;
+        }
+    }
+    Ok(out)
+}
+
+fn compiler(source: &Path) -> Option<&'static str> {
+    match source.extension()?.to_str()? {
+        "c" => Some("cc"),
+        "cpp" => Some("c++"),
+        "rs" => Some("rustc"),
+        _ => None,
+    }
+}
+
+fn is_newer(program: &Path, source: &Path) -> bool {
+    let modified = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    matches!((modified(program), modified(source)), (Some(program), Some(source)) if program > source)
+}

@@ -1,0 +1,70 @@
+//! `cargo xtask test`: installs what the tests need and runs them all, on this kernel and in others.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::tally::Tally;
+use crate::{debian, kernels, programs, repo, run};
+
+/// Install what the tests need and pass all of them, here and in other kernels
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Kernels to test besides the running one, as for `cargo xtask kernels`; "" for none
+    #[arg(long, default_value = kernels::CI_KERNELS, value_name = "SUITE[:VERSION] …")]
+    kernels: String,
+}
+
+/// What the tests run, and the Debian package that holds it. Names with a slash are files, others programs on PATH.
+const NEEDED: [(&str, &str); 11] = [
+    ("cc", "gcc"),
+    ("c++", "g++"),
+    ("/usr/include/stdio.h", "libc6-dev"),
+    ("eu-stack", "elfutils"),
+    ("redis-server", "redis-server"),
+    ("redis-cli", "redis-tools"),
+    ("python3", "python3"),
+    ("java", "default-jre-headless"),
+    ("node", "nodejs"),
+    ("rsvg-convert", "librsvg2-bin"),
+    ("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
+];
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if !debian::is_root()? {
+        bail!("the tests load BPF programs and read other processes: run `sudo -E env PATH=$PATH cargo xtask test`");
+    }
+    let missing: Vec<&str> = NEEDED.iter().filter(|(thing, _)| !is_there(thing)).map(|(_, package)| *package).collect();
+    if !missing.is_empty() {
+        debian::install(&missing, "the test suite")?;
+    }
+
+    run::run(repo::cargo().args(["build", "--release", "--locked"]))?;
+    let programs = programs::build()?;
+    let mut cargo = repo::cargo();
+    cargo.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
+    // The tests of real programs use what users run; unit tests have the checks of a debug build.
+    cargo.env("LEAKPROBE_BIN", repo::leakprobe()).env("LEAKPROBE_TEST_PROGRAMS", programs);
+    let mut tally = Tally::default();
+    let status = run::tee(&mut cargo, |line| tally.add(Tally::of_line(line).unwrap_or_default()))?;
+    if !status.success() && tally.failed == 0 {
+        // It did not compile, or a test program died before its result.
+        tally.count(false);
+    }
+    if !args.kernels.trim().is_empty() {
+        tally.add(kernels::matrix(&kernels::Args::with_kernels(&args.kernels))?);
+    }
+    run::say(&tally.to_string());
+    if tally.failed > 0 {
+        bail!("{} tests failed", tally.failed);
+    }
+    Ok(())
+}
+
+fn is_there(thing: &str) -> bool {
+    if thing.contains('/') {
+        return Path::new(thing).exists();
+    }
+    run::ask(Command::new("sh").args(["-c", r#"command -v "$0""#, thing])).is_some()
+}
