@@ -1,19 +1,57 @@
 //! The `leakprobe` command.
-use leakprobe::{probes::*, snapshot::Engine, model::*};
-fn main() {
-    let pid: u32 = std::env::args().nth(1).unwrap().parse().unwrap();
-    let t = std::time::Instant::now();
-    let p = Probes::load(&Options { tgid: pid, min_block: std::time::Duration::from_secs(1), ring_bytes: 8 << 20, events: false, futex: true }).unwrap_or_else(|e| panic!("{e}"));
-    println!("load {:?}", t.elapsed());
-    let mut st = StackTable::default();
-    let t = std::time::Instant::now();
-    let mut e = Engine::new(pid).unwrap();
-    let s = e.snapshot(&p, &mut st).unwrap();
-    println!("snapshot {:?} {} {} stacks {} {:?}", t.elapsed(), s.alive.len(), s.changed.len(), st.len(), e.losses());
-    for _ in 0..3 {
-    let t = std::time::Instant::now();
-    let s = e.snapshot(&p, &mut st).unwrap();
-    println!("snapshot {:?} {} {} stacks {}", t.elapsed(), s.alive.len(), s.changed.len(), st.len());
+
+use std::{
+    env,
+    error::Error,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use leakprobe::{cli, commands};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = match cli::parse(env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+        }
+    };
+    log(cli.verbosity);
+    match commands::execute(cli.command) {
+        Ok(code) => code.into(),
+        Err(failure) => {
+            let message = failure.to_string();
+            let mut stderr = io::stderr();
+            if !message.is_empty() {
+                let _ = writeln!(stderr, "leakprobe: {message}");
+            }
+            if cli.verbosity > 0 {
+                let mut cause = failure.source();
+                while let Some(error) = cause {
+                    let _ = writeln!(stderr, "  because: {error}");
+                    cause = error.source();
+                }
+            }
+            failure.code.into()
+        }
     }
-    for c in s.changed.iter().take(8) { println!("{c:?} {:x?}", st.get(c.stack)); for a in &st.get(c.stack).unwrap().addresses { let l = e.modules().locate(*a); println!("   {:x} {:x?} {:?}", a, l.map(|l| l.svma), l.and_then(|l| e.modules().get(l.module).map(|m| m.path.clone()))); } }
+}
+
+/// Diagnosis goes to stderr: warnings always, more with -v, or as LEAKPROBE_LOG says.
+fn log(verbosity: u8) {
+    let level = match verbosity {
+        0 => "warn",
+        1 => "leakprobe=info,warn",
+        2 => "leakprobe=debug,warn",
+        _ => "debug",
+    };
+    let filter = EnvFilter::try_from_env("LEAKPROBE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_target(false)
+        .without_time()
+        .init();
 }

@@ -54,6 +54,14 @@ pub struct Stack {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StackId(u32);
 
+impl StackId {
+    /// Its place in the table's order.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// Holds each distinct stack once: a million parked tasks at a few hundred sites need a few hundred stacks.
 #[derive(Debug, Default)]
 pub struct StackTable {
@@ -72,6 +80,11 @@ impl StackTable {
         self.stacks.push(Arc::clone(&stack));
         self.ids.insert(stack, id);
         id
+    }
+
+    /// From now on equal addresses mean other code: the process has begun another program. What is held stays.
+    pub fn new_program(&mut self) {
+        self.ids.clear();
     }
 
     /// The stack with that id.

@@ -9,6 +9,7 @@ mod debugfile;
 mod dwarf;
 mod elf;
 mod name;
+mod stacks;
 mod symtab;
 #[cfg(test)]
 #[allow(
@@ -31,6 +32,8 @@ use object::ReadCache;
 
 use self::{dwarf::Scope, elf::Dwarf, symtab::Search, symtab::Symbol};
 use crate::model::Frame;
+
+pub use stacks::Stacks;
 
 /// How many modules, and addresses of one module, are remembered. A target that runs into one of these makes code as it
 /// goes; then all is forgotten and begun anew, which is simpler than to know what will be needed again, and rare.

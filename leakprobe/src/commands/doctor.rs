@@ -1,0 +1,158 @@
+//! `doctor`: what this kernel and these privileges allow, and how to get what is missing.
+
+use std::{
+    fs,
+    io::{self, Write},
+    process,
+    time::Duration,
+};
+
+use serde::Serialize;
+
+use super::{ExitCode, Failure};
+use crate::{
+    probes::{
+        Options, Probes,
+        btf::Btf,
+        privileges::{self, Capability},
+    },
+    snapshot::ProcessMemory,
+};
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Check {
+    what: &'static str,
+    ok: bool,
+    /// Whether nothing works without it.
+    needed: bool,
+    /// What was found; for what is missing, how to get it.
+    detail: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Diagnosis {
+    kernel: String,
+    can_attach: bool,
+    checks: Vec<Check>,
+}
+
+/// Looks at everything and tells. Exit code 5 if attach would not work.
+pub(super) fn doctor(json: bool) -> Result<ExitCode, Failure> {
+    let checks = checks();
+    let can_attach = checks.iter().all(|check| check.ok || !check.needed);
+    let diagnosis = Diagnosis { kernel: privileges::kernel_release(), can_attach, checks };
+    let written = if json {
+        serde_json::to_writer_pretty(io::stdout(), &diagnosis)
+            .map_err(io::Error::from)
+            .and_then(|()| writeln!(io::stdout()))
+    } else {
+        print(&diagnosis)
+    };
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(ExitCode::Failed, format!("cannot write to stdout: {error}; is the disk full?")))
+        }
+        _ if can_attach => Ok(ExitCode::Done),
+        _ => Ok(ExitCode::NotPermitted),
+    }
+}
+
+fn print(diagnosis: &Diagnosis) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "kernel {}", diagnosis.kernel)?;
+    for check in &diagnosis.checks {
+        let mark = match (check.ok, check.needed) {
+            (true, _) => "ok     ",
+            (false, true) => "MISSING",
+            (false, false) => "without",
+        };
+        writeln!(out, "  {mark}  {:<28} {}", check.what, check.detail)?;
+    }
+    if diagnosis.can_attach {
+        writeln!(out, "attach, run and snapshot work here.")
+    } else {
+        writeln!(out, "attach, run and snapshot do not work here: get what is MISSING.")
+    }
+}
+
+fn checks() -> Vec<Check> {
+    let mut checks = Vec::new();
+    let mut check = |what, needed, result: Result<String, String>| {
+        let (ok, detail) = match result {
+            Ok(detail) => (true, detail),
+            Err(detail) => (false, detail),
+        };
+        checks.push(Check { what, ok, needed, detail });
+        ok
+    };
+    let offsets = Btf::of_kernel().and_then(|btf| btf.kernel_offsets());
+    check("kernel type information", true, offsets.map(|_| "BTF has every field that is needed".to_owned()).map_err(|error| error.to_string()));
+    let namespace = privileges::in_initial_pid_namespace();
+    check("pid namespace", true, if namespace {
+        Ok("the host's".to_owned())
+    } else {
+        Err("not the host's: run on the host, or in a container with --pid=host".to_owned())
+    });
+    let may_load = privileges::may_load();
+    check("load BPF programs", true, if may_load {
+        Ok("CAP_BPF and CAP_PERFMON, or root".to_owned())
+    } else {
+        Err("not permitted: run with sudo, or grant CAP_BPF and CAP_PERFMON".to_owned())
+    });
+    check("other users' processes", false, if privileges::has(Capability::SysPtrace) {
+        Ok("CAP_SYS_PTRACE".to_owned())
+    } else {
+        Err("only your own can be read: run with sudo, or grant CAP_SYS_PTRACE".to_owned())
+    });
+    check("read a process's memory", true, read_memory());
+    if may_load && namespace {
+        programs(&mut check);
+    }
+    checks
+}
+
+/// Loads everything, for a process that is surely there: ourselves.
+fn programs(check: &mut impl FnMut(&'static str, bool, Result<String, String>) -> bool) {
+    let options = Options {
+        tgid: process::id(),
+        min_block: Duration::from_secs(1),
+        ring_bytes: 64 << 10,
+        events: false,
+        futex: false,
+    };
+    let threads = || fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
+    let snapshot = Probes::load(&options).and_then(|probes| probes.threads(16)).map_err(|error| error.to_string());
+    let snapshot = snapshot.and_then(|seen| match (seen.len(), threads()) {
+        (seen, there) if seen == there => Ok("the task iterator sees every thread".to_owned()),
+        (seen, there) => Err(format!("the task iterator saw {seen} threads of ours where /proc has {there}")),
+    });
+    if !check("snapshots", true, snapshot) {
+        return;
+    }
+    let watched = Probes::load(&Options { events: true, futex: true, ..options });
+    match watched {
+        Ok(probes) => {
+            check("thread creation and exit", true, Ok("BTF tracepoints".to_owned()));
+            let futex = if probes.gaps.is_empty() {
+                let newer = ["sys_enter_futex_waitv", "sys_enter_futex_wait"];
+                let has: Vec<&str> = newer.into_iter().filter(|name| privileges::has_tracepoint("syscalls", name)).collect();
+                Ok(format!("system call tracepoints of futex{}", has.iter().map(|name| format!(", {}", name.trim_start_matches("sys_enter_"))).collect::<String>()))
+            } else {
+                Err(probes.gaps.join("; "))
+            };
+            check("futex waits", false, futex);
+        }
+        Err(error) => {
+            check("thread creation and exit", true, Err(error.to_string()));
+        }
+    }
+}
+
+fn read_memory() -> Result<String, String> {
+    let word = 0x1234_5678_9abc_def0u64;
+    match ProcessMemory::new(process::id()).word((&raw const word) as u64) {
+        Some(read) if read == word => Ok("process_vm_readv".to_owned()),
+        _ => Err("process_vm_readv does not work: is a seccomp filter in force (container runtimes have one)?".to_owned()),
+    }
+}

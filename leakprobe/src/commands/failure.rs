@@ -1,0 +1,87 @@
+//! How a command ends: exit codes, and errors of one sentence.
+
+use crate::{probes::ProbeError, report, target::TargetError};
+
+/// Exit codes; scripts rely on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// Done.
+    Done = 0,
+    /// Wrong usage or configuration.
+    Usage = 2,
+    /// leakprobe itself failed.
+    Failed = 3,
+    /// No such process, or it ended before anything could be said.
+    NoTarget = 4,
+    /// Not permitted, or the kernel cannot do it.
+    NotPermitted = 5,
+    /// Not seen by users: what the child of `run` ends with if it cannot become the program, as a shell would.
+    CannotExec = 127,
+}
+
+impl From<ExitCode> for std::process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        Self::from(code as u8)
+    }
+}
+
+/// Why a command failed: one sentence that says what failed, on what, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// The exit code.
+    pub code: ExitCode,
+    message: String,
+    #[source]
+    source: Option<anyhow::Error>,
+}
+
+impl Failure {
+    /// A failure without a deeper cause.
+    pub fn new(code: ExitCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), source: None }
+    }
+
+    /// A failure that has been told already.
+    pub fn silent(code: ExitCode) -> Self {
+        Self::new(code, "")
+    }
+
+    fn from_error(code: ExitCode, error: impl Into<anyhow::Error>) -> Self {
+        let error = error.into();
+        Self { code, message: error.to_string(), source: Some(error) }
+    }
+}
+
+impl From<TargetError> for Failure {
+    fn from(error: TargetError) -> Self {
+        let code = match &error {
+            TargetError::NoSuchProcess(_) | TargetError::Zombie { .. } => ExitCode::NoTarget,
+            TargetError::IsThread { .. } | TargetError::KernelThread { .. } | TargetError::Ourselves(_) => ExitCode::Usage,
+            TargetError::NotPermitted { .. } => ExitCode::NotPermitted,
+            TargetError::Proc { .. } => ExitCode::Failed,
+        };
+        Self::from_error(code, error)
+    }
+}
+
+impl From<ProbeError> for Failure {
+    fn from(error: ProbeError) -> Self {
+        let code = match &error {
+            ProbeError::Iterator { .. } => ExitCode::Failed,
+            _ => ExitCode::NotPermitted,
+        };
+        Self::from_error(code, error)
+    }
+}
+
+impl From<report::Error> for Failure {
+    fn from(error: report::Error) -> Self {
+        let code = match &error {
+            report::Error::Write { .. } => ExitCode::Failed,
+            _ => ExitCode::Usage,
+        };
+        Self::from_error(code, error)
+    }
+}

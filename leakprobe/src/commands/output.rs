@@ -1,0 +1,135 @@
+//! What becomes of a recording: the report on stdout, and files.
+
+use std::{
+    env,
+    io::{self, IsTerminal, Write},
+    path::{Path, PathBuf},
+};
+
+use super::{ExitCode, Failure};
+use crate::{
+    cli::{Color, Output, View, Weight},
+    model::Recording,
+    report::{self, Format, files::Owner},
+};
+
+/// Where everything goes, checked before any work is done: a format that does not exist is found out at once.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    files: Vec<(PathBuf, Format)>,
+    /// A file that was not asked for by name: failing to write it is a warning.
+    by_default: Option<PathBuf>,
+    stdout: Option<Format>,
+    options: report::Options,
+    owner: Option<Owner>,
+    quiet: bool,
+}
+
+impl Plan {
+    /// Takes the options apart. `by_default` is written where no output is named.
+    pub(super) fn of(output: &Output, by_default: Option<PathBuf>) -> Result<Self, Failure> {
+        let named = output.format.as_deref().map(Format::from_name).transpose()?;
+        let mut files = Vec::new();
+        for path in &output.files {
+            let format = match named {
+                Some(format) if path.as_os_str() == "-" || Format::from_path(path).is_err() => format,
+                _ if path.as_os_str() == "-" => Format::Txt,
+                _ => Format::from_path(path)?,
+            };
+            files.push((path.clone(), format));
+        }
+        let stdout_taken = files.iter().any(|(path, _)| path.as_os_str() == "-");
+        let stdout = match (stdout_taken, output.json, output.quiet) {
+            (true, _, _) => None,
+            (false, true, _) => Some(Format::Json),
+            (false, false, true) => None,
+            (false, false, false) => Some(named.filter(|_| output.files.is_empty()).unwrap_or(Format::Txt)),
+        };
+        let terminal = io::stdout().is_terminal();
+        Ok(Self {
+            by_default: by_default.filter(|_| output.files.is_empty() && !output.json && named.is_none()),
+            files,
+            stdout,
+            options: report::Options {
+                weight: match output.weight {
+                    Weight::Tasks => report::Weight::Tasks,
+                    Weight::Time => report::Weight::Time,
+                },
+                view: match output.view {
+                    View::Parked => report::View::Parked,
+                    View::Creation => report::View::Creation,
+                },
+                color: match output.color {
+                    Color::Auto => terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+                    Color::Always => true,
+                    Color::Never => false,
+                },
+                all: output.all,
+                width: terminal.then(terminal_width).flatten(),
+            },
+            owner: caller(),
+            quiet: output.quiet,
+        })
+    }
+
+    /// Writes everything. The report comes first, so that a full disk does not cost it.
+    pub(super) fn write(&self, recording: &Recording) -> Result<(), Failure> {
+        if let Some(format) = self.stdout {
+            let text = report::Options { width: self.options.width.filter(|_| format == Format::Txt), ..self.options.clone() };
+            let _ = report::write_file(recording, format, &text, Path::new("-"), None)?;
+        }
+        let pictures = report::Options { width: None, color: false, ..self.options.clone() };
+        let mut failure = None;
+        for (path, format) in &self.files {
+            // Colours are for the terminal that stdout may be, not for files.
+            let options = if path.as_os_str() == "-" { &self.options } else { &pictures };
+            match report::write_file(recording, *format, options, path, self.owner) {
+                Ok(_) => self.wrote(path),
+                // The others are still written; the first failure is told.
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        if let Some(path) = &self.by_default {
+            match report::write_file(recording, Format::Svg, &pictures, path, self.owner) {
+                Ok(_) => self.wrote(path),
+                Err(error) => tracing::warn!("{error}"),
+            }
+        }
+        failure.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    fn wrote(&self, path: &Path) {
+        if path.as_os_str() != "-" {
+            self.say(&format!("wrote {}", path.display()));
+        }
+    }
+
+    /// Tells something on stderr, unless quiet was asked for.
+    pub(super) fn say(&self, what: &str) {
+        if !self.quiet {
+            // A closed stderr is no reason to fail.
+            let _ = writeln!(io::stderr(), "{what}");
+        }
+    }
+}
+
+/// `report FILE.json`.
+pub(super) fn render_again(file: &Path, output: &Output) -> Result<ExitCode, Failure> {
+    let plan = Plan::of(output, None)?;
+    plan.write(&report::json::read(file)?)?;
+    Ok(ExitCode::Done)
+}
+
+/// The user who called sudo, to whom output files belong.
+fn caller() -> Option<Owner> {
+    let id = |name: &str| env::var(name).ok()?.parse().ok();
+    Some(Owner { uid: id("SUDO_UID")?, gid: id("SUDO_GID")? })
+}
+
+/// Columns of the terminal on stdout.
+fn terminal_width() -> Option<usize> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCGWINSZ writes one winsize.
+    let result = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
+    (result == 0 && size.ws_col > 0).then(|| usize::from(size.ws_col))
+}

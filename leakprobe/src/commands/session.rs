@@ -1,0 +1,271 @@
+//! One target under observation: every room that touches it, side by side.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use aya::maps::{MapData, RingBuf};
+use jiff::Timestamp;
+use leakprobe_common::{
+    arch::{REG_WORDS, Regs},
+    counter::Counter,
+};
+use nix::{
+    sys::resource::{UsageWho, getrusage},
+    time::{ClockId, clock_gettime},
+};
+
+use super::{ExitCode, Failure};
+use crate::{
+    analysis::{self, Facts, Live},
+    cli::{Probe, Watch},
+    model::{Change, ChangeKind, Cost, Recording, StackTable, TargetInfo},
+    probes::{
+        self, Probes,
+        event::{self, Captured, Event, What},
+    },
+    snapshot::{Engine, futex_reason},
+    symbols,
+    target::Target,
+};
+
+/// A target and all that is known of it.
+pub(super) struct Session {
+    pub(super) target: Target,
+    probes: Probes,
+    engine: Engine,
+    stacks: StackTable,
+    symbols: symbols::Stacks,
+    pub(super) live: Live,
+    began: Instant,
+    started: Timestamp,
+    events: u64,
+    malformed: u64,
+    first_snapshot: Option<Duration>,
+    /// How the target ended, once it has.
+    pub(super) ended: Option<String>,
+}
+
+impl Session {
+    /// Takes hold of the target and loads the programs. `events`: whether more than one snapshot is wanted.
+    pub(super) fn open(watch: &Watch, events: bool) -> Result<Self, Failure> {
+        let target = Target::open(watch.pid)?;
+        let options = probes::Options {
+            tgid: watch.pid,
+            min_block: watch.min_block,
+            ring_bytes: watch.ring_bytes,
+            events,
+            futex: watch.probe == Probe::Futex,
+        };
+        let mut probes = Probes::load(&options)?;
+        if events && watch.probe == Probe::Snapshot {
+            probes.gaps.push("futex waits that ended between two snapshots were not watched: --probe snapshot".to_owned());
+        }
+        let engine = Engine::new(watch.pid).map_err(|error| {
+            if target.is_alive() {
+                Failure::new(
+                    ExitCode::NotPermitted,
+                    format!("cannot read the mappings of process {}: {error}; run with sudo, or grant CAP_SYS_PTRACE", watch.pid),
+                )
+            } else {
+                ended_early(watch.pid)
+            }
+        })?;
+        let min_block_ns = u64::try_from(watch.min_block.as_nanos()).unwrap_or(u64::MAX);
+        Ok(Self {
+            target,
+            probes,
+            engine,
+            stacks: StackTable::default(),
+            symbols: symbols::Stacks::new(symbols::Options { debug_info: watch.debug_info, ..symbols::Options::default() }),
+            live: Live::new(min_block_ns, monotonic_ns()),
+            began: Instant::now(),
+            started: Timestamp::now(),
+            events: 0,
+            malformed: 0,
+            first_snapshot: None,
+            ended: None,
+        })
+    }
+
+    /// The ring buffer; once.
+    pub(super) fn take_ring(&mut self) -> Option<RingBuf<MapData>> {
+        self.probes.take_ring()
+    }
+
+    /// Takes a snapshot into the live table.
+    pub(super) fn snapshot(&mut self) -> Result<(), Failure> {
+        let began = Instant::now();
+        let snapshot = match self.engine.snapshot(&self.probes, &mut self.stacks) {
+            Ok(snapshot) => snapshot,
+            Err(_) if !self.target.is_alive() => return Ok(()), // its end is told elsewhere
+            Err(error) => return Err(error.into()),
+        };
+        self.first_snapshot.get_or_insert(began.elapsed());
+        if snapshot.alive.is_empty() {
+            return Ok(()); // it has just ended
+        }
+        self.live.apply_snapshot(snapshot);
+        self.resolve();
+        Ok(())
+    }
+
+    /// Whether anything was seen at all.
+    pub(super) fn has_seen_something(&self) -> bool {
+        self.live.now_ns() > 0 && (!self.live.threads().is_empty() || self.events > 0 || self.live.exited > 0)
+    }
+
+    /// Symbolises what is new, while the code is there that it belongs to.
+    fn resolve(&mut self) {
+        self.symbols.resolve_new(&self.stacks, self.engine.modules());
+    }
+
+    /// Takes in one record of the ring buffer.
+    pub(super) fn take_in(&mut self, record: &[u8]) {
+        let mut regs: Regs = [0; REG_WORDS];
+        match event::parse(record, &mut regs) {
+            Ok(event) => {
+                self.events += 1;
+                self.apply(event);
+            }
+            Err(event::Malformed) => self.malformed += 1,
+        }
+    }
+
+    fn apply(&mut self, event: Event<'_>) {
+        let what = match event.what {
+            What::Created { creator, creator_name, start_boottime, captured } => ChangeKind::Created {
+                creator,
+                creator_name,
+                start_boottime,
+                stack: self.unwind(captured),
+            },
+            What::Exited => ChangeKind::Exited,
+            What::Exec { old_tid } => {
+                self.begin_program();
+                ChangeKind::Exec { old_tid }
+            }
+            What::Renamed(name) => ChangeKind::Renamed(name),
+            What::WaitEnded { started_ns, word, op, captured } => ChangeKind::WaitEnded {
+                since_ns: started_ns,
+                object: format!("{word:#x}"),
+                reason: futex_reason(op),
+                stack: self.unwind(captured),
+            },
+        };
+        self.live.apply_change(Change { tid: event.tid, time_ns: event.time_ns, what });
+    }
+
+    fn unwind(&mut self, captured: Captured<'_>) -> Result<crate::model::StackId, String> {
+        match captured {
+            Captured::Stack(regs, bytes) => Ok(self.stacks.intern(self.engine.unwind_captured(regs, bytes))),
+            Captured::Missing(counter) => Err(why_missing(counter).to_owned()),
+        }
+    }
+
+    /// The target has called exec: its old code is gone, what is known of it must be named now.
+    fn begin_program(&mut self) {
+        self.resolve();
+        self.stacks.new_program();
+        if let Err(error) = self.engine.restart() {
+            tracing::debug!("after exec: {error}");
+        }
+        self.target.refresh();
+    }
+
+    /// CPU time that leakprobe has used so far.
+    pub(super) fn cpu_time() -> Duration {
+        getrusage(UsageWho::RUSAGE_SELF).map_or(Duration::ZERO, |usage| {
+            let micros = |time: nix::sys::time::TimeVal| {
+                u64::try_from(time.tv_sec()).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_usec()).unwrap_or(0)
+            };
+            Duration::from_micros(micros(usage.user_time()) + micros(usage.system_time()))
+        })
+    }
+
+    /// Events that were lost so far.
+    pub(super) fn lost_events(&self) -> u64 {
+        let lost = self.probes.counters().into_iter().filter(|(counter, _)| counter.name().starts_with("ring_full"));
+        lost.map(|(_, count)| count).sum()
+    }
+
+    /// Events taken in so far.
+    pub(super) fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// The result.
+    pub(super) fn into_recording(mut self, single: bool) -> Recording {
+        self.resolve();
+        let mut losses: BTreeMap<String, u64> = self
+            .probes
+            .counters()
+            .into_iter()
+            .filter(|&(counter, count)| counter != Counter::Streamed && count > 0)
+            .map(|(counter, count)| (counter.name().to_owned(), count))
+            .collect();
+        losses.extend(self.engine.losses().named().map(|(name, count)| (name.to_owned(), count)));
+        let mut lose = |name: &str, count: u64| {
+            if count > 0 {
+                losses.insert(name.to_owned(), count);
+            }
+        };
+        lose("record_malformed", self.malformed);
+        lose("events_made_good_by_snapshot", self.live.made_good);
+        let mut gaps = std::mem::take(&mut self.probes.gaps);
+        gaps.extend(self.symbols.losses().map(|(module, why)| format!("no lines or inlined functions in {module}: {why}")));
+        let facts = Facts {
+            target: TargetInfo {
+                pid: self.target.pid,
+                comm: self.target.comm.clone(),
+                exe: self.target.exe.to_string_lossy().into_owned(),
+                runtime: "native".to_owned(),
+                ended: self.ended.take(),
+                execs: self.live.execs,
+            },
+            started: self.started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            duration_ms: if single { 0 } else { u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX) },
+            sources: self.probes.sources.clone(),
+            gaps,
+            events: self.events,
+            snapshots: self.engine.snapshots(),
+            losses,
+            cost: cost(self.first_snapshot),
+        };
+        let frames = self.symbols.frames().to_vec();
+        analysis::record(&self.live, &self.stacks, &self.symbols, frames, facts)
+    }
+}
+
+/// The target was gone before anything could be seen.
+pub(super) fn ended_early(pid: u32) -> Failure {
+    Failure::new(
+        ExitCode::NoTarget,
+        format!("process {pid} ended before a first snapshot could be taken; watch a process that lasts, or start it with `leakprobe run -- CMD`"),
+    )
+}
+
+fn cost(first_snapshot: Option<Duration>) -> Cost {
+    let peak_kb = getrusage(UsageWho::RUSAGE_SELF).map_or(0, |usage| usage.max_rss());
+    Cost {
+        cpu_ms: u64::try_from(Session::cpu_time().as_millis()).unwrap_or(u64::MAX),
+        rss_mb: (peak_kb as f64 / 102.4).round() / 10.0,
+        snapshot_ms: first_snapshot.map_or(0.0, |took| (took.as_secs_f64() * 10_000.0).round() / 10.0),
+    }
+}
+
+fn monotonic_ns() -> u64 {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| {
+        u64::try_from(time.tv_sec()).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec()).unwrap_or(0)
+    })
+}
+
+fn why_missing(counter: Counter) -> &'static str {
+    match counter {
+        Counter::CreationStackRateLimited | Counter::WaitStackRateLimited => "too many at once: the stack was left out",
+        Counter::RingFullStack => "the buffer from the kernel had no room for the stack",
+        Counter::RegsUnreadable => "the registers could not be read",
+        _ => "the stack could not be read",
+    }
+}

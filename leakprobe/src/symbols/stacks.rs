@@ -1,0 +1,115 @@
+//! Whole stacks to frames, each distinct frame held once.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Lookup, Module, Options, Source, Symbolizer, unmapped};
+use crate::{
+    analysis::Frames,
+    model::{Frame, Stack, StackId, StackTable},
+    target::{self, Code, ModuleId, ModuleSource, Modules},
+};
+
+/// The places of each address's frames, innermost inlined function first.
+type Resolved = HashMap<u64, Vec<u32>>;
+
+/// Symbolises stacks as they come, and keeps their frames.
+pub struct Stacks {
+    symbolizer: Symbolizer,
+    frames: Vec<Frame>,
+    places: HashMap<Frame, u32>,
+    /// The frames of each stack, in the order of the table; those beyond the end are not resolved yet.
+    stacks: Vec<Vec<u32>>,
+}
+
+impl Stacks {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        Self { symbolizer: Symbolizer::new(options), frames: Vec::new(), places: HashMap::new(), stacks: Vec::new() }
+    }
+
+    /// Resolves all stacks that came since the last time. To be called while `modules` are those that the stacks were taken in.
+    pub fn resolve_new(&mut self, table: &StackTable, modules: &mut Modules) {
+        let new: Vec<&Stack> = table.iter().skip(self.stacks.len()).map(|(_, stack)| stack).collect();
+        // One batch a module: its symbols are read once for all of its addresses.
+        let mut wanted: HashMap<Option<ModuleId>, Vec<(Lookup, u64)>> = HashMap::new();
+        let mut seen = HashSet::new();
+        for stack in &new {
+            for (depth, &address) in stack.addresses.iter().enumerate() {
+                let is_return = depth > 0;
+                if !seen.insert((address, is_return)) {
+                    continue;
+                }
+                let module = match modules.find(address.saturating_sub(u64::from(is_return))) {
+                    Some(Code::Module(id)) => Some(id),
+                    Some(Code::Anonymous) => None,
+                    None => continue, // said to be unmapped below
+                };
+                let bias = module.and_then(|id| modules.get(id)).map_or(0, |module| module.bias);
+                wanted.entry(module).or_default().push((Lookup { svma: address.wrapping_sub(bias), is_return }, address));
+            }
+        }
+        let mut resolved: [Resolved; 2] = [HashMap::new(), HashMap::new()];
+        let mut wanted: Vec<_> = wanted.into_iter().collect();
+        wanted.sort_by_key(|(module, _)| *module);
+        for (module, lookups) in wanted {
+            let source = module.and_then(|id| modules.get(id)).map_or_else(anonymous, as_source);
+            let plain: Vec<Lookup> = lookups.iter().map(|(lookup, _)| *lookup).collect();
+            let frames = self.symbolizer.resolve(&source, &plain);
+            for ((lookup, address), frames) in lookups.into_iter().zip(frames) {
+                let places = frames.into_iter().map(|frame| self.place(frame)).collect();
+                resolved[usize::from(lookup.is_return)].insert(address, places);
+            }
+        }
+        for stack in new {
+            let mut places = Vec::with_capacity(stack.addresses.len());
+            for (depth, address) in stack.addresses.iter().enumerate() {
+                match resolved[usize::from(depth > 0)].get(address) {
+                    Some(known) => places.extend(known),
+                    None => places.push(self.place(unmapped(*address))),
+                }
+            }
+            self.stacks.push(places);
+        }
+    }
+
+    fn place(&mut self, frame: Frame) -> u32 {
+        if let Some(&place) = self.places.get(&frame) {
+            return place;
+        }
+        let place = u32::try_from(self.frames.len()).unwrap_or(u32::MAX);
+        self.frames.push(frame.clone());
+        self.places.insert(frame, place);
+        place
+    }
+
+    /// All frames so far.
+    #[must_use]
+    pub fn frames(&self) -> &[Frame] {
+        &self.frames
+    }
+
+    /// Modules whose debug information could not be used, and why.
+    pub fn losses(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.symbolizer.losses()
+    }
+}
+
+impl Frames for Stacks {
+    fn of(&self, stack: StackId) -> &[u32] {
+        self.stacks.get(stack.index()).map_or(&[], Vec::as_slice)
+    }
+}
+
+fn anonymous() -> Module {
+    Module { path: String::new(), source: Source::Anonymous }
+}
+
+fn as_source(module: &target::Module) -> Module {
+    let source = match &module.source {
+        ModuleSource::File { visible, .. } => Source::File(visible.clone()),
+        ModuleSource::Image(image) => Source::Image(image.clone()),
+        ModuleSource::Missing(why) => Source::Missing(why.clone()),
+    };
+    Module { path: module.path.clone(), source }
+}
