@@ -1,1 +1,213 @@
 //! Output formats: one file each, behind one trait.
+//!
+//! A format is a pure function from a [`Recording`] to bytes. Nothing here looks at the machine, except [`files`], which puts
+//! those bytes where the user wants them. To add a format: write its file, add a line to [`Format`].
+//!
+//! A recording may come from a file that somebody else wrote, and its names from a process that somebody else wrote. Both are
+//! hostile input: [`json::read`] checks every index, and every name passes through `words::harmless` on its way out.
+
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, reason = "a test that cannot go on fails")
+)]
+
+use std::{fmt, io, path::Path};
+
+use crate::model::Recording;
+
+mod error;
+mod evidence;
+pub mod files;
+mod folded;
+mod frames;
+pub mod json;
+mod stacks;
+mod svg;
+mod txt;
+mod words;
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod hostile;
+
+pub use error::Error;
+
+/// Turns a recording into one output format.
+pub trait Report {
+    /// Writes `recording` to `out`. The same recording and options give the same bytes.
+    ///
+    /// # Errors
+    ///
+    /// What `out` answers, and nothing else.
+    fn write(
+        &self,
+        recording: &Recording,
+        options: &Options,
+        out: &mut dyn io::Write,
+    ) -> io::Result<()>;
+}
+
+/// An output format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// Flame graph.
+    Svg,
+    /// One line a stack, for flame graph tools.
+    Folded,
+    /// The recording itself: the only format that can be read back.
+    Json,
+    /// Text for a person.
+    Txt,
+}
+
+impl Format {
+    /// Every format, in the order of help texts.
+    pub const ALL: &'static [Self] = &[Self::Svg, Self::Folded, Self::Json, Self::Txt];
+
+    /// Its name, which is also its file name extension.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Svg => "svg",
+            Self::Folded => "folded",
+            Self::Json => "json",
+            Self::Txt => "txt",
+        }
+    }
+
+    /// The format that the extension of `path` stands for; upper and lower case are the same.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownExtension`] if it stands for none; so does `-`, which is stdout.
+    pub fn from_path(path: &Path) -> Result<Self, Error> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = name.to_lowercase();
+        // The end of the name and not `Path::extension`: formats with two dots in their extension need no other rule.
+        let has_extension = |format: &&Self| {
+            name.strip_suffix(format.name())
+                .is_some_and(|stem| stem.len() > 1 && stem.ends_with('.'))
+        };
+        Self::ALL
+            .iter()
+            .find(has_extension)
+            .copied()
+            .ok_or_else(|| Error::UnknownExtension { path: path.into() })
+    }
+
+    /// The format of that name, as `--format` takes it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownFormat`] if there is none of that name.
+    pub fn from_name(name: &str) -> Result<Self, Error> {
+        Self::ALL
+            .iter()
+            .find(|format| format.name().eq_ignore_ascii_case(name))
+            .copied()
+            .ok_or_else(|| Error::UnknownFormat { name: name.into() })
+    }
+
+    /// What writes it.
+    #[must_use]
+    pub fn report(self) -> &'static dyn Report {
+        match self {
+            Self::Svg => &svg::Svg,
+            Self::Folded => &folded::Folded,
+            Self::Json => &json::Json,
+            Self::Txt => &txt::Txt,
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What makes a stack weigh in flame graphs and folded stacks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Weight {
+    /// The number of parked tasks.
+    #[default]
+    Tasks,
+    /// The ms for which they have been parked so far, at least 1 each.
+    Time,
+}
+
+/// Which stack flame graphs and folded stacks show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum View {
+    /// Where a task is parked.
+    #[default]
+    Parked,
+    /// Where it was created.
+    Creation,
+}
+
+/// How a report is to look. Each format uses what concerns it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// What makes a stack weigh (svg, folded).
+    pub weight: Weight,
+    /// Which stack is shown (svg, folded).
+    pub view: View,
+    /// Whether text may have ANSI colours (txt).
+    pub color: bool,
+    /// Whether to show every row and frame rather than the most important ones (txt).
+    pub all: bool,
+    /// Width: columns of text (txt; 120 if `None`), or pixels of the picture (svg; as wide as the window if `None`).
+    pub width: Option<usize>,
+}
+
+/// Writes `recording` in `format` to the file `path`, or to stdout if that is `-`. See [`files::write`].
+///
+/// # Errors
+///
+/// [`Error::Write`] says what could not be written, why, and what to do.
+pub fn write_file(
+    recording: &Recording,
+    format: Format,
+    options: &Options,
+    path: &Path,
+    owner: Option<files::Owner>,
+) -> Result<files::Written, Error> {
+    files::write(path, owner, |out| {
+        format.report().write(recording, options, out)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_extension_tells_the_format() {
+        for (path, format) in [
+            ("parked.svg", Format::Svg),
+            ("/tmp/a.b/OUT.SVG", Format::Svg),
+            ("x.folded", Format::Folded),
+            ("before.load.json", Format::Json),
+            ("x.txt", Format::Txt),
+        ] {
+            assert_eq!(Format::from_path(Path::new(path)).unwrap(), format);
+        }
+        for path in ["-", "svg", ".svg", "x", "x.png", "", "dir.svg/x", "/"] {
+            let error = Format::from_path(Path::new(path)).unwrap_err().to_string();
+            assert!(error.contains(".svg, .folded, .json, .txt"), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_format_has_a_name_that_leads_back_to_it() {
+        for &format in Format::ALL {
+            assert_eq!(Format::from_name(format.name()).unwrap(), format);
+        }
+        let error = Format::from_name("pdf").unwrap_err();
+        insta::assert_snapshot!(error, @"`pdf` is no output format: use one of svg, folded, json, txt");
+    }
+}

@@ -1,0 +1,122 @@
+//! What can go wrong when a report is written or a recording read: one sentence each.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::{Format, json};
+use crate::model::SCHEMA;
+
+/// Why a report was not written, or a recording not read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The output's name does not tell its format.
+    #[error("cannot tell the output format of {}: end its name with one of {}, or give --format", path.display(), names("."))]
+    UnknownExtension {
+        /// The output.
+        path: PathBuf,
+    },
+    /// There is no such format.
+    #[error("`{name}` is no output format: use one of {}", names(""))]
+    UnknownFormat {
+        /// What was given.
+        name: String,
+    },
+    /// An output could not be written; nothing of it was left behind.
+    #[error("cannot write {}: {}", path.display(), write_reason(path, source))]
+    Write {
+        /// The output.
+        path: PathBuf,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// A recording could not be read.
+    #[error("cannot read the recording {}: {}", path.display(), read_reason(source))]
+    Read {
+        /// The recording.
+        path: PathBuf,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// A file is too large to be a recording.
+    #[error("cannot read the recording {}: it is larger than {} MiB; record fewer threads, or check that it is the right file", path.display(), json::MAX_BYTES >> 20)]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file is not JSON, or ends in the middle.
+    #[error("cannot read the recording {}: it is not valid JSON ({source}); give a file that leakprobe wrote with the extension .json", path.display())]
+    NotJson {
+        /// The file.
+        path: PathBuf,
+        /// Where it stops being JSON.
+        source: serde_json::Error,
+    },
+    /// A file is JSON, but not a recording.
+    #[error("cannot read the recording {}: it is JSON without `schema`, so not a recording; give a file that leakprobe wrote with the extension .json", path.display())]
+    NotARecording {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A recording of another version.
+    #[error("cannot read the recording {}: its schema is `{found}`, and this version reads `{SCHEMA}`; use the leakprobe that made it", path.display())]
+    OtherSchema {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: String,
+    },
+    /// A recording that contradicts itself or lacks something.
+    #[error("cannot read the recording {}: it is damaged ({what}); record it again", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+fn names(prefix: &str) -> String {
+    let names: Vec<String> = Format::ALL
+        .iter()
+        .map(|format| format!("{prefix}{format}"))
+        .collect();
+    names.join(", ")
+}
+
+/// Why `path` could not be written, and what to do about it.
+fn write_reason(path: &Path, error: &io::Error) -> String {
+    let directory = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    let directory = directory.unwrap_or(Path::new(".")).display();
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            format!("the directory {directory} does not exist; create it or choose another")
+        }
+        io::ErrorKind::NotADirectory => {
+            format!("{directory} is not a directory; choose another")
+        }
+        io::ErrorKind::IsADirectory => "it is a directory; give a file name".into(),
+        io::ErrorKind::PermissionDenied => {
+            format!("not permitted to write in {directory}; choose another directory")
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            format!("no space is left in {directory}; free some or choose another directory")
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            format!("{directory} is on a read-only file system; choose another directory")
+        }
+        _ => format!("{error}; choose another place"),
+    }
+}
+
+fn read_reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file; check its name".into(),
+        io::ErrorKind::IsADirectory => "it is a directory; give a file".into(),
+        io::ErrorKind::PermissionDenied => {
+            "not permitted; run as the user that owns it, or with sudo".into()
+        }
+        _ => format!("{error}; check the file"),
+    }
+}

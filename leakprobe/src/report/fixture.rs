@@ -1,0 +1,472 @@
+//! Recordings made by hand, like those of real runs.
+
+use std::collections::BTreeMap;
+
+use crate::model::{
+    Cost, Coverage, CreatedBy, EndedWait, Frame, GrowthSample, Recording, SCHEMA, Site, StackEnd,
+    TargetInfo, Task, TaskKind, TaskState, Tool, Wait, WaitKind,
+};
+
+const APP: &str = "/srv/checkout/bin/checkout";
+const LIBC: &str = "/usr/lib/x86_64-linux-gnu/libc.so.6";
+const LIBSTDCXX: &str = "/usr/lib/x86_64-linux-gnu/libstdc++.so.6.0.33";
+
+/// Every recording of this file.
+pub(super) fn all() -> Vec<Recording> {
+    vec![
+        checkout(),
+        single_thread(),
+        idle(),
+        idle_with_gaps(),
+        large(),
+    ]
+}
+
+/// A C++ service that leaks a thread a request, beside its pool, a timer and a thread that could not be read.
+pub(super) fn checkout() -> Recording {
+    let mut r = empty("checkout", APP);
+    let start = [
+        frame("start_thread", LIBC, 0x9_1f5c),
+        frame("clone3", LIBC, 0x11_29dc),
+    ];
+    let cond_wait = [
+        frame("__futex_abstimed_wait_common", LIBC, 0x8_db5c),
+        frame("pthread_cond_wait", LIBC, 0x9_0a51),
+        frame(
+            "std::condition_variable::wait(std::unique_lock<std::mutex>&)",
+            LIBSTDCXX,
+            0xe_1b40,
+        ),
+        Frame {
+            inlined: true,
+            ..source(
+                "orders::Queue<orders::Order>::wait_for_item(std::unique_lock<std::mutex>&)",
+                "src/queue.h",
+                48,
+            )
+        },
+        source("orders::Queue<orders::Order>::pop()", "src/queue.h", 61),
+        source(
+            "orders::confirm(orders::Order const&)",
+            "src/confirm.cc",
+            112,
+        ),
+        frame(
+            "std::thread::_State_impl<std::thread::_Invoker<std::tuple<void (*)(orders::Order const&), orders::Order>>>::_M_run()",
+            APP,
+            0x1_2f40,
+        ),
+        frame("execute_native_thread_routine", LIBSTDCXX, 0xd_44a3),
+    ];
+    let spawn = [
+        frame("__clone_internal", LIBC, 0x11_2a40),
+        frame("pthread_create", LIBC, 0x9_27ed),
+        frame(
+            "std::thread::_M_start_thread(std::unique_ptr<std::thread::_State, std::default_delete<std::thread::_State>>, void (*)())",
+            LIBSTDCXX,
+            0xd_4578,
+        ),
+        source(
+            "http::Server::handle(http::Request const&)",
+            "src/server.cc",
+            203,
+        ),
+        source("http::Server::accept_loop()", "src/server.cc", 148),
+        source("main", "src/main.cc", 31),
+        frame("__libc_start_call_main", LIBC, 0x2_7249),
+        frame("__libc_start_main", LIBC, 0x2_7304),
+        frame("_start", APP, 0x3_1a0),
+    ];
+    let poll = [
+        frame("epoll_wait", LIBC, 0x11_1e86),
+        source("net::EventLoop::run()", "src/event_loop.cc", 77),
+        source("net::io_thread(void*)", "src/event_loop.cc", 20),
+    ];
+    let sleep = [
+        frame("clock_nanosleep", LIBC, 0xd_5afd),
+        frame("", APP, 0x4_77c1),
+        frame("metrics_flush", APP, 0x4_7810),
+    ];
+    let futex = r.stack(&[&cond_wait[..], &start].concat());
+    let spawned = r.stack(&spawn);
+    let poll = r.stack(&[&poll[..], &start].concat());
+    let sleep = r.stack(&[&sleep[..], &start].concat());
+    let cut = r.stack(&[frame("read", LIBC, 0xf_8d3c)]);
+
+    for n in 0..12 {
+        let age = 29_100 - 2_400 * n;
+        r.park(
+            0,
+            5168 + n,
+            "confirm",
+            wait(WaitKind::Futex, age),
+            &futex,
+            &spawned,
+        );
+    }
+    for n in 0..168 {
+        let age = 11_520_000 - 60_000 * n;
+        r.park(
+            1,
+            5000 + n,
+            "confirm",
+            wait(WaitKind::Futex, age),
+            &futex,
+            &[],
+        );
+    }
+    for n in 0..8 {
+        let name = format!("io-{n}");
+        r.park(
+            2,
+            4243 + n,
+            &name,
+            wait(WaitKind::Poll, 1_200 + n),
+            &poll,
+            &[],
+        );
+    }
+    let timed = Wait {
+        timeout_ms: Some(10_000),
+        exact: true,
+        ..wait(WaitKind::Sleep, 7_311)
+    };
+    r.park(3, 4260, "metrics", timed, &sleep, &[]);
+    r.park(
+        4,
+        4261,
+        "log-reader",
+        wait(WaitKind::Pipe, 2_000_000_000),
+        &cut,
+        &[],
+    );
+    if let Some(task) = r.tasks.last_mut() {
+        task.stack_end = StackEnd::NoUnwindInfo;
+    }
+    r.run(4242, "checkout", TaskState::Running);
+    r.run(4262, "worker", TaskState::Blocked);
+    r.growth = (0..=30)
+        .map(|second| GrowthSample {
+            at_ms: second * 1_000,
+            tasks: 180 + second * 12 / 30,
+            parked: 178 + second * 12 / 30,
+        })
+        .collect();
+    r.ended_waits = vec![
+        ended(WaitKind::Socket, 9, 14_250, 4_020, vec![]),
+        ended(WaitKind::Futex, 1, 1_043, 1_043, futex),
+    ];
+    r.losses = BTreeMap::from([
+        ("creation_stack_rate_limited".into(), 2),
+        ("ring_full_wait".into(), 1),
+    ]);
+    r.coverage.blocked = 191;
+    r.coverage.stacks_complete = 190;
+    r.coverage.creations_known = 12;
+    r.coverage.created = 14;
+    r.coverage.exited = 2;
+    r.finish()
+}
+
+/// One parked thread of a program without symbols: everything is singular.
+pub(super) fn single_thread() -> Recording {
+    let mut r = empty("tiny", "/opt/tiny");
+    let stack = r.stack(&[
+        frame("", "/opt/tiny", 0x1234),
+        frame("", "/opt/tiny", 0x1100),
+    ]);
+    r.park(0, 77, "tiny", wait(WaitKind::Socket, 60_000), &stack, &[]);
+    r.duration_ms = 0;
+    r.target.ended = Some("exited".into());
+    r.coverage.snapshots = 1;
+    r.coverage.blocked = 1;
+    r.coverage.stacks_complete = 1;
+    r.coverage.events = 0;
+    r.coverage.sources = vec!["snapshots".into()];
+    r.finish()
+}
+
+/// Nothing is parked, and everything was seen.
+pub(super) fn idle() -> Recording {
+    let mut r = empty("idle", "/usr/bin/idle");
+    for id in 10..13 {
+        r.run(id, "worker", TaskState::Runnable);
+    }
+    r.finish()
+}
+
+/// Nothing was seen to be parked, and much was not seen.
+pub(super) fn idle_with_gaps() -> Recording {
+    let mut r = idle();
+    r.coverage.blocked = 3;
+    r.coverage.stacks_complete = 1;
+    r.coverage.sources = vec!["snapshots".into()];
+    r.coverage.gaps = vec![
+        "futex waits were not watched: tracepoints are not permitted here.".into(),
+        "creations were not watched: the kernel has no BTF".into(),
+    ];
+    r.losses = BTreeMap::from([("stack_unreadable".into(), 2)]);
+    for task in &mut r.tasks {
+        task.state = TaskState::Blocked;
+        task.wait = Some(wait(WaitKind::Poll, 400));
+    }
+    r
+}
+
+/// 500 sites with deep stacks of long names and every kind of wait.
+pub(super) fn large() -> Recording {
+    let mut r = empty("warehouse", "/opt/warehouse/bin/warehouse");
+    // A fixed sequence that looks random.
+    let mut state = 12_345_u64;
+    let mut next = |below: u64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    let mut id = 100;
+    for site in 0..500_u32 {
+        let mut frames = vec![frame("syscall", LIBC, 0x10_4f9d)];
+        let module = next(12);
+        for depth in (0..4 + next(56)).rev() {
+            let branch = if depth < 3 { 0 } else { next(3) };
+            frames.push(source(
+                &format!(
+                    "warehouse::module_{module}::Pipeline<std::map<std::string, std::vector<Item<{branch}>>>, \
+                     std::shared_ptr<Context>>::stage_{depth}(std::function<void (Item<{branch}> const&)>, bool)"
+                ),
+                &format!("src/module_{module}/pipeline.h"),
+                u32::try_from(100 + depth).unwrap(),
+            ));
+        }
+        frames.push(frame("start_thread", LIBC, 0x9_1f5c));
+        frames.push(frame("clone3", LIBC, 0x11_29dc));
+        let stack = r.stack(&frames);
+        let spawn = r.stack(&[
+            frame("pthread_create", LIBC, 0x9_27ed),
+            source(
+                &format!("warehouse::module_{module}::start()"),
+                "src/start.cc",
+                12,
+            ),
+            source("main", "src/main.cc", 99),
+        ]);
+        let kind = WaitKind::ALL[usize::try_from(next(3) * next(5) % 9).unwrap()];
+        for _ in 0..1 + next(9) * next(9) {
+            id += 1;
+            let wait = wait(kind, 1_000 + next(1_000_000));
+            r.park(site, id, &format!("mod-{module}"), wait, &stack, &spawn);
+        }
+    }
+    r.coverage.creations_known = r.tasks.len() as u64;
+    r.finish()
+}
+
+/// A wait of that kind and age, whose beginning was not seen.
+pub(super) fn wait(kind: WaitKind, age_ms: u64) -> Wait {
+    let (reason, object) = match kind {
+        WaitKind::Futex => ("futex wait", "0x7f2a4c000b60"),
+        WaitKind::Sleep => ("clock_nanosleep", ""),
+        WaitKind::Poll => ("epoll_wait", "fd 5 (anon_inode:[eventpoll])"),
+        WaitKind::Socket => ("recvfrom", "fd 9 (socket:[48121])"),
+        WaitKind::Pipe => ("read", "fd 3 (pipe:[48122])"),
+        WaitKind::File => ("read", "fd 0 (/dev/tty)"),
+        WaitKind::Child => ("wait4", ""),
+        WaitKind::Signal => ("rt_sigtimedwait", ""),
+        WaitKind::Other => ("io_getevents", ""),
+    };
+    Wait {
+        kind,
+        reason: reason.into(),
+        object: object.into(),
+        age_ms,
+        exact: kind == WaitKind::Futex && age_ms < 11_520_000,
+        timeout_ms: None,
+        owner: None,
+    }
+}
+
+fn ended(kind: WaitKind, count: u64, total_ms: u64, longest_ms: u64, stack: Vec<u32>) -> EndedWait {
+    EndedWait {
+        wait: Wait {
+            exact: true,
+            ..wait(kind, longest_ms)
+        },
+        count,
+        total_ms,
+        stack,
+        task: 4262,
+        name: "worker".into(),
+    }
+}
+
+fn frame(function: &str, module: &str, address: u64) -> Frame {
+    Frame {
+        function: function.into(),
+        module: module.into(),
+        address: format!("{address:#x}"),
+        ..Frame::default()
+    }
+}
+
+fn source(function: &str, file: &str, line: u32) -> Frame {
+    Frame {
+        file: Some(format!("/home/build/checkout/{file}")),
+        line: Some(line),
+        ..frame(function, APP, 0x1_0000 + u64::from(line) * 16)
+    }
+}
+
+fn empty(comm: &str, exe: &str) -> Recording {
+    Recording {
+        schema: SCHEMA.into(),
+        tool: Tool {
+            version: "0.1.0".into(),
+        },
+        target: TargetInfo {
+            pid: 4242,
+            comm: comm.into(),
+            exe: exe.into(),
+            runtime: "native".into(),
+            ended: None,
+            execs: 0,
+        },
+        started: "2026-05-04T10:11:12.345678Z".into(),
+        duration_ms: 30_000,
+        min_block_ms: 1_000,
+        tasks: vec![],
+        frames: vec![],
+        sites: vec![],
+        ended_waits: vec![],
+        growth: vec![],
+        coverage: Coverage {
+            snapshots: 31,
+            events: 1_234,
+            sources: vec!["lifecycle".into(), "futex".into(), "snapshots".into()],
+            ..Coverage::default()
+        },
+        losses: BTreeMap::new(),
+        cost: Cost {
+            cpu_ms: 41,
+            rss_mb: 23.4,
+            snapshot_ms: 5.25,
+        },
+    }
+}
+
+/// Steps to build a recording.
+trait Build {
+    fn stack(&mut self, frames: &[Frame]) -> Vec<u32>;
+    fn park(&mut self, site: u32, id: u64, name: &str, wait: Wait, stack: &[u32], creation: &[u32]);
+    fn run(&mut self, id: u64, name: &str, state: TaskState);
+    fn finish(self) -> Recording;
+}
+
+impl Build for Recording {
+    fn stack(&mut self, frames: &[Frame]) -> Vec<u32> {
+        let mut index = |frame: &Frame| {
+            let known = self.frames.iter().position(|known| known == frame);
+            let index = known.unwrap_or_else(|| {
+                self.frames.push(frame.clone());
+                self.frames.len() - 1
+            });
+            u32::try_from(index).unwrap()
+        };
+        frames.iter().map(&mut index).collect()
+    }
+
+    fn park(
+        &mut self,
+        site: u32,
+        id: u64,
+        name: &str,
+        wait: Wait,
+        stack: &[u32],
+        creation: &[u32],
+    ) {
+        if self.sites.len() == site as usize {
+            self.sites.push(Site {
+                id: format!("{:08x}", u32::wrapping_mul(site + 1, 0x9e37_79b1)),
+                kind: wait.kind,
+                count: 0,
+                parked: 0,
+                created_while_watched: 0,
+                oldest_ms: 0,
+                oldest_exact: true,
+                total_ms: 0,
+                wait: wait.reason.clone(),
+                with_timeout: 0,
+                stack: stack.into(),
+                creation: vec![],
+                names: vec![name.into()],
+                trend: vec![],
+                verdict: String::new(),
+                evidence: vec![],
+            });
+        }
+        let known = !creation.is_empty();
+        let at = &mut self.sites[site as usize];
+        at.count += 1;
+        at.parked += 1;
+        at.created_while_watched += u64::from(known);
+        at.with_timeout += u64::from(wait.timeout_ms.is_some());
+        at.total_ms += wait.age_ms;
+        if wait.age_ms > at.oldest_ms {
+            (at.oldest_ms, at.oldest_exact) = (wait.age_ms, wait.exact);
+        }
+        if known {
+            at.creation = creation.into();
+        }
+        self.tasks.push(Task {
+            kind: TaskKind::Thread,
+            id,
+            name: name.into(),
+            state: TaskState::Parked,
+            lifetime_ms: Some(wait.age_ms + 10),
+            wait: Some(wait),
+            stack: stack.into(),
+            stack_end: StackEnd::Complete,
+            created_by: CreatedBy {
+                task: known.then_some(4242),
+                name: if known {
+                    "checkout".into()
+                } else {
+                    String::new()
+                },
+                stack: creation.into(),
+                known,
+                why_unknown: (!known).then(|| "thread is older than the attach".into()),
+            },
+            site: Some(site),
+        });
+    }
+
+    fn run(&mut self, id: u64, name: &str, state: TaskState) {
+        self.tasks.push(Task {
+            kind: TaskKind::Thread,
+            id,
+            name: name.into(),
+            state,
+            wait: (state == TaskState::Blocked).then(|| Wait {
+                exact: true,
+                ..wait(WaitKind::Poll, 12)
+            }),
+            stack: vec![],
+            stack_end: StackEnd::Running,
+            lifetime_ms: None,
+            created_by: CreatedBy::default(),
+            site: None,
+        });
+    }
+
+    fn finish(mut self) -> Recording {
+        self.tasks.sort_by_key(|task| task.id);
+        self.coverage.threads = self.tasks.len() as u64;
+        if self.coverage.blocked == 0 {
+            let waiting = self.tasks.iter().filter(|task| task.wait.is_some());
+            self.coverage.blocked = waiting.count() as u64;
+            self.coverage.stacks_complete = self.coverage.blocked;
+        }
+        self
+    }
+}

@@ -1,0 +1,24 @@
+//! Folded stacks: `main;handle_request;pthread_cond_wait;[futex] 12`, one line a stack, as flame graph tools read them.
+
+use std::io;
+
+use super::{Options, Report, stacks::Stacks};
+use crate::model::Recording;
+
+/// The `.folded` format.
+pub(super) struct Folded;
+
+impl Report for Folded {
+    fn write(
+        &self,
+        recording: &Recording,
+        options: &Options,
+        out: &mut dyn io::Write,
+    ) -> io::Result<()> {
+        let stacks = Stacks::of(recording, options);
+        for stack in stacks.iter() {
+            writeln!(out, "{}", stacks.folded(stack))?;
+        }
+        Ok(())
+    }
+}

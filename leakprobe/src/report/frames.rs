@@ -1,0 +1,215 @@
+//! Which frames are the user's own, and which are the libraries and wrappers below and above them.
+//!
+//! A report has room for one frame of a stack. The innermost of all is always the same few functions of libc; what tells a
+//! person something is the innermost one that they, or a library that they chose, wrote.
+
+use super::words;
+use crate::model::{Frame, Recording};
+
+/// Begin of the file name of modules that hold the language's runtime and not the user's code.
+const RUNTIME_MODULES: &[&str] = &[
+    "libc.so",
+    "libc-2.",
+    "libc.musl-",
+    "libpthread",
+    "libstdc++.so",
+    "libc++.so",
+    "libc++abi.so",
+    "libgcc_s",
+    "librt.so",
+    "librt-2.",
+    "ld-linux",
+    "ld-musl",
+    "ld-2.",
+    "ld.so",
+    "ld64.so",
+    "[vdso]",
+    "[vsyscall]",
+];
+
+/// Begin of the qualified name of functions that wrap the user's code or wait on its behalf.
+const RUNTIME_NAMESPACES: &[&str] = &[
+    // Rust, C++ (`std::` is both).
+    "std::",
+    "core::",
+    "alloc::",
+    "parking_lot::",
+    "parking_lot_core::",
+    "lock_api::",
+    "__gnu_cxx::",
+    "__cxxabiv1::",
+    // Go.
+    "runtime.",
+    "internal/runtime/",
+    // A libc that is linked into the executable has no module of its own.
+    "pthread_",
+    "__pthread_",
+    "__libc_",
+    "__futex_",
+    "__lll_lock_",
+    "__timedwait",
+    "__syscall_",
+];
+
+/// Functions of a libc that is linked into the executable, and of every executable's start.
+const RUNTIME_FUNCTIONS: &[&str] = &[
+    "_start",
+    "start_thread",
+    "start",
+    "thread_start",
+    "clone",
+    "clone3",
+    "__clone",
+    "__clone3",
+    "__clone_internal",
+    "syscall",
+    "futex_wait",
+    "rust_thread_start",
+    "__rust_try",
+];
+
+/// Whether `frame` is neither libc nor a well-known wrapper.
+pub(super) fn is_users(frame: &Frame) -> bool {
+    let module = frame.module_name();
+    if RUNTIME_MODULES.iter().any(|name| module.starts_with(name)) {
+        return false;
+    }
+    let name = qualified_name(&frame.function);
+    !RUNTIME_FUNCTIONS.contains(&name)
+        && !RUNTIME_NAMESPACES
+            .iter()
+            .any(|namespace| name.starts_with(namespace))
+}
+
+/// The innermost of the user's frames on `stack`, which is innermost first.
+pub(super) fn innermost_users<'a>(recording: &'a Recording, stack: &[u32]) -> Option<&'a Frame> {
+    resolve(recording, stack).find(|frame| is_users(frame))
+}
+
+/// The outermost of the user's frames on `stack`: on a complete stack, the function that the thread was started with.
+pub(super) fn outermost_users<'a>(recording: &'a Recording, stack: &[u32]) -> Option<&'a Frame> {
+    resolve(recording, stack)
+        .rev()
+        .find(|frame| is_users(frame))
+}
+
+/// The frame's text in reports: harmless, on one line, and not empty.
+pub(super) fn label(frame: &Frame) -> String {
+    let label = words::harmless(&frame.label());
+    if label.is_empty() {
+        "[no name]".into()
+    } else {
+        label
+    }
+}
+
+/// The frames of `stack`. Indices that point nowhere are left out; [`super::json::read`] lets none in.
+pub(super) fn resolve<'a>(
+    recording: &'a Recording,
+    stack: &[u32],
+) -> impl DoubleEndedIterator<Item = &'a Frame> {
+    stack
+        .iter()
+        .filter_map(|&index| recording.frames.get(index as usize))
+}
+
+/// The function's name without what C++ puts before it (a template function's return type) and Rust around it (the `<` of
+/// `<std::sync::Mutex<T> as …>::lock`).
+fn qualified_name(function: &str) -> &str {
+    let function = function.trim_start_matches('<');
+    let mut depth = 0_usize;
+    let mut start = 0;
+    for (at, c) in function.char_indices() {
+        match c {
+            // `<A as B>::c`: the type that comes first decides.
+            ' ' if function[at..].starts_with(" as ") => break,
+            '<' | '[' | '{' => depth += 1,
+            '>' | ']' | '}' => depth = depth.saturating_sub(1),
+            // Parameters: the name is over. An anonymous namespace is part of it.
+            '(' if depth == 0 && !function[at..].starts_with("(anonymous ") => break,
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            ' ' if depth == 0 => start = at + 1,
+            _ => {}
+        }
+    }
+    let name = &function[start..];
+    // `void foo()` has its type left of the name; `foo() const` and `operator new` have nothing there that matters.
+    if name.is_empty() { function } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(function: &str, module: &str) -> Frame {
+        Frame {
+            function: function.into(),
+            module: module.into(),
+            ..Frame::default()
+        }
+    }
+
+    #[test]
+    fn libraries_of_the_language_are_not_the_users() {
+        for module in [
+            "/usr/lib/x86_64-linux-gnu/libc.so.6",
+            "/lib64/libc-2.31.so",
+            "/lib64/libpthread-2.31.so",
+            "/lib/ld-musl-x86_64.so.1",
+            "/lib64/ld-linux-x86-64.so.2",
+            "/usr/lib/libstdc++.so.6.0.30",
+            "/usr/lib/libgcc_s.so.1",
+            "[vdso]",
+        ] {
+            assert!(!is_users(&frame("anything", module)), "{module}");
+            assert!(!is_users(&frame("", module)), "{module}");
+        }
+        for module in [
+            "/usr/bin/app",
+            "/usr/lib/libcurl.so.4",
+            "/usr/lib/libpq.so.5",
+            "",
+        ] {
+            assert!(is_users(&frame("anything", module)), "{module}");
+            assert!(is_users(&frame("", module)), "{module}");
+        }
+    }
+
+    #[test]
+    fn wrappers_are_not_the_users() {
+        for function in [
+            "std::thread::Builder::spawn_unchecked_::{{closure}}",
+            "std::condition_variable::wait(std::unique_lock<std::mutex>&)",
+            "<std::sync::Mutex<T> as core::fmt::Debug>::fmt",
+            "<alloc::boxed::Box<F,A> as core::ops::function::FnOnce<Args>>::call_once",
+            "core::ops::function::FnOnce::call_once{{vtable.shim}}",
+            "parking_lot_core::thread_parker::imp::ThreadParker::park",
+            "void std::__invoke_impl<void, void (*)(int), int>(std::__invoke_other, void (*&&)(int), int&&)",
+            "std::__invoke_result<void (*)(int), int>::type std::__invoke<void (*)(int), int>(void (*&&)(int), int&&)",
+            "pthread_cond_wait",
+            "clone3",
+            "_start",
+            "runtime.futex",
+        ] {
+            assert!(!is_users(&frame(function, "/usr/bin/app")), "{function}");
+        }
+        for function in [
+            "main",
+            "app::std::fake",
+            "stdlike::f",
+            "void app::wait<std::mutex>(std::mutex&)",
+            "app::Queue<std::string>::pop() const",
+            "<app::Job as core::ops::function::FnOnce<()>>::call_once",
+            "(anonymous namespace)::worker(std::string)",
+            "operator new(unsigned long)",
+            "startup",
+            "ünï::cödé",
+            "",
+            "<",
+            "a ",
+        ] {
+            assert!(is_users(&frame(function, "/usr/bin/app")), "{function}");
+        }
+    }
+}

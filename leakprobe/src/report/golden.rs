@@ -1,0 +1,105 @@
+//! Whole outputs, as they were looked at and found good. `INSTA_UPDATE=always cargo test` writes them anew.
+
+use super::{Format, Options, View, Weight, fixture};
+use crate::model::Recording;
+
+fn written(format: Format, recording: &Recording, options: &Options) -> String {
+    let mut out = Vec::new();
+    format.report().write(recording, options, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn folded() {
+    let creation = Options {
+        view: View::Creation,
+        ..Options::default()
+    };
+    let time = Options {
+        weight: Weight::Time,
+        ..Options::default()
+    };
+    let recording = fixture::checkout();
+    let format = Format::Folded;
+    insta::assert_snapshot!("folded", written(format, &recording, &Options::default()));
+    insta::assert_snapshot!("folded_creation", written(format, &recording, &creation));
+    insta::assert_snapshot!("folded_time", written(format, &recording, &time));
+    assert_eq!(written(format, &fixture::idle(), &time), "");
+}
+
+#[test]
+fn json() {
+    let recording = fixture::single_thread();
+    insta::assert_snapshot!(
+        "json",
+        written(Format::Json, &recording, &Options::default())
+    );
+}
+
+/// Without the script and style, which are inferno's.
+#[test]
+fn svg() {
+    let without = |mut svg: String, tag: &str| {
+        let start = svg.find(&format!("<{tag} ")).unwrap();
+        let end = svg.find(&format!("</{tag}>")).unwrap();
+        svg.replace_range(start..end, "");
+        svg.replace("><", ">\n<")
+    };
+    let svg = written(Format::Svg, &fixture::checkout(), &Options::default());
+    insta::assert_snapshot!("svg", without(without(svg, "script"), "style"));
+    let svg = written(Format::Svg, &fixture::idle_with_gaps(), &Options::default());
+    insta::assert_snapshot!("svg_nothing_parked", svg.replace("><", ">\n<"));
+}
+
+#[test]
+fn txt() {
+    let format = Format::Txt;
+    let plain = Options::default();
+    let narrow = Options {
+        width: Some(80),
+        ..Options::default()
+    };
+    let color = Options {
+        color: true,
+        ..Options::default()
+    };
+    insta::assert_snapshot!("txt", written(format, &fixture::checkout(), &plain));
+    insta::assert_snapshot!("txt_narrow", written(format, &fixture::checkout(), &narrow));
+    insta::assert_snapshot!(
+        "txt_single",
+        written(format, &fixture::single_thread(), &plain)
+    );
+    insta::assert_snapshot!("txt_large", written(format, &fixture::large(), &plain));
+    insta::assert_snapshot!("txt_idle", written(format, &fixture::idle(), &plain));
+    insta::assert_snapshot!(
+        "txt_gaps",
+        written(format, &fixture::idle_with_gaps(), &plain)
+    );
+    let colored = written(format, &fixture::single_thread(), &color);
+    insta::assert_snapshot!("txt_color", colored.replace('\x1b', "ESC"));
+}
+
+/// `cargo test -p leakprobe --lib pictures -- --ignored` after a change of how flame graphs look; then look at them.
+#[test]
+#[ignore = "writes pictures for people to look at"]
+fn pictures() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/pictures");
+    std::fs::create_dir_all(directory).unwrap();
+    for (place, recording) in fixture::all().iter().enumerate() {
+        for (name, view, weight) in [
+            ("parked", View::Parked, Weight::Tasks),
+            ("time", View::Parked, Weight::Time),
+            ("creation", View::Creation, Weight::Tasks),
+        ] {
+            let options = Options {
+                view,
+                weight,
+                ..Options::default()
+            };
+            let comm = &recording.target.comm;
+            let path = format!("{directory}/{place}-{comm}-{name}.svg");
+            let written = super::write_file(recording, Format::Svg, &options, path.as_ref(), None);
+            assert_eq!(written.unwrap(), super::files::Written::Whole);
+        }
+    }
+}

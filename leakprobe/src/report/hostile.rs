@@ -1,0 +1,200 @@
+//! Properties that hold whatever the target calls its functions, files and threads, and whatever a recording says.
+
+use proptest::{collection::vec, prelude::*};
+
+use super::{Format, Options, View, Weight, fixture};
+use crate::model::{Frame, Recording, StackEnd};
+
+/// Texts that mean something to one of the formats, or to a terminal.
+fn name() -> impl Strategy<Value = String> {
+    let pieces = prop_oneof![
+        Just(";".to_owned()),
+        Just("\n".to_owned()),
+        Just("\r\n".to_owned()),
+        Just("# ".to_owned()),
+        Just("\x1b[2J".to_owned()),
+        Just("]]>".to_owned()),
+        Just("--><script>".to_owned()),
+        Just("&amp;\"'".to_owned()),
+        Just(" 12".to_owned()),
+        Just("\u{0}\u{fffe}\u{202e}".to_owned()),
+        Just("std::<(".to_owned()),
+        Just("operator->".to_owned()),
+        Just("-".to_owned()),
+        "\\PC{0,8}",
+        any::<String>(),
+    ];
+    vec(pieces, 0..5).prop_map(|pieces| pieces.concat())
+}
+
+/// A recording whose names, numbers and stacks are anything that its types allow.
+fn recording() -> impl Strategy<Value = Recording> {
+    let frames = vec((name(), name(), name(), any::<bool>()), 1..8);
+    let texts = vec(name(), 12);
+    let numbers = vec(prop_oneof![any::<u64>(), 0..5_000_u64], 8);
+    let picks = vec(any::<prop::sample::Index>(), 1..40);
+    (frames, texts, numbers, picks, any::<bool>()).prop_map(
+        |(frames, texts, numbers, picks, cut)| {
+            let mut recording = fixture::checkout();
+            recording.frames = frames
+                .into_iter()
+                .map(|(function, module, file, inlined)| Frame {
+                    line: Some(u32::MAX),
+                    address: module.clone(),
+                    unknown: Some(file.clone()),
+                    file: inlined.then_some(file),
+                    function,
+                    module,
+                    inlined,
+                })
+                .collect();
+            let frames = recording.frames.len();
+            let stack: Vec<u32> = picks
+                .iter()
+                .map(|pick| u32::try_from(pick.index(frames)).unwrap())
+                .collect();
+            let text = |place: usize| texts[place].clone();
+            let number = |place: usize| numbers[place];
+            recording.target.comm = text(0);
+            recording.target.exe = text(1);
+            recording.target.runtime = text(2);
+            recording.target.ended = Some(text(3));
+            recording.started = text(4);
+            recording.duration_ms = number(0);
+            recording.min_block_ms = number(1);
+            recording.coverage.gaps = vec![text(5)];
+            recording.coverage.sources = vec![text(5)];
+            recording.coverage.blocked = number(2);
+            recording.losses.insert(text(6), number(3));
+            recording.cost.cpu_ms = number(0);
+            for (place, task) in recording.tasks.iter_mut().enumerate() {
+                let depth = place % (stack.len() + 1);
+                task.stack = stack[..depth].to_vec();
+                task.created_by.stack = stack[depth..].to_vec();
+                task.created_by.name = text(7);
+                task.created_by.why_unknown = Some(text(8));
+                task.name = text(9);
+                if cut {
+                    task.stack_end = StackEnd::TooDeep;
+                }
+                if let Some(wait) = &mut task.wait {
+                    wait.age_ms = number(4);
+                    wait.reason = text(10);
+                }
+            }
+            for (place, site) in recording.sites.iter_mut().enumerate() {
+                site.stack = stack[..place.min(stack.len())].to_vec();
+                site.creation = stack.clone();
+                site.wait = text(10);
+                site.id = text(11);
+                site.verdict = text(0);
+                site.evidence = vec![text(1)];
+                site.count = number(5);
+                site.with_timeout = number(6);
+                site.oldest_ms = number(7);
+            }
+            for wait in &mut recording.ended_waits {
+                wait.stack = stack.clone();
+                wait.name = text(9);
+                wait.wait.reason = text(10);
+                wait.total_ms = number(7);
+            }
+            for sample in &mut recording.growth {
+                sample.tasks = number(usize::try_from(sample.at_ms / 1_000).unwrap() % 8);
+            }
+            recording
+        },
+    )
+}
+
+fn options() -> impl Strategy<Value = Options> {
+    let width = proptest::option::of(0..300_usize);
+    (any::<[bool; 3]>(), width).prop_map(|([time, creation, all], width)| Options {
+        weight: if time { Weight::Time } else { Weight::Tasks },
+        view: if creation {
+            View::Creation
+        } else {
+            View::Parked
+        },
+        all,
+        width,
+        color: false,
+    })
+}
+
+fn written(format: Format, recording: &Recording, options: &Options) -> String {
+    let mut out = Vec::new();
+    format.report().write(recording, options, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn folded_lines_stay_folded_lines(recording in recording(), options in options()) {
+        let text = written(Format::Folded, &recording, &options);
+        let mut tasks = 0;
+        for line in text.split_terminator('\n') {
+            let (stack, weight) = line.rsplit_once(' ').unwrap();
+            tasks += weight.parse::<u64>().unwrap();
+            prop_assert!(!line.starts_with("# ") && !line.chars().any(char::is_control));
+            prop_assert!(stack.split(';').all(|frame| !frame.trim().is_empty()));
+            let wait = stack.rsplit(';').next().unwrap();
+            prop_assert!(wait.starts_with('[') && wait.ends_with(']'));
+        }
+        if options.weight == Weight::Tasks {
+            prop_assert_eq!(tasks, super::evidence::parked(&recording));
+        }
+    }
+
+    #[test]
+    fn pictures_stay_xml(recording in recording(), options in options()) {
+        let svg = written(Format::Svg, &recording, &options);
+        let parsing = roxmltree::ParsingOptions {
+            allow_dtd: true,
+            ..roxmltree::ParsingOptions::default()
+        };
+        let document = roxmltree::Document::parse_with_options(&svg, parsing).unwrap();
+        let scripts = document.descendants().filter(|node| node.tag_name().name() == "script");
+        prop_assert_eq!(scripts.count(), 1);
+    }
+
+    #[test]
+    fn text_cannot_move_the_cursor(recording in recording(), options in options()) {
+        let text = written(Format::Txt, &recording, &options);
+        prop_assert!(!text.chars().any(|c| c != '\n' && c.is_control()));
+        for line in text.split('\n') {
+            prop_assert!(!line.ends_with(' '), "{:?}", line);
+        }
+    }
+
+    #[test]
+    fn recordings_come_back_as_they_were(recording in recording()) {
+        let text = written(Format::Json, &recording, &Options::default());
+        let back = super::json::read_from(text.as_bytes(), "x".as_ref()).unwrap();
+        prop_assert_eq!(back, recording);
+    }
+
+    #[test]
+    fn names_are_as_short_as_asked(name in name(), width in 1..60_usize) {
+        let short = super::words::shorten(&name, width);
+        prop_assert!(short.chars().count() <= width.max(1));
+    }
+
+    /// Indices are checked when a recording is read; should one get past that, it is left out.
+    #[test]
+    fn wrong_indices_do_no_harm(mut recording in recording(), options in options(), wrong in any::<u32>()) {
+        for task in &mut recording.tasks {
+            task.stack.push(wrong);
+            task.created_by.stack.insert(0, wrong);
+            task.site = Some(wrong);
+        }
+        for site in &mut recording.sites {
+            site.stack.insert(0, wrong);
+        }
+        for &format in Format::ALL {
+            written(format, &recording, &options);
+        }
+    }
+}

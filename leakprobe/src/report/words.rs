@@ -1,0 +1,254 @@
+//! Numbers, times and names as people read them.
+
+use jiff::Timestamp;
+
+/// `1 thread`, `1,234 threads`: the noun's plural is regular.
+pub(super) fn count(n: u64, noun: &str) -> String {
+    format!("{} {noun}{}", thousands(n), if n == 1 { "" } else { "s" })
+}
+
+/// `1,234,567`.
+pub(super) fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// A time span to two significant units: `999 ms`, `42.1 s`, `3m 12s`, `3h 12m`, `5d 3h`. Rounded down, since an age that is
+/// shown must have been reached.
+pub(super) fn span(ms: u64) -> String {
+    const SECOND: u64 = 1_000;
+    const MINUTE: u64 = 60 * SECOND;
+    const HOUR: u64 = 60 * MINUTE;
+    const DAY: u64 = 24 * HOUR;
+    let two = |unit: u64, name: &str, lesser: u64, lesser_name: &str| {
+        format!(
+            "{}{name} {}{lesser_name}",
+            thousands(ms / unit),
+            ms % unit / lesser
+        )
+    };
+    match ms {
+        0..SECOND => format!("{ms} ms"),
+        SECOND..MINUTE => format!("{}.{} s", ms / SECOND, ms % SECOND / 100),
+        MINUTE..HOUR => two(MINUTE, "m", SECOND, "s"),
+        HOUR..DAY => two(HOUR, "h", MINUTE, "m"),
+        DAY.. => two(DAY, "d", HOUR, "h"),
+    }
+}
+
+/// A time span without a fraction or lesser unit that is 0: `1 s`, `1.5 s`, `2m`. For what a user has chosen.
+pub(super) fn short_span(ms: u64) -> String {
+    let text = span(ms);
+    match text.strip_suffix(".0 s") {
+        Some(seconds) => format!("{seconds} s"),
+        None => match text.split_once(' ') {
+            Some((unit, "0s" | "0m" | "0h")) => unit.into(),
+            _ => text,
+        },
+    }
+}
+
+/// An age, with `≥` before it if it is only a lower bound.
+pub(super) fn age(ms: u64, exact: bool) -> String {
+    format!("{}{}", if exact { "" } else { "≥ " }, span(ms))
+}
+
+/// An RFC 3339 moment as `2026-05-04 10:11:12 UTC`; what is not one is shown as it is.
+pub(super) fn utc(moment: &str) -> String {
+    match moment.parse::<Timestamp>() {
+        Ok(moment) => moment.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        Err(_) => harmless(moment),
+    }
+}
+
+/// `text` on one line, without anything that moves a cursor, hides or turns text, or is forbidden in XML.
+///
+/// Names come from the target, which can call its functions and threads what it likes.
+pub(super) fn harmless(text: &str) -> String {
+    let replace = |c: char| match c {
+        c if c.is_control() && c.is_whitespace() => ' ',
+        c if c.is_control() || is_invisible(c) => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    let text: String = text.chars().map(replace).collect();
+    text.trim().into()
+}
+
+/// Characters that take no room, turn the direction of writing or end a line, and the two that XML does not know.
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{fffe}' | '\u{ffff}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// A function's name in at most `width` characters. What tells least goes first: parameters, generic arguments, the brackets
+/// of parameters, outer namespaces; then the middle. A label before the name (`entry: `) stays.
+pub(super) fn shorten(name: &str, width: usize) -> String {
+    let fits = |name: &str| name.chars().count() <= width;
+    if fits(name) {
+        return name.into();
+    }
+    if let Some((label, name)) = name.split_once(": ")
+        && label.chars().all(char::is_alphabetic)
+    {
+        let label = format!("{label}: ");
+        let free = width.saturating_sub(label.chars().count());
+        return cut_middle(&format!("{label}{}", shorten(name, free)), width);
+    }
+    let mut name = without(name, '(', ')');
+    if !fits(&name) {
+        name = without(&name, '<', '>');
+    }
+    if !fits(&name) {
+        name = name.replace("(…)", "").trim_end().into();
+    }
+    // A name that begins with a bracket has no namespace before it.
+    let mut rest = if name.starts_with('<') { "" } else { &name };
+    while !fits(&name)
+        && let Some((_, inner)) = rest.split_once("::")
+    {
+        let cut = format!("…::{inner}");
+        if fits(&cut) {
+            return cut;
+        }
+        rest = inner;
+    }
+    cut_middle(&name, width)
+}
+
+/// Keeps both ends of `text`, and more of its end, which tells more: it is where a path or a qualified name gets specific.
+pub(super) fn cut_middle(text: &str, width: usize) -> String {
+    let length = text.chars().count();
+    if length <= width {
+        return text.into();
+    }
+    let kept = width.saturating_sub(1);
+    let head = kept * 2 / 5;
+    let tail = kept - head;
+    let head: String = text.chars().take(head).collect();
+    let tail: String = text.chars().skip(length - tail).collect();
+    format!("{head}…{tail}")
+}
+
+/// `name` with what stands between outermost brackets replaced by `…`, except at its beginning, where Rust names a type and
+/// C++ an anonymous namespace. A name whose brackets do not pair, such as `operator<`, stays as it is.
+fn without(name: &str, open: char, close: char) -> String {
+    let mut kept = String::with_capacity(name.len());
+    let mut depth = 0_usize;
+    let mut at_start = false;
+    let mut previous = ' ';
+    for c in name.chars() {
+        // The `>` of `->` closes nothing.
+        if c == close && !(close == '>' && previous == '-') {
+            let Some(outer) = depth.checked_sub(1) else {
+                return name.into();
+            };
+            depth = outer;
+            if depth == 0 && !at_start && previous != open {
+                kept.push('…');
+            }
+        }
+        if depth == 0 || at_start {
+            kept.push(c);
+        }
+        if c == open {
+            if depth == 0 {
+                at_start = kept.chars().count() == 1;
+            }
+            depth += 1;
+        }
+        previous = c;
+    }
+    if depth == 0 { kept } else { name.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers() {
+        assert_eq!(count(0, "thread"), "0 threads");
+        assert_eq!(count(1, "thread"), "1 thread");
+        assert_eq!(count(1_234_567, "thread"), "1,234,567 threads");
+        assert_eq!(thousands(999), "999");
+        assert_eq!(thousands(u64::MAX), "18,446,744,073,709,551,615");
+    }
+
+    #[test]
+    fn spans() {
+        for (ms, long, short) in [
+            (0, "0 ms", "0 ms"),
+            (999, "999 ms", "999 ms"),
+            (1_000, "1.0 s", "1 s"),
+            (1_500, "1.5 s", "1.5 s"),
+            (42_199, "42.1 s", "42.1 s"),
+            (59_999, "59.9 s", "59.9 s"),
+            (120_000, "2m 0s", "2m"),
+            (192_000, "3m 12s", "3m 12s"),
+            (11_520_000, "3h 12m", "3h 12m"),
+            (442_800_000, "5d 3h", "5d 3h"),
+        ] {
+            assert_eq!(span(ms), long);
+            assert_eq!(short_span(ms), short);
+        }
+        assert_eq!(age(42_100, false), "≥ 42.1 s");
+        assert_eq!(span(u64::MAX), "213,503,982,334d 14h");
+    }
+
+    #[test]
+    fn moments() {
+        assert_eq!(utc("2026-05-04T10:11:12.345Z"), "2026-05-04 10:11:12 UTC");
+        assert_eq!(utc("2026-05-04T12:11:12+02:00"), "2026-05-04 10:11:12 UTC");
+        assert_eq!(utc("yester\nday"), "yester day");
+    }
+
+    #[test]
+    fn names_cannot_write_on_the_terminal() {
+        assert_eq!(harmless("a\x1b[2Jb"), "a\u{fffd}[2Jb");
+        assert_eq!(harmless(" a\r\nb\t"), "a  b");
+        assert_eq!(harmless("a\u{202e}b\u{ffff}"), "a\u{fffd}b\u{fffd}");
+        assert_eq!(harmless("größe 界"), "größe 界");
+    }
+
+    #[test]
+    fn long_names_lose_what_tells_least() {
+        let name = "store::Queue<std::map<int, long>>::pop(std::unique_lock<std::mutex>&, int)";
+        assert_eq!(shorten(name, 80), name);
+        assert_eq!(
+            shorten(name, 50),
+            "store::Queue<std::map<int, long>>::pop(…)"
+        );
+        assert_eq!(shorten(name, 30), "store::Queue<…>::pop(…)");
+        assert_eq!(shorten(name, 20), "store::Queue<…>::pop");
+        assert_eq!(shorten(name, 19), "…::Queue<…>::pop");
+        assert_eq!(shorten(name, 12), "…::pop");
+        assert_eq!(shorten(name, 3), "…op");
+        assert_eq!(shorten(name, 1), "…");
+        assert_eq!(shorten("entry: a::b::c::d(int)", 13), "entry: …::d");
+        assert_eq!(shorten("<A as B>::c::d", 9), "<A …:c::d");
+    }
+
+    #[test]
+    fn brackets_that_mean_something_else_stay() {
+        assert_eq!(without("a::operator<(int)", '<', '>'), "a::operator<(int)");
+        assert_eq!(
+            without("a::operator->(int)", '<', '>'),
+            "a::operator->(int)"
+        );
+        assert_eq!(without("<A as B>::c<D>", '<', '>'), "<A as B>::c<…>");
+        assert_eq!(without("<A<B> as C>::d", '<', '>'), "<A<B> as C>::d");
+        assert_eq!(without("f()", '(', ')'), "f()");
+        assert_eq!(
+            without("(anonymous namespace)::f(int)", '(', ')'),
+            "(anonymous namespace)::f(…)"
+        );
+    }
+}
