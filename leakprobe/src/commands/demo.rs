@@ -143,7 +143,8 @@ fn process_order(reply: &Receiver<u64>) {
 
 #[inline(never)]
 fn write_audit_log(reply: &Receiver<u64>) {
-    black_box(wait_for_payment(reply));
+    let lines = black_box(2); // makes it another function: the linker folds equal ones into one
+    black_box(wait_for_payment(reply) * lines);
 }
 
 #[inline(never)]

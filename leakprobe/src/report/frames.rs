@@ -68,10 +68,22 @@ const RUNTIME_FUNCTIONS: &[&str] = &[
     "__rust_try",
 ];
 
+/// Parts of the path of source files that come with the compiler. Debug information names inlined functions without their
+/// namespace, so the file tells what the name does not.
+const RUNTIME_SOURCES: &[&str] = &[
+    "/rustc/",
+    "/rustlib/src/rust/library/",
+    "/include/c++/",
+];
+
 /// Whether `frame` is neither libc nor a well-known wrapper.
 pub(super) fn is_users(frame: &Frame) -> bool {
     let module = frame.module_name();
     if RUNTIME_MODULES.iter().any(|name| module.starts_with(name)) {
+        return false;
+    }
+    let source = frame.file.as_deref().unwrap_or_default();
+    if RUNTIME_SOURCES.iter().any(|part| source.contains(part)) {
         return false;
     }
     let name = qualified_name(&frame.function);
@@ -141,6 +153,17 @@ fn qualified_name(function: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn inlined_functions_of_the_standard_library_are_known_by_their_file() {
+        let inlined = |file: &str| Frame {
+            file: Some(file.into()),
+            ..frame("recv<u64>", "/usr/bin/server")
+        };
+        assert!(!is_users(&inlined("/rustc/5980/library/std/src/sync/mpsc.rs")));
+        assert!(!is_users(&inlined("/usr/include/c++/12/bits/std_thread.h")));
+        assert!(is_users(&inlined("/home/me/server/src/mpsc.rs")));
+    }
 
     fn frame(function: &str, module: &str) -> Frame {
         Frame {
