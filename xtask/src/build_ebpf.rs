@@ -74,23 +74,10 @@ fn differing<'a>(present: &'a str, written: &'a str) -> Vec<(&'a str, &'a str)> 
 
 /// Compiles the BPF crate into `target` and returns the stripped object.
 fn compile(toolchain: &Toolchain, target: &Path) -> Result<PathBuf> {
-    let mut cargo = repo::cargo();
-    // What the user or an outer cargo chose for other builds must not change this one.
-    for (name, _) in env::vars_os() {
-        const FOREIGN: [&str; 6] =
-            ["RUST", "CARGO_ENCODED_", "CARGO_BUILD_", "CARGO_PROFILE_", "CARGO_TARGET_", "CARGO_UNSTABLE_"];
-        // RUSTUP_* decides which cargo runs, not what it makes.
-        let text = name.to_string_lossy();
-        if FOREIGN.iter().any(|prefix| text.starts_with(prefix)) && !text.starts_with("RUSTUP_") {
-            cargo.env_remove(&name);
-        }
-    }
-    // Empty overrides a wrapper in the user's cargo configuration as well.
-    cargo.env("RUSTC_WRAPPER", "").env("RUSTC_WORKSPACE_WRAPPER", "");
-    // build-std is unstable; the pinned rustc is a stable release.
-    cargo.env("RUSTC", &toolchain.rustc).env("RUSTC_BOOTSTRAP", "1");
+    // The sources must lie in CARGO_HOME before `rustflags` can say where.
+    run::run(bpf_cargo(toolchain).args(["fetch", "--locked"]))?;
+    let mut cargo = bpf_cargo(toolchain);
     cargo.env("CARGO_ENCODED_RUSTFLAGS", rustflags(toolchain)?);
-    cargo.current_dir(repo::root().join("leakprobe-ebpf"));
     cargo.args(["build", "--locked", "--release", "--target", TARGET, "-Zbuild-std=core", "--target-dir"]).arg(target);
     run::run(&mut cargo)?;
 
@@ -101,15 +88,30 @@ fn compile(toolchain: &Toolchain, target: &Path) -> Result<PathBuf> {
     Ok(stripped)
 }
 
-/// Flags that make the same bytes from every checkout and every `CARGO_HOME`: .BTF.ext names source files.
+/// A cargo in the BPF crate that uses the toolchain, and nothing that the user or an outer cargo chose for other builds.
+fn bpf_cargo(toolchain: &Toolchain) -> Command {
+    // RUSTUP_* is kept: it decides which cargo runs, not what it makes.
+    const FOREIGN: [&str; 7] =
+        ["RUSTFLAGS", "RUSTC", "CARGO_ENCODED_", "CARGO_BUILD_", "CARGO_PROFILE_", "CARGO_TARGET_", "CARGO_UNSTABLE_"];
+    let mut cargo = repo::cargo();
+    cargo.current_dir(repo::root().join("leakprobe-ebpf"));
+    for (name, _) in env::vars_os() {
+        if FOREIGN.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            cargo.env_remove(&name);
+        }
+    }
+    // Empty overrides a wrapper in the user's cargo configuration as well.
+    cargo.env("RUSTC_WRAPPER", "").env("RUSTC_WORKSPACE_WRAPPER", "");
+    // build-std is unstable; the pinned rustc is a stable release.
+    cargo.env("RUSTC", &toolchain.rustc).env("RUSTC_BOOTSTRAP", "1");
+    cargo
+}
+
+/// Flags that make the same bytes from every checkout, `CARGO_HOME` and registry mirror: .BTF.ext names source files.
 fn rustflags(toolchain: &Toolchain) -> Result<String> {
-    let cargo_home = match env::var_os("CARGO_HOME") {
-        Some(home) => PathBuf::from(home),
-        None => Path::new(&env::var_os("HOME").context("neither CARGO_HOME nor HOME is set")?).join(".cargo"),
-    };
     let text =
         |path: &Path| path.to_str().map(str::to_owned).with_context(|| format!("{} is no UTF-8", path.display()));
-    let flags = [
+    let mut flags = vec![
         format!("-Clinker={}", text(&toolchain.linker)?),
         "-Clink-arg=--btf".to_owned(),
         // bpf-linker makes BTF from it.
@@ -117,8 +119,17 @@ fn rustflags(toolchain: &Toolchain) -> Result<String> {
         // Which registers pt_regs has: that of the machine that the object runs on.
         "--cfg=bpf_target_arch=\"x86_64\"".to_owned(),
         format!("--remap-path-prefix={}=leakprobe", text(repo::root())?),
-        format!("--remap-path-prefix={}=cargo", text(&cargo_home)?),
     ];
+    let cargo_home = match env::var_os("CARGO_HOME") {
+        Some(home) => PathBuf::from(home),
+        None => Path::new(&env::var_os("HOME").context("neither CARGO_HOME nor HOME is set")?).join(".cargo"),
+    };
+    // One folder for each registry, named after it.
+    let registries = cargo_home.join("registry/src");
+    for registry in fs::read_dir(&registries).with_context(|| format!("cannot read {}", registries.display()))? {
+        let registry = registry.with_context(|| format!("cannot read {}", registries.display()))?;
+        flags.push(format!("--remap-path-prefix={}=registry", text(&registry.path())?));
+    }
     Ok(flags.join("\x1f"))
 }
 

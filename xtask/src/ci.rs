@@ -80,8 +80,8 @@ fn deny(advisories: bool) -> Result<()> {
     for manifest in ["Cargo.toml", BPF_MANIFEST] {
         let manifest = repo::root().join(manifest);
         let mut deny = std::process::Command::new(&program);
-        deny.arg("--manifest-path").arg(&manifest).args(["--locked", "check", "--config"]);
-        run::run(deny.arg(repo::root().join("deny.toml")).args(&what))?;
+        deny.arg("--manifest-path").arg(&manifest).arg("--config").arg(repo::root().join("deny.toml"));
+        run::run(deny.args(["--locked", "check"]).args(&what))?;
     }
     Ok(())
 }

@@ -43,6 +43,9 @@ impl Toolchain {
                 );
             }
             debian::install(&PACKAGES, "the BPF toolchain")?;
+            if !packages_present() {
+                bail!("the BPF toolchain is not complete although apt-get installed {}", PACKAGES.join(" "));
+            }
         }
         let toolchain = Self {
             rustc: rustc.unwrap_or_else(debian_rustc),

@@ -89,11 +89,14 @@ impl Apt {
         match run::query(self.command("apt-get").args(["-qq", "update"])) {
             Ok(_) => self.write("updated", ""),
             // Old lists are better than none.
-            Err(error) if stamp.exists() => {
-                run::complain(&format!("warning: using older package lists: {error:#}"));
+            Err(_) if stamp.exists() => {
+                run::complain("warning: using older package lists, apt could not download newer ones");
                 Ok(())
             }
-            Err(error) => Err(error.context("cannot download package lists")),
+            // apt has said why; its command line is too long to be read.
+            Err(_) => {
+                bail!("apt cannot download the package lists that {} names", self.dir.join("sources.list").display())
+            }
         }
     }
 
@@ -142,12 +145,16 @@ impl Apt {
         let folder = self.dir.join("deb");
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         // 'URL' FILE SIZE HASH
-        let uris = run::query(self.command("apt-get").args(["-qq", "download", "--print-uris", package]))?;
-        let name = uris.split_whitespace().nth(1).with_context(|| format!("apt offers no {package}"))?;
+        let uris = run::ask(self.command("apt-get").args(["-qq", "download", "--print-uris", package]));
+        let name = uris.as_deref().and_then(|uris| uris.split_whitespace().nth(1));
+        let name = name.with_context(|| format!("apt offers no {package}"))?;
         let file = folder.join(name);
         if !file.exists() {
             run::say(&format!("downloading {package}"));
-            run::query(self.command("apt-get").args(["-qq", "download", package]).current_dir(&folder))?;
+            let done = run::query(self.command("apt-get").args(["-qq", "download", package]).current_dir(&folder));
+            if done.is_err() || !file.exists() {
+                bail!("apt cannot download {package}");
+            }
         }
         Ok(file)
     }

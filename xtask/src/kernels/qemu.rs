@@ -49,7 +49,9 @@ fn unpack(work: &Path, mirror: &Mirror, folder: &Path) -> Result<()> {
     let mut download = apt.command("apt-get");
     download.args(["-qq", "-y", "--download-only", "--no-install-recommends", "-t", backports, "install", PACKAGE]);
     run::say(&format!("downloading {PACKAGE} and its libraries from {backports} into {}", work.display()));
-    run::query(&mut download)?;
+    if run::query(&mut download).is_err() {
+        bail!("apt cannot download {PACKAGE}");
+    }
     let archives = work.join("apt/qemu/cache/archives");
     for entry in fs::read_dir(&archives).with_context(|| format!("cannot read {}", archives.display()))? {
         let file = entry.context("cannot list downloaded packages")?.path();
