@@ -51,8 +51,6 @@ counters! {
     FutexSlotTaken = "futex_slot_taken",
     /// A field of a task could not be read.
     TaskUnreadable = "task_unreadable",
-    /// The iterator's output did not take a record.
-    SeqWriteFailed = "iterator_write_failed",
 }
 
 /// Number of counters: the length of the per-CPU array.

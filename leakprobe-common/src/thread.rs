@@ -56,9 +56,26 @@ pub struct ThreadBrief {
     pub switches: u64,
     /// As in [`ThreadRecord`].
     pub start_boottime: u64,
-    /// As in [`ThreadRecord`].
-    pub state: u32,
-    /// As in [`ThreadRecord`].
-    pub exit_state: u32,
 }
-plain!(ThreadBrief, 32);
+plain!(ThreadBrief, 24);
+
+impl ThreadRecord {
+    /// What of it tells whether the thread has run.
+    #[must_use]
+    pub const fn brief(&self) -> ThreadBrief {
+        ThreadBrief {
+            tid: self.tid,
+            on_cpu: self.on_cpu,
+            switches: self.switches,
+            start_boottime: self.start_boottime,
+        }
+    }
+}
+
+impl ThreadBrief {
+    /// Whether the thread has not run since `record` was made, which was made while it was on no CPU.
+    #[must_use]
+    pub const fn is_unmoved(&self, record: &ThreadRecord) -> bool {
+        self.on_cpu == 0 && self.switches == record.switches && self.start_boottime == record.start_boottime
+    }
+}

@@ -66,12 +66,12 @@ fn visit(ctx: *mut TaskContext, write: impl Fn(*mut task_struct, *mut seq_file) 
     0
 }
 
+/// The only way for this to fail is a full buffer. Then the kernel hands that out and visits the same thread again, with an
+/// empty one. Source: <https://elixir.bootlin.com/linux/v6.12/source/kernel/bpf/bpf_iter.c#L157>
 #[inline(always)]
-fn emit<T: Plain>(seq: *mut seq_file, record: &T) -> Result<(), Counter> {
+fn emit<T: Plain>(seq: *mut seq_file, record: &T) {
     // SAFETY: the record is plain data of the size given; `seq` came with the context.
-    let result = unsafe { bpf_seq_write(seq, core::ptr::from_ref(record).cast(), size_of::<T>() as u32) };
-    // A full buffer (-EOVERFLOW) makes the kernel call us again for the same thread, with a fresh one.
-    if result == 0 { Ok(()) } else { Err(Counter::SeqWriteFailed) }
+    unsafe { bpf_seq_write(seq, core::ptr::from_ref(record).cast(), size_of::<T>() as u32) };
 }
 
 #[inline(always)]
@@ -89,10 +89,9 @@ fn brief(task: *mut task_struct, seq: *mut seq_file) -> Result<(), Counter> {
         on_cpu: fields.read(offset!(task_on_cpu)).unwrap_or(0),
         switches: switches(fields).ok_or(Counter::TaskUnreadable)?,
         start_boottime: fields.read(offset!(task_start_boottime)).unwrap_or(0),
-        state: fields.read(offset!(task_state)).ok_or(Counter::TaskUnreadable)?,
-        exit_state: fields.read(offset!(task_exit_state)).unwrap_or(0),
     };
-    emit(seq, &record)
+    emit(seq, &record);
+    Ok(())
 }
 
 #[inline(always)]
@@ -126,7 +125,8 @@ fn full(task: *mut task_struct, seq: *mut seq_file) -> Result<(), Counter> {
         regs: [0; REG_WORDS],
     };
     task::user_regs(task, &mut record.regs).ok_or(Counter::RegsUnreadable)?;
-    emit(seq, &record)
+    emit(seq, &record);
+    Ok(())
 }
 
 /// The run queue of the CPU that `task` last ran on; null if this kernel does not lead us there.

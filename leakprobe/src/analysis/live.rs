@@ -124,7 +124,7 @@ impl Live {
         self.history.samples()
     }
 
-    /// The numbers parked with this creation stack and park stack, at the moments of [`Self::growth`].
+    /// The numbers blocked with this creation stack and park stack, at the moments of [`Self::growth`].
     #[must_use]
     pub(super) fn trend(&self, creation: Option<StackId>, stack: StackId) -> Vec<u64> {
         self.history.trend((creation, stack))
@@ -250,8 +250,9 @@ impl Live {
         let mut parked = 0;
         let mut sites: HashMap<(Option<StackId>, StackId), u64> = HashMap::new();
         for thread in self.threads.values() {
-            if let (Some(_), Some(stack)) = (thread.parked(self.now_ns, self.min_block_ns), thread.stack) {
-                parked += 1;
+            if let (Activity::Blocked(_), Some(stack)) = (&thread.activity, thread.stack) {
+                parked += u64::from(thread.parked(self.now_ns, self.min_block_ns).is_some());
+                // All that wait here count: else a site would seem to grow while its threads grow old enough.
                 *sites.entry((creation_stack(thread), stack)).or_default() += 1;
             }
         }

@@ -34,7 +34,7 @@ pub struct Site {
     pub creation: Vec<u32>,
     /// Names of the tasks here, most frequent first, at most five.
     pub names: Vec<String>,
-    /// Parked tasks at this site at each of [`super::Recording::growth`]'s moments.
+    /// Tasks blocked at this site, parked or not yet, at each of [`super::Recording::growth`]'s moments.
     #[serde(default)]
     pub trend: Vec<u64>,
     /// What is thought of it (`proven`, `likely`, `suspect`, `idle`); empty where nothing was judged.

@@ -52,18 +52,29 @@ struct IterCreate {
 }
 
 impl TaskIter {
-    /// Attaches the loaded iterator `program` to the process `pid`.
+    /// Attaches the loaded iterator `program` to the threads of the process `pid`.
     ///
     /// # Errors
     /// What the kernel says; `EPERM` without `CAP_BPF` and `CAP_PERFMON`.
     pub(super) fn attach(program: &ProgramFd, pid: u32) -> io::Result<Self> {
-        let info = TaskLinkInfo { tid: 0, pid, pid_fd: 0, pad: 0 };
+        Self::link(program, &TaskLinkInfo { tid: 0, pid, pid_fd: 0, pad: 0 })
+    }
+
+    /// Attaches it to one thread.
+    ///
+    /// # Errors
+    /// As [`Self::attach`].
+    pub(super) fn attach_thread(program: &ProgramFd, tid: u32) -> io::Result<Self> {
+        Self::link(program, &TaskLinkInfo { tid, pid: 0, pid_fd: 0, pad: 0 })
+    }
+
+    fn link(program: &ProgramFd, info: &TaskLinkInfo) -> io::Result<Self> {
         let attr = LinkCreate {
             prog_fd: raw(program.as_fd()),
             target_fd: 0,
             attach_type: BPF_TRACE_ITER,
             flags: 0,
-            iter_info: (&raw const info) as u64,
+            iter_info: std::ptr::from_ref(info) as u64,
             iter_info_len: size_of::<TaskLinkInfo>() as u32,
             pad: 0,
         };
@@ -81,7 +92,7 @@ impl TaskIter {
         let mut file = File::from(bpf(BPF_ITER_CREATE, &attr)?);
         let mut records = Vec::with_capacity(expected);
         // The kernel hands out at most 32 KiB a read; a record may be split between two.
-        let mut buffer = vec![0u8; 64 << 10];
+        let mut buffer = vec![0u8; (expected * size_of::<T>()).clamp(4 << 10, 64 << 10)];
         let mut filled = 0;
         loop {
             let read = match file.read(&mut buffer[filled..]) {

@@ -112,7 +112,6 @@ fn loss(name: &str, n: u64) -> String {
             "not timed: another thread's wait had its slot".into(),
         ),
         "task_unreadable" => ("task", "with a field that could not be read".into()),
-        "iterator_write_failed" => ("task", "missing in a snapshot: its buffer was full".into()),
         _ => {
             let name = words::harmless(&name.replace('_', " "));
             return format!("{name}: {}", words::thousands(n));

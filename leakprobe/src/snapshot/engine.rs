@@ -31,6 +31,8 @@ use crate::{
 const ROUNDS: u32 = 4;
 /// Bytes of each stack that are read at first: parked threads are seldom deeper.
 const FIRST_READ: usize = 2048;
+/// Up to so many threads are looked at one by one, rather than all threads at once.
+const FEW: usize = 32;
 /// Threads whose stacks are read by one system call.
 const BATCH: usize = 128;
 /// `PF_KTHREAD | PF_USER_WORKER | PF_IO_WORKER`: workers of the kernel within the process, which have no user stack.
@@ -132,27 +134,31 @@ impl Engine {
     /// If the kernel does not let us iterate over the threads.
     pub fn snapshot(&mut self, probes: &Probes, stacks: &mut StackTable) -> Result<Snapshot, ProbeError> {
         self.snapshots += 1;
-        if !self.known.is_empty() {
-            let briefs = probes.briefs(self.known.len())?;
-            if briefs.len() == self.known.len() && briefs.iter().all(|brief| self.is_settled(brief)) {
-                return Ok(Snapshot {
-                    taken_ns: waits::clock_ns(ClockId::CLOCK_MONOTONIC),
-                    alive: sorted(briefs.iter().map(|brief| brief.tid)),
-                    changed: Vec::new(),
-                });
-            }
-        }
         let mut alive = Vec::new();
         let mut changed = Vec::new();
+        // The threads to look at; `None`: all.
         let mut again: Option<Vec<u32>> = None;
+        if !self.known.is_empty() {
+            let briefs = probes.briefs(self.known.len())?;
+            let ran: Vec<u32> = briefs.iter().filter(|brief| !self.is_settled(brief)).map(|brief| brief.tid).collect();
+            if ran.len() <= FEW {
+                alive = sorted(briefs.iter().map(|brief| brief.tid));
+                self.known.retain(|tid, _| alive.binary_search(tid).is_ok());
+                again = Some(sorted(ran.into_iter()));
+            }
+        }
         for round in 1..=ROUNDS {
-            let records = probes.threads(self.known.len() + 16)?;
+            let records = match &again {
+                Some(few) if few.is_empty() => break,
+                Some(few) if few.len() <= FEW => probes.threads_of(few)?,
+                _ => probes.threads(self.known.len() + 16)?,
+            };
             let clock = records.first().and_then(SchedClock::from_first);
             let (wanted, others): (Vec<_>, Vec<_>) = match &again {
                 None => {
                     alive = sorted(records.iter().map(|record| record.tid));
                     self.known.retain(|tid, _| alive.binary_search(tid).is_ok());
-                    records.iter().filter(|record| !self.is_known(record)).partition(|record| is_at_rest(record))
+                    records.iter().filter(|record| !self.is_settled(&record.brief())).partition(|record| is_at_rest(record))
                 }
                 Some(again) => records
                     .iter()
@@ -167,17 +173,11 @@ impl Engine {
             if wanted.is_empty() {
                 break;
             }
-            let briefs: HashMap<u32, ThreadBrief> =
-                probes.briefs(records.len())?.into_iter().map(|brief| (brief.tid, brief)).collect();
+            let after = self.look_again(probes, &wanted)?;
             let context = Context { pid: self.pid, memory: &self.memory, now: Now::read() };
             let mut unstable = Vec::new();
             for (record, stack) in wanted.into_iter().zip(read) {
-                let ran = match briefs.get(&record.tid) {
-                    Some(brief) => {
-                        brief.on_cpu != 0 || brief.switches != record.switches || brief.start_boottime != record.start_boottime
-                    }
-                    None => true,
-                };
+                let ran = after.get(&record.tid).is_none_or(|after| !after.is_unmoved(record));
                 if ran && round < ROUNDS {
                     unstable.push(record.tid);
                     continue;
@@ -205,21 +205,23 @@ impl Engine {
         Ok(Snapshot { taken_ns: waits::clock_ns(ClockId::CLOCK_MONOTONIC), alive, changed })
     }
 
+    /// The second look at threads whose stacks were just read.
+    fn look_again(&self, probes: &Probes, read: &[&ThreadRecord]) -> Result<HashMap<u32, ThreadBrief>, ProbeError> {
+        let briefs = if read.len() <= FEW {
+            let tids: Vec<u32> = read.iter().map(|record| record.tid).collect();
+            probes.threads_of(&tids)?.iter().map(ThreadRecord::brief).collect()
+        } else {
+            probes.briefs(self.known.len() + read.len())?
+        };
+        Ok(briefs.into_iter().map(|brief| (brief.tid, brief)).collect())
+    }
+
     fn is_settled(&self, brief: &ThreadBrief) -> bool {
         self.known.get(&brief.tid).is_some_and(|known| {
             known.settled
                 && brief.on_cpu == 0
                 && known.switches == brief.switches
                 && known.start_boottime == brief.start_boottime
-        })
-    }
-
-    fn is_known(&self, record: &ThreadRecord) -> bool {
-        self.known.get(&record.tid).is_some_and(|known| {
-            known.settled
-                && record.on_cpu == 0
-                && known.switches == record.switches
-                && known.start_boottime == record.start_boottime
         })
     }
 

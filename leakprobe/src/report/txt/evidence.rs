@@ -17,6 +17,9 @@ impl Page<'_> {
         let (Some(first), Some(last)) = (growth.first(), growth.last()) else {
             return Ok(());
         };
+        if growth.len() < 2 {
+            return Ok(()); // one look shows no growth
+        }
         let time = words::span(last.at_ms.saturating_sub(first.at_ms));
         self.heading(&format!("Growth in {time}"))?;
         let noun = format!("{}s", facts::noun(self.recording));
