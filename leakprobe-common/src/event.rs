@@ -18,7 +18,7 @@ pub const PAGE: usize = 4096;
 pub enum Kind {
     /// A thread was created: [`Created`].
     Created = 1,
-    /// A thread exited: [`Header`] alone.
+    /// A thread exited: [`Exited`].
     Exited = 2,
     /// The target began another program: [`Exec`].
     Exec = 3,
@@ -87,6 +87,19 @@ pub struct Created {
     pub capture: Capture,
 }
 plain!(Created, 16 + 8 + 8 + 16 + size_of::<Capture>());
+
+/// A thread exited.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Exited {
+    /// `tid` is the thread.
+    pub header: Header,
+    /// 1 if it exits because its whole process does.
+    pub with_process: u32,
+    /// Unused, zero.
+    pub pad: u32,
+}
+plain!(Exited, 24);
 
 /// The target began another program.
 #[derive(Clone, Copy, Debug)]

@@ -30,6 +30,10 @@ pub struct KernelOffsets {
     pub task_start_boottime: u32,
     /// `task_struct.comm`.
     pub task_comm: u32,
+    /// `task_struct.signal`: what the threads of a process share.
+    pub task_signal: u32,
+    /// `signal_struct.flags`.
+    pub signal_flags: u32,
     /// `task_struct.se.exec_start`.
     pub se_exec_start: u32,
     /// `task_struct.se.sum_exec_runtime`.
@@ -47,7 +51,7 @@ pub struct KernelOffsets {
     /// `rq.clock_task`.
     pub rq_clock_task: u32,
 }
-plain!(KernelOffsets, 18 * 4);
+plain!(KernelOffsets, 20 * 4);
 
 impl KernelOffsets {
     /// All fields absent.
@@ -62,6 +66,8 @@ impl KernelOffsets {
         task_nivcsw: ABSENT,
         task_start_boottime: ABSENT,
         task_comm: ABSENT,
+        task_signal: ABSENT,
+        signal_flags: ABSENT,
         se_exec_start: ABSENT,
         se_sum_exec_runtime: ABSENT,
         se_prev_sum_exec_runtime: ABSENT,

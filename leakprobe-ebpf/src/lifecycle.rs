@@ -13,7 +13,7 @@ use aya_ebpf::{
 use leakprobe_common::{
     arch::REG_WORDS,
     counter::Counter,
-    event::{Capture, Created, Exec, Header, Kind, Renamed},
+    event::{Capture, Created, Exec, Exited, Header, Kind, Renamed},
 };
 
 use crate::{
@@ -23,6 +23,10 @@ use crate::{
     futex, ring,
     task::Kernel,
 };
+
+/// The whole process exits: `exit_group`, or a signal that kills.
+/// Source: <https://elixir.bootlin.com/linux/v6.12/source/include/linux/sched/signal.h#L255>
+const SIGNAL_GROUP_EXIT: u32 = 4;
 
 /// A thread or process was created. Runs in the creator.
 #[btf_tracepoint(function = "task_newtask")]
@@ -101,14 +105,21 @@ fn try_newtask(ctx: &BtfTracePointContext) -> Result<(), Counter> {
 }
 
 #[inline(always)]
-fn try_exit(_ctx: &BtfTracePointContext) -> Result<(), Counter> {
+fn try_exit(ctx: &BtfTracePointContext) -> Result<(), Counter> {
     let current = bpf_get_current_pid_tgid();
     if (current >> 32) as u32 != config::target() {
         return Ok(());
     }
     let tid = current as u32;
     futex::forget(tid);
-    ring::send(&header(Kind::Exited, tid), Counter::RingFullExited);
+    let signal = Kernel::from(ctx.arg::<*const task_struct>(0)).follow(offset!(task_signal));
+    let flags: u32 = signal.and_then(|signal| signal.read(offset!(signal_flags))).unwrap_or(0);
+    let record = Exited {
+        header: header(Kind::Exited, tid),
+        with_process: (flags & SIGNAL_GROUP_EXIT != 0) as u32,
+        pad: 0,
+    };
+    ring::send(&record, Counter::RingFullExited);
     Ok(())
 }
 

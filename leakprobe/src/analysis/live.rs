@@ -142,7 +142,9 @@ impl Live {
             ChangeKind::Created { creator, creator_name, start_boottime, stack } => {
                 self.create(change.tid, change.time_ns, start_boottime, Creation { creator, creator_name, stack });
             }
-            ChangeKind::Exited => self.exit(change.tid, change.time_ns),
+            // What its threads did when the process ended is the last that can be said of them; so they stay in the table.
+            ChangeKind::Exited { with_process: true } => {}
+            ChangeKind::Exited { with_process: false } => self.exit(change.tid, change.time_ns),
             ChangeKind::Exec { old_tid } => self.exec(change.tid, old_tid, change.time_ns),
             ChangeKind::Renamed(name) => {
                 if let Some(thread) = self.threads.get_mut(&change.tid) {
@@ -317,7 +319,7 @@ mod tests {
     }
 
     fn exited(tid: u32, time_ns: u64) -> Change {
-        Change { tid, time_ns, what: ChangeKind::Exited }
+        Change { tid, time_ns, what: ChangeKind::Exited { with_process: false } }
     }
 
     fn ids(live: &Live) -> Vec<u32> {
@@ -377,6 +379,16 @@ mod tests {
         assert_eq!(ids(&live), [1]);
         assert_eq!(live.threads()[&1].name, "t3");
         assert_eq!((live.exited, live.execs), (2, 1));
+    }
+
+    #[test]
+    fn threads_that_end_with_their_process_stay_to_be_told() {
+        let mut live = Live::new(SECOND, 0);
+        live.apply_snapshot(snapshot(SECOND, &[1, 2], vec![sample(1, 10, 0), sample(2, 20, 0)]));
+        let what = ChangeKind::Exited { with_process: true };
+        live.apply_change(Change { tid: 2, time_ns: 2 * SECOND, what });
+        assert_eq!(ids(&live), [1, 2]);
+        assert_eq!(live.exited, 0);
     }
 
     #[test]

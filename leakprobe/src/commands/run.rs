@@ -30,13 +30,14 @@ pub(super) fn run(command: &[OsString], options: &Watch) -> Result<ExitCode, Fai
     let options = Watch { pid: held.child.id(), ..options.clone() };
     let plan = Plan::of(&options.output, Some(PathBuf::from(format!("leakprobe-{}.svg", options.pid))))?;
     let session = Session::open(&options, true)?;
-    let recording = watch::watch(session, &options, || held.tell().map_err(|error| cannot_start(command, &error)))?;
+    let mut recording = watch::watch(session, &options, || held.tell().map_err(|error| cannot_start(command, &error)))?;
     let status = held.child.try_wait().ok().flatten();
     let name = command.first().map(|name| name.display().to_string()).unwrap_or_default();
     if recording.target.execs == 0 && status.and_then(|status| status.code()) == Some(ExitCode::CannotExec as i32) {
         // The child has said why, on the stderr that it shares with us.
         return Err(Failure::silent(ExitCode::Usage));
     }
+    recording.target.ended = status.map(describe).or(recording.target.ended);
     plan.write(&recording)?;
     match status {
         Some(status) => plan.say(&format!("{name} {}", describe(status))),

@@ -141,7 +141,7 @@ impl Session {
                 start_boottime,
                 stack: self.unwind(captured),
             },
-            What::Exited => ChangeKind::Exited,
+            What::Exited { with_process } => ChangeKind::Exited { with_process },
             What::Exec { old_tid } => {
                 self.begin_program();
                 ChangeKind::Exec { old_tid }

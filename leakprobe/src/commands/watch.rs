@@ -70,7 +70,7 @@ async fn run(
             () = &mut deadline => break,
             _ = end.readable() => {
                 drain(&mut session, ring.get_mut(), usize::MAX);
-                session.ended = Some("ended while it was watched".to_owned());
+                session.ended = Some("ended while we watched".to_owned());
                 progress.finish();
                 return Ok(session);
             }
@@ -93,7 +93,7 @@ async fn run(
     session.snapshot()?;
     drain(&mut session, ring.get_mut(), usize::MAX);
     if !session.target.is_alive() {
-        session.ended = Some("ended while it was watched".to_owned());
+        session.ended = Some("ended while we watched".to_owned());
     }
     Ok(session)
 }

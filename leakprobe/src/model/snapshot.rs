@@ -86,7 +86,10 @@ pub enum ChangeKind {
         stack: Result<StackId, String>,
     },
     /// It exited.
-    Exited,
+    Exited {
+        /// Because its whole process does.
+        with_process: bool,
+    },
     /// It began another program, as the process's only thread.
     Exec {
         /// Its id until then.

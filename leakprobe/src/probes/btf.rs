@@ -42,7 +42,7 @@ pub struct Btf {
 }
 
 /// The structs in which fields are looked up.
-const STRUCTS: &[&str] = &["task_struct", "cfs_rq", "rq"];
+const STRUCTS: &[&str] = &["task_struct", "signal_struct", "cfs_rq", "rq"];
 
 impl Btf {
     /// Reads and scans the running kernel's BTF.
@@ -187,6 +187,8 @@ impl Btf {
             task_nivcsw: need("nivcsw")?,
             task_start_boottime: need("start_boottime")?,
             task_comm: need("comm")?,
+            task_signal: want("task_struct", "signal"),
+            signal_flags: want("signal_struct", "flags"),
             se_exec_start: want("task_struct", "se.exec_start"),
             se_sum_exec_runtime: want("task_struct", "se.sum_exec_runtime"),
             se_prev_sum_exec_runtime: want("task_struct", "se.prev_sum_exec_runtime"),

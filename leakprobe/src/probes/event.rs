@@ -4,7 +4,7 @@ use leakprobe_common::{
     Plain,
     arch::Regs,
     counter::Counter,
-    event::{Capture, Created, Exec, Header, Kind, Renamed, WaitEnded},
+    event::{Capture, Created, Exec, Exited, Header, Kind, Renamed, WaitEnded},
     read_plain,
 };
 
@@ -34,7 +34,10 @@ pub enum What<'a> {
         captured: Captured<'a>,
     },
     /// The thread exited.
-    Exited,
+    Exited {
+        /// Because its whole process does.
+        with_process: bool,
+    },
     /// The thread called exec and is now the process's only one.
     Exec {
         /// Its id until then.
@@ -88,7 +91,9 @@ pub fn parse<'a>(bytes: &'a [u8], regs: &'a mut Regs) -> Result<Event<'a>, Malfo
                 captured: captured(&record.capture, bytes.get(size_of::<Created>()..), regs),
             }
         }
-        Kind::Exited => What::Exited,
+        Kind::Exited => What::Exited {
+            with_process: read::<Exited>(bytes)?.with_process != 0,
+        },
         Kind::Exec => What::Exec {
             old_tid: read::<Exec>(bytes)?.old_tid,
         },
