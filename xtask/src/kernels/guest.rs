@@ -102,6 +102,9 @@ fn judge(console: &str, steps: &[&str]) -> Outcome {
         outcome.tally.add(tests);
         outcome.details.push(format!("{step} {result} {seconds:.1} s"));
     }
+    if steps.is_empty() {
+        outcome.details.push("booted, nothing was run".to_owned());
+    }
     let complaint =
         |line: &&&str| line.starts_with("@@kernel ") || line.contains("Kernel panic") || line.contains("Oops: ");
     if let Some(line) = lines.iter().find(complaint) {
