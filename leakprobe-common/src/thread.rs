@@ -63,12 +63,7 @@ impl ThreadRecord {
     /// What of it tells whether the thread has run.
     #[must_use]
     pub const fn brief(&self) -> ThreadBrief {
-        ThreadBrief {
-            tid: self.tid,
-            on_cpu: self.on_cpu,
-            switches: self.switches,
-            start_boottime: self.start_boottime,
-        }
+        ThreadBrief { tid: self.tid, on_cpu: self.on_cpu, switches: self.switches, start_boottime: self.start_boottime }
     }
 }
 

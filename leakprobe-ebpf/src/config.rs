@@ -40,10 +40,7 @@ pub fn stacks_per_window() -> u64 {
 /// One offset, by the place of its field in [`KernelOffsets`].
 macro_rules! offset {
     ($field:ident) => {
-        $crate::config::offset_at(core::mem::offset_of!(
-            leakprobe_common::offsets::KernelOffsets,
-            $field
-        ))
+        $crate::config::offset_at(core::mem::offset_of!(leakprobe_common::offsets::KernelOffsets, $field))
     };
 }
 pub(crate) use offset;

@@ -130,21 +130,13 @@ fn end(tid: u32, result: i64) {
         return;
     }
     send_captured(WaitEnded {
-        header: Header {
-            kind: Kind::WaitEnded as u32,
-            tid,
-            time_ns: now,
-        },
+        header: Header { kind: Kind::WaitEnded as u32, tid, time_ns: now },
         started_ns,
         word,
         result,
         op,
         pad: 0,
-        capture: Capture {
-            regs: [0; REG_WORDS],
-            len: 0,
-            missing: 0,
-        },
+        capture: Capture { regs: [0; REG_WORDS], len: 0, missing: 0 },
     });
 }
 

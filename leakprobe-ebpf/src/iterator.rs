@@ -21,6 +21,7 @@ use crate::{
 
 /// What the kernel gives to a task iterator.
 /// Source: <https://elixir.bootlin.com/linux/v6.12/source/kernel/bpf/task_iter.c#L180>
+#[derive(Clone, Copy)]
 #[repr(C)]
 pub struct TaskContext {
     meta: *mut Meta,
@@ -50,7 +51,7 @@ pub extern "C" fn iter_briefs(ctx: *mut TaskContext) -> i32 {
 #[inline(always)]
 fn visit(ctx: *mut TaskContext, write: impl Fn(*mut task_struct, *mut seq_file) -> Result<(), Counter>) -> i32 {
     // SAFETY: the kernel passes a valid context; the verifier checks the access.
-    let (meta, task) = unsafe { ((*ctx).meta, (*ctx).task) };
+    let TaskContext { meta, task } = unsafe { *ctx };
     if task.is_null() {
         return 0; // the end of the iteration
     }
@@ -118,9 +119,7 @@ fn full(task: *mut task_struct, seq: *mut seq_file) -> Result<(), Counter> {
         rq_clock_task: queue.read(offset!(rq_clock_task)).unwrap_or(0),
         // SAFETY: the helper has no preconditions.
         ktime: unsafe { bpf_ktime_get_ns() },
-        reader_clock: run_queue(Kernel::from(task::current().cast_const()))
-            .read(offset!(rq_clock))
-            .unwrap_or(0),
+        reader_clock: run_queue(Kernel::from(task::current().cast_const())).read(offset!(rq_clock)).unwrap_or(0),
         comm: fields.read(offset!(task_comm)).unwrap_or([0; 16]),
         regs: [0; REG_WORDS],
     };

@@ -95,11 +95,7 @@ fn try_newtask(ctx: &BtfTracePointContext) -> Result<(), Counter> {
         pad: 0,
         start_boottime: task.read(offset!(task_start_boottime)).unwrap_or(0),
         creator_comm: bpf_get_current_comm().unwrap_or([0; 16]),
-        capture: Capture {
-            regs: [0; REG_WORDS],
-            len: 0,
-            missing: 0,
-        },
+        capture: Capture { regs: [0; REG_WORDS], len: 0, missing: 0 },
     });
     Ok(())
 }
@@ -114,11 +110,8 @@ fn try_exit(ctx: &BtfTracePointContext) -> Result<(), Counter> {
     futex::forget(tid);
     let signal = Kernel::from(ctx.arg::<*const task_struct>(0)).follow(offset!(task_signal));
     let flags: u32 = signal.and_then(|signal| signal.read(offset!(signal_flags))).unwrap_or(0);
-    let record = Exited {
-        header: header(Kind::Exited, tid),
-        with_process: (flags & SIGNAL_GROUP_EXIT != 0) as u32,
-        pad: 0,
-    };
+    let record =
+        Exited { header: header(Kind::Exited, tid), with_process: (flags & SIGNAL_GROUP_EXIT != 0) as u32, pad: 0 };
     ring::send(&record, Counter::RingFullExited);
     Ok(())
 }
@@ -129,11 +122,7 @@ fn try_exec(ctx: &BtfTracePointContext) -> Result<(), Counter> {
     if (current >> 32) as u32 != config::target() {
         return Ok(());
     }
-    let record = Exec {
-        header: header(Kind::Exec, current as u32),
-        old_tid: ctx.arg::<i32>(1) as u32,
-        pad: 0,
-    };
+    let record = Exec { header: header(Kind::Exec, current as u32), old_tid: ctx.arg::<i32>(1) as u32, pad: 0 };
     ring::send(&record, Counter::RingFullExec);
     Ok(())
 }
@@ -145,10 +134,7 @@ fn try_rename(ctx: &BtfTracePointContext) -> Result<(), Counter> {
         return Ok(());
     }
     let comm = Kernel(ctx.arg::<*const u8>(1)).read(0).ok_or(Counter::TaskUnreadable)?;
-    let record = Renamed {
-        header: header(Kind::Renamed, tid),
-        comm,
-    };
+    let record = Renamed { header: header(Kind::Renamed, tid), comm };
     ring::send(&record, Counter::RingFullRenamed);
     Ok(())
 }

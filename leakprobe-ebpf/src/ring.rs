@@ -1,6 +1,9 @@
 //! The ring buffer that everything streams through.
 
-use aya_ebpf::{macros::map, maps::{RingBuf, ring_buf::RingBufEntry}};
+use aya_ebpf::{
+    macros::map,
+    maps::{RingBuf, ring_buf::RingBufEntry},
+};
 use leakprobe_common::{Plain, counter::Counter};
 
 use crate::count::count;
@@ -24,4 +27,3 @@ pub fn send<T: Plain>(record: &T, full: Counter) {
 pub fn reserve<T: 'static>() -> Option<RingBufEntry<T>> {
     EVENTS.reserve(0)
 }
-

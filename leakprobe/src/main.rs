@@ -48,10 +48,5 @@ fn log(verbosity: u8) {
         _ => "debug",
     };
     let filter = EnvFilter::try_from_env("LEAKPROBE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_target(false)
-        .without_time()
-        .init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).without_time().init();
 }

@@ -26,7 +26,15 @@ pub(super) struct EndedWaits {
 
 impl EndedWaits {
     /// Adds one.
-    pub(super) fn add(&mut self, tid: u32, name: &str, age_ns: u64, reason: String, object: String, stack: Option<StackId>) {
+    pub(super) fn add(
+        &mut self,
+        tid: u32,
+        name: &str,
+        age_ns: u64,
+        reason: String,
+        object: String,
+        stack: Option<StackId>,
+    ) {
         let stack = stack.filter(|_| self.places.len() < MAX_PLACES);
         let place = self.places.entry((stack, reason)).or_insert_with(|| Place {
             count: 0,
@@ -63,7 +71,10 @@ impl EndedWaits {
                 },
                 count: place.count,
                 total_ms: place.total_ns / 1_000_000,
-                stack: stack.filter(|&id| stacks.get(id).is_some()).map(|id| frames.of(id).to_vec()).unwrap_or_default(),
+                stack: stack
+                    .filter(|&id| stacks.get(id).is_some())
+                    .map(|id| frames.of(id).to_vec())
+                    .unwrap_or_default(),
                 task: u64::from(place.tid),
                 name: place.name.clone(),
             })

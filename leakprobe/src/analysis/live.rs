@@ -394,7 +394,11 @@ mod tests {
     #[test]
     fn parked_is_a_matter_of_age() {
         let mut live = Live::new(SECOND, 0);
-        live.apply_snapshot(snapshot(5 * SECOND, &[1, 2], vec![sample(1, 10, 4 * SECOND), sample(2, 20, 4 * SECOND + 1)]));
+        live.apply_snapshot(snapshot(
+            5 * SECOND,
+            &[1, 2],
+            vec![sample(1, 10, 4 * SECOND), sample(2, 20, 4 * SECOND + 1)],
+        ));
         assert_eq!(live.parked(), 1);
         let growth = live.growth();
         assert_eq!((growth[0].at_ms, growth[0].tasks, growth[0].parked), (5000, 2, 1));

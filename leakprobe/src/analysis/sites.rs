@@ -26,10 +26,8 @@ pub(super) fn group(tasks: &mut [Task], contexts: &[Context], frames: &[Frame]) 
             members.entry((&task.created_by.stack, &task.stack, wait.kind)).or_default().push(index);
         }
     }
-    let mut sites: Vec<(Site, Vec<usize>)> = members
-        .into_iter()
-        .map(|(key, members)| (site(key, &members, tasks, contexts, frames), members))
-        .collect();
+    let mut sites: Vec<(Site, Vec<usize>)> =
+        members.into_iter().map(|(key, members)| (site(key, &members, tasks, contexts, frames), members)).collect();
     sites.sort_by(|(a, _), (b, _)| suspicion(b).cmp(&suspicion(a)).then_with(|| a.id.cmp(&b.id)));
     let mut ordered = Vec::with_capacity(sites.len());
     for (place, (site, members)) in sites.into_iter().enumerate() {

@@ -4,7 +4,10 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args as ClapArgs, CommandFactory, Parser, Subcommand};
 
-use super::{Cli, Command, Output, Watch, values::{self, Color, Probe, View, Weight}};
+use super::{
+    Cli, Command, Output, Watch,
+    values::{self, Color, Probe, View, Weight},
+};
 
 /// clap's description of the whole command line, for completions and man pages.
 #[must_use]

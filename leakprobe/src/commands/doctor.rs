@@ -87,24 +87,40 @@ fn checks() -> Vec<Check> {
         ok
     };
     let offsets = Btf::of_kernel().and_then(|btf| btf.kernel_offsets());
-    check("kernel type information", true, offsets.map(|_| "BTF has every field that is needed".to_owned()).map_err(|error| error.to_string()));
+    check(
+        "kernel type information",
+        true,
+        offsets.map(|_| "BTF has every field that is needed".to_owned()).map_err(|error| error.to_string()),
+    );
     let namespace = privileges::in_initial_pid_namespace();
-    check("pid namespace", true, if namespace {
-        Ok("the host's".to_owned())
-    } else {
-        Err("not the host's: run on the host, or in a container with --pid=host".to_owned())
-    });
+    check(
+        "pid namespace",
+        true,
+        if namespace {
+            Ok("the host's".to_owned())
+        } else {
+            Err("not the host's: run on the host, or in a container with --pid=host".to_owned())
+        },
+    );
     let may_load = privileges::may_load();
-    check("load BPF programs", true, if may_load {
-        Ok("CAP_BPF and CAP_PERFMON, or root".to_owned())
-    } else {
-        Err("not permitted: run with sudo, or grant CAP_BPF and CAP_PERFMON".to_owned())
-    });
-    check("other users' processes", false, if privileges::has(Capability::SysPtrace) {
-        Ok("CAP_SYS_PTRACE".to_owned())
-    } else {
-        Err("only your own can be read: run with sudo, or grant CAP_SYS_PTRACE".to_owned())
-    });
+    check(
+        "load BPF programs",
+        true,
+        if may_load {
+            Ok("CAP_BPF and CAP_PERFMON, or root".to_owned())
+        } else {
+            Err("not permitted: run with sudo, or grant CAP_BPF and CAP_PERFMON".to_owned())
+        },
+    );
+    check(
+        "other users' processes",
+        false,
+        if privileges::has(Capability::SysPtrace) {
+            Ok("CAP_SYS_PTRACE".to_owned())
+        } else {
+            Err("only your own can be read: run with sudo, or grant CAP_SYS_PTRACE".to_owned())
+        },
+    );
     check("read a process's memory", true, read_memory());
     if may_load && namespace {
         programs(&mut check);
@@ -136,8 +152,12 @@ fn programs(check: &mut impl FnMut(&'static str, bool, Result<String, String>) -
             check("thread creation and exit", true, Ok("BTF tracepoints".to_owned()));
             let futex = if probes.gaps.is_empty() {
                 let newer = ["sys_enter_futex_waitv", "sys_enter_futex_wait"];
-                let has: Vec<&str> = newer.into_iter().filter(|name| privileges::has_tracepoint("syscalls", name)).collect();
-                Ok(format!("system call tracepoints of futex{}", has.iter().map(|name| format!(", {}", name.trim_start_matches("sys_enter_"))).collect::<String>()))
+                let has: Vec<&str> =
+                    newer.into_iter().filter(|name| privileges::has_tracepoint("syscalls", name)).collect();
+                Ok(format!(
+                    "system call tracepoints of futex{}",
+                    has.iter().map(|name| format!(", {}", name.trim_start_matches("sys_enter_"))).collect::<String>()
+                ))
             } else {
                 Err(probes.gaps.join("; "))
             };
@@ -153,6 +173,9 @@ fn read_memory() -> Result<String, String> {
     let word = 0x1234_5678_9abc_def0u64;
     match ProcessMemory::new(process::id()).word((&raw const word) as u64) {
         Some(read) if read == word => Ok("process_vm_readv".to_owned()),
-        _ => Err("process_vm_readv does not work: is a seccomp filter in force (container runtimes have one)?".to_owned()),
+        _ => {
+            Err("process_vm_readv does not work: is a seccomp filter in force (container runtimes have one)?"
+                .to_owned())
+        }
     }
 }

@@ -58,7 +58,9 @@ impl From<TargetError> for Failure {
     fn from(error: TargetError) -> Self {
         let code = match &error {
             TargetError::NoSuchProcess(_) | TargetError::Zombie { .. } => ExitCode::NoTarget,
-            TargetError::IsThread { .. } | TargetError::KernelThread { .. } | TargetError::Ourselves(_) => ExitCode::Usage,
+            TargetError::IsThread { .. } | TargetError::KernelThread { .. } | TargetError::Ourselves(_) => {
+                ExitCode::Usage
+            }
             TargetError::NotPermitted { .. } => ExitCode::NotPermitted,
             TargetError::Proc { .. } => ExitCode::Failed,
         };

@@ -75,7 +75,8 @@ impl Plan {
     /// Writes everything. The report comes first, so that a full disk does not cost it.
     pub(super) fn write(&self, recording: &Recording) -> Result<(), Failure> {
         if let Some(format) = self.stdout {
-            let text = report::Options { width: self.options.width.filter(|_| format == Format::Txt), ..self.options.clone() };
+            let text =
+                report::Options { width: self.options.width.filter(|_| format == Format::Txt), ..self.options.clone() };
             let _ = report::write_file(recording, format, &text, Path::new("-"), None)?;
         }
         let pictures = report::Options { width: None, color: false, ..self.options.clone() };

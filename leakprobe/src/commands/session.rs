@@ -60,13 +60,18 @@ impl Session {
         };
         let mut probes = Probes::load(&options)?;
         if events && watch.probe == Probe::Snapshot {
-            probes.gaps.push("futex waits that ended between two snapshots were not watched: --probe snapshot".to_owned());
+            probes
+                .gaps
+                .push("futex waits that ended between two snapshots were not watched: --probe snapshot".to_owned());
         }
         let engine = Engine::new(watch.pid).map_err(|error| {
             if target.is_alive() {
                 Failure::new(
                     ExitCode::NotPermitted,
-                    format!("cannot read the mappings of process {}: {error}; run with sudo, or grant CAP_SYS_PTRACE", watch.pid),
+                    format!(
+                        "cannot read the mappings of process {}: {error}; run with sudo, or grant CAP_SYS_PTRACE",
+                        watch.pid
+                    ),
                 )
             } else {
                 ended_early(watch.pid)
@@ -78,7 +83,10 @@ impl Session {
             probes,
             engine,
             stacks: StackTable::default(),
-            symbols: symbols::Stacks::new(symbols::Options { debug_info: watch.debug_info, ..symbols::Options::default() }),
+            symbols: symbols::Stacks::new(symbols::Options {
+                debug_info: watch.debug_info,
+                ..symbols::Options::default()
+            }),
             live: Live::new(min_block_ns, monotonic_ns()),
             began: Instant::now(),
             started: Timestamp::now(),
@@ -135,12 +143,9 @@ impl Session {
 
     fn apply(&mut self, event: Event<'_>) {
         let what = match event.what {
-            What::Created { creator, creator_name, start_boottime, captured } => ChangeKind::Created {
-                creator,
-                creator_name,
-                start_boottime,
-                stack: self.unwind(captured),
-            },
+            What::Created { creator, creator_name, start_boottime, captured } => {
+                ChangeKind::Created { creator, creator_name, start_boottime, stack: self.unwind(captured) }
+            }
             What::Exited { with_process } => ChangeKind::Exited { with_process },
             What::Exec { old_tid } => {
                 self.begin_program();
@@ -214,7 +219,9 @@ impl Session {
         lose("record_malformed", self.malformed);
         lose("events_made_good_by_snapshot", self.live.made_good);
         let mut gaps = std::mem::take(&mut self.probes.gaps);
-        gaps.extend(self.symbols.losses().map(|(module, why)| format!("no lines or inlined functions in {module}: {why}")));
+        gaps.extend(
+            self.symbols.losses().map(|(module, why)| format!("no lines or inlined functions in {module}: {why}")),
+        );
         let facts = Facts {
             target: TargetInfo {
                 pid: self.target.pid,
@@ -242,7 +249,9 @@ impl Session {
 pub(super) fn ended_early(pid: u32) -> Failure {
     Failure::new(
         ExitCode::NoTarget,
-        format!("process {pid} ended before a first snapshot could be taken; watch a process that lasts, or start it with `leakprobe run -- CMD`"),
+        format!(
+            "process {pid} ended before a first snapshot could be taken; watch a process that lasts, or start it with `leakprobe run -- CMD`"
+        ),
     )
 }
 

@@ -123,11 +123,7 @@ struct Stop([Signal; 3]);
 
 impl Stop {
     fn listen() -> io::Result<Self> {
-        Ok(Self([
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::hangup())?,
-        ]))
+        Ok(Self([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?]))
     }
 
     async fn wait(&mut self) {
@@ -151,7 +147,8 @@ impl Progress {
     fn new(quiet: bool) -> Self {
         let shown = !quiet && io::stderr().is_terminal();
         let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let style = ProgressStyle::with_template("{elapsed:>4} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let style =
+            ProgressStyle::with_template("{elapsed:>4} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
         Self {
             bar: ProgressBar::with_draw_target(None, target).with_style(style),
             began: Instant::now(),
@@ -181,5 +178,8 @@ impl Progress {
 }
 
 fn internal(what: &str, error: &dyn std::fmt::Display) -> Failure {
-    Failure::new(ExitCode::Failed, format!("leakprobe could not {what}: {error}; this should not happen, please report it"))
+    Failure::new(
+        ExitCode::Failed,
+        format!("leakprobe could not {what}: {error}; this should not happen, please report it"),
+    )
 }

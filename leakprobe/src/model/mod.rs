@@ -12,9 +12,7 @@ mod task;
 mod wait;
 
 pub use frame::Frame;
-pub use recording::{
-    Cost, Coverage, EndedWait, GrowthSample, Recording, SCHEMA, TargetInfo, Tool,
-};
+pub use recording::{Cost, Coverage, EndedWait, GrowthSample, Recording, SCHEMA, TargetInfo, Tool};
 pub use site::Site;
 pub use snapshot::{Activity, Blocking, Change, ChangeKind, Snapshot, ThreadSample};
 pub use stack::{Stack, StackEnd, StackId, StackTable};

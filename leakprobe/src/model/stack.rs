@@ -118,15 +118,9 @@ mod tests {
     #[test]
     fn equal_stacks_are_held_once() {
         let mut table = StackTable::default();
-        let stack = Stack {
-            addresses: vec![1, 2, 3],
-            end: StackEnd::Complete,
-        };
+        let stack = Stack { addresses: vec![1, 2, 3], end: StackEnd::Complete };
         let first = table.intern(stack.clone());
-        let cut = table.intern(Stack {
-            end: StackEnd::TooDeep,
-            ..stack.clone()
-        });
+        let cut = table.intern(Stack { end: StackEnd::TooDeep, ..stack.clone() });
         assert_eq!(table.intern(stack.clone()), first);
         assert_ne!(cut, first, "a cut stack is another stack");
         assert_eq!(table.get(first), Some(&stack));

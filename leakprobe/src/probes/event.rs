@@ -91,12 +91,8 @@ pub fn parse<'a>(bytes: &'a [u8], regs: &'a mut Regs) -> Result<Event<'a>, Malfo
                 captured: captured(&record.capture, bytes.get(size_of::<Created>()..), regs),
             }
         }
-        Kind::Exited => What::Exited {
-            with_process: read::<Exited>(bytes)?.with_process != 0,
-        },
-        Kind::Exec => What::Exec {
-            old_tid: read::<Exec>(bytes)?.old_tid,
-        },
+        Kind::Exited => What::Exited { with_process: read::<Exited>(bytes)?.with_process != 0 },
+        Kind::Exec => What::Exec { old_tid: read::<Exec>(bytes)?.old_tid },
         Kind::Renamed => What::Renamed(name(&read::<Renamed>(bytes)?.comm)),
         Kind::WaitEnded => {
             let record: WaitEnded = read(bytes)?;
@@ -108,11 +104,7 @@ pub fn parse<'a>(bytes: &'a [u8], regs: &'a mut Regs) -> Result<Event<'a>, Malfo
             }
         }
     };
-    Ok(Event {
-        tid: header.tid,
-        time_ns: header.time_ns,
-        what,
-    })
+    Ok(Event { tid: header.tid, time_ns: header.time_ns, what })
 }
 
 fn read<T: Plain>(bytes: &[u8]) -> Result<T, Malformed> {
@@ -159,9 +151,7 @@ mod tests {
         assert!(parse(&created, &mut regs).is_err());
         created.push(0);
         let event = parse(&created, &mut regs).unwrap();
-        let What::Created { captured, .. } = event.what else {
-            panic!("not a creation: {event:?}")
-        };
+        let What::Created { captured, .. } = event.what else { panic!("not a creation: {event:?}") };
         assert!(matches!(captured, Captured::Missing(_)));
     }
 
@@ -174,9 +164,7 @@ mod tests {
         bytes[len_at..len_at + 4].copy_from_slice(&100u32.to_le_bytes());
         bytes.extend([0; 50]);
         let event = parse(&bytes, &mut regs).unwrap();
-        let What::WaitEnded { captured, .. } = event.what else {
-            panic!("not a wait: {event:?}")
-        };
+        let What::WaitEnded { captured, .. } = event.what else { panic!("not a wait: {event:?}") };
         assert!(matches!(captured, Captured::Missing(_)));
     }
 }

@@ -98,7 +98,9 @@ impl TaskIter {
             let read = match file.read(&mut buffer[filled..]) {
                 Ok(0) => return Ok(records),
                 Ok(read) => read,
-                Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => continue,
+                Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
             filled += read;

@@ -64,10 +64,14 @@ pub enum ProbeError {
     #[error("cannot load BPF programs: not permitted; run with sudo, or grant {}", privileges::NEEDED)]
     NotPermitted,
     /// We are in a pid namespace of our own, so that our ids are not the kernel's.
-    #[error("leakprobe runs in a pid namespace of its own, whose process ids mean nothing to the kernel's programs; run it on the host (or in a container with the host's pid namespace)")]
+    #[error(
+        "leakprobe runs in a pid namespace of its own, whose process ids mean nothing to the kernel's programs; run it on the host (or in a container with the host's pid namespace)"
+    )]
     PidNamespace,
     /// The kernel lacks something.
-    #[error("this kernel ({kernel}) cannot run leakprobe's {what}: {reason}; snapshots need 5.15 or later, and `leakprobe doctor` says what is missing")]
+    #[error(
+        "this kernel ({kernel}) cannot run leakprobe's {what}: {reason}; snapshots need 5.15 or later, and `leakprobe doctor` says what is missing"
+    )]
     Unsupported {
         /// Its release.
         kernel: String,
@@ -121,10 +125,7 @@ impl Probes {
             (offsets.join(), types.join(), loader)
         });
         let offsets = offsets.map_err(|_| BtfError::Malformed("its scan failed"))??;
-        let types = types
-            .ok()
-            .and_then(Result::ok)
-            .ok_or(BtfError::Malformed("its types cannot be read"))?;
+        let types = types.ok().and_then(Result::ok).ok_or(BtfError::Malformed("its types cannot be read"))?;
         let mut loader = loader;
         let min_block_ns = u64::try_from(options.min_block.as_nanos()).unwrap_or(u64::MAX);
         let mut ebpf = loader
@@ -223,7 +224,8 @@ impl Probes {
         thread::yield_now();
         let mut records = Vec::with_capacity(tids.len());
         for &tid in tids {
-            let seen = TaskIter::attach_thread(program, tid).and_then(|iter| iter.run::<ThreadRecord>(1)).map_err(wrap)?;
+            let seen =
+                TaskIter::attach_thread(program, tid).and_then(|iter| iter.run::<ThreadRecord>(1)).map_err(wrap)?;
             // Before 6.1 the kernel ignores the limit.
             records.extend(seen.into_iter().filter(|record| record.tid == tid));
         }
@@ -260,8 +262,7 @@ impl Probes {
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut Program> {
-    ebpf.program_mut(name)
-        .ok_or_else(|| anyhow::anyhow!("the embedded BPF object has no program {name}"))
+    ebpf.program_mut(name).ok_or_else(|| anyhow::anyhow!("the embedded BPF object has no program {name}"))
 }
 
 fn load_iter(ebpf: &mut Ebpf, name: &str, tgid: u32, types: &AyaBtf) -> Result<TaskIter, ProbeError> {

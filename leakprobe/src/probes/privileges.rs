@@ -53,7 +53,8 @@ pub fn in_initial_pid_namespace() -> bool {
 /// The running kernel's release, e.g. `6.18.44`.
 #[must_use]
 pub fn kernel_release() -> String {
-    fs::read_to_string("/proc/sys/kernel/osrelease").map_or_else(|_| "unknown".to_owned(), |release| release.trim().to_owned())
+    fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map_or_else(|_| "unknown".to_owned(), |release| release.trim().to_owned())
 }
 
 /// Places where tracefs may be.

@@ -78,10 +78,7 @@ pub enum Error {
 }
 
 fn names(prefix: &str) -> String {
-    let names: Vec<String> = Format::ALL
-        .iter()
-        .map(|format| format!("{prefix}{format}"))
-        .collect();
+    let names: Vec<String> = Format::ALL.iter().map(|format| format!("{prefix}{format}")).collect();
     names.join(", ")
 }
 
@@ -114,9 +111,7 @@ fn read_reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "there is no such file; check its name".into(),
         io::ErrorKind::IsADirectory => "it is a directory; give a file".into(),
-        io::ErrorKind::PermissionDenied => {
-            "not permitted; run as the user that owns it, or with sudo".into()
-        }
+        io::ErrorKind::PermissionDenied => "not permitted; run as the user that owns it, or with sudo".into(),
         _ => format!("{error}; check the file"),
     }
 }

@@ -28,11 +28,7 @@ pub(super) fn parked(recording: &Recording) -> u64 {
 
 /// Says that nothing is parked, and neither more nor less than that.
 pub(super) fn nothing_parked(recording: &Recording) -> String {
-    format!(
-        "no {} was parked for longer than {}",
-        noun(recording),
-        words::short_span(recording.min_block_ms)
-    )
+    format!("no {} was parked for longer than {}", noun(recording), words::short_span(recording.min_block_ms))
 }
 
 /// What was not seen, one clause each: gaps, stacks and ages that are not known, losses. Empty if everything was seen.
@@ -52,8 +48,7 @@ pub(super) fn unseen(recording: &Recording) -> Vec<String> {
 /// What was not watched, and why.
 pub(super) fn gaps(recording: &Recording) -> impl Iterator<Item = String> {
     let gaps = recording.coverage.gaps.iter();
-    gaps.map(|gap| words::harmless(gap).trim_end_matches(['.', ' ']).to_owned())
-        .filter(|gap| !gap.is_empty())
+    gaps.map(|gap| words::harmless(gap).trim_end_matches(['.', ' ']).to_owned()).filter(|gap| !gap.is_empty())
 }
 
 /// Blocked tasks whose wait has only a lower bound below the threshold: they may be parked without counting as it.
@@ -75,9 +70,7 @@ pub(super) fn unknown_ages(recording: &Recording) -> Option<String> {
 /// Each loss in words; only what is not 0.
 pub(super) fn losses(recording: &Recording) -> impl Iterator<Item = String> {
     let losses = recording.losses.iter();
-    losses
-        .filter(|&(name, &n)| n > 0 && name != "events_streamed")
-        .map(|(name, &n)| loss(name, n))
+    losses.filter(|&(name, &n)| n > 0 && name != "events_streamed").map(|(name, &n)| loss(name, n))
 }
 
 /// What the loss `name` means, having happened `n` times. A name that is new here is shown as it is.
@@ -90,27 +83,12 @@ fn loss(name: &str, n: u64) -> String {
         "ring_full_renamed" => ("change", format!("of a name not recorded: {ring_full}")),
         "ring_full_wait" => ("ended wait", format!("not recorded: {ring_full}")),
         "ring_full_stack" => ("event", format!("recorded without a stack: {ring_full}")),
-        "creation_stack_rate_limited" => (
-            "creation",
-            "recorded without a stack: too many at once".into(),
-        ),
-        "wait_stack_rate_limited" => (
-            "ended wait",
-            "recorded without a stack: too many at once".into(),
-        ),
-        "regs_unreadable" => (
-            "event",
-            "recorded without a stack: registers could not be read".into(),
-        ),
-        "event_stack_unreadable" => (
-            "event",
-            "recorded without a stack: its memory could not be read".into(),
-        ),
+        "creation_stack_rate_limited" => ("creation", "recorded without a stack: too many at once".into()),
+        "wait_stack_rate_limited" => ("ended wait", "recorded without a stack: too many at once".into()),
+        "regs_unreadable" => ("event", "recorded without a stack: registers could not be read".into()),
+        "event_stack_unreadable" => ("event", "recorded without a stack: its memory could not be read".into()),
         "stack_unreadable" => ("stack", "whose memory could not be read".into()),
-        "futex_slot_taken" => (
-            "futex wait",
-            "not timed: another thread's wait had its slot".into(),
-        ),
+        "futex_slot_taken" => ("futex wait", "not timed: another thread's wait had its slot".into()),
         "task_unreadable" => ("task", "with a field that could not be read".into()),
         _ => {
             let name = words::harmless(&name.replace('_', " "));
@@ -135,10 +113,7 @@ mod tests {
                 assert!(words.starts_with("2 "), "{} has no words", counter.name());
             }
         }
-        assert_eq!(
-            loss("ring_full_created", 1),
-            "1 creation not recorded: the ring buffer was full"
-        );
+        assert_eq!(loss("ring_full_created", 1), "1 creation not recorded: the ring buffer was full");
         assert_eq!(loss("some_new_loss", 1_234), "some new loss: 1,234");
     }
 
@@ -148,10 +123,7 @@ mod tests {
         assert_eq!(unknown_ages(&recording), None);
         for task in &mut recording.tasks {
             task.state = TaskState::Blocked;
-            task.wait = Some(Wait {
-                exact: false,
-                ..fixture::wait(crate::model::WaitKind::Poll, 3)
-            });
+            task.wait = Some(Wait { exact: false, ..fixture::wait(crate::model::WaitKind::Poll, 3) });
         }
         assert_eq!(
             unknown_ages(&recording).unwrap(),

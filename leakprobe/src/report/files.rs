@@ -45,24 +45,15 @@ pub fn write(
     let result = if path == Path::new("-") {
         stream(&mut io::stdout().lock(), render)
     } else if is_written_in_place(path) {
-        OpenOptions::new()
-            .append(true)
-            .open(path)
-            .and_then(|mut file| stream(&mut file, render))
+        OpenOptions::new().append(true).open(path).and_then(|mut file| stream(&mut file, render))
     } else {
         replace(path, owner, render).map(|()| Written::Whole)
     };
-    result.map_err(|source| Error::Write {
-        path: path.into(),
-        source,
-    })
+    result.map_err(|source| Error::Write { path: path.into(), source })
 }
 
 /// Writes to something that has a reader, who may leave.
-fn stream(
-    out: &mut dyn Write,
-    render: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> io::Result<Written> {
+fn stream(out: &mut dyn Write, render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<Written> {
     let mut out = BufWriter::new(out);
     let result = render(&mut out).and_then(|()| out.flush());
     // What is still buffered has failed once; dropping the writer would try again.
@@ -91,11 +82,7 @@ fn is_written_in_place(path: &Path) -> bool {
 
 /// Writes a new file and puts it in the place of `path`. A link at `path` is replaced, not followed: in a directory that
 /// others can write to, it could lead root anywhere.
-fn replace(
-    path: &Path,
-    owner: Option<Owner>,
-    render: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> io::Result<()> {
+fn replace(path: &Path, owner: Option<Owner>, render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     // Renaming would say so too, but only after all the work.
     if path.is_dir() || path.file_name().is_none() {
         return Err(io::ErrorKind::IsADirectory.into());
@@ -132,10 +119,8 @@ mod tests {
     use super::*;
 
     fn names_in(directory: &Path) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(directory)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let mut names: Vec<String> =
+            fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -205,18 +190,10 @@ mod tests {
     #[test]
     fn devices_and_links_to_descriptors_are_not_replaced() {
         assert!(is_written_in_place(Path::new("/dev/null")));
-        assert_eq!(
-            write(Path::new("/dev/null"), None, hello).unwrap(),
-            Written::Whole
-        );
+        assert_eq!(write(Path::new("/dev/null"), None, hello).unwrap(), Written::Whole);
         let full = write(Path::new("/dev/full"), None, hello).unwrap_err();
         assert!(full.to_string().contains("no space is left"), "{full}");
-        assert!(
-            fs::metadata("/dev/full")
-                .unwrap()
-                .file_type()
-                .is_char_device()
-        );
+        assert!(fs::metadata("/dev/full").unwrap().file_type().is_char_device());
 
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("target");
@@ -245,9 +222,6 @@ mod tests {
                 Ok(())
             }
         }
-        assert_eq!(
-            stream(&mut Closed, hello).unwrap(),
-            Written::UntilReaderLeft
-        );
+        assert_eq!(stream(&mut Closed, hello).unwrap(), Written::UntilReaderLeft);
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    Cost, Coverage, CreatedBy, EndedWait, Frame, GrowthSample, Recording, SCHEMA, Site, StackEnd,
-    TargetInfo, Task, TaskKind, TaskState, Tool, Wait, WaitKind,
+    Cost, Coverage, CreatedBy, EndedWait, Frame, GrowthSample, Recording, SCHEMA, Site, StackEnd, TargetInfo, Task,
+    TaskKind, TaskState, Tool, Wait, WaitKind,
 };
 
 const APP: &str = "/srv/checkout/bin/checkout";
@@ -13,44 +13,23 @@ const LIBSTDCXX: &str = "/usr/lib/x86_64-linux-gnu/libstdc++.so.6.0.33";
 
 /// Every recording of this file.
 pub(super) fn all() -> Vec<Recording> {
-    vec![
-        checkout(),
-        single_thread(),
-        idle(),
-        idle_with_gaps(),
-        large(),
-    ]
+    vec![checkout(), single_thread(), idle(), idle_with_gaps(), large()]
 }
 
 /// A C++ service that leaks a thread a request, beside its pool, a timer and a thread that could not be read.
 pub(super) fn checkout() -> Recording {
     let mut r = empty("checkout", APP);
-    let start = [
-        frame("start_thread", LIBC, 0x9_1f5c),
-        frame("clone3", LIBC, 0x11_29dc),
-    ];
+    let start = [frame("start_thread", LIBC, 0x9_1f5c), frame("clone3", LIBC, 0x11_29dc)];
     let cond_wait = [
         frame("__futex_abstimed_wait_common", LIBC, 0x8_db5c),
         frame("pthread_cond_wait", LIBC, 0x9_0a51),
-        frame(
-            "std::condition_variable::wait(std::unique_lock<std::mutex>&)",
-            LIBSTDCXX,
-            0xe_1b40,
-        ),
+        frame("std::condition_variable::wait(std::unique_lock<std::mutex>&)", LIBSTDCXX, 0xe_1b40),
         Frame {
             inlined: true,
-            ..source(
-                "orders::Queue<orders::Order>::wait_for_item(std::unique_lock<std::mutex>&)",
-                "src/queue.h",
-                48,
-            )
+            ..source("orders::Queue<orders::Order>::wait_for_item(std::unique_lock<std::mutex>&)", "src/queue.h", 48)
         },
         source("orders::Queue<orders::Order>::pop()", "src/queue.h", 61),
-        source(
-            "orders::confirm(orders::Order const&)",
-            "src/confirm.cc",
-            112,
-        ),
+        source("orders::confirm(orders::Order const&)", "src/confirm.cc", 112),
         frame(
             "std::thread::_State_impl<std::thread::_Invoker<std::tuple<void (*)(orders::Order const&), orders::Order>>>::_M_run()",
             APP,
@@ -66,11 +45,7 @@ pub(super) fn checkout() -> Recording {
             LIBSTDCXX,
             0xd_4578,
         ),
-        source(
-            "http::Server::handle(http::Request const&)",
-            "src/server.cc",
-            203,
-        ),
+        source("http::Server::handle(http::Request const&)", "src/server.cc", 203),
         source("http::Server::accept_loop()", "src/server.cc", 148),
         source("main", "src/main.cc", 31),
         frame("__libc_start_call_main", LIBC, 0x2_7249),
@@ -82,11 +57,8 @@ pub(super) fn checkout() -> Recording {
         source("net::EventLoop::run()", "src/event_loop.cc", 77),
         source("net::io_thread(void*)", "src/event_loop.cc", 20),
     ];
-    let sleep = [
-        frame("clock_nanosleep", LIBC, 0xd_5afd),
-        frame("", APP, 0x4_77c1),
-        frame("metrics_flush", APP, 0x4_7810),
-    ];
+    let sleep =
+        [frame("clock_nanosleep", LIBC, 0xd_5afd), frame("", APP, 0x4_77c1), frame("metrics_flush", APP, 0x4_7810)];
     let futex = r.stack(&[&cond_wait[..], &start].concat());
     let spawned = r.stack(&spawn);
     let poll = r.stack(&[&poll[..], &start].concat());
@@ -95,51 +67,19 @@ pub(super) fn checkout() -> Recording {
 
     for n in 0..12 {
         let age = 29_100 - 2_400 * n;
-        r.park(
-            0,
-            5168 + n,
-            "confirm",
-            wait(WaitKind::Futex, age),
-            &futex,
-            &spawned,
-        );
+        r.park(0, 5168 + n, "confirm", wait(WaitKind::Futex, age), &futex, &spawned);
     }
     for n in 0..168 {
         let age = 11_520_000 - 60_000 * n;
-        r.park(
-            1,
-            5000 + n,
-            "confirm",
-            wait(WaitKind::Futex, age),
-            &futex,
-            &[],
-        );
+        r.park(1, 5000 + n, "confirm", wait(WaitKind::Futex, age), &futex, &[]);
     }
     for n in 0..8 {
         let name = format!("io-{n}");
-        r.park(
-            2,
-            4243 + n,
-            &name,
-            wait(WaitKind::Poll, 1_200 + n),
-            &poll,
-            &[],
-        );
+        r.park(2, 4243 + n, &name, wait(WaitKind::Poll, 1_200 + n), &poll, &[]);
     }
-    let timed = Wait {
-        timeout_ms: Some(10_000),
-        exact: true,
-        ..wait(WaitKind::Sleep, 7_311)
-    };
+    let timed = Wait { timeout_ms: Some(10_000), exact: true, ..wait(WaitKind::Sleep, 7_311) };
     r.park(3, 4260, "metrics", timed, &sleep, &[]);
-    r.park(
-        4,
-        4261,
-        "log-reader",
-        wait(WaitKind::Pipe, 2_000_000_000),
-        &cut,
-        &[],
-    );
+    r.park(4, 4261, "log-reader", wait(WaitKind::Pipe, 2_000_000_000), &cut, &[]);
     if let Some(task) = r.tasks.last_mut() {
         task.stack_end = StackEnd::NoUnwindInfo;
     }
@@ -152,14 +92,9 @@ pub(super) fn checkout() -> Recording {
             parked: 178 + second * 12 / 30,
         })
         .collect();
-    r.ended_waits = vec![
-        ended(WaitKind::Socket, 9, 14_250, 4_020, vec![]),
-        ended(WaitKind::Futex, 1, 1_043, 1_043, futex),
-    ];
-    r.losses = BTreeMap::from([
-        ("creation_stack_rate_limited".into(), 2),
-        ("ring_full_wait".into(), 1),
-    ]);
+    r.ended_waits =
+        vec![ended(WaitKind::Socket, 9, 14_250, 4_020, vec![]), ended(WaitKind::Futex, 1, 1_043, 1_043, futex)];
+    r.losses = BTreeMap::from([("creation_stack_rate_limited".into(), 2), ("ring_full_wait".into(), 1)]);
     r.coverage.blocked = 191;
     r.coverage.stacks_complete = 190;
     r.coverage.creations_known = 12;
@@ -171,10 +106,7 @@ pub(super) fn checkout() -> Recording {
 /// One parked thread of a program without symbols: everything is singular.
 pub(super) fn single_thread() -> Recording {
     let mut r = empty("tiny", "/opt/tiny");
-    let stack = r.stack(&[
-        frame("", "/opt/tiny", 0x1234),
-        frame("", "/opt/tiny", 0x1100),
-    ]);
+    let stack = r.stack(&[frame("", "/opt/tiny", 0x1234), frame("", "/opt/tiny", 0x1100)]);
     r.park(0, 77, "tiny", wait(WaitKind::Socket, 60_000), &stack, &[]);
     r.duration_ms = 0;
     r.target.ended = Some("exited".into());
@@ -219,9 +151,7 @@ pub(super) fn large() -> Recording {
     // A fixed sequence that looks random.
     let mut state = 12_345_u64;
     let mut next = |below: u64| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % below
     };
     let mut id = 100;
@@ -244,11 +174,7 @@ pub(super) fn large() -> Recording {
         let stack = r.stack(&frames);
         let spawn = r.stack(&[
             frame("pthread_create", LIBC, 0x9_27ed),
-            source(
-                &format!("warehouse::module_{module}::start()"),
-                "src/start.cc",
-                12,
-            ),
+            source(&format!("warehouse::module_{module}::start()"), "src/start.cc", 12),
             source("main", "src/main.cc", 99),
         ]);
         let kind = WaitKind::ALL[usize::try_from(next(3) * next(5) % 9).unwrap()];
@@ -288,10 +214,7 @@ pub(super) fn wait(kind: WaitKind, age_ms: u64) -> Wait {
 
 fn ended(kind: WaitKind, count: u64, total_ms: u64, longest_ms: u64, stack: Vec<u32>) -> EndedWait {
     EndedWait {
-        wait: Wait {
-            exact: true,
-            ..wait(kind, longest_ms)
-        },
+        wait: Wait { exact: true, ..wait(kind, longest_ms) },
         count,
         total_ms,
         stack,
@@ -301,12 +224,7 @@ fn ended(kind: WaitKind, count: u64, total_ms: u64, longest_ms: u64, stack: Vec<
 }
 
 fn frame(function: &str, module: &str, address: u64) -> Frame {
-    Frame {
-        function: function.into(),
-        module: module.into(),
-        address: format!("{address:#x}"),
-        ..Frame::default()
-    }
+    Frame { function: function.into(), module: module.into(), address: format!("{address:#x}"), ..Frame::default() }
 }
 
 fn source(function: &str, file: &str, line: u32) -> Frame {
@@ -320,9 +238,7 @@ fn source(function: &str, file: &str, line: u32) -> Frame {
 fn empty(comm: &str, exe: &str) -> Recording {
     Recording {
         schema: SCHEMA.into(),
-        tool: Tool {
-            version: "0.1.0".into(),
-        },
+        tool: Tool { version: "0.1.0".into() },
         target: TargetInfo {
             pid: 4242,
             comm: comm.into(),
@@ -346,11 +262,7 @@ fn empty(comm: &str, exe: &str) -> Recording {
             ..Coverage::default()
         },
         losses: BTreeMap::new(),
-        cost: Cost {
-            cpu_ms: 41,
-            rss_mb: 23.4,
-            snapshot_ms: 5.25,
-        },
+        cost: Cost { cpu_ms: 41, rss_mb: 23.4, snapshot_ms: 5.25 },
     }
 }
 
@@ -375,15 +287,7 @@ impl Build for Recording {
         frames.iter().map(&mut index).collect()
     }
 
-    fn park(
-        &mut self,
-        site: u32,
-        id: u64,
-        name: &str,
-        wait: Wait,
-        stack: &[u32],
-        creation: &[u32],
-    ) {
+    fn park(&mut self, site: u32, id: u64, name: &str, wait: Wait, stack: &[u32], creation: &[u32]) {
         if self.sites.len() == site as usize {
             self.sites.push(Site {
                 id: format!("{:08x}", u32::wrapping_mul(site + 1, 0x9e37_79b1)),
@@ -428,11 +332,7 @@ impl Build for Recording {
             stack_end: StackEnd::Complete,
             created_by: CreatedBy {
                 task: known.then_some(4242),
-                name: if known {
-                    "checkout".into()
-                } else {
-                    String::new()
-                },
+                name: if known { "checkout".into() } else { String::new() },
                 stack: creation.into(),
                 known,
                 why_unknown: (!known).then(|| "thread is older than the attach".into()),
@@ -447,10 +347,7 @@ impl Build for Recording {
             id,
             name: name.into(),
             state,
-            wait: (state == TaskState::Blocked).then(|| Wait {
-                exact: true,
-                ..wait(WaitKind::Poll, 12)
-            }),
+            wait: (state == TaskState::Blocked).then(|| Wait { exact: true, ..wait(WaitKind::Poll, 12) }),
             stack: vec![],
             stack_end: StackEnd::Running,
             lifetime_ms: None,

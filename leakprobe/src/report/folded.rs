@@ -9,12 +9,7 @@ use crate::model::Recording;
 pub(super) struct Folded;
 
 impl Report for Folded {
-    fn write(
-        &self,
-        recording: &Recording,
-        options: &Options,
-        out: &mut dyn io::Write,
-    ) -> io::Result<()> {
+    fn write(&self, recording: &Recording, options: &Options, out: &mut dyn io::Write) -> io::Result<()> {
         let stacks = Stacks::of(recording, options);
         for stack in stacks.iter() {
             writeln!(out, "{}", stacks.folded(stack))?;

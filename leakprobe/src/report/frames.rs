@@ -70,11 +70,7 @@ const RUNTIME_FUNCTIONS: &[&str] = &[
 
 /// Parts of the path of source files that come with the compiler. Debug information names inlined functions without their
 /// namespace, so the file tells what the name does not.
-const RUNTIME_SOURCES: &[&str] = &[
-    "/rustc/",
-    "/rustlib/src/rust/library/",
-    "/include/c++/",
-];
+const RUNTIME_SOURCES: &[&str] = &["/rustc/", "/rustlib/src/rust/library/", "/include/c++/"];
 
 /// Whether `frame` is neither libc nor a well-known wrapper.
 pub(super) fn is_users(frame: &Frame) -> bool {
@@ -87,10 +83,7 @@ pub(super) fn is_users(frame: &Frame) -> bool {
         return false;
     }
     let name = qualified_name(&frame.function);
-    !RUNTIME_FUNCTIONS.contains(&name)
-        && !RUNTIME_NAMESPACES
-            .iter()
-            .any(|namespace| name.starts_with(namespace))
+    !RUNTIME_FUNCTIONS.contains(&name) && !RUNTIME_NAMESPACES.iter().any(|namespace| name.starts_with(namespace))
 }
 
 /// The innermost of the user's frames on `stack`, which is innermost first.
@@ -100,29 +93,18 @@ pub(super) fn innermost_users<'a>(recording: &'a Recording, stack: &[u32]) -> Op
 
 /// The outermost of the user's frames on `stack`: on a complete stack, the function that the thread was started with.
 pub(super) fn outermost_users<'a>(recording: &'a Recording, stack: &[u32]) -> Option<&'a Frame> {
-    resolve(recording, stack)
-        .rev()
-        .find(|frame| is_users(frame))
+    resolve(recording, stack).rev().find(|frame| is_users(frame))
 }
 
 /// The frame's text in reports: harmless, on one line, and not empty.
 pub(super) fn label(frame: &Frame) -> String {
     let label = words::harmless(&frame.label());
-    if label.is_empty() {
-        "[no name]".into()
-    } else {
-        label
-    }
+    if label.is_empty() { "[no name]".into() } else { label }
 }
 
 /// The frames of `stack`. Indices that point nowhere are left out; [`super::json::read`] lets none in.
-pub(super) fn resolve<'a>(
-    recording: &'a Recording,
-    stack: &[u32],
-) -> impl DoubleEndedIterator<Item = &'a Frame> {
-    stack
-        .iter()
-        .filter_map(|&index| recording.frames.get(index as usize))
+pub(super) fn resolve<'a>(recording: &'a Recording, stack: &[u32]) -> impl DoubleEndedIterator<Item = &'a Frame> {
+    stack.iter().filter_map(|&index| recording.frames.get(index as usize))
 }
 
 /// The function's name without what C++ puts before it (a template function's return type) and Rust around it (the `<` of
@@ -156,21 +138,14 @@ mod tests {
 
     #[test]
     fn inlined_functions_of_the_standard_library_are_known_by_their_file() {
-        let inlined = |file: &str| Frame {
-            file: Some(file.into()),
-            ..frame("recv<u64>", "/usr/bin/server")
-        };
+        let inlined = |file: &str| Frame { file: Some(file.into()), ..frame("recv<u64>", "/usr/bin/server") };
         assert!(!is_users(&inlined("/rustc/5980/library/std/src/sync/mpsc.rs")));
         assert!(!is_users(&inlined("/usr/include/c++/12/bits/std_thread.h")));
         assert!(is_users(&inlined("/home/me/server/src/mpsc.rs")));
     }
 
     fn frame(function: &str, module: &str) -> Frame {
-        Frame {
-            function: function.into(),
-            module: module.into(),
-            ..Frame::default()
-        }
+        Frame { function: function.into(), module: module.into(), ..Frame::default() }
     }
 
     #[test]
@@ -188,12 +163,7 @@ mod tests {
             assert!(!is_users(&frame("anything", module)), "{module}");
             assert!(!is_users(&frame("", module)), "{module}");
         }
-        for module in [
-            "/usr/bin/app",
-            "/usr/lib/libcurl.so.4",
-            "/usr/lib/libpq.so.5",
-            "",
-        ] {
+        for module in ["/usr/bin/app", "/usr/lib/libcurl.so.4", "/usr/lib/libpq.so.5", ""] {
             assert!(is_users(&frame("anything", module)), "{module}");
             assert!(is_users(&frame("", module)), "{module}");
         }

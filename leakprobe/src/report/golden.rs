@@ -11,14 +11,8 @@ fn written(format: Format, recording: &Recording, options: &Options) -> String {
 
 #[test]
 fn folded() {
-    let creation = Options {
-        view: View::Creation,
-        ..Options::default()
-    };
-    let time = Options {
-        weight: Weight::Time,
-        ..Options::default()
-    };
+    let creation = Options { view: View::Creation, ..Options::default() };
+    let time = Options { weight: Weight::Time, ..Options::default() };
     let recording = fixture::checkout();
     let format = Format::Folded;
     insta::assert_snapshot!("folded", written(format, &recording, &Options::default()));
@@ -30,10 +24,7 @@ fn folded() {
 #[test]
 fn json() {
     let recording = fixture::single_thread();
-    insta::assert_snapshot!(
-        "json",
-        written(Format::Json, &recording, &Options::default())
-    );
+    insta::assert_snapshot!("json", written(Format::Json, &recording, &Options::default()));
 }
 
 /// Without the script and style, which are inferno's.
@@ -55,26 +46,14 @@ fn svg() {
 fn txt() {
     let format = Format::Txt;
     let plain = Options::default();
-    let narrow = Options {
-        width: Some(80),
-        ..Options::default()
-    };
-    let color = Options {
-        color: true,
-        ..Options::default()
-    };
+    let narrow = Options { width: Some(80), ..Options::default() };
+    let color = Options { color: true, ..Options::default() };
     insta::assert_snapshot!("txt", written(format, &fixture::checkout(), &plain));
     insta::assert_snapshot!("txt_narrow", written(format, &fixture::checkout(), &narrow));
-    insta::assert_snapshot!(
-        "txt_single",
-        written(format, &fixture::single_thread(), &plain)
-    );
+    insta::assert_snapshot!("txt_single", written(format, &fixture::single_thread(), &plain));
     insta::assert_snapshot!("txt_large", written(format, &fixture::large(), &plain));
     insta::assert_snapshot!("txt_idle", written(format, &fixture::idle(), &plain));
-    insta::assert_snapshot!(
-        "txt_gaps",
-        written(format, &fixture::idle_with_gaps(), &plain)
-    );
+    insta::assert_snapshot!("txt_gaps", written(format, &fixture::idle_with_gaps(), &plain));
     let colored = written(format, &fixture::single_thread(), &color);
     insta::assert_snapshot!("txt_color", colored.replace('\x1b', "ESC"));
 }
@@ -91,11 +70,7 @@ fn pictures() {
             ("time", View::Parked, Weight::Time),
             ("creation", View::Creation, Weight::Tasks),
         ] {
-            let options = Options {
-                view,
-                weight,
-                ..Options::default()
-            };
+            let options = Options { view, weight, ..Options::default() };
             let comm = &recording.target.comm;
             let path = format!("{directory}/{place}-{comm}-{name}.svg");
             let written = super::write_file(recording, Format::Svg, &options, path.as_ref(), None);

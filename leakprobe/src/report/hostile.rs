@@ -33,89 +33,80 @@ fn recording() -> impl Strategy<Value = Recording> {
     let texts = vec(name(), 12);
     let numbers = vec(prop_oneof![any::<u64>(), 0..5_000_u64], 8);
     let picks = vec(any::<prop::sample::Index>(), 1..40);
-    (frames, texts, numbers, picks, any::<bool>()).prop_map(
-        |(frames, texts, numbers, picks, cut)| {
-            let mut recording = fixture::checkout();
-            recording.frames = frames
-                .into_iter()
-                .map(|(function, module, file, inlined)| Frame {
-                    line: Some(u32::MAX),
-                    address: module.clone(),
-                    unknown: Some(file.clone()),
-                    file: inlined.then_some(file),
-                    function,
-                    module,
-                    inlined,
-                })
-                .collect();
-            let frames = recording.frames.len();
-            let stack: Vec<u32> = picks
-                .iter()
-                .map(|pick| u32::try_from(pick.index(frames)).unwrap())
-                .collect();
-            let text = |place: usize| texts[place].clone();
-            let number = |place: usize| numbers[place];
-            recording.target.comm = text(0);
-            recording.target.exe = text(1);
-            recording.target.runtime = text(2);
-            recording.target.ended = Some(text(3));
-            recording.started = text(4);
-            recording.duration_ms = number(0);
-            recording.min_block_ms = number(1);
-            recording.coverage.gaps = vec![text(5)];
-            recording.coverage.sources = vec![text(5)];
-            recording.coverage.blocked = number(2);
-            recording.losses.insert(text(6), number(3));
-            recording.cost.cpu_ms = number(0);
-            for (place, task) in recording.tasks.iter_mut().enumerate() {
-                let depth = place % (stack.len() + 1);
-                task.stack = stack[..depth].to_vec();
-                task.created_by.stack = stack[depth..].to_vec();
-                task.created_by.name = text(7);
-                task.created_by.why_unknown = Some(text(8));
-                task.name = text(9);
-                if cut {
-                    task.stack_end = StackEnd::TooDeep;
-                }
-                if let Some(wait) = &mut task.wait {
-                    wait.age_ms = number(4);
-                    wait.reason = text(10);
-                }
+    (frames, texts, numbers, picks, any::<bool>()).prop_map(|(frames, texts, numbers, picks, cut)| {
+        let mut recording = fixture::checkout();
+        recording.frames = frames
+            .into_iter()
+            .map(|(function, module, file, inlined)| Frame {
+                line: Some(u32::MAX),
+                address: module.clone(),
+                unknown: Some(file.clone()),
+                file: inlined.then_some(file),
+                function,
+                module,
+                inlined,
+            })
+            .collect();
+        let frames = recording.frames.len();
+        let stack: Vec<u32> = picks.iter().map(|pick| u32::try_from(pick.index(frames)).unwrap()).collect();
+        let text = |place: usize| texts[place].clone();
+        let number = |place: usize| numbers[place];
+        recording.target.comm = text(0);
+        recording.target.exe = text(1);
+        recording.target.runtime = text(2);
+        recording.target.ended = Some(text(3));
+        recording.started = text(4);
+        recording.duration_ms = number(0);
+        recording.min_block_ms = number(1);
+        recording.coverage.gaps = vec![text(5)];
+        recording.coverage.sources = vec![text(5)];
+        recording.coverage.blocked = number(2);
+        recording.losses.insert(text(6), number(3));
+        recording.cost.cpu_ms = number(0);
+        for (place, task) in recording.tasks.iter_mut().enumerate() {
+            let depth = place % (stack.len() + 1);
+            task.stack = stack[..depth].to_vec();
+            task.created_by.stack = stack[depth..].to_vec();
+            task.created_by.name = text(7);
+            task.created_by.why_unknown = Some(text(8));
+            task.name = text(9);
+            if cut {
+                task.stack_end = StackEnd::TooDeep;
             }
-            for (place, site) in recording.sites.iter_mut().enumerate() {
-                site.stack = stack[..place.min(stack.len())].to_vec();
-                site.creation = stack.clone();
-                site.wait = text(10);
-                site.id = text(11);
-                site.verdict = text(0);
-                site.evidence = vec![text(1)];
-                site.count = number(5);
-                site.with_timeout = number(6);
-                site.oldest_ms = number(7);
+            if let Some(wait) = &mut task.wait {
+                wait.age_ms = number(4);
+                wait.reason = text(10);
             }
-            for wait in &mut recording.ended_waits {
-                wait.stack = stack.clone();
-                wait.name = text(9);
-                wait.wait.reason = text(10);
-                wait.total_ms = number(7);
-            }
-            for sample in &mut recording.growth {
-                sample.tasks = number(usize::try_from(sample.at_ms / 1_000).unwrap() % 8);
-            }
-            recording
-        },
-    )
+        }
+        for (place, site) in recording.sites.iter_mut().enumerate() {
+            site.stack = stack[..place.min(stack.len())].to_vec();
+            site.creation = stack.clone();
+            site.wait = text(10);
+            site.id = text(11);
+            site.verdict = text(0);
+            site.evidence = vec![text(1)];
+            site.count = number(5);
+            site.with_timeout = number(6);
+            site.oldest_ms = number(7);
+        }
+        for wait in &mut recording.ended_waits {
+            wait.stack = stack.clone();
+            wait.name = text(9);
+            wait.wait.reason = text(10);
+            wait.total_ms = number(7);
+        }
+        for sample in &mut recording.growth {
+            sample.tasks = number(usize::try_from(sample.at_ms / 1_000).unwrap() % 8);
+        }
+        recording
+    })
 }
 
 fn options() -> impl Strategy<Value = Options> {
     let width = proptest::option::of(0..300_usize);
     (any::<[bool; 3]>(), width).prop_map(|([time, creation, all], width)| Options {
         weight: if time { Weight::Time } else { Weight::Tasks },
-        view: if creation {
-            View::Creation
-        } else {
-            View::Parked
-        },
+        view: if creation { View::Creation } else { View::Parked },
         all,
         width,
         color: false,

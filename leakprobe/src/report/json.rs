@@ -19,12 +19,7 @@ pub const MAX_BYTES: u64 = 1 << 30;
 pub(super) struct Json;
 
 impl Report for Json {
-    fn write(
-        &self,
-        recording: &Recording,
-        _options: &Options,
-        out: &mut dyn io::Write,
-    ) -> io::Result<()> {
+    fn write(&self, recording: &Recording, _options: &Options, out: &mut dyn io::Write) -> io::Result<()> {
         let mut serializer = Serializer::with_formatter(&mut *out, LinePerItem::default());
         recording.serialize(&mut serializer)?;
         writeln!(out)
@@ -41,10 +36,7 @@ pub fn read(path: &Path) -> Result<Recording, Error> {
     if path == Path::new("-") {
         return read_from(io::stdin().lock(), path);
     }
-    let file = File::open(path).map_err(|source| Error::Read {
-        path: path.into(),
-        source,
-    })?;
+    let file = File::open(path).map_err(|source| Error::Read { path: path.into(), source })?;
     read_from(file, path)
 }
 
@@ -59,23 +51,13 @@ pub fn read_from(reader: impl Read, path: &Path) -> Result<Recording, Error> {
 
 fn read_up_to(max_bytes: u64, reader: impl Read, path: &Path) -> Result<Recording, Error> {
     let mut bytes = Vec::new();
-    reader
-        .take(max_bytes + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|source| Error::Read {
-            path: path.into(),
-            source,
-        })?;
+    reader.take(max_bytes + 1).read_to_end(&mut bytes).map_err(|source| Error::Read { path: path.into(), source })?;
     if bytes.len() as u64 > max_bytes {
         return Err(Error::TooLarge { path: path.into() });
     }
     check_schema(&bytes, path)?;
-    let damaged = |what: String| Error::Damaged {
-        path: path.into(),
-        what,
-    };
-    let recording: Recording =
-        serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let damaged = |what: String| Error::Damaged { path: path.into(), what };
+    let recording: Recording = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
     check_indices(&recording).map_err(damaged)?;
     Ok(recording)
 }
@@ -93,10 +75,7 @@ fn check_schema(bytes: &[u8], path: &Path) -> Result<(), Error> {
             found: super::words::harmless(&super::words::cut_middle(&head.schema, 60)),
         }),
         Err(source) if source.is_data() => Err(Error::NotARecording { path: path.into() }),
-        Err(source) => Err(Error::NotJson {
-            path: path.into(),
-            source,
-        }),
+        Err(source) => Err(Error::NotJson { path: path.into(), source }),
     }
 }
 
@@ -104,33 +83,21 @@ fn check_schema(bytes: &[u8], path: &Path) -> Result<(), Error> {
 fn check_indices(recording: &Recording) -> Result<(), String> {
     let frames = recording.frames.len();
     let sites = recording.sites.len();
-    let check = |stack: &[u32], whose: &dyn Fn() -> String| match stack
-        .iter()
-        .find(|&&frame| frame as usize >= frames)
+    let check = |stack: &[u32], whose: &dyn Fn() -> String| match stack.iter().find(|&&frame| frame as usize >= frames)
     {
-        Some(frame) => Err(format!(
-            "{} has frame {frame} and there are {frames}",
-            whose()
-        )),
+        Some(frame) => Err(format!("{} has frame {frame} and there are {frames}", whose())),
         None => Ok(()),
     };
     for task in &recording.tasks {
         check(&task.stack, &|| format!("the stack of task {}", task.id))?;
-        check(&task.created_by.stack, &|| {
-            format!("the creation stack of task {}", task.id)
-        })?;
+        check(&task.created_by.stack, &|| format!("the creation stack of task {}", task.id))?;
         if let Some(site) = task.site.filter(|&site| site as usize >= sites) {
-            return Err(format!(
-                "task {} has site {site} and there are {sites}",
-                task.id
-            ));
+            return Err(format!("task {} has site {site} and there are {sites}", task.id));
         }
     }
     for (place, site) in recording.sites.iter().enumerate() {
         check(&site.stack, &|| format!("the stack of site {place}"))?;
-        check(&site.creation, &|| {
-            format!("the creation stack of site {place}")
-        })?;
+        check(&site.creation, &|| format!("the creation stack of site {place}"))?;
     }
     for (place, wait) in recording.ended_waits.iter().enumerate() {
         check(&wait.stack, &|| format!("the stack of ended wait {place}"))?;
@@ -200,11 +167,7 @@ impl Formatter for LinePerItem {
         self.close(out, b"]")
     }
 
-    fn begin_array_value<W: ?Sized + io::Write>(
-        &mut self,
-        out: &mut W,
-        first: bool,
-    ) -> io::Result<()> {
+    fn begin_array_value<W: ?Sized + io::Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
         self.item(out, first)
     }
 
@@ -221,11 +184,7 @@ impl Formatter for LinePerItem {
         self.close(out, b"}")
     }
 
-    fn begin_object_key<W: ?Sized + io::Write>(
-        &mut self,
-        out: &mut W,
-        first: bool,
-    ) -> io::Result<()> {
+    fn begin_object_key<W: ?Sized + io::Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
         self.item(out, first)
     }
 
@@ -244,8 +203,7 @@ mod tests {
 
     fn written(recording: &Recording) -> String {
         let mut out = Vec::new();
-        Json.write(recording, &Options::default(), &mut out)
-            .unwrap();
+        Json.write(recording, &Options::default(), &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -264,9 +222,7 @@ mod tests {
     fn a_task_is_one_line() {
         let recording = fixture::checkout();
         let text = written(&recording);
-        let tasks = text
-            .lines()
-            .filter(|line| line.starts_with("  {\"kind\":\"thread\""));
+        let tasks = text.lines().filter(|line| line.starts_with("  {\"kind\":\"thread\""));
         assert_eq!(tasks.count(), recording.tasks.len());
         let text = written(&fixture::idle());
         assert!(text.contains("\n \"ended_waits\":[],\n"), "{text}");
@@ -330,10 +286,7 @@ mod tests {
 
     #[test]
     fn the_schema_in_docs_is_that_of_the_types() {
-        let path = PathBuf::from(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../docs/recording.schema.json"
-        ));
+        let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/recording.schema.json"));
         let schema = schema().unwrap();
         if std::env::var_os("UPDATE_SCHEMA").is_some() {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -6,10 +6,7 @@
 //! A recording may come from a file that somebody else wrote, and its names from a process that somebody else wrote. Both are
 //! hostile input: [`json::read`] checks every index, and every name passes through `words::harmless` on its way out.
 
-#![cfg_attr(
-    test,
-    allow(clippy::unwrap_used, reason = "a test that cannot go on fails")
-)]
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on fails"))]
 
 use std::{fmt, io, path::Path};
 
@@ -42,12 +39,7 @@ pub trait Report {
     /// # Errors
     ///
     /// What `out` answers, and nothing else.
-    fn write(
-        &self,
-        recording: &Recording,
-        options: &Options,
-        out: &mut dyn io::Write,
-    ) -> io::Result<()>;
+    fn write(&self, recording: &Recording, options: &Options, out: &mut dyn io::Write) -> io::Result<()>;
 }
 
 /// An output format.
@@ -87,15 +79,9 @@ impl Format {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let name = name.to_lowercase();
         // The end of the name and not `Path::extension`: formats with two dots in their extension need no other rule.
-        let has_extension = |format: &&Self| {
-            name.strip_suffix(format.name())
-                .is_some_and(|stem| stem.len() > 1 && stem.ends_with('.'))
-        };
-        Self::ALL
-            .iter()
-            .find(has_extension)
-            .copied()
-            .ok_or_else(|| Error::UnknownExtension { path: path.into() })
+        let has_extension =
+            |format: &&Self| name.strip_suffix(format.name()).is_some_and(|stem| stem.len() > 1 && stem.ends_with('.'));
+        Self::ALL.iter().find(has_extension).copied().ok_or_else(|| Error::UnknownExtension { path: path.into() })
     }
 
     /// The format of that name, as `--format` takes it.
@@ -176,9 +162,7 @@ pub fn write_file(
     path: &Path,
     owner: Option<files::Owner>,
 ) -> Result<files::Written, Error> {
-    files::write(path, owner, |out| {
-        format.report().write(recording, options, out)
-    })
+    files::write(path, owner, |out| format.report().write(recording, options, out))
 }
 
 #[cfg(test)]

@@ -58,12 +58,7 @@ impl Stacks {
         let limit = MAX_TOTAL / found.len().max(1) as u64;
         let mut stacks: Vec<WeightedStack> = found
             .into_iter()
-            .map(|((frames, kind), (tasks, weight))| WeightedStack {
-                frames,
-                kind,
-                tasks,
-                weight: weight.min(limit),
-            })
+            .map(|((frames, kind), (tasks, weight))| WeightedStack { frames, kind, tasks, weight: weight.min(limit) })
             .collect();
         // No two are equal: the last label is the kind's, and each label has one index.
         stacks.sort_unstable_by(|a, b| texts(&labels, a).cmp(texts(&labels, b)));
@@ -113,12 +108,7 @@ struct Labels<'a> {
 
 impl<'a> Labels<'a> {
     fn new(recording: &'a Recording) -> Self {
-        Self {
-            recording,
-            of_frame: vec![None; recording.frames.len()],
-            indices: HashMap::new(),
-            texts: Vec::new(),
-        }
+        Self { recording, of_frame: vec![None; recording.frames.len()], indices: HashMap::new(), texts: Vec::new() }
     }
 
     fn park_stack(&mut self, task: &Task) -> Vec<u32> {
@@ -137,14 +127,8 @@ impl<'a> Labels<'a> {
         let creation = &task.created_by;
         let mut labels = Vec::with_capacity(creation.stack.len() + 2);
         if creation.stack.is_empty() {
-            let why = creation
-                .why_unknown
-                .as_deref()
-                .unwrap_or("reason not known");
-            labels.push(self.intern(text(&format!(
-                "[creation not seen: {}]",
-                words::harmless(why)
-            ))));
+            let why = creation.why_unknown.as_deref().unwrap_or("reason not known");
+            labels.push(self.intern(text(&format!("[creation not seen: {}]", words::harmless(why)))));
             // Where it began says at least which of the unknown ones belong together.
             if task.stack_end == StackEnd::Complete
                 && let Some(entry) = frames::outermost_users(self.recording, &task.stack)
@@ -161,10 +145,7 @@ impl<'a> Labels<'a> {
         for &frame in stack.iter().rev() {
             let index = frame as usize;
             // An index that points nowhere is left out; reading a recording lets none in.
-            let (Some(known), Some(frame)) = (
-                self.of_frame.get(index).copied(),
-                recording.frames.get(index),
-            ) else {
+            let (Some(known), Some(frame)) = (self.of_frame.get(index).copied(), recording.frames.get(index)) else {
                 continue;
             };
             let label = known.unwrap_or_else(|| self.intern(text(&frames::label(frame))));
@@ -205,12 +186,9 @@ mod tests {
 
     #[test]
     fn names_that_mean_something_in_a_folded_line_are_made_harmless() {
-        for (name, harmless) in [
-            ("<[u8; 4] as T>::f", "<[u8, 4] as T>::f"),
-            ("a;b;", "a,b,"),
-            ("# comment", "#_comment"),
-            ("f 12", "f 12"),
-        ] {
+        for (name, harmless) in
+            [("<[u8; 4] as T>::f", "<[u8, 4] as T>::f"), ("a;b;", "a,b,"), ("# comment", "#_comment"), ("f 12", "f 12")]
+        {
             assert_eq!(text(name), harmless);
         }
     }
@@ -223,10 +201,7 @@ mod tests {
                 wait.age_ms = u64::MAX;
             }
         }
-        let options = Options {
-            weight: Weight::Time,
-            ..Options::default()
-        };
+        let options = Options { weight: Weight::Time, ..Options::default() };
         let stacks = Stacks::of(&recording, &options);
         let total: u64 = stacks.iter().map(|stack| stack.weight).sum();
         assert!(total <= MAX_TOTAL && total > MAX_TOTAL / 2);
@@ -240,14 +215,8 @@ mod tests {
                 wait.age_ms = 0;
             }
         }
-        let by_time = Options {
-            weight: Weight::Time,
-            ..Options::default()
-        };
-        assert_eq!(
-            folded(&recording, &by_time),
-            folded(&recording, &Options::default())
-        );
+        let by_time = Options { weight: Weight::Time, ..Options::default() };
+        assert_eq!(folded(&recording, &by_time), folded(&recording, &Options::default()));
     }
 
     #[test]

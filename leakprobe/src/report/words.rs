@@ -28,11 +28,7 @@ pub(super) fn span(ms: u64) -> String {
     const HOUR: u64 = 60 * MINUTE;
     const DAY: u64 = 24 * HOUR;
     let two = |unit: u64, name: &str, lesser: u64, lesser_name: &str| {
-        format!(
-            "{}{name} {}{lesser_name}",
-            thousands(ms / unit),
-            ms % unit / lesser
-        )
+        format!("{}{name} {}{lesser_name}", thousands(ms / unit), ms % unit / lesser)
     };
     match ms {
         0..SECOND => format!("{ms} ms"),
@@ -222,10 +218,7 @@ mod tests {
     fn long_names_lose_what_tells_least() {
         let name = "store::Queue<std::map<int, long>>::pop(std::unique_lock<std::mutex>&, int)";
         assert_eq!(shorten(name, 80), name);
-        assert_eq!(
-            shorten(name, 50),
-            "store::Queue<std::map<int, long>>::pop(…)"
-        );
+        assert_eq!(shorten(name, 50), "store::Queue<std::map<int, long>>::pop(…)");
         assert_eq!(shorten(name, 30), "store::Queue<…>::pop(…)");
         assert_eq!(shorten(name, 20), "store::Queue<…>::pop");
         assert_eq!(shorten(name, 19), "…::Queue<…>::pop");
@@ -239,16 +232,10 @@ mod tests {
     #[test]
     fn brackets_that_mean_something_else_stay() {
         assert_eq!(without("a::operator<(int)", '<', '>'), "a::operator<(int)");
-        assert_eq!(
-            without("a::operator->(int)", '<', '>'),
-            "a::operator->(int)"
-        );
+        assert_eq!(without("a::operator->(int)", '<', '>'), "a::operator->(int)");
         assert_eq!(without("<A as B>::c<D>", '<', '>'), "<A as B>::c<…>");
         assert_eq!(without("<A<B> as C>::d", '<', '>'), "<A<B> as C>::d");
         assert_eq!(without("f()", '(', ')'), "f()");
-        assert_eq!(
-            without("(anonymous namespace)::f(int)", '(', ')'),
-            "(anonymous namespace)::f(…)"
-        );
+        assert_eq!(without("(anonymous namespace)::f(int)", '(', ')'), "(anonymous namespace)::f(…)");
     }
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use framehop::{ExplicitModuleSectionInfo, Module as FramehopModule};
 use gimli::{
     BaseAddresses, CfaRule, DebugFrame, EhFrame, EhFrameHdr, EndianSlice, Evaluation, EvaluationResult,
-    FrameDescriptionEntry, LittleEndian, Location, Reader, Register, RegisterRule, UnwindContext,
-    UnwindExpression, UnwindSection, UnwindTableRow, Value,
+    FrameDescriptionEntry, LittleEndian, Location, Reader, Register, RegisterRule, UnwindContext, UnwindExpression,
+    UnwindSection, UnwindTableRow, Value,
 };
 
 use super::arch::{self, UnwindRegs};
@@ -145,9 +145,8 @@ impl Cfi {
     ) -> Option<T> {
         if self.is_debug_frame {
             let section = self.debug_frame();
-            let fde = section
-                .fde_from_offset(&self.bases, self.indexed(svma)?.into(), DebugFrame::cie_from_offset)
-                .ok()?;
+            let fde =
+                section.fde_from_offset(&self.bases, self.indexed(svma)?.into(), DebugFrame::cie_from_offset).ok()?;
             in_row(&section, &self.bases, &fde, svma, then)
         } else {
             let section = self.eh_frame();
@@ -157,9 +156,9 @@ impl Cfi {
                     let table = hdr.table()?;
                     table.fde_for_address(&section, &self.bases, svma, EhFrame::cie_from_offset).ok()?
                 }
-                None => section
-                    .fde_from_offset(&self.bases, self.indexed(svma)?.into(), EhFrame::cie_from_offset)
-                    .ok()?,
+                None => {
+                    section.fde_from_offset(&self.bases, self.indexed(svma)?.into(), EhFrame::cie_from_offset).ok()?
+                }
             };
             in_row(&section, &self.bases, &fde, svma, then)
         }

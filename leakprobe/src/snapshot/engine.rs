@@ -158,7 +158,10 @@ impl Engine {
                 None => {
                     alive = sorted(records.iter().map(|record| record.tid));
                     self.known.retain(|tid, _| alive.binary_search(tid).is_ok());
-                    records.iter().filter(|record| !self.is_settled(&record.brief())).partition(|record| is_at_rest(record))
+                    records
+                        .iter()
+                        .filter(|record| !self.is_settled(&record.brief()))
+                        .partition(|record| is_at_rest(record))
                 }
                 Some(again) => records
                     .iter()
@@ -306,9 +309,8 @@ fn is_at_rest(record: &ThreadRecord) -> bool {
 
 fn blocking(record: &ThreadRecord, clock: Option<SchedClock>, context: &Context<'_>, probes: &Probes) -> Activity {
     let (mut since_ns, mut exact) = clock.map_or((record.ktime, false), |clock| clock.wait_began(record));
-    let seen = waits::futex_word(&record.regs).and_then(|word| {
-        probes.open_futex_wait(record.tid).filter(|slot| slot.word == word)
-    });
+    let seen = waits::futex_word(&record.regs)
+        .and_then(|word| probes.open_futex_wait(record.tid).filter(|slot| slot.word == word));
     if let Some(slot) = seen {
         (since_ns, exact) = (slot.started_ns, true);
     }

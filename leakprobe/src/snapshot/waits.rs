@@ -76,11 +76,16 @@ impl Context<'_> {
         let number = usize::try_from(regs[SYSCALL]).ok();
         let Some(call) = number.and_then(Sysno::new) else {
             // A thread that is blocked outside of a system call: a page fault.
-            let reason = if regs[SYSCALL] == u64::MAX { "page fault".to_owned() } else { format!("system call {}", regs[SYSCALL]) };
+            let reason = if regs[SYSCALL] == u64::MAX {
+                "page fault".to_owned()
+            } else {
+                format!("system call {}", regs[SYSCALL])
+            };
             return Waiting { reason, ..other("") };
         };
         let arg = |n: usize| regs[ARGS[n]];
-        let mut waiting = Waiting { kind: WaitKind::Other, reason: call.name().to_owned(), object: String::new(), timeout_ms: None };
+        let mut waiting =
+            Waiting { kind: WaitKind::Other, reason: call.name().to_owned(), object: String::new(), timeout_ms: None };
         match call {
             Sysno::futex => {
                 let op = arg(1) as u32;
@@ -117,7 +122,8 @@ impl Context<'_> {
             Sysno::select | Sysno::pselect6 => {
                 waiting.kind = WaitKind::Poll;
                 waiting.object = format!("descriptors below {}", arg(0));
-                waiting.timeout_ms = if call == Sysno::select { self.timeval_ms(arg(4)) } else { self.timespec_ms(arg(4)) };
+                waiting.timeout_ms =
+                    if call == Sysno::select { self.timeval_ms(arg(4)) } else { self.timespec_ms(arg(4)) };
             }
             Sysno::epoll_wait | Sysno::epoll_pwait | Sysno::epoll_pwait2 => {
                 waiting.kind = WaitKind::Poll;
@@ -125,8 +131,15 @@ impl Context<'_> {
                 waiting.timeout_ms =
                     if call == Sysno::epoll_pwait2 { self.timespec_ms(arg(3)) } else { milliseconds(arg(3)) };
             }
-            Sysno::accept | Sysno::accept4 | Sysno::connect | Sysno::recvfrom | Sysno::recvmsg | Sysno::recvmmsg
-            | Sysno::sendto | Sysno::sendmsg | Sysno::sendmmsg => {
+            Sysno::accept
+            | Sysno::accept4
+            | Sysno::connect
+            | Sysno::recvfrom
+            | Sysno::recvmsg
+            | Sysno::recvmmsg
+            | Sysno::sendto
+            | Sysno::sendmsg
+            | Sysno::sendmmsg => {
                 waiting.kind = WaitKind::Socket;
                 waiting.object = self.describe_fd(arg(0)).1;
             }
@@ -140,10 +153,28 @@ impl Context<'_> {
                 waiting.kind = WaitKind::Signal;
                 waiting.timeout_ms = self.timespec_ms(arg(2));
             }
-            Sysno::read | Sysno::readv | Sysno::pread64 | Sysno::preadv | Sysno::preadv2 | Sysno::write | Sysno::writev
-            | Sysno::pwrite64 | Sysno::pwritev | Sysno::pwritev2 | Sysno::splice | Sysno::tee | Sysno::vmsplice
-            | Sysno::ioctl | Sysno::flock | Sysno::fcntl | Sysno::fsync | Sysno::fdatasync | Sysno::getdents64
-            | Sysno::fallocate | Sysno::ftruncate | Sysno::sync_file_range => {
+            Sysno::read
+            | Sysno::readv
+            | Sysno::pread64
+            | Sysno::preadv
+            | Sysno::preadv2
+            | Sysno::write
+            | Sysno::writev
+            | Sysno::pwrite64
+            | Sysno::pwritev
+            | Sysno::pwritev2
+            | Sysno::splice
+            | Sysno::tee
+            | Sysno::vmsplice
+            | Sysno::ioctl
+            | Sysno::flock
+            | Sysno::fcntl
+            | Sysno::fsync
+            | Sysno::fdatasync
+            | Sysno::getdents64
+            | Sysno::fallocate
+            | Sysno::ftruncate
+            | Sysno::sync_file_range => {
                 (waiting.kind, waiting.object) = self.describe_fd(arg(0));
             }
             Sysno::open | Sysno::openat | Sysno::openat2 => waiting.kind = WaitKind::File,
@@ -165,11 +196,8 @@ impl Context<'_> {
     /// How long after `since` the moment lies that the timespec at `address` names.
     fn deadline(&self, address: u64, realtime: bool, since: u64) -> Option<u64> {
         let deadline = self.timespec_ns(address)?;
-        let began = if realtime {
-            self.now.realtime.saturating_sub(self.now.monotonic.saturating_sub(since))
-        } else {
-            since
-        };
+        let began =
+            if realtime { self.now.realtime.saturating_sub(self.now.monotonic.saturating_sub(since)) } else { since };
         Some(deadline.saturating_sub(began) / NS_PER_MS)
     }
 

@@ -24,27 +24,18 @@ pub(super) fn candidates(
         // Without a build id nothing proves that a file found by its name belongs to this build.
         return Vec::new();
     };
-    let mut found: Vec<PathBuf> = directories
-        .iter()
-        .map(|directory| directory.join(".build-id").join(hex_path(build_id)))
-        .collect();
+    let mut found: Vec<PathBuf> =
+        directories.iter().map(|directory| directory.join(".build-id").join(hex_path(build_id))).collect();
     let link = debug_link.map(|name| Path::new(OsStr::from_bytes(name)));
     // The link comes from the target: a plain file name, else it could lead anywhere.
     let link = link.filter(|link| {
         let mut parts = link.components();
-        matches!(
-            (parts.next(), parts.next()),
-            (Some(Component::Normal(_)), None)
-        )
+        matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
     });
     if let (Some(link), Some(home)) = (link, module.parent().filter(|home| home.is_absolute())) {
         found.push(home.join(".debug").join(link));
         let below = home.strip_prefix("/").unwrap_or(home);
-        found.extend(
-            directories
-                .iter()
-                .map(|directory| directory.join(below).join(link)),
-        );
+        found.extend(directories.iter().map(|directory| directory.join(below).join(link)));
         found.push(home.join(link));
     }
     found
@@ -71,12 +62,7 @@ mod tests {
     fn looks_by_build_id_first_and_then_by_name() {
         let id = [0xab, 0xcd, 0xef, 0, 1, 2, 3, 4];
         let directories = ["/usr/lib/debug".into()];
-        let found = candidates(
-            Some(&id),
-            Some(b"app.debug"),
-            Path::new("/opt/app"),
-            &directories,
-        );
+        let found = candidates(Some(&id), Some(b"app.debug"), Path::new("/opt/app"), &directories);
         let expected = [
             "/usr/lib/debug/.build-id/ab/cdef0001020304.debug",
             "/opt/.debug/app.debug",
@@ -89,22 +75,9 @@ mod tests {
     #[test]
     fn a_link_that_leads_away_is_not_followed() {
         for link in ["/etc/shadow", "../../etc/shadow", "..", "", "a/b"] {
-            let found = candidates(
-                Some(&[0; 20]),
-                Some(link.as_bytes()),
-                Path::new("/opt/app"),
-                &[],
-            );
+            let found = candidates(Some(&[0; 20]), Some(link.as_bytes()), Path::new("/opt/app"), &[]);
             assert_eq!(found, Vec::<PathBuf>::new(), "{link}");
         }
-        assert!(
-            candidates(
-                Some(&[1]),
-                Some(b"x"),
-                Path::new("/opt/app"),
-                &["/d".into()]
-            )
-            .is_empty()
-        );
+        assert!(candidates(Some(&[1]), Some(b"x"), Path::new("/opt/app"), &["/d".into()]).is_empty());
     }
 }

@@ -58,12 +58,7 @@ pub(super) struct Reader {
 impl Reader {
     /// `directories` are searched for what several debug files share (`.gnu_debugaltlink`, made by dwz).
     pub(super) fn new(directories: Vec<PathBuf>, timeout: Duration) -> Self {
-        Self {
-            directories,
-            timeout,
-            worker: None,
-            abandoned: 0,
-        }
+        Self { directories, timeout, worker: None, abandoned: 0 }
     }
 
     /// Drops all parsed files.
@@ -80,10 +75,7 @@ impl Reader {
             Some(worker) => worker,
             None => start(self.directories.clone())?,
         };
-        let request = Request {
-            path: path.to_owned(),
-            addresses: addresses.to_vec(),
-        };
+        let request = Request { path: path.to_owned(), addresses: addresses.to_vec() };
         let ended = || "the reader of debug information ended".to_owned();
         worker.requests.send(request).map_err(|_| ended())?;
         let reply = worker.replies.recv_timeout(self.timeout);
@@ -94,10 +86,7 @@ impl Reader {
             }
             Err(RecvTimeoutError::Timeout) => {
                 self.abandoned += 1;
-                Err(format!(
-                    "debug information took longer than {} s to read",
-                    self.timeout.as_secs_f64()
-                ))
+                Err(format!("debug information took longer than {} s to read", self.timeout.as_secs_f64()))
             }
             Err(RecvTimeoutError::Disconnected) => Err(ended()),
         }
@@ -143,10 +132,7 @@ fn look_up(symbolizer: &Symbolizer, request: &Request) -> Reply {
     let mut elf = source::Elf::new(&request.path);
     elf.debug_syms = true;
     symbolizer
-        .symbolize(
-            &source::Source::Elf(elf),
-            Input::VirtOffset(&request.addresses),
-        )
+        .symbolize(&source::Source::Elf(elf), Input::VirtOffset(&request.addresses))
         .map(|all| all.iter().map(scopes).collect())
         .map_err(|error| format!("debug information could not be read: {error:#}"))
 }
@@ -159,17 +145,14 @@ fn scopes(symbolized: &Symbolized<'_>) -> Vec<Scope> {
     let outer = Scope {
         // What has no size is no function of DWARF, but a symbol of `.symtab` that blazesym extends to any address above:
         // https://github.com/libbpf/blazesym/blob/v0.2.7/src/elf/parser.rs#L194. Its source line stays true.
-        name: symbol
-            .size
-            .map(|_| symbol.name.to_string())
-            .unwrap_or_default(),
+        name: symbol.size.map(|_| symbol.name.to_string()).unwrap_or_default(),
         start: symbol.addr,
         ..at(symbol.code_info.as_deref())
     };
-    let inlined = symbol.inlined.iter().map(|function| Scope {
-        name: function.name.to_string(),
-        ..at(function.code_info.as_ref())
-    });
+    let inlined = symbol
+        .inlined
+        .iter()
+        .map(|function| Scope { name: function.name.to_string(), ..at(function.code_info.as_ref()) });
     let mut scopes: Vec<Scope> = std::iter::once(outer).chain(inlined).collect();
     scopes.reverse();
     scopes

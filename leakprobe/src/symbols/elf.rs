@@ -27,16 +27,9 @@ const MOST_INFLATION: u64 = 1032;
 
 /// Opens a regular file. The path may come from the target, which could have put a FIFO there to stop us.
 pub(super) fn open(path: &Path) -> io::Result<(File, Metadata)> {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)?;
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
     let metadata = file.metadata()?;
-    if metadata.is_file() {
-        Ok((file, metadata))
-    } else {
-        Err(io::Error::other("not a regular file"))
-    }
+    if metadata.is_file() { Ok((file, metadata)) } else { Err(io::Error::other("not a regular file")) }
 }
 
 /// What a file says about debug information.
@@ -69,22 +62,14 @@ pub(super) fn read<'data, R: ReadRef<'data>>(
     search: &mut Search<'_>,
 ) -> Result<Facts, String> {
     match FileKind::parse(data) {
-        Ok(FileKind::Elf64) => {
-            read_class::<elf::FileHeader64<Endianness>, R>(data, largest_dwarf, search)
-        }
-        Ok(FileKind::Elf32) => {
-            read_class::<elf::FileHeader32<Endianness>, R>(data, largest_dwarf, search)
-        }
+        Ok(FileKind::Elf64) => read_class::<elf::FileHeader64<Endianness>, R>(data, largest_dwarf, search),
+        Ok(FileKind::Elf32) => read_class::<elf::FileHeader32<Endianness>, R>(data, largest_dwarf, search),
         Ok(_) | Err(_) => return Err("not an ELF file".to_owned()),
     }
     .map_err(|error| error.to_string())
 }
 
-fn read_class<'data, E, R>(
-    data: R,
-    largest_dwarf: u64,
-    search: &mut Search<'_>,
-) -> object::read::Result<Facts>
+fn read_class<'data, E, R>(data: R, largest_dwarf: u64, search: &mut Search<'_>) -> object::read::Result<Facts>
 where
     E: FileHeader<Endian = Endianness>,
     R: ReadRef<'data>,
@@ -165,14 +150,8 @@ struct DwarfSize {
 }
 
 impl DwarfSize {
-    fn add<'data, S, R>(
-        &mut self,
-        endian: Endianness,
-        data: R,
-        section: &S,
-        name: &[u8],
-        largest: u64,
-    ) where
+    fn add<'data, S, R>(&mut self, endian: Endianness, data: R, section: &S, name: &[u8], largest: u64)
+    where
         S: SectionHeader<Endian = Endianness>,
         R: ReadRef<'data>,
     {
@@ -216,22 +195,8 @@ impl DwarfSize {
     }
 }
 
-fn inflate<'data, R: ReadRef<'data>>(
-    data: R,
-    offset: u64,
-    length: u64,
-    declared: u64,
-) -> Result<(), String> {
-    let data = data
-        .read_bytes_at(offset, length)
-        .map_err(|()| "section is cut off".to_owned())?;
-    let compressed = CompressedData {
-        format: CompressionFormat::Zlib,
-        data,
-        uncompressed_size: declared,
-    };
-    compressed
-        .decompress()
-        .map(|_| ())
-        .map_err(|error| error.to_string())
+fn inflate<'data, R: ReadRef<'data>>(data: R, offset: u64, length: u64, declared: u64) -> Result<(), String> {
+    let data = data.read_bytes_at(offset, length).map_err(|()| "section is cut off".to_owned())?;
+    let compressed = CompressedData { format: CompressionFormat::Zlib, data, uncompressed_size: declared };
+    compressed.decompress().map(|_| ()).map_err(|error| error.to_string())
 }

@@ -12,12 +12,7 @@ mod name;
 mod stacks;
 mod symtab;
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 mod tests;
 
 use std::{
@@ -116,12 +111,7 @@ pub struct Symbolizer {
 /// What makes two sources the same, whichever name they are opened by.
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Identity {
-    File {
-        device: u64,
-        inode: u64,
-        size: u64,
-        modified: (i64, i64),
-    },
+    File { device: u64, inode: u64, size: u64, modified: (i64, i64) },
     Image(Arc<[u8]>),
 }
 
@@ -149,11 +139,7 @@ impl Symbolizer {
     #[must_use]
     pub fn new(options: Options) -> Self {
         let directories = options.debug_directories.clone();
-        Self {
-            dwarf: dwarf::Reader::new(directories, options.debug_info_timeout),
-            options,
-            modules: HashMap::new(),
-        }
+        Self { dwarf: dwarf::Reader::new(directories, options.debug_info_timeout), options, modules: HashMap::new() }
     }
 
     /// The functions at each address, innermost inlined one first. Never empty: a frame without a name says why.
@@ -172,11 +158,7 @@ impl Symbolizer {
                         this.look_up(&data, Some(path), &module.path, known, wanted);
                     })
                 }
-                Err(error) => all_unknown(
-                    module,
-                    lookups,
-                    &format!("module could not be read: {error}"),
-                ),
+                Err(error) => all_unknown(module, lookups, &format!("module could not be read: {error}")),
             },
             Source::Image(bytes) => {
                 let identity = Identity::Image(Arc::clone(bytes));
@@ -184,21 +166,17 @@ impl Symbolizer {
                     this.look_up(&bytes[..], None, &module.path, known, wanted);
                 })
             }
-            Source::Missing(why) => {
-                all_unknown(module, lookups, &format!("module could not be read: {why}"))
-            }
+            Source::Missing(why) => all_unknown(module, lookups, &format!("module could not be read: {why}")),
             Source::Anonymous => all_unknown(module, lookups, "JIT or other anonymous memory"),
         }
     }
 
     /// Modules whose debug information is there but could not be used, and why: their frames lack inlined functions and lines.
     pub fn losses(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.modules
-            .iter()
-            .filter_map(|((path, _), known)| match &known.debug {
-                Debug::Unusable(why) => Some((path.as_str(), why.as_str())),
-                _ => None,
-            })
+        self.modules.iter().filter_map(|((path, _), known)| match &known.debug {
+            Debug::Unusable(why) => Some((path.as_str(), why.as_str())),
+            _ => None,
+        })
     }
 
     /// Answers from memory, after `look_up` has added what is not yet there.
@@ -218,11 +196,8 @@ impl Symbolizer {
         if known.frames.len() >= MOST_ADDRESSES {
             known.frames.clear();
         }
-        let mut wanted: Vec<Lookup> = lookups
-            .iter()
-            .filter(|lookup| !known.frames.contains_key(lookup))
-            .copied()
-            .collect();
+        let mut wanted: Vec<Lookup> =
+            lookups.iter().filter(|lookup| !known.frames.contains_key(lookup)).copied().collect();
         wanted.sort_unstable_by_key(|lookup| (lookup.probe(), lookup.is_return));
         wanted.dedup();
         if !wanted.is_empty() {
@@ -256,9 +231,7 @@ impl Symbolizer {
             Err(why) => {
                 let reason = format!("corrupt ELF: {why}");
                 for lookup in wanted {
-                    known
-                        .frames
-                        .insert(*lookup, vec![unknown(path, lookup.svma, &reason)]);
+                    known.frames.insert(*lookup, vec![unknown(path, lookup.svma, &reason)]);
                 }
                 return;
             }
@@ -271,11 +244,7 @@ impl Symbolizer {
         {
             // A debug file has the local symbols that were stripped from the module, at the same addresses. It was read
             // before without error; should it have changed meanwhile, its symbols are missed and nothing else.
-            let _ = elf::read(
-                &ReadCache::new(file),
-                self.options.largest_debug_info,
-                &mut search,
-            );
+            let _ = elf::read(&ReadCache::new(file), self.options.largest_debug_info, &mut search);
         }
         let scopes = match &known.debug {
             Debug::In(file) => self.dwarf.resolve(file, &probes),
@@ -301,12 +270,8 @@ impl Symbolizer {
         let mut found = (file.to_owned(), facts.dwarf);
         if matches!(found.1, Dwarf::Absent) {
             let directories = &self.options.debug_directories;
-            let candidates = debugfile::candidates(
-                facts.build_id.as_deref(),
-                facts.debug_link.as_deref(),
-                module,
-                directories,
-            );
+            let candidates =
+                debugfile::candidates(facts.build_id.as_deref(), facts.debug_link.as_deref(), module, directories);
             for path in candidates {
                 let Ok(split) = self.read_facts(&path) else {
                     continue;
@@ -329,11 +294,7 @@ impl Symbolizer {
     fn read_facts(&self, path: &Path) -> Result<elf::Facts, String> {
         let (file, _) = elf::open(path).map_err(|error| error.to_string())?;
         let data = ReadCache::new(file);
-        elf::read(
-            &data,
-            self.options.largest_debug_info,
-            &mut Search::new(&[]),
-        )
+        elf::read(&data, self.options.largest_debug_info, &mut Search::new(&[]))
     }
 }
 
@@ -353,19 +314,11 @@ fn unknown(module: &str, address: u64, reason: &str) -> Frame {
 }
 
 fn all_unknown(module: &Module, lookups: &[Lookup], reason: &str) -> Vec<Vec<Frame>> {
-    lookups
-        .iter()
-        .map(|lookup| vec![unknown(&module.path, lookup.svma, reason)])
-        .collect()
+    lookups.iter().map(|lookup| vec![unknown(&module.path, lookup.svma, reason)]).collect()
 }
 
 /// Puts together what ELF and DWARF say about an address.
-fn frames(
-    module: &str,
-    address: u64,
-    symbol: &Result<Symbol, String>,
-    scopes: &[Scope],
-) -> Vec<Frame> {
+fn frames(module: &str, address: u64, symbol: &Result<Symbol, String>, scopes: &[Scope]) -> Vec<Frame> {
     let nowhere = [Scope::default()];
     let scopes = if scopes.is_empty() { &nowhere } else { scopes };
     let outermost = scopes.len() - 1;
@@ -374,17 +327,11 @@ fn frames(
         .enumerate()
         .map(|(index, scope)| {
             let inlined = index < outermost;
-            let name = if inlined {
-                Some(scope.name.as_bytes())
-            } else {
-                outer_name(symbol, scope)
-            };
+            let name = if inlined { Some(scope.name.as_bytes()) } else { outer_name(symbol, scope) };
             let function = name.map(name::readable).unwrap_or_default();
             let reason = match symbol {
                 _ if !function.is_empty() => None,
-                _ if inlined => {
-                    Some("the debug information does not name this inlined function".to_owned())
-                }
+                _ if inlined => Some("the debug information does not name this inlined function".to_owned()),
                 Ok(_) => Some("the symbol has no name".to_owned()),
                 Err(why) => Some(why.clone()),
             };
@@ -409,9 +356,7 @@ fn frames(
 fn outer_name<'a>(symbol: &'a Result<Symbol, String>, scope: &'a Scope) -> Option<&'a [u8]> {
     let from_dwarf = Some(scope.name.as_bytes()).filter(|name| !name.is_empty());
     match symbol {
-        Ok(symbol) if from_dwarf.is_none() || symbol.global && symbol.start == scope.start => {
-            Some(&symbol.name)
-        }
+        Ok(symbol) if from_dwarf.is_none() || symbol.global && symbol.start == scope.start => Some(&symbol.name),
         _ => from_dwarf,
     }
 }

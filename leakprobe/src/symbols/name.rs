@@ -12,19 +12,13 @@ const LONGEST: usize = 16 * 1024;
 /// Makes a raw symbol name readable: without symbol version, demangled, without control characters.
 pub(super) fn readable(raw: &[u8]) -> String {
     let raw = String::from_utf8_lossy(without_version(raw));
-    let name = rust(&raw)
-        .or_else(|| cpp(&raw))
-        .unwrap_or_else(|| raw.chars().take(LONGEST).collect());
+    let name = rust(&raw).or_else(|| cpp(&raw)).unwrap_or_else(|| raw.chars().take(LONGEST).collect());
     printable(name)
 }
 
 /// Replaces control characters, because a terminal would act on them.
 pub(super) fn printable(text: String) -> String {
-    if text.contains(char::is_control) {
-        text.replace(char::is_control, "\u{fffd}")
-    } else {
-        text
-    }
+    if text.contains(char::is_control) { text.replace(char::is_control, "\u{fffd}") } else { text }
 }
 
 /// How good a name is among several for the same function; the greatest is shown.
@@ -35,17 +29,8 @@ pub(super) fn preference(raw: &[u8], global: bool) -> impl Ord {
     let name = without_version(raw);
     let underscores = name.iter().take_while(|&&byte| byte == b'_').count();
     // `_Z…` and `_R…` are mangled names of C++ and Rust: that underscore says nothing.
-    let underscores = if name.starts_with(b"_Z") || name.starts_with(b"_R") {
-        0
-    } else {
-        underscores
-    };
-    (
-        Reverse(underscores),
-        global,
-        Reverse(name.len()),
-        Reverse(name.to_vec()),
-    )
+    let underscores = if name.starts_with(b"_Z") || name.starts_with(b"_R") { 0 } else { underscores };
+    (Reverse(underscores), global, Reverse(name.len()), Reverse(name.to_vec()))
 }
 
 /// `pthread_create@@GLIBC_2.34` is how linkers write symbol versions into `.symtab`.
@@ -70,8 +55,7 @@ fn cpp(raw: &str) -> Option<String> {
     }
     let name = cpp_demangle::BorrowedSymbol::new(raw.as_bytes()).ok()?;
     let mut out = Capped::default();
-    name.structured_demangle(&mut out, &cpp_demangle::DemangleOptions::new())
-        .ok()?;
+    name.structured_demangle(&mut out, &cpp_demangle::DemangleOptions::new()).ok()?;
     Some(out.text)
 }
 
@@ -101,15 +85,9 @@ mod tests {
             ("main", "main"),
             ("pthread_create@@GLIBC_2.34", "pthread_create"),
             ("memcpy@GLIBC_2.2.5", "memcpy"),
-            (
-                "_ZN3std6thread5sleep17h0123456789abcdefE",
-                "std::thread::sleep",
-            ),
+            ("_ZN3std6thread5sleep17h0123456789abcdefE", "std::thread::sleep"),
             ("_RNvC6_123foo3bar", "123foo::bar"),
-            (
-                "_ZNSt6vectorIiSaIiEE9push_backERKi",
-                "std::vector<int, std::allocator<int> >::push_back(int const&)",
-            ),
+            ("_ZNSt6vectorIiSaIiEE9push_backERKi", "std::vector<int, std::allocator<int> >::push_back(int const&)"),
             ("_Znot_mangled", "_Znot_mangled"),
             ("\u{1b}[31mred", "\u{fffd}[31mred"),
         ] {
@@ -136,10 +114,7 @@ mod tests {
     #[test]
     fn the_plain_alias_is_preferred() {
         let best = |names: &[(&'static str, bool)]| {
-            names
-                .iter()
-                .max_by_key(|(name, global)| preference(name.as_bytes(), *global))
-                .map(|(name, _)| *name)
+            names.iter().max_by_key(|(name, global)| preference(name.as_bytes(), *global)).map(|(name, _)| *name)
         };
         assert_eq!(best(&[("__read", true), ("read", false)]), Some("read"));
         assert_eq!(best(&[("aaa", true), ("bbb", true)]), Some("aaa"));

@@ -46,7 +46,10 @@ impl Stacks {
                     None => continue, // said to be unmapped below
                 };
                 let bias = module.and_then(|id| modules.get(id)).map_or(0, |module| module.bias);
-                wanted.entry(module).or_default().push((Lookup { svma: address.wrapping_sub(bias), is_return }, address));
+                wanted
+                    .entry(module)
+                    .or_default()
+                    .push((Lookup { svma: address.wrapping_sub(bias), is_return }, address));
             }
         }
         let mut resolved: [Resolved; 2] = [HashMap::new(), HashMap::new()];

@@ -88,10 +88,7 @@ impl<'a> Search<'a> {
             if !dynamic {
                 let slot = &mut self.below[first];
                 // Of two that begin at the same address the one with a size tells where the function ends.
-                if slot
-                    .as_ref()
-                    .is_none_or(|held| (held.start, held.sized) < (found.start, found.sized))
-                {
+                if slot.as_ref().is_none_or(|held| (held.start, held.sized) < (found.start, found.sized)) {
                     *slot = Some(found.named(name()));
                 }
             }
@@ -116,12 +113,8 @@ impl<'a> Search<'a> {
     pub(super) fn finish(self) -> Vec<Result<Symbol, String>> {
         let reason = match (&self.corrupt, self.symtab, self.dynsym) {
             (Some(why), ..) => format!("corrupt ELF: {why}"),
-            (None, true, _) => {
-                "between symbols: no function of the symbol table covers this address".to_owned()
-            }
-            (None, false, true) => {
-                "between symbols: the file is stripped of local symbols".to_owned()
-            }
+            (None, true, _) => "between symbols: no function of the symbol table covers this address".to_owned(),
+            (None, false, true) => "between symbols: the file is stripped of local symbols".to_owned(),
             (None, false, false) => "no symbols in the file (stripped)".to_owned(),
         };
         let mut nearest: Option<Symbol> = None;
@@ -133,9 +126,7 @@ impl<'a> Search<'a> {
                     nearest = below;
                 }
                 let reaches = |symbol: &&Symbol| !symbol.sized && address < symbol.end;
-                covering
-                    .or_else(|| nearest.as_ref().filter(reaches).cloned())
-                    .ok_or_else(|| reason.clone())
+                covering.or_else(|| nearest.as_ref().filter(reaches).cloned()).ok_or_else(|| reason.clone())
             })
             .collect()
     }
@@ -151,13 +142,7 @@ struct Function {
 
 impl Function {
     fn named(&self, name: &[u8]) -> Symbol {
-        Symbol {
-            start: self.start,
-            end: self.end,
-            sized: self.sized,
-            global: self.global,
-            name: name.to_vec(),
-        }
+        Symbol { start: self.start, end: self.end, sized: self.sized, global: self.global, name: name.to_vec() }
     }
 
     /// Whether it says more about an address that both cover: the innermost, then the best known name.
@@ -188,20 +173,12 @@ where
 {
     let kind = symbol.st_type();
     let typed = kind == elf::STT_FUNC || kind == elf::STT_GNU_IFUNC;
-    if !typed && kind != elf::STT_NOTYPE
-        || symbol.is_undefined(endian)
-        || symbol.st_name(endian) == 0
-    {
+    if !typed && kind != elf::STT_NOTYPE || symbol.is_undefined(endian) || symbol.st_name(endian) == 0 {
         return None;
     }
     let start: u64 = symbol.st_value(endian).into();
     let size: u64 = symbol.st_size(endian).into();
-    let mut found = Function {
-        start,
-        end: start.checked_add(size)?,
-        sized: size > 0,
-        global: !symbol.is_local(),
-    };
+    let mut found = Function { start, end: start.checked_add(size)?, sized: size > 0, global: !symbol.is_local() };
     if !typed || !found.sized {
         let section = table.symbol_section(endian, symbol, index).ok()??;
         let section = sections.section(section).ok()?;
@@ -213,11 +190,7 @@ where
             let address: u64 = section.sh_addr(endian).into();
             let size: u64 = section.sh_size(endian).into();
             found.sized = dynamic;
-            found.end = if dynamic {
-                start.checked_add(1)?
-            } else {
-                address.checked_add(size)?
-            };
+            found.end = if dynamic { start.checked_add(1)? } else { address.checked_add(size)? };
         }
     }
     Some(found)

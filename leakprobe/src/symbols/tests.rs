@@ -40,14 +40,8 @@ struct Built {
 }
 
 fn run(command: &mut Command) {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("these tests need {command:?}: {error}"));
-    assert!(
-        output.status.success(),
-        "{command:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = command.output().unwrap_or_else(|error| panic!("these tests need {command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn build(compiler: &str, extension: &str, source: &str, flags: &[&str]) -> Built {
@@ -55,11 +49,7 @@ fn build(compiler: &str, extension: &str, source: &str, flags: &[&str]) -> Built
     let code = directory.path().join(format!("source.{extension}"));
     let program = directory.path().join("program");
     fs::write(&code, source).unwrap();
-    run(Command::new(compiler)
-        .args(flags)
-        .arg("-o")
-        .arg(&program)
-        .arg(&code));
+    run(Command::new(compiler).args(flags).arg("-o").arg(&program).arg(&code));
     Built { directory, program }
 }
 
@@ -69,9 +59,7 @@ fn c(flags: &[&str]) -> Built {
 
 impl Built {
     fn run(&self, tool: &str, flags: &[&str]) {
-        run(Command::new(tool)
-            .args(flags)
-            .current_dir(self.directory.path()));
+        run(Command::new(tool).args(flags).current_dir(self.directory.path()));
     }
 
     fn module(&self) -> Module {
@@ -84,10 +72,7 @@ impl Built {
 }
 
 fn module(path: &Path) -> Module {
-    Module {
-        path: path.display().to_string(),
-        source: Source::File(path.to_owned()),
-    }
+    Module { path: path.display().to_string(), source: Source::File(path.to_owned()) }
 }
 
 /// Where a function is, by another reader than ours; the last byte is still inside.
@@ -103,10 +88,7 @@ fn range(program: &Path, name: &str) -> (u64, u64) {
 }
 
 fn at(svma: u64) -> Lookup {
-    Lookup {
-        svma,
-        is_return: false,
-    }
+    Lookup { svma, is_return: false }
 }
 
 fn resolve(module: &Module, svma: u64) -> Vec<Frame> {
@@ -128,32 +110,15 @@ fn assert_unknown(frames: &[Frame], reason: &str) {
 }
 
 fn assert_inlined(frames: &[Frame]) {
-    let found: Vec<_> = frames
-        .iter()
-        .map(|frame| (frame.function.as_str(), frame.line.unwrap_or_default()))
-        .collect();
+    let found: Vec<_> = frames.iter().map(|frame| (frame.function.as_str(), frame.line.unwrap_or_default())).collect();
     assert_eq!(found, C_INLINED);
-    assert_eq!(
-        frames.iter().map(|frame| frame.inlined).collect::<Vec<_>>(),
-        [true, true, false]
-    );
-    assert!(frames.iter().all(|frame| {
-        frame
-            .file
-            .as_deref()
-            .is_some_and(|file| file.ends_with("/source.c"))
-    }));
+    assert_eq!(frames.iter().map(|frame| frame.inlined).collect::<Vec<_>>(), [true, true, false]);
+    assert!(frames.iter().all(|frame| { frame.file.as_deref().is_some_and(|file| file.ends_with("/source.c")) }));
 }
 
 #[test]
 fn inlined_functions_and_lines_however_linked() {
-    for flags in [
-        &["-pie", "-fPIE"][..],
-        &["-no-pie", "-fno-pie"],
-        &["-static"],
-        &["-gz=zlib"],
-        &["-gdwarf-4"],
-    ] {
+    for flags in [&["-pie", "-fPIE"][..], &["-no-pie", "-fno-pie"], &["-static"], &["-gz=zlib"], &["-gdwarf-4"]] {
         let built = c(flags);
         let (start, _) = range(&built.program, "exported");
         let frames = built.frames(start);
@@ -169,10 +134,7 @@ fn a_return_address_is_looked_up_before_itself() {
     let built = c(&[]);
     let (_, last) = range(&built.program, "main");
     let mut symbolizer = Symbolizer::new(Options::default());
-    let returned = Lookup {
-        svma: last + 1,
-        is_return: true,
-    };
+    let returned = Lookup { svma: last + 1, is_return: true };
     let found = symbolizer.resolve(&built.module(), &[returned, at(last + 1)]);
     assert_eq!(found[0][0].function, "main");
     assert_eq!(found[0][0].address, format!("{:#x}", last + 1));
@@ -184,10 +146,7 @@ fn without_debug_information_names_remain() {
     let built = c(&[]);
     let (start, _) = range(&built.program, "exported");
     let (hidden, _) = range(&built.program, "hidden");
-    let options = Options {
-        debug_info: false,
-        ..Options::default()
-    };
+    let options = Options { debug_info: false, ..Options::default() };
     let found = Symbolizer::new(options).resolve(&built.module(), &[at(start)]);
     assert_eq!((name(&found[0]), found[0][0].line), ("exported", None));
 
@@ -218,10 +177,7 @@ fn split_debug_information_is_found_and_must_be_of_the_same_build() {
     let built = c(&["-Wl,--build-id"]);
     let (start, _) = range(&built.program, "exported");
     let (hidden, _) = range(&built.program, "hidden");
-    built.run(
-        "objcopy",
-        &["--only-keep-debug", "program", "program.debug"],
-    );
+    built.run("objcopy", &["--only-keep-debug", "program", "program.debug"]);
     built.run("strip", &["-s", "program"]);
     assert_unknown(&built.frames(start), "no symbols in the file (stripped)");
 
@@ -229,19 +185,11 @@ fn split_debug_information_is_found_and_must_be_of_the_same_build() {
     assert_inlined(&built.frames(start));
     assert_eq!(name(&built.frames(hidden)[..1]), "hidden");
 
-    let options = Options {
-        debug_info: false,
-        ..Options::default()
-    };
+    let options = Options { debug_info: false, ..Options::default() };
     let found = Symbolizer::new(options).resolve(&built.module(), &[at(hidden)]);
     assert_eq!((name(&found[0]), found[0][0].line), ("hidden", None));
 
-    let other = build(
-        "cc",
-        "c",
-        &C.replace("+= 2", "+= 3"),
-        &["-g", "-O2", "-Wl,--build-id"],
-    );
+    let other = build("cc", "c", &C.replace("+= 2", "+= 3"), &["-g", "-O2", "-Wl,--build-id"]);
     fs::copy(&other.program, built.directory.path().join("program.debug")).unwrap();
     assert_unknown(&built.frames(start), "no symbols in the file (stripped)");
 }
@@ -268,10 +216,7 @@ fn assembler_without_sizes_reaches_to_the_next_symbol_and_no_further() {
     assert_eq!(name(&built.frames(sized - 4)), "sizeless");
     assert_eq!(name(&built.frames(sized - 1)), "sizeless");
     assert_eq!(name(&built.frames(sized)), "sized");
-    assert_unknown(
-        &built.frames(last + 1),
-        "between symbols: no function of the symbol table covers this address",
-    );
+    assert_unknown(&built.frames(last + 1), "between symbols: no function of the symbol table covers this address");
 }
 
 #[test]
@@ -284,10 +229,7 @@ fn names_of_cpp_and_rust() {
     for flags in [&["-g"][..], &[]] {
         let built = build("g++", "cc", source, flags);
         let (start, _) = range(&built.program, "_ZN5QueueIS_IiEE4push");
-        assert_eq!(
-            name(&built.frames(start)),
-            "Queue<Queue<int> >::push(Queue<int> const&)"
-        );
+        assert_eq!(name(&built.frames(start)), "Queue<Queue<int> >::push(Queue<int> const&)");
     }
     let source = "
         mod park { #[inline(never)] pub fn here<T>(v: T) -> T { std::hint::black_box(v) } }
@@ -299,9 +241,7 @@ fn names_of_cpp_and_rust() {
         let frames = built.frames(start);
         let found = &frames.last().unwrap().function;
         assert!(
-            found == "program::park::here"
-                || found == "source::park::here"
-                || found.ends_with("::park::here::<u8>"),
+            found == "program::park::here" || found == "source::park::here" || found.ends_with("::park::here::<u8>"),
             "{found}"
         );
     }
@@ -312,27 +252,12 @@ fn libc_is_named_by_its_plain_aliases() {
     let libc = fs::read_to_string("/proc/self/maps")
         .unwrap()
         .lines()
-        .find_map(|line| {
-            line.split_whitespace()
-                .nth(5)
-                .filter(|path| path.contains("/libc.so"))
-                .map(PathBuf::from)
-        })
+        .find_map(|line| line.split_whitespace().nth(5).filter(|path| path.contains("/libc.so")).map(PathBuf::from))
         .expect("these tests need a dynamic glibc");
-    for wanted in [
-        "read",
-        "nanosleep",
-        "poll",
-        "clone",
-        "pthread_cond_wait",
-        "epoll_wait",
-    ] {
+    for wanted in ["read", "nanosleep", "poll", "clone", "pthread_cond_wait", "epoll_wait"] {
         let data = fs::read(&libc).unwrap();
         let file = object::File::parse(&*data).unwrap();
-        let symbol = file
-            .dynamic_symbols()
-            .find(|symbol| symbol.name() == Ok(wanted))
-            .unwrap();
+        let symbol = file.dynamic_symbols().find(|symbol| symbol.name() == Ok(wanted)).unwrap();
         let frames = resolve(&module(&libc), symbol.address());
         assert_eq!(frames.last().unwrap().function, wanted);
     }
@@ -341,35 +266,16 @@ fn libc_is_named_by_its_plain_aliases() {
 #[test]
 fn the_vdso_is_read_from_memory() {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
-    let line = maps
-        .lines()
-        .find(|line| line.ends_with("[vdso]"))
-        .expect("this kernel maps no vDSO");
-    let (from, to) = line
-        .split(' ')
-        .next()
-        .and_then(|range| range.split_once('-'))
-        .unwrap();
+    let line = maps.lines().find(|line| line.ends_with("[vdso]")).expect("this kernel maps no vDSO");
+    let (from, to) = line.split(' ').next().and_then(|range| range.split_once('-')).unwrap();
     let [from, to] = [from, to].map(|text| u64::from_str_radix(text, 16).unwrap());
     let mut image = vec![0; usize::try_from(to - from).unwrap()];
-    fs::File::open("/proc/self/mem")
-        .unwrap()
-        .read_exact_at(&mut image, from)
-        .unwrap();
+    fs::File::open("/proc/self/mem").unwrap().read_exact_at(&mut image, from).unwrap();
 
     let file = object::File::parse(&*image).unwrap();
-    let symbol = file
-        .dynamic_symbols()
-        .find(|symbol| {
-            symbol
-                .name()
-                .is_ok_and(|name| name.contains("clock_gettime"))
-        })
-        .unwrap();
-    let vdso = |image: Vec<u8>| Module {
-        path: "[vdso]".into(),
-        source: Source::Image(image.into()),
-    };
+    let symbol =
+        file.dynamic_symbols().find(|symbol| symbol.name().is_ok_and(|name| name.contains("clock_gettime"))).unwrap();
+    let vdso = |image: Vec<u8>| Module { path: "[vdso]".into(), source: Source::Image(image.into()) };
     let frames = resolve(&vdso(image.clone()), symbol.address() + 1);
     assert!(name(&frames).ends_with("clock_gettime"), "{frames:?}");
     for cut in (0..image.len()).step_by(64) {
@@ -379,45 +285,22 @@ fn the_vdso_is_read_from_memory() {
 
 #[test]
 fn what_cannot_be_read_says_so() {
-    let unreadable = |source| {
-        resolve(
-            &Module {
-                path: "/x/y".into(),
-                source,
-            },
-            0x10,
-        )
-    };
-    assert_unknown(
-        &unreadable(Source::Anonymous),
-        "JIT or other anonymous memory",
-    );
-    assert_unknown(
-        &unreadable(Source::Missing("deleted".into())),
-        "module could not be read: deleted",
-    );
+    let unreadable = |source| resolve(&Module { path: "/x/y".into(), source }, 0x10);
+    assert_unknown(&unreadable(Source::Anonymous), "JIT or other anonymous memory");
+    assert_unknown(&unreadable(Source::Missing("deleted".into())), "module could not be read: deleted");
     assert_unknown(
         &unreadable(Source::File("/nonexistent".into())),
         "module could not be read: No such file or directory (os error 2)",
     );
-    assert_unknown(
-        &unreadable(Source::File("/dev/zero".into())),
-        "module could not be read: not a regular file",
-    );
-    assert_unknown(
-        &unreadable(Source::Image(Arc::from(&b"MZ"[..]))),
-        "corrupt ELF: not an ELF file",
-    );
+    assert_unknown(&unreadable(Source::File("/dev/zero".into())), "module could not be read: not a regular file");
+    assert_unknown(&unreadable(Source::Image(Arc::from(&b"MZ"[..]))), "corrupt ELF: not an ELF file");
     assert_eq!(unreadable(Source::Anonymous)[0].label(), "[y+0x10]");
     assert_eq!(unmapped(0x10).label(), "[unknown 0x10]");
 
     let directory = tempfile::tempdir().unwrap();
     let fifo = directory.path().join("fifo");
     run(Command::new("mkfifo").arg(&fifo));
-    assert_unknown(
-        &unreadable(Source::File(fifo)),
-        "module could not be read: not a regular file",
-    );
+    assert_unknown(&unreadable(Source::File(fifo)), "module could not be read: not a regular file");
 }
 
 #[test]
@@ -425,10 +308,7 @@ fn debug_information_over_the_limit_is_refused_by_name() {
     for flags in [&[][..], &["-gz=zlib"]] {
         let built = c(flags);
         let (start, _) = range(&built.program, "exported");
-        let options = Options {
-            largest_debug_info: 100,
-            ..Options::default()
-        };
+        let options = Options { largest_debug_info: 100, ..Options::default() };
         let mut symbolizer = Symbolizer::new(options);
         let found = symbolizer.resolve(&built.module(), &[at(start)]);
         assert_eq!(name(&found[0]), "exported");
@@ -441,10 +321,7 @@ fn debug_information_over_the_limit_is_refused_by_name() {
 fn debug_information_that_takes_too_long_is_given_up() {
     let built = c(&[]);
     let (start, _) = range(&built.program, "exported");
-    let options = Options {
-        debug_info_timeout: Duration::ZERO,
-        ..Options::default()
-    };
+    let options = Options { debug_info_timeout: Duration::ZERO, ..Options::default() };
     let mut symbolizer = Symbolizer::new(options);
     let found = symbolizer.resolve(&built.module(), &[at(start)]);
     assert_eq!(name(&found[0]), "exported");

@@ -63,8 +63,8 @@ impl Payload {
         let mut payload = Self::default();
         run::run(repo::cargo().args(["build", "--release", "--locked", "--package", "leakprobe"]))?;
         payload.files.program("/usr/bin/leakprobe", &repo::leakprobe())?;
-        payload.step_of_command("doctor", "leakprobe doctor");
-        payload.step_of_command("demo", "leakprobe demo && test -s parked.svg");
+        payload.step("doctor", "leakprobe doctor");
+        payload.step("demo", "leakprobe demo && test -s parked.svg");
 
         if let Some(test) = kernel_tests()? {
             payload.files.program("/opt/kernel", &test)?;
@@ -82,16 +82,6 @@ impl Payload {
 
     fn step(&mut self, name: &str, command: &str) {
         self.steps.push((name.to_owned(), command.to_owned()));
-    }
-
-    /// A step that runs a leakprobe command, once leakprobe has it.
-    fn step_of_command(&mut self, name: &str, command: &str) {
-        let commands = repo::root().join("leakprobe/src/commands");
-        if commands.join(name).with_extension("rs").exists() || commands.join(name).exists() {
-            self.step(name, command);
-        } else {
-            self.notes.push(format!("`leakprobe {name}` was not run: there is no {name}.rs in leakprobe/src/commands"));
-        }
     }
 
     /// The names of the steps, in their order.

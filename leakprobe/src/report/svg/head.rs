@@ -21,11 +21,7 @@ use crate::{
 pub(super) const FONT_SIZE: usize = 12;
 
 /// Behind everything.
-pub(super) const BACKGROUND: Color = Color {
-    r: 0xff,
-    g: 0xff,
-    b: 0xff,
-};
+pub(super) const BACKGROUND: Color = Color { r: 0xff, g: 0xff, b: 0xff };
 
 /// Width of a character to its height: that of the widest usual monospace fonts.
 pub(super) const FONT_ASPECT: f64 = 0.61;
@@ -77,12 +73,7 @@ pub(super) struct Head {
 impl Head {
     /// Writes `picture`, which inferno drew with this title and subtitle, with legend and notes added, and with the frames'
     /// colours taken from `runs`.
-    pub(super) fn write_into(
-        &self,
-        picture: &str,
-        runs: &Runs,
-        out: &mut dyn io::Write,
-    ) -> io::Result<()> {
+    pub(super) fn write_into(&self, picture: &str, runs: &Runs, out: &mut dyn io::Write) -> io::Result<()> {
         let legend = self.legend_places();
         let unseen = self.unseen_lines();
         let rows = legend.last().map_or(0, |&(_, row)| row + 1) + unseen.len();
@@ -95,11 +86,7 @@ impl Head {
             match reader.read_event().map_err(invalid)? {
                 Event::Start(tag) if tag.name().as_ref() == b"svg" && is_root => {
                     is_root = false;
-                    writer.write_event(Event::Start(moved(
-                        &tag,
-                        &["height", "viewBox"],
-                        added,
-                    )?))?;
+                    writer.write_event(Event::Start(moved(&tag, &["height", "viewBox"], added)?))?;
                 }
                 Event::Start(tag) if tag.name().as_ref() == b"svg" => {
                     self.write_legend(&mut writer, &legend)?;
@@ -145,33 +132,27 @@ impl Head {
             ("font-size", FONT_SIZE.to_string()),
         ];
         let root = root.iter().map(|(name, value)| (*name, value.as_str()));
-        writer
-            .create_element("svg")
-            .with_attributes(root)
-            .write_inner_content(|writer| {
-                let fill = hex(BACKGROUND);
-                let background = [("width", "100%"), ("height", "100%"), ("fill", &fill)];
-                writer
-                    .create_element("rect")
-                    .with_attributes(background)
-                    .write_empty()?;
-                let middle = |y: usize, size: usize, fill: &str| {
-                    [
-                        ("x", "50%".to_owned()),
-                        ("y", y.to_string()),
-                        ("text-anchor", "middle".into()),
-                        ("font-size", size.to_string()),
-                        ("fill", fill.into()),
-                    ]
-                };
-                let title = middle(FONT_SIZE * 2, FONT_SIZE + 5, "#000000");
-                write_text(writer, &title, &self.title)?;
-                let subtitle = middle(FONT_SIZE * 4, FONT_SIZE, SUBTITLE_FILL);
-                write_text(writer, &subtitle, &self.subtitle)?;
-                let center = middle(HEAD_BOTTOM + 2 * ROW, FONT_SIZE + 3, "#000000");
-                write_text(writer, &center, message)?;
-                write_unseen(writer, &unseen, top)
-            })?;
+        writer.create_element("svg").with_attributes(root).write_inner_content(|writer| {
+            let fill = hex(BACKGROUND);
+            let background = [("width", "100%"), ("height", "100%"), ("fill", &fill)];
+            writer.create_element("rect").with_attributes(background).write_empty()?;
+            let middle = |y: usize, size: usize, fill: &str| {
+                [
+                    ("x", "50%".to_owned()),
+                    ("y", y.to_string()),
+                    ("text-anchor", "middle".into()),
+                    ("font-size", size.to_string()),
+                    ("fill", fill.into()),
+                ]
+            };
+            let title = middle(FONT_SIZE * 2, FONT_SIZE + 5, "#000000");
+            write_text(writer, &title, &self.title)?;
+            let subtitle = middle(FONT_SIZE * 4, FONT_SIZE, SUBTITLE_FILL);
+            write_text(writer, &subtitle, &self.subtitle)?;
+            let center = middle(HEAD_BOTTOM + 2 * ROW, FONT_SIZE + 3, "#000000");
+            write_text(writer, &center, message)?;
+            write_unseen(writer, &unseen, top)
+        })?;
         writeln!(out)
     }
 
@@ -191,21 +172,14 @@ impl Head {
         places
     }
 
-    fn write_legend<W: io::Write>(
-        &self,
-        writer: &mut Writer<W>,
-        places: &[(usize, usize)],
-    ) -> io::Result<()> {
+    fn write_legend<W: io::Write>(&self, writer: &mut Writer<W>, places: &[(usize, usize)]) -> io::Result<()> {
         let group = [("id", "legend")];
-        writer
-            .create_element("g")
-            .with_attributes(group)
-            .write_inner_content(|writer| {
-                for (entry, &(x, row)) in self.legend.iter().zip(places) {
-                    entry.write(writer, x, HEAD_BOTTOM + row * ROW)?;
-                }
-                Ok(())
-            })?;
+        writer.create_element("g").with_attributes(group).write_inner_content(|writer| {
+            for (entry, &(x, row)) in self.legend.iter().zip(places) {
+                entry.write(writer, x, HEAD_BOTTOM + row * ROW)?;
+            }
+            Ok(())
+        })?;
         Ok(())
     }
 
@@ -214,18 +188,12 @@ impl Head {
         let room = self.width.saturating_sub(2 * MARGIN) / text_width("m").max(1);
         let found = self.unseen.len();
         // A line that says that one is left out would take as much room as the one.
-        let shown = if found <= MAX_UNSEEN + 1 {
-            found
-        } else {
-            MAX_UNSEEN
-        };
+        let shown = if found <= MAX_UNSEEN + 1 { found } else { MAX_UNSEEN };
         let left_out = found - shown;
         let shown = self.unseen.iter().take(shown);
         let mut lines: Vec<String> = shown.map(|clause| format!("Not seen: {clause}")).collect();
         if left_out > 0 {
-            lines.push(format!(
-                "Not seen: {left_out} more, which the .txt and .json outputs name"
-            ));
+            lines.push(format!("Not seen: {left_out} more, which the .txt and .json outputs name"));
         }
         let cut = |line: String| words::cut_middle(&line, room);
         lines.into_iter().map(cut).collect()
@@ -246,31 +214,22 @@ impl LegendEntry {
             group.push(("style", "cursor:pointer".into()));
         }
         let group = group.iter().map(|(name, value)| (*name, value.as_str()));
-        writer
-            .create_element("g")
-            .with_attributes(group)
-            .write_inner_content(|writer| {
-                write_title(writer, &self.about)?;
-                let square = [
-                    ("x", x.to_string()),
-                    ("y", y.to_string()),
-                    ("width", SQUARE.to_string()),
-                    ("height", SQUARE.to_string()),
-                    ("fill", hex(self.color)),
-                    ("stroke", "#888888".into()),
-                    ("stroke-width", "0.5".into()),
-                ];
-                let square = square.iter().map(|(name, value)| (*name, value.as_str()));
-                writer
-                    .create_element("rect")
-                    .with_attributes(square)
-                    .write_empty()?;
-                let text = [
-                    ("x", (x + SQUARE + SQUARE / 2).to_string()),
-                    ("y", (y + SQUARE - 2).to_string()),
-                ];
-                write_text(writer, &text, &self.text())
-            })?;
+        writer.create_element("g").with_attributes(group).write_inner_content(|writer| {
+            write_title(writer, &self.about)?;
+            let square = [
+                ("x", x.to_string()),
+                ("y", y.to_string()),
+                ("width", SQUARE.to_string()),
+                ("height", SQUARE.to_string()),
+                ("fill", hex(self.color)),
+                ("stroke", "#888888".into()),
+                ("stroke-width", "0.5".into()),
+            ];
+            let square = square.iter().map(|(name, value)| (*name, value.as_str()));
+            writer.create_element("rect").with_attributes(square).write_empty()?;
+            let text = [("x", (x + SQUARE + SQUARE / 2).to_string()), ("y", (y + SQUARE - 2).to_string())];
+            write_text(writer, &text, &self.text())
+        })?;
         Ok(())
     }
 }
@@ -280,11 +239,7 @@ fn text_width(text: &str) -> usize {
     (text.chars().count() as f64 * FONT_SIZE as f64 * FONT_ASPECT).ceil() as usize
 }
 
-fn write_unseen<W: io::Write>(
-    writer: &mut Writer<W>,
-    lines: &[String],
-    top: usize,
-) -> io::Result<()> {
+fn write_unseen<W: io::Write>(writer: &mut Writer<W>, lines: &[String], top: usize) -> io::Result<()> {
     for (row, line) in lines.iter().enumerate() {
         let place = [
             ("x", MARGIN.to_string()),
@@ -296,41 +251,24 @@ fn write_unseen<W: io::Write>(
     Ok(())
 }
 
-fn write_text<W: io::Write>(
-    writer: &mut Writer<W>,
-    attributes: &[(&str, String)],
-    text: &str,
-) -> io::Result<()> {
-    let attributes = attributes
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()));
-    writer
-        .create_element("text")
-        .with_attributes(attributes)
-        .write_text_content(BytesText::new(text))?;
+fn write_text<W: io::Write>(writer: &mut Writer<W>, attributes: &[(&str, String)], text: &str) -> io::Result<()> {
+    let attributes = attributes.iter().map(|(name, value)| (*name, value.as_str()));
+    writer.create_element("text").with_attributes(attributes).write_text_content(BytesText::new(text))?;
     Ok(())
 }
 
 fn write_title<W: io::Write>(writer: &mut Writer<W>, text: &str) -> io::Result<()> {
-    writer
-        .create_element("title")
-        .write_text_content(BytesText::new(text))?;
+    writer.create_element("title").write_text_content(BytesText::new(text))?;
     Ok(())
 }
 
 /// `tag` with `pixels` added to the last number of each of `attributes`.
-fn moved(
-    tag: &BytesStart<'_>,
-    attributes: &[&str],
-    pixels: usize,
-) -> io::Result<BytesStart<'static>> {
+fn moved(tag: &BytesStart<'_>, attributes: &[&str], pixels: usize) -> io::Result<BytesStart<'static>> {
     let name = String::from_utf8(tag.name().as_ref().to_vec()).map_err(invalid)?;
     let mut moved = BytesStart::new(name);
     for attribute in tag.attributes() {
         let attribute = attribute.map_err(invalid)?;
-        let is_moved = attributes
-            .iter()
-            .any(|name| attribute.key.as_ref() == name.as_bytes());
+        let is_moved = attributes.iter().any(|name| attribute.key.as_ref() == name.as_bytes());
         if !is_moved {
             moved.push_attribute(attribute);
             continue;

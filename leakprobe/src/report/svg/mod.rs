@@ -31,12 +31,7 @@ const MIN_WIDTH: usize = 400;
 pub(super) struct Svg;
 
 impl Report for Svg {
-    fn write(
-        &self,
-        recording: &Recording,
-        options: &Options,
-        out: &mut dyn io::Write,
-    ) -> io::Result<()> {
+    fn write(&self, recording: &Recording, options: &Options, out: &mut dyn io::Write) -> io::Result<()> {
         let stacks = Stacks::of(recording, options);
         let head = Head {
             title: title(recording, options),
@@ -48,10 +43,8 @@ impl Report for Svg {
         if stacks.is_empty() {
             head.write_alone(&evidence::nothing_parked(recording), out)
         } else {
-            let mut lines: Vec<(String, &WeightedStack)> = stacks
-                .iter()
-                .map(|stack| (stacks.folded(stack), stack))
-                .collect();
+            let mut lines: Vec<(String, &WeightedStack)> =
+                stacks.iter().map(|stack| (stacks.folded(stack), stack)).collect();
             // inferno wants the order of the whole lines.
             lines.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
             let runs = lines.iter().map(|(_, stack)| (stack.kind, stack.weight));
@@ -98,10 +91,7 @@ fn title(recording: &Recording, options: &Options) -> String {
     let name = words::harmless(&target.comm);
     match options.view {
         View::Parked => format!("Parked {noun}s of {name} (pid {})", target.pid),
-        View::Creation => format!(
-            "Where parked {noun}s of {name} (pid {}) were created",
-            target.pid
-        ),
+        View::Creation => format!("Where parked {noun}s of {name} (pid {}) were created", target.pid),
     }
 }
 

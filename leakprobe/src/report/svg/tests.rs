@@ -10,18 +10,12 @@ fn drawn(recording: &Recording, options: &Options) -> String {
 }
 
 fn parsed(svg: &str) -> Document<'_> {
-    let options = ParsingOptions {
-        allow_dtd: true,
-        ..ParsingOptions::default()
-    };
+    let options = ParsingOptions { allow_dtd: true, ..ParsingOptions::default() };
     Document::parse_with_options(svg, options).unwrap()
 }
 
 fn with_id<'a>(document: &'a Document<'a>, id: &str) -> Node<'a, 'a> {
-    document
-        .descendants()
-        .find(|node| node.attribute("id") == Some(id))
-        .unwrap()
+    document.descendants().find(|node| node.attribute("id") == Some(id)).unwrap()
 }
 
 fn number(node: Node<'_, '_>, attribute: &str) -> f64 {
@@ -35,12 +29,7 @@ fn options() -> Vec<Options> {
     for weight in [Weight::Tasks, Weight::Time] {
         for view in [View::Parked, View::Creation] {
             for width in [None, Some(0), Some(600), Some(2_000)] {
-                all.push(Options {
-                    weight,
-                    view,
-                    width,
-                    ..Options::default()
-                });
+                all.push(Options { weight, view, width, ..Options::default() });
             }
         }
     }
@@ -66,12 +55,8 @@ fn nothing_lies_on_anything_else() {
                 let nodes = frames.descendants();
                 nodes.filter(|node| node.has_tag_name(("http://www.w3.org/2000/svg", "rect")))
             };
-            let first = rects()
-                .map(|rect| top + number(rect, "y"))
-                .fold(height, f64::min);
-            let last = rects()
-                .map(|rect| top + number(rect, "y") + number(rect, "height"))
-                .fold(0.0, f64::max);
+            let first = rects().map(|rect| top + number(rect, "y")).fold(height, f64::min);
+            let last = rects().map(|rect| top + number(rect, "y") + number(rect, "height")).fold(0.0, f64::max);
             let details = number(with_id(&document, "details"), "y");
             assert!(last < details - FONT_SIZE as f64 && details < height);
             assert_eq!(details, number(with_id(&document, "matched"), "y"));
@@ -79,10 +64,7 @@ fn nothing_lies_on_anything_else() {
             let subtitle = number(with_id(&document, "subtitle"), "y");
             let width = number(document.root_element(), "width");
             let legend = with_id(&document, "legend");
-            for text in legend
-                .descendants()
-                .filter(|node| node.tag_name().name() == "text")
-            {
+            for text in legend.descendants().filter(|node| node.tag_name().name() == "text") {
                 let (x, y) = (number(text, "x"), number(text, "y"));
                 assert!(y - FONT_SIZE as f64 > subtitle && y < first);
                 let length = text.text().unwrap().chars().count() as f64;

@@ -48,16 +48,8 @@ impl Page<'_> {
         let recording = self.recording;
         let coverage = &recording.coverage;
         self.heading("Evidence")?;
-        let sources: Vec<String> = coverage
-            .sources
-            .iter()
-            .map(|source| words::harmless(source))
-            .collect();
-        let sources = if sources.is_empty() {
-            "nothing".into()
-        } else {
-            sources.join(", ")
-        };
+        let sources: Vec<String> = coverage.sources.iter().map(|source| words::harmless(source)).collect();
+        let sources = if sources.is_empty() { "nothing".into() } else { sources.join(", ") };
         self.fact(
             "watched",
             &format!(
@@ -134,9 +126,7 @@ fn spark(numbers: &[u64]) -> String {
         let part = (number - least) as f64 / ((greatest - least) as f64).max(1.0);
         SPARKS[(part * (SPARKS.len() - 1) as f64).round() as usize % SPARKS.len()]
     };
-    (1..=width)
-        .map(|place| height(numbers[numbers.len() * place / width - 1]))
-        .collect()
+    (1..=width).map(|place| height(numbers[numbers.len() * place / width - 1])).collect()
 }
 
 #[cfg(test)]

@@ -19,19 +19,12 @@ const DEFAULT_WIDTH: usize = 120;
 pub(super) struct Txt;
 
 impl Report for Txt {
-    fn write(
-        &self,
-        recording: &Recording,
-        options: &Options,
-        out: &mut dyn io::Write,
-    ) -> io::Result<()> {
+    fn write(&self, recording: &Recording, options: &Options, out: &mut dyn io::Write) -> io::Result<()> {
         let mut page = Page {
             recording,
             all: options.all,
             width: options.width.unwrap_or(DEFAULT_WIDTH),
-            paint: Paint {
-                color: options.color,
-            },
+            paint: Paint { color: options.color },
             out,
         };
         page.headline()?;
@@ -67,11 +60,7 @@ impl Page<'_> {
             about.push(words::harmless(&target.runtime));
         }
         about.retain(|part| !part.is_empty());
-        let about = if about.is_empty() {
-            String::new()
-        } else {
-            format!("  {}", self.paint.dim(&about.join(" · ")))
-        };
+        let about = if about.is_empty() { String::new() } else { format!("  {}", self.paint.dim(&about.join(" · "))) };
         writeln!(self.out, "{}{about}", self.paint.bold(&name))?;
         writeln!(self.out, "{}", self.watched())?;
 
@@ -107,11 +96,7 @@ impl Page<'_> {
             watched += &format!("; began another program {programs}");
         }
         if let Some(ended) = &target.ended {
-            let ended = words::harmless(ended);
-            watched += "; the process has ended";
-            if !ended.is_empty() {
-                watched += &format!(" ({ended})");
-            }
+            watched += &format!("; the process {}", words::harmless(ended));
         }
         watched
     }
@@ -124,18 +109,11 @@ impl Page<'_> {
     fn nothing_parked(&mut self) -> io::Result<()> {
         let found = facts::nothing_parked(self.recording);
         let unseen = facts::unseen(self.recording);
-        let when = if self.recording.duration_ms == 0 {
-            "at that moment"
-        } else {
-            "when watching ended"
-        };
+        let when = if self.recording.duration_ms == 0 { "at that moment" } else { "when watching ended" };
         if unseen.is_empty() {
             return writeln!(self.out, "\n{} {when}.", capitalized(&found));
         }
-        let sentence = format!(
-            "{} {when}, as far as was seen. Not seen:",
-            capitalized(&found)
-        );
+        let sentence = format!("{} {when}, as far as was seen. Not seen:", capitalized(&found));
         writeln!(self.out, "\n{}", self.paint.warning(&sentence))?;
         for clause in unseen {
             writeln!(self.out, "  {clause}")?;

@@ -27,45 +27,28 @@ impl Page<'_> {
     pub(super) fn sites(&mut self) -> io::Result<()> {
         let recording = self.recording;
         let shown = if self.all { usize::MAX } else { MAX_SITES };
-        let sites: Vec<(&Site, Option<&Task>)> = recording
-            .sites
-            .iter()
-            .take(shown)
-            .zip(first_tasks(recording))
-            .collect();
+        let sites: Vec<(&Site, Option<&Task>)> =
+            recording.sites.iter().take(shown).zip(first_tasks(recording)).collect();
         let column = |title: &str, layout, style, text: &dyn Fn(&Site, Option<&Task>) -> String| {
             let cells = sites.iter().map(|(site, task)| text(site, *task));
             Column::new(title, layout, style, cells)
         };
         let nouns = format!("{}s", facts::noun(recording));
-        let columns =
-            vec![
-                column(&nouns, Layout::Right, Style::Bold, &|site, _| {
-                    words::thousands(site.count)
-                }),
-                column("new", Layout::Right, Style::Plain, &|site, _| match site
-                    .created_while_watched
-                {
-                    0 => String::new(),
-                    new => format!("+{}", words::thousands(new)),
-                }),
-                column("oldest", Layout::Right, Style::Plain, &|site, _| {
-                    words::age(site.oldest_ms, site.oldest_exact)
-                }),
-                column("verdict", Layout::Left, Style::Bold, &|site, _| {
-                    site.verdict.clone()
-                }),
-                column("wait", Layout::Name, Style::Plain, &|site, _| {
-                    wait_words(site)
-                }),
-                column("created by", Layout::Name, Style::Plain, &|site, task| {
-                    creator(recording, site, task)
-                }),
-                column("parked in", Layout::Name, Style::Plain, &|site, task| {
-                    place(recording, &site.stack, task.map(|task| task.stack_end))
-                }),
-                column("site", Layout::Left, Style::Dim, &|site, _| site.id.clone()),
-            ];
+        let columns = vec![
+            column(&nouns, Layout::Right, Style::Bold, &|site, _| words::thousands(site.count)),
+            column("new", Layout::Right, Style::Plain, &|site, _| match site.created_while_watched {
+                0 => String::new(),
+                new => format!("+{}", words::thousands(new)),
+            }),
+            column("oldest", Layout::Right, Style::Plain, &|site, _| words::age(site.oldest_ms, site.oldest_exact)),
+            column("verdict", Layout::Left, Style::Bold, &|site, _| site.verdict.clone()),
+            column("wait", Layout::Name, Style::Plain, &|site, _| wait_words(site)),
+            column("created by", Layout::Name, Style::Plain, &|site, task| creator(recording, site, task)),
+            column("parked in", Layout::Name, Style::Plain, &|site, task| {
+                place(recording, &site.stack, task.map(|task| task.stack_end))
+            }),
+            column("site", Layout::Left, Style::Dim, &|site, _| site.id.clone()),
+        ];
         writeln!(self.out)?;
         table::write(columns, self.width, self.paint, self.out)?;
         let left_out = (recording.sites.len() - sites.len()) as u64;
@@ -85,19 +68,13 @@ impl Page<'_> {
         self.heading(&format!("Site {id}: {count} in {}", wait_words(site)))?;
 
         writeln!(self.out, "  parked in")?;
-        let end = threads
-            .first()
-            .map_or(StackEnd::Complete, |task| task.stack_end);
+        let end = threads.first().map_or(StackEnd::Complete, |task| task.stack_end);
         self.stack(&site.stack, end.explain())?;
 
         writeln!(self.out, "  created by")?;
-        let creation = threads
-            .iter()
-            .map(|task| &task.created_by)
-            .find(|creation| creation.known && !creation.name.is_empty());
-        let why = threads
-            .first()
-            .and_then(|task| task.created_by.why_unknown.as_deref());
+        let creation =
+            threads.iter().map(|task| &task.created_by).find(|creation| creation.known && !creation.name.is_empty());
+        let why = threads.first().and_then(|task| task.created_by.why_unknown.as_deref());
         if site.creation.is_empty() {
             let why = why.unwrap_or("its creation was not seen");
             writeln!(self.out, "    {}", self.note(why))?;
@@ -144,29 +121,14 @@ impl Page<'_> {
             Column::new(title, layout, style, cells)
         };
         let columns = vec![
-            column("waits", Layout::Right, Style::Bold, &|wait| {
-                words::thousands(wait.count)
-            }),
-            column("longest", Layout::Right, Style::Plain, &|wait| {
-                words::age(wait.wait.age_ms, wait.wait.exact)
-            }),
-            column("together", Layout::Right, Style::Plain, &|wait| {
-                words::span(wait.total_ms)
-            }),
-            column("wait", Layout::Left, Style::Plain, &|wait| {
-                wait.wait.reason.clone()
-            }),
-            column("waited in", Layout::Name, Style::Plain, &|wait| {
-                place(recording, &wait.stack, None)
-            }),
-            column("longest in", Layout::Name, Style::Plain, &|wait| {
-                format!("{} ({})", wait.name, wait.task)
-            }),
+            column("waits", Layout::Right, Style::Bold, &|wait| words::thousands(wait.count)),
+            column("longest", Layout::Right, Style::Plain, &|wait| words::age(wait.wait.age_ms, wait.wait.exact)),
+            column("together", Layout::Right, Style::Plain, &|wait| words::span(wait.total_ms)),
+            column("wait", Layout::Left, Style::Plain, &|wait| wait.wait.reason.clone()),
+            column("waited in", Layout::Name, Style::Plain, &|wait| place(recording, &wait.stack, None)),
+            column("longest in", Layout::Name, Style::Plain, &|wait| format!("{} ({})", wait.name, wait.task)),
         ];
-        let heading = format!(
-            "Waits longer than {} that ended meanwhile",
-            self.threshold()
-        );
+        let heading = format!("Waits longer than {} that ended meanwhile", self.threshold());
         self.heading(&heading)?;
         table::write(columns, self.width, self.paint, self.out)?;
         self.left_out((found - waits.len()) as u64, "place")
@@ -219,17 +181,9 @@ fn first_tasks(recording: &Recording) -> Vec<Option<&Task>> {
 
 /// What is waited for, and whether all of it ends by itself.
 fn wait_words(site: &Site) -> String {
-    let timeout = if site.count > 0 && site.with_timeout >= site.count {
-        ", timeout"
-    } else {
-        ""
-    };
+    let timeout = if site.count > 0 && site.with_timeout >= site.count { ", timeout" } else { "" };
     let wait = words::harmless(&site.wait);
-    if wait.is_empty() {
-        format!("{}{timeout}", site.kind)
-    } else {
-        wait + timeout
-    }
+    if wait.is_empty() { format!("{}{timeout}", site.kind) } else { wait + timeout }
 }
 
 /// Who created the tasks of a site: the user's function that did, or the one that they were started with.

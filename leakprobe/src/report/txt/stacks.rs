@@ -29,11 +29,8 @@ pub(super) fn write(
     let frames: Vec<&Frame> = frames::resolve(recording, stack).collect();
     // One line that says that one frame is left out would be no shorter.
     let is_cut = !all && frames.len() > INNERMOST + OUTERMOST + 1;
-    let (inner, outer) = if is_cut {
-        (&frames[..INNERMOST], &frames[frames.len() - OUTERMOST..])
-    } else {
-        (&frames[..], &frames[..0])
-    };
+    let (inner, outer) =
+        if is_cut { (&frames[..INNERMOST], &frames[frames.len() - OUTERMOST..]) } else { (&frames[..], &frames[..0]) };
     let shown = || inner.iter().chain(outer);
     let room = width.saturating_sub(INDENT.len() + GAP);
     // Functions get what locations do not need, but at least half.
@@ -46,16 +43,8 @@ pub(super) fn write(
     let line = |frame: &Frame, out: &mut dyn io::Write| {
         let function = function(frame);
         let location = words::cut_middle(&location(frame), room.saturating_sub(column));
-        let padding = if location.is_empty() {
-            0
-        } else {
-            column - function.chars().count() + GAP
-        };
-        let function = if frames::is_users(frame) {
-            paint.bold(&function)
-        } else {
-            function
-        };
+        let padding = if location.is_empty() { 0 } else { column - function.chars().count() + GAP };
+        let function = if frames::is_users(frame) { paint.bold(&function) } else { function };
         let location = paint.dim(&location);
         writeln!(out, "{INDENT}{function}{:padding$}{location}", "")
     };
@@ -64,10 +53,7 @@ pub(super) fn write(
     }
     if is_cut {
         let left_out = (frames.len() - INNERMOST - OUTERMOST) as u64;
-        let text = format!(
-            "… {} (--all shows them)",
-            words::count(left_out, "more frame")
-        );
+        let text = format!("… {} (--all shows them)", words::count(left_out, "more frame"));
         writeln!(out, "{INDENT}{}", paint.dim(&text))?;
     }
     for frame in outer {

@@ -32,18 +32,8 @@ pub(super) struct Column {
 
 impl Column {
     /// A column with one cell a row. Names in cells are made harmless here.
-    pub(super) fn new(
-        title: &str,
-        layout: Layout,
-        style: Style,
-        cells: impl Iterator<Item = String>,
-    ) -> Self {
-        Self {
-            title: title.into(),
-            layout,
-            style,
-            cells: cells.map(|cell| words::harmless(&cell)).collect(),
-        }
+    pub(super) fn new(title: &str, layout: Layout, style: Style, cells: impl Iterator<Item = String>) -> Self {
+        Self { title: title.into(), layout, style, cells: cells.map(|cell| words::harmless(&cell)).collect() }
     }
 
     /// Characters of the widest cell.
@@ -54,19 +44,12 @@ impl Column {
 }
 
 /// Writes `columns` in at most `width` characters, with a title line. A column that is empty in every row is left out.
-pub(super) fn write(
-    columns: Vec<Column>,
-    width: usize,
-    paint: Paint,
-    out: &mut dyn io::Write,
-) -> io::Result<()> {
+pub(super) fn write(columns: Vec<Column>, width: usize, paint: Paint, out: &mut dyn io::Write) -> io::Result<()> {
     let is_used = |column: &Column| column.cells.iter().any(|cell| !cell.is_empty());
     let columns: Vec<Column> = columns.into_iter().filter(is_used).collect();
     let widths = widths(&columns, width);
     let rows = columns.first().map_or(0, |column| column.cells.len());
-    let titles = columns
-        .iter()
-        .map(|column| (column.title.as_str(), Style::Dim));
+    let titles = columns.iter().map(|column| (column.title.as_str(), Style::Dim));
     write_line(&columns, &widths, titles, paint, out)?;
     for row in 0..rows {
         let cells = columns.iter().map(|column| {
@@ -88,9 +71,7 @@ fn write_line<'a>(
     let mut line = String::new();
     // Spaces are written only before the next text, so that no line ends with them.
     let mut spaces = 0;
-    for (place, ((column, &width), (cell, style))) in
-        columns.iter().zip(widths).zip(cells).enumerate()
-    {
+    for (place, ((column, &width), (cell, style))) in columns.iter().zip(widths).zip(cells).enumerate() {
         if place > 0 {
             spaces += GAP.len();
         }
@@ -106,11 +87,7 @@ fn write_line<'a>(
             line += &paint.paint(style, &cell);
             spaces = 0;
         }
-        spaces += if cell.is_empty() {
-            width - before
-        } else {
-            after
-        };
+        spaces += if cell.is_empty() { width - before } else { after };
     }
     writeln!(out, "{line}")
 }
@@ -121,10 +98,7 @@ fn widths(columns: &[Column], width: usize) -> Vec<usize> {
     let mut widths: Vec<usize> = columns.iter().map(Column::natural_width).collect();
     let gaps = GAP.len() * columns.len().saturating_sub(1);
     let is_name = |place: &usize| columns[*place].layout == Layout::Name;
-    let fixed: usize = (0..columns.len())
-        .filter(|place| !is_name(place))
-        .map(|place| widths[place])
-        .sum();
+    let fixed: usize = (0..columns.len()).filter(|place| !is_name(place)).map(|place| widths[place]).sum();
     let mut free = width.saturating_sub(fixed + gaps);
     let mut names: Vec<usize> = (0..columns.len()).filter(is_name).collect();
     names.sort_by_key(|&place| widths[place]);

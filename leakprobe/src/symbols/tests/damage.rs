@@ -12,10 +12,7 @@ fn survives(symbolizer: &mut Symbolizer, file: &Path, addresses: &[u64]) {
     let found = symbolizer.resolve(&module(file), &lookups);
     assert!(found.iter().all(|frames| !frames.is_empty()));
     for frame in found.iter().flatten() {
-        assert!(
-            frame.function.is_empty() == frame.unknown.is_some(),
-            "{frame:?}"
-        );
+        assert!(frame.function.is_empty() == frame.unknown.is_some(), "{frame:?}");
     }
 }
 
@@ -28,11 +25,7 @@ fn a_file_cut_anywhere_does_no_harm() {
     for cut in (0..whole.len()).step_by(64) {
         let file = directory.path().join(cut.to_string());
         fs::write(&file, &whole[..cut]).unwrap();
-        survives(
-            &mut Symbolizer::new(Options::default()),
-            &file,
-            &[0, start, last, u64::MAX],
-        );
+        survives(&mut Symbolizer::new(Options::default()), &file, &[0, start, last, u64::MAX]);
     }
 }
 
