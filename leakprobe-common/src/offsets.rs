@@ -20,7 +20,7 @@ pub struct KernelOffsets {
     pub task_exit_state: u32,
     /// `task_struct.flags`.
     pub task_flags: u32,
-    /// `task_struct.on_cpu`.
+    /// `task_struct.on_cpu`: an int, in newer kernels (7.2) a byte; its lowest byte is read.
     pub task_on_cpu: u32,
     /// `task_struct.nvcsw`.
     pub task_nvcsw: u32,

@@ -75,6 +75,12 @@ fn emit<T: Plain>(seq: *mut seq_file, record: &T) {
     unsafe { bpf_seq_write(seq, core::ptr::from_ref(record).cast(), size_of::<T>() as u32) };
 }
 
+/// Whether a CPU executes the task: 0 or 1, in a field whose size depends on the kernel.
+#[inline(always)]
+fn on_cpu(task: Kernel) -> u32 {
+    task.read::<u8>(offset!(task_on_cpu)).unwrap_or(0).into()
+}
+
 #[inline(always)]
 fn switches(task: Kernel) -> Option<u64> {
     let voluntary: u64 = task.read(offset!(task_nvcsw))?;
@@ -87,7 +93,7 @@ fn brief(task: *mut task_struct, seq: *mut seq_file) -> Result<(), Counter> {
     let fields = Kernel::from(task.cast_const());
     let record = ThreadBrief {
         tid: fields.read(offset!(task_pid)).ok_or(Counter::TaskUnreadable)?,
-        on_cpu: fields.read(offset!(task_on_cpu)).unwrap_or(0),
+        on_cpu: on_cpu(fields),
         switches: switches(fields).ok_or(Counter::TaskUnreadable)?,
         start_boottime: fields.read(offset!(task_start_boottime)).unwrap_or(0),
     };
@@ -109,7 +115,7 @@ fn full(task: *mut task_struct, seq: *mut seq_file) -> Result<(), Counter> {
         state: fields.read(offset!(task_state)).ok_or(Counter::TaskUnreadable)?,
         exit_state: fields.read(offset!(task_exit_state)).unwrap_or(0),
         flags: fields.read(offset!(task_flags)).unwrap_or(0),
-        on_cpu: fields.read(offset!(task_on_cpu)).unwrap_or(0),
+        on_cpu: on_cpu(fields),
         switches,
         start_boottime: fields.read(offset!(task_start_boottime)).unwrap_or(0),
         exec_start: fields.read(offset!(se_exec_start)).unwrap_or(0),

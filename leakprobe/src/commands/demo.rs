@@ -81,22 +81,22 @@ fn serve() -> io::Result<()> {
     let cache: Cache = Arc::default();
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let (upstream, _never_written) = io::pipe()?;
-    named("janitor", clean_up_every_hour)?;
-    named("admin", move || listen_for_admin(&listener))?;
-    named("upstream", move || read_from_upstream(upstream))?;
+    named("janitor").spawn(clean_up_every_hour)?;
+    named("admin").spawn(move || listen_for_admin(&listener))?;
+    named("upstream").spawn(move || read_from_upstream(upstream))?;
     for n in 0..3 {
         let cache = Arc::clone(&cache);
-        named(&format!("refresh-{n}"), move || refresh_cache(&cache))?;
+        named(&format!("refresh-{n}")).spawn(move || refresh_cache(&cache))?;
     }
-    named("acceptor", accept_requests)?;
+    named("acceptor").spawn(accept_requests)?;
     io::stdout().write_all(b"r")?;
     io::stdout().flush()?;
     io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())
 }
 
-fn named(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    Builder::new().name(name.to_owned()).stack_size(128 << 10).spawn(work).map(drop)
+fn named(name: &str) -> Builder {
+    Builder::new().name(name.to_owned()).stack_size(128 << 10)
 }
 
 #[inline(never)]
@@ -128,12 +128,12 @@ fn handle_request(number: usize) -> io::Result<Sender<u64>> {
 
 #[inline(never)]
 fn start_order(reply: Receiver<u64>) -> io::Result<()> {
-    named("order", move || process_order(&reply))
+    named("order").spawn(move || process_order(&reply)).map(drop)
 }
 
 #[inline(never)]
 fn start_audit(reply: Receiver<u64>) -> io::Result<()> {
-    named("audit", move || write_audit_log(&reply))
+    named("audit").spawn(move || write_audit_log(&reply)).map(drop)
 }
 
 #[inline(never)]

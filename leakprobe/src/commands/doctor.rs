@@ -4,9 +4,12 @@ use std::{
     fs,
     io::{self, Write},
     process,
-    time::Duration,
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
 };
 
+use leakprobe_common::{arch, thread::ThreadRecord};
 use serde::Serialize;
 
 use super::{ExitCode, Failure};
@@ -137,12 +140,7 @@ fn programs(check: &mut impl FnMut(&'static str, bool, Result<String, String>) -
         events: false,
         futex: false,
     };
-    let threads = || fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
-    let snapshot = Probes::load(&options).and_then(|probes| probes.threads(16)).map_err(|error| error.to_string());
-    let snapshot = snapshot.and_then(|seen| match (seen.len(), threads()) {
-        (seen, there) if seen == there => Ok("the task iterator sees every thread".to_owned()),
-        (seen, there) => Err(format!("the task iterator saw {seen} threads of ours where /proc has {there}")),
-    });
+    let snapshot = Probes::load(&options).map_err(|error| error.to_string()).and_then(|probes| self_test(&probes));
     if !check("snapshots", true, snapshot) {
         return;
     }
@@ -167,6 +165,33 @@ fn programs(check: &mut impl FnMut(&'static str, bool, Result<String, String>) -
             check("thread creation and exit", true, Err(error.to_string()));
         }
     }
+}
+
+/// Whether the iterator tells the truth about a thread that we know all about: one of ours that waits on a futex.
+fn self_test(probes: &Probes) -> Result<String, String> {
+    let (done, wait) = mpsc::channel::<()>();
+    let waiter = thread::spawn(move || wait.recv().is_ok());
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let result = loop {
+        let threads = probes.threads(16).map_err(|error| error.to_string())?;
+        let there = fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
+        let at_rest = |record: &&ThreadRecord| record.state != 0 && record.on_cpu == 0 && is_in_futex(record);
+        let running = threads.iter().any(|record| record.tid == process::id() && record.on_cpu == 1);
+        if threads.len() == there && running && threads.iter().any(|record| at_rest(&record)) {
+            break Ok("the task iterator sees every thread, and which of them waits".to_owned());
+        }
+        if Instant::now() >= deadline {
+            break Err("the task iterator does not see our own threads as they are: this kernel's fields are not what they seem".to_owned());
+        }
+        thread::sleep(Duration::from_millis(1));
+    };
+    drop(done);
+    let _ = waiter.join();
+    result
+}
+
+fn is_in_futex(record: &ThreadRecord) -> bool {
+    record.regs[arch::SYSCALL] == arch::SYS_FUTEX
 }
 
 fn read_memory() -> Result<String, String> {

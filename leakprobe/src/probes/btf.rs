@@ -26,6 +26,8 @@ pub enum BtfError {
 }
 
 const MAGIC: u16 = 0xeb9f;
+const KIND_INT: u32 = 1;
+const KIND_POINTER: u32 = 2;
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
 /// Deepest nesting of anonymous members, and longest chain of typedefs, that is followed.
@@ -110,9 +112,10 @@ impl Btf {
         }
     }
 
-    /// Byte offset of the field that `path` (`a.b.c`) leads to in `name`.
+    /// Byte offset and size of the field that `path` (`a.b.c`) leads to in `name`. The size is 0 for what is neither an integer
+    /// nor a pointer.
     #[must_use]
-    pub fn offset(&self, name: &str, path: &str) -> Option<u32> {
+    pub fn field(&self, name: &str, path: &str) -> Option<(u32, u32)> {
         let mut id = *self.structs.get(name)?;
         let mut bits = 0u32;
         for field in path.split('.') {
@@ -120,7 +123,22 @@ impl Btf {
             bits = bits.checked_add(offset)?;
             id = field_type;
         }
-        (bits % 8 == 0).then_some(bits / 8)
+        (bits % 8 == 0).then_some((bits / 8, self.size(id).unwrap_or(0)))
+    }
+
+    /// Size of an integer or a pointer, behind typedefs and qualifiers.
+    fn size(&self, mut id: u32) -> Option<u32> {
+        for _ in 0..MAX_DEPTH {
+            let at = *self.index.get(id as usize)? as usize;
+            let last = u32_at(&self.types, at.checked_add(8)?)?;
+            match kind(u32_at(&self.types, at + 4)?) {
+                KIND_INT => return Some(last),
+                KIND_POINTER => return Some(8),
+                8..=11 | 18 => id = last,
+                _ => return None,
+            }
+        }
+        None
     }
 
     /// Bit offset and type of `field` in the struct or union `id`, looking into anonymous members as C does.
@@ -168,35 +186,38 @@ impl Btf {
             .is_some_and(|rest| rest.first() == Some(&0))
     }
 
-    /// Every offset that the programs need.
+    /// Every offset that the programs need. A field that is there but has another size than the programs read is as good as
+    /// missing: kernels do change such things (`on_cpu`, an int for decades, is a byte in 7.2).
     ///
     /// # Errors
     /// If a field without which nothing works is missing. Other fields may be [`ABSENT`].
     pub fn kernel_offsets(&self) -> Result<KernelOffsets, BtfError> {
-        let need = |path: &'static str| self.offset("task_struct", path).ok_or(BtfError::Missing(path));
-        let want = |name, path| self.offset(name, path).unwrap_or(ABSENT);
+        let sized = |name, path, size| self.field(name, path).filter(|field| field.1 == size).map(|field| field.0);
+        let need = |path: &'static str, size| sized("task_struct", path, size).ok_or(BtfError::Missing(path));
+        let want = |name, path, size| sized(name, path, size).unwrap_or(ABSENT);
+        let any = |path: &'static str| self.field("task_struct", path).map(|field| field.0);
         Ok(KernelOffsets {
-            task_pid: need("pid")?,
-            task_tgid: need("tgid")?,
+            task_pid: need("pid", 4)?,
+            task_tgid: need("tgid", 4)?,
             // `state` until 5.13: https://git.kernel.org/linus/2f064a59a11f
-            task_state: need("__state").or_else(|_| need("state"))?,
-            task_exit_state: need("exit_state")?,
-            task_flags: need("flags")?,
-            task_on_cpu: want("task_struct", "on_cpu"), // absent without SMP
-            task_nvcsw: need("nvcsw")?,
-            task_nivcsw: need("nivcsw")?,
-            task_start_boottime: need("start_boottime")?,
-            task_comm: need("comm")?,
-            task_signal: want("task_struct", "signal"),
-            signal_flags: want("signal_struct", "flags"),
-            se_exec_start: want("task_struct", "se.exec_start"),
-            se_sum_exec_runtime: want("task_struct", "se.sum_exec_runtime"),
-            se_prev_sum_exec_runtime: want("task_struct", "se.prev_sum_exec_runtime"),
-            se_cfs_rq: want("task_struct", "se.cfs_rq"),
-            sched_last_arrival: want("task_struct", "sched_info.last_arrival"),
-            cfs_rq_rq: want("cfs_rq", "rq"),
-            rq_clock: want("rq", "clock"),
-            rq_clock_task: want("rq", "clock_task"),
+            task_state: need("__state", 4).or_else(|_| need("state", 8))?,
+            task_exit_state: need("exit_state", 4)?,
+            task_flags: need("flags", 4)?,
+            task_on_cpu: any("on_cpu").unwrap_or(ABSENT), // its lowest byte is read; absent without SMP
+            task_nvcsw: need("nvcsw", 8)?,
+            task_nivcsw: need("nivcsw", 8)?,
+            task_start_boottime: need("start_boottime", 8)?,
+            task_comm: any("comm").ok_or(BtfError::Missing("comm"))?,
+            task_signal: want("task_struct", "signal", 8),
+            signal_flags: want("signal_struct", "flags", 4),
+            se_exec_start: want("task_struct", "se.exec_start", 8),
+            se_sum_exec_runtime: want("task_struct", "se.sum_exec_runtime", 8),
+            se_prev_sum_exec_runtime: want("task_struct", "se.prev_sum_exec_runtime", 8),
+            se_cfs_rq: want("task_struct", "se.cfs_rq", 8),
+            sched_last_arrival: want("task_struct", "sched_info.last_arrival", 8),
+            cfs_rq_rq: want("cfs_rq", "rq", 8),
+            rq_clock: want("rq", "clock", 8),
+            rq_clock_task: want("rq", "clock_task", 8),
         })
     }
 }
@@ -246,11 +267,11 @@ mod tests {
     #[test]
     fn fields_are_found_through_anonymous_members_and_typedefs() {
         let btf = Btf::parse(&sample()).unwrap();
-        assert_eq!(btf.offset("rq", "a"), Some(0));
-        assert_eq!(btf.offset("rq", "clock"), Some(4));
-        assert_eq!(btf.offset("rq", "clock_task"), Some(8));
-        assert_eq!(btf.offset("rq", "none"), None);
-        assert_eq!(btf.offset("task_struct", "pid"), None);
+        assert_eq!(btf.field("rq", "a"), Some((0, 4)));
+        assert_eq!(btf.field("rq", "clock"), Some((4, 4)));
+        assert_eq!(btf.field("rq", "clock_task"), Some((8, 4)));
+        assert_eq!(btf.field("rq", "none"), None);
+        assert_eq!(btf.field("task_struct", "pid"), None);
     }
 
     #[test]
@@ -266,7 +287,7 @@ mod tests {
                 let mut changed = data.clone();
                 changed[at] = value;
                 if let Ok(btf) = Btf::parse(&changed) {
-                    let _ = btf.offset("rq", "clock_task");
+                    let _ = btf.field("rq", "clock_task");
                 }
             }
         }

@@ -12,6 +12,7 @@ use aya::{
     maps::{Array, MapData, PerCpuArray, RingBuf},
     programs::{BtfTracePoint, Iter, Program, TracePoint},
 };
+use aya_obj::btf::BtfKind;
 use leakprobe_common::{
     counter::Counter,
     futex::{SLOTS, Slot},
@@ -70,7 +71,7 @@ pub enum ProbeError {
     PidNamespace,
     /// The kernel lacks something.
     #[error(
-        "this kernel ({kernel}) cannot run leakprobe's {what}: {reason}; snapshots need 5.15 or later, and `leakprobe doctor` says what is missing"
+        "this kernel ({kernel}) cannot run leakprobe's {what}: {reason}; use a kernel from 5.15 on, and see `leakprobe doctor`"
     )]
     Unsupported {
         /// Its release.
@@ -271,7 +272,18 @@ fn load_iter(ebpf: &mut Ebpf, name: &str, tgid: u32, types: &AyaBtf) -> Result<T
         program.load("task", types)?;
         Ok(TaskIter::attach(program.fd()?, tgid)?)
     };
-    load(ebpf).map_err(|error| refused("task iterator", &*error))
+    load(ebpf).map_err(|error| match refused("task iterator", &*error) {
+        ProbeError::Unsupported { kernel, what, .. } if !has_task_regs(types) => {
+            let reason = "it lacks the BPF helper bpf_task_pt_regs, which came with 5.15".to_owned();
+            ProbeError::Unsupported { kernel, what, reason }
+        }
+        other => other,
+    })
+}
+
+/// Whether the kernel has the helper that reads a task's registers.
+fn has_task_regs(types: &AyaBtf) -> bool {
+    types.id_by_type_name_kind("bpf_task_pt_regs", BtfKind::Func).is_ok()
 }
 
 /// Tells a lack of privileges from a lack of features. The verifier's log, which is long, is only told with `-v`.
