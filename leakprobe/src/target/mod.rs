@@ -1,0 +1,8 @@
+//! The process that is watched: its identity, its mappings, its modules.
+
+pub mod elf;
+mod identity;
+mod modules;
+
+pub use identity::{Target, TargetError};
+pub use modules::{Code, Located, Module, ModuleId, ModuleSource, Modules};
