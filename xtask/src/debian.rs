@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -24,6 +25,19 @@ pub(crate) fn has_apt() -> bool {
 /// Whether the task runs as root.
 pub(crate) fn is_root() -> Result<bool> {
     Ok(fs::metadata("/proc/self").context("cannot read /proc/self")?.uid() == 0)
+}
+
+/// Installs the packages of those `things` that are missing. A thing is a program on PATH or, with a slash, a file.
+pub(crate) fn install_missing(things: &[(&str, &str)], why: &str) -> Result<()> {
+    let missing: Vec<&str> = things.iter().filter(|(thing, _)| !is_there(thing)).map(|(_, package)| *package).collect();
+    if missing.is_empty() { Ok(()) } else { install(&missing, why) }
+}
+
+fn is_there(thing: &str) -> bool {
+    if thing.contains('/') {
+        return Path::new(thing).exists();
+    }
+    run::ask(Command::new("sh").args(["-c", r#"command -v "$0""#, thing])).is_some()
 }
 
 /// Installs `packages`; `why` completes "… needs them".

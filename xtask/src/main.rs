@@ -1,6 +1,7 @@
 //! Tasks of the repository, run as `cargo xtask TASK`. One file a task; what they share: [`run`] starts and prints
 //! external commands, [`repo`] knows the folders, [`debian`] installs packages, [`tally`] counts tests.
 
+mod bench;
 mod build_ebpf;
 mod ci;
 mod debian;
@@ -20,6 +21,7 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Task {
+    Bench(bench::Args),
     BuildEbpf(build_ebpf::Args),
     Ci(ci::Args),
     Kernels(kernels::Args),
@@ -28,6 +30,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let done = match Task::parse() {
+        Task::Bench(args) => bench::run(&args),
         Task::BuildEbpf(args) => build_ebpf::run(&args),
         Task::Ci(args) => ci::run(&args),
         Task::Kernels(args) => kernels::run(&args),

@@ -1,8 +1,5 @@
 //! `cargo xtask test`: installs what the tests need and runs them all, on this kernel and in others.
 
-use std::path::Path;
-use std::process::Command;
-
 use anyhow::{Result, bail};
 
 use crate::tally::Tally;
@@ -16,7 +13,7 @@ pub(crate) struct Args {
     kernels: String,
 }
 
-/// What the tests run, and the Debian package that holds it. Names with a slash are files, others programs on PATH.
+/// What the tests run, and the Debian package that holds it.
 const NEEDED: [(&str, &str); 11] = [
     ("cc", "gcc"),
     ("c++", "g++"),
@@ -35,10 +32,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if !debian::is_root()? {
         bail!("the tests load BPF programs and read other processes: run `sudo -E env PATH=$PATH cargo xtask test`");
     }
-    let missing: Vec<&str> = NEEDED.iter().filter(|(thing, _)| !is_there(thing)).map(|(_, package)| *package).collect();
-    if !missing.is_empty() {
-        debian::install(&missing, "the test suite")?;
-    }
+    debian::install_missing(&NEEDED, "the test suite")?;
 
     run::run(repo::cargo().args(["build", "--release", "--locked"]))?;
     let programs = programs::build()?;
@@ -60,11 +54,4 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         bail!("{} tests failed", tally.failed);
     }
     Ok(())
-}
-
-fn is_there(thing: &str) -> bool {
-    if thing.contains('/') {
-        return Path::new(thing).exists();
-    }
-    run::ask(Command::new("sh").args(["-c", r#"command -v "$0""#, thing])).is_some()
 }

@@ -16,7 +16,7 @@ use super::{ExitCode, Failure};
 use crate::{
     probes::{
         Options, Probes,
-        btf::Btf,
+        btf::{self, Btf},
         privileges::{self, Capability},
     },
     snapshot::ProcessMemory,
@@ -89,7 +89,7 @@ fn checks() -> Vec<Check> {
         checks.push(Check { what, ok, needed, detail });
         ok
     };
-    let offsets = Btf::of_kernel().and_then(|btf| btf.kernel_offsets());
+    let offsets = btf::read_kernel().and_then(|data| Btf::parse(&data)?.kernel_offsets());
     check(
         "kernel type information",
         true,

@@ -58,7 +58,9 @@ impl Session {
             events,
             futex: watch.probe == Probe::Futex,
         };
+        let began = Instant::now();
         let mut probes = Probes::load(&options)?;
+        tracing::debug!("loaded BPF programs in {:?}", began.elapsed());
         if events && watch.probe == Probe::Snapshot {
             probes
                 .gaps
@@ -111,11 +113,13 @@ impl Session {
             Err(error) => return Err(error.into()),
         };
         self.first_snapshot.get_or_insert(began.elapsed());
+        tracing::debug!("took a snapshot in {:?}", began.elapsed());
         if snapshot.alive.is_empty() {
             return Ok(()); // it has just ended
         }
         self.live.apply_snapshot(snapshot);
         self.resolve();
+        tracing::debug!("took it in and symbolised what was new within {:?}", began.elapsed());
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 //! 120 ms for a kernel's BTF, more than a whole snapshot: this one takes a few. The format is
 //! <https://docs.kernel.org/bpf/btf.html>. The data comes from the kernel, but nothing here trusts it.
 
-use std::{collections::HashMap, fs, io, path::Path};
+use std::{collections::HashMap, fs, io};
 
 use leakprobe_common::offsets::{ABSENT, KernelOffsets};
 
@@ -46,16 +46,15 @@ pub struct Btf {
 /// The structs in which fields are looked up.
 const STRUCTS: &[&str] = &["task_struct", "signal_struct", "cfs_rq", "rq"];
 
-impl Btf {
-    /// Reads and scans the running kernel's BTF.
-    ///
-    /// # Errors
-    /// If it is not there or is malformed.
-    pub fn of_kernel() -> Result<Self, BtfError> {
-        let data = fs::read(Path::new(VMLINUX)).map_err(BtfError::Unreadable)?;
-        Self::parse(&data)
-    }
+/// The running kernel's BTF. The kernel hands out a page at a time: some 2 ms.
+///
+/// # Errors
+/// If it is not there.
+pub fn read_kernel() -> Result<Vec<u8>, BtfError> {
+    fs::read(VMLINUX).map_err(BtfError::Unreadable)
+}
 
+impl Btf {
     /// Scans BTF data.
     ///
     /// # Errors
@@ -295,7 +294,7 @@ mod tests {
 
     #[test]
     fn the_running_kernel_has_every_field() {
-        let offsets = Btf::of_kernel().unwrap().kernel_offsets().unwrap();
+        let offsets = Btf::parse(&read_kernel().unwrap()).unwrap().kernel_offsets().unwrap();
         assert_ne!(offsets.sched_last_arrival, ABSENT);
         assert_ne!(offsets.rq_clock_task, ABSENT);
     }

@@ -8,7 +8,7 @@ pub mod privileges;
 use std::{io, thread, time::Duration};
 
 use aya::{
-    Btf as AyaBtf, Ebpf, EbpfLoader,
+    Btf as AyaBtf, Ebpf, EbpfLoader, Endianness,
     maps::{Array, MapData, PerCpuArray, RingBuf},
     programs::{BtfTracePoint, Iter, Program, TracePoint},
 };
@@ -16,6 +16,7 @@ use aya_obj::btf::BtfKind;
 use leakprobe_common::{
     counter::Counter,
     futex::{SLOTS, Slot},
+    offsets::KernelOffsets,
     thread::{ThreadBrief, ThreadRecord},
 };
 
@@ -118,16 +119,14 @@ impl Probes {
         if !privileges::may_load() {
             return Err(ProbeError::NotPermitted);
         }
-        // Three readers of the same 5 MB: aya's loader insists on one of its own. They run side by side.
-        let (offsets, types, loader) = thread::scope(|scope| {
-            let offsets = scope.spawn(|| Btf::of_kernel().and_then(|btf| btf.kernel_offsets()));
-            let types = scope.spawn(AyaBtf::from_sys_fs);
+        // aya's loader insists on reading the kernel's 5 MB of types by itself, which takes longer than all else; so the
+        // reading that we need runs beside it.
+        let (types, mut loader) = thread::scope(|scope| {
+            let types = scope.spawn(kernel_types);
             let loader = EbpfLoader::new();
-            (offsets.join(), types.join(), loader)
+            (types.join(), loader)
         });
-        let offsets = offsets.map_err(|_| BtfError::Malformed("its scan failed"))??;
-        let types = types.ok().and_then(Result::ok).ok_or(BtfError::Malformed("its types cannot be read"))?;
-        let mut loader = loader;
+        let (offsets, types) = types.map_err(|_| BtfError::Malformed("its scan failed"))??;
         let min_block_ns = u64::try_from(options.min_block.as_nanos()).unwrap_or(u64::MAX);
         let mut ebpf = loader
             .override_global("TARGET_TGID", &options.tgid, true)
@@ -279,6 +278,15 @@ fn load_iter(ebpf: &mut Ebpf, name: &str, tgid: u32, types: &AyaBtf) -> Result<T
         }
         other => other,
     })
+}
+
+/// Where the kernel keeps the fields that we read, and its types as aya wants them.
+fn kernel_types() -> Result<(KernelOffsets, AyaBtf), BtfError> {
+    let data = btf::read_kernel()?;
+    let offsets = Btf::parse(&data)?.kernel_offsets()?;
+    let types =
+        AyaBtf::parse(&data, Endianness::default()).map_err(|_| BtfError::Malformed("its types cannot be read"))?;
+    Ok((offsets, types))
 }
 
 /// Whether the kernel has the helper that reads a task's registers.

@@ -91,9 +91,16 @@ pub(super) fn innermost_users<'a>(recording: &'a Recording, stack: &[u32]) -> Op
     resolve(recording, stack).find(|frame| is_users(frame))
 }
 
-/// The outermost of the user's frames on `stack`: on a complete stack, the function that the thread was started with.
+/// The outermost of the user's frames on `stack`: on a complete stack, the function that the thread was started with. A closure
+/// says nothing by its name, so the first function within it that has one is preferred.
 pub(super) fn outermost_users<'a>(recording: &'a Recording, stack: &[u32]) -> Option<&'a Frame> {
-    resolve(recording, stack).rev().find(|frame| is_users(frame))
+    let users = || resolve(recording, stack).rev().filter(|frame| is_users(frame));
+    users().find(|frame| !is_closure(&frame.function)).or_else(|| users().next())
+}
+
+/// Whether a name is that of a closure alone, as debug information gives it.
+fn is_closure(function: &str) -> bool {
+    function.starts_with("{closure#") || function.starts_with("{lambda(") || function.starts_with("operator()")
 }
 
 /// The frame's text in reports: harmless, on one line, and not empty.

@@ -30,7 +30,7 @@ use crate::{
 /// How often a thread that keeps running is tried.
 const ROUNDS: u32 = 4;
 /// Bytes of each stack that are read at first: parked threads are seldom deeper.
-const FIRST_READ: usize = 2048;
+const FIRST_READ: usize = 1024;
 /// Up to so many threads are looked at one by one, rather than all threads at once.
 const FEW: usize = 32;
 /// Threads whose stacks are read by one system call.
