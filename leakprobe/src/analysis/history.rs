@@ -22,12 +22,27 @@ pub(super) struct History {
     stride: usize,
     skipped: usize,
     latest: Option<GrowthSample>,
+    latest_sites: HashMap<Key, u64>,
 }
 
 impl History {
     /// Adds the numbers of a moment.
     pub(super) fn add(&mut self, sample: GrowthSample, sites: HashMap<Key, u64>) {
         self.latest = Some(sample);
+        self.latest_sites = sites;
+        self.keep(sample);
+    }
+
+    /// Adds the same numbers again, at a later moment.
+    pub(super) fn repeat(&mut self, at_ms: u64) {
+        if let Some(latest) = &mut self.latest {
+            latest.at_ms = at_ms;
+            let sample = *latest;
+            self.keep(sample);
+        }
+    }
+
+    fn keep(&mut self, sample: GrowthSample) {
         self.skipped += 1;
         if self.skipped < self.stride.max(1) {
             return;
@@ -35,9 +50,9 @@ impl History {
         self.skipped = 0;
         self.samples.push(sample);
         for (key, trend) in &mut self.sites {
-            trend.push(sites.get(key).copied().unwrap_or(0));
+            trend.push(self.latest_sites.get(key).copied().unwrap_or(0));
         }
-        for (key, count) in sites {
+        for (&key, &count) in &self.latest_sites {
             if self.sites.len() < MAX_SITES {
                 self.sites.entry(key).or_insert_with(|| vec![count]);
             }

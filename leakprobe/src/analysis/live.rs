@@ -71,6 +71,8 @@ pub struct Live {
     pub execs: u64,
     /// Threads that only the last snapshot told of, by id and start: their events may still come.
     late_creations: HashMap<u32, u64>,
+    /// Whether every blocked thread was parked at the last snapshot: then time alone changes no number.
+    all_parked: bool,
 }
 
 impl Live {
@@ -91,6 +93,7 @@ impl Live {
             made_good: 0,
             execs: 0,
             late_creations: HashMap::new(),
+            all_parked: false,
         }
     }
 
@@ -214,15 +217,18 @@ impl Live {
     /// Takes in a snapshot. Afterwards the table holds exactly the threads that it lists.
     pub fn apply_snapshot(&mut self, snapshot: Snapshot) {
         self.now_ns = snapshot.taken_ns;
+        let Some(news) = snapshot.news else {
+            return self.note_history(true);
+        };
         let first = self.snapshots == 0;
         self.snapshots += 1;
         self.late_creations.clear();
         let before = self.threads.len();
-        self.threads.retain(|tid, _| snapshot.alive.binary_search(tid).is_ok());
+        self.threads.retain(|tid, _| news.alive.binary_search(tid).is_ok());
         let gone = (before - self.threads.len()) as u64;
         self.exited += gone;
         self.made_good += gone;
-        for sample in snapshot.changed {
+        for sample in news.changed {
             let old = self.threads.remove(&sample.tid);
             let same = old.as_ref().is_some_and(|old| old.start_boottime == sample.start_boottime);
             if !same && !first {
@@ -245,25 +251,27 @@ impl Live {
             };
             self.threads.insert(sample.tid, thread);
         }
-        self.note_history();
+        self.note_history(false);
     }
 
-    fn note_history(&mut self) {
+    fn note_history(&mut self, nothing_ran: bool) {
+        let at_ms = self.now_ns.saturating_sub(self.began_ns) / 1_000_000;
+        if nothing_ran && self.all_parked {
+            return self.history.repeat(at_ms);
+        }
         let mut parked = 0;
+        let mut blocked = 0;
         let mut sites: HashMap<(Option<StackId>, StackId), u64> = HashMap::new();
         for thread in self.threads.values() {
             if let (Activity::Blocked(_), Some(stack)) = (&thread.activity, thread.stack) {
+                blocked += 1;
                 parked += u64::from(thread.parked(self.now_ns, self.min_block_ns).is_some());
                 // All that wait here count: else a site would seem to grow while its threads grow old enough.
                 *sites.entry((creation_stack(thread), stack)).or_default() += 1;
             }
         }
-        let sample = GrowthSample {
-            at_ms: self.now_ns.saturating_sub(self.began_ns) / 1_000_000,
-            tasks: self.threads.len() as u64,
-            parked,
-        };
-        self.history.add(sample, sites);
+        self.all_parked = parked == blocked;
+        self.history.add(GrowthSample { at_ms, tasks: self.threads.len() as u64, parked }, sites);
     }
 }
 
@@ -275,7 +283,7 @@ pub(super) fn creation_stack(thread: &LiveThread) -> Option<StackId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Stack, StackEnd, ThreadSample, WaitKind};
+    use crate::model::{News, Stack, StackEnd, ThreadSample, WaitKind};
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -302,7 +310,7 @@ mod tests {
     }
 
     fn snapshot(taken_ns: u64, alive: &[u32], changed: Vec<ThreadSample>) -> Snapshot {
-        Snapshot { taken_ns, alive: alive.to_vec(), changed }
+        Snapshot { taken_ns, news: Some(News { alive: alive.to_vec(), changed }) }
     }
 
     fn created(tid: u32, time_ns: u64, start_boottime: u64) -> Change {
@@ -389,6 +397,19 @@ mod tests {
         live.apply_change(Change { tid: 2, time_ns: 2 * SECOND, what });
         assert_eq!(ids(&live), [1, 2]);
         assert_eq!(live.exited, 0);
+    }
+
+    #[test]
+    fn threads_grow_old_though_nothing_runs() {
+        let mut live = Live::new(2 * SECOND, 0);
+        live.apply_snapshot(snapshot(SECOND, &[1], vec![sample(1, 10, 0)]));
+        for second in 2..5 {
+            live.apply_snapshot(Snapshot { taken_ns: second * SECOND, news: None });
+        }
+        let parked: Vec<u64> = live.growth().iter().map(|sample| sample.parked).collect();
+        assert_eq!(parked, [0, 1, 1, 1]);
+        assert_eq!(live.trend(None, stack()), [1, 1, 1, 1]);
+        assert_eq!(ids(&live), [1]);
     }
 
     #[test]

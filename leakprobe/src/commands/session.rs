@@ -114,7 +114,7 @@ impl Session {
         };
         self.first_snapshot.get_or_insert(began.elapsed());
         tracing::debug!("took a snapshot in {:?}", began.elapsed());
-        if snapshot.alive.is_empty() {
+        if snapshot.news.as_ref().is_some_and(|news| news.alive.is_empty()) {
             return Ok(()); // it has just ended
         }
         self.live.apply_snapshot(snapshot);

@@ -14,7 +14,7 @@ mod wait;
 pub use frame::Frame;
 pub use recording::{Cost, Coverage, EndedWait, GrowthSample, Recording, SCHEMA, TargetInfo, Tool};
 pub use site::Site;
-pub use snapshot::{Activity, Blocking, Change, ChangeKind, Snapshot, ThreadSample};
+pub use snapshot::{Activity, Blocking, Change, ChangeKind, News, Snapshot, ThreadSample};
 pub use stack::{Stack, StackEnd, StackId, StackTable};
 pub use task::{CreatedBy, Task, TaskKind, TaskState};
 pub use wait::{Owner, Wait, WaitKind};

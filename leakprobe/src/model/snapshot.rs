@@ -7,9 +7,16 @@ use super::{StackId, WaitKind};
 pub struct Snapshot {
     /// When it was taken, `CLOCK_MONOTONIC`, ns.
     pub taken_ns: u64,
+    /// What is new; `None` if no thread has run since the snapshot before, so that nothing can be.
+    pub news: Option<News>,
+}
+
+/// What a snapshot found that the one before did not.
+#[derive(Clone, Debug, Default)]
+pub struct News {
     /// The ids of all threads, ascending.
     pub alive: Vec<u32>,
-    /// The threads that are new or have run since the snapshot before.
+    /// The threads that are new or have run.
     pub changed: Vec<ThreadSample>,
 }
 

@@ -5,7 +5,8 @@
 //! 3. A second, cheap pass: a thread whose switch count is the same, and which is on no CPU, has not run in between, so its registers
 //!    and its stack belong together. Others are tried again, and at last counted as lost.
 //!
-//! From the second snapshot on the cheap pass comes first, and often is all.
+//! From the second snapshot on the cheap pass comes first, and often is all. And if the process has used no CPU time at all since
+//! the last one, not even that is needed: nothing has changed.
 
 use std::collections::HashMap;
 
@@ -13,7 +14,10 @@ use leakprobe_common::{
     event::PAGE,
     thread::{ThreadBrief, ThreadRecord},
 };
-use nix::time::ClockId;
+use nix::{
+    time::{ClockId, clock_getcpuclockid, clock_gettime},
+    unistd::Pid,
+};
 
 use super::{
     ProcessMemory, StackMemory, Unwinder,
@@ -22,7 +26,7 @@ use super::{
     waits::{self, Context, Now},
 };
 use crate::{
-    model::{Activity, Blocking, Snapshot, Stack, StackEnd, StackTable, ThreadSample},
+    model::{Activity, Blocking, News, Snapshot, Stack, StackEnd, StackTable, ThreadSample},
     probes::{ProbeError, Probes, event},
     target::Modules,
 };
@@ -69,6 +73,8 @@ pub struct Engine {
     known: HashMap<u32, Known>,
     losses: Losses,
     snapshots: u64,
+    /// The CPU time of the whole process, read just before the last pass, ns.
+    cpu_time: Option<u64>,
 }
 
 impl Engine {
@@ -85,6 +91,7 @@ impl Engine {
             known: HashMap::new(),
             losses: Losses::default(),
             snapshots: 0,
+            cpu_time: None,
         })
     }
 
@@ -134,6 +141,13 @@ impl Engine {
     /// If the kernel does not let us iterate over the threads.
     pub fn snapshot(&mut self, probes: &Probes, stacks: &mut StackTable) -> Result<Snapshot, ProbeError> {
         self.snapshots += 1;
+        // Exact to the ns, and threads that have exited still count: the same time means that not one thread has run.
+        // Read first: what runs during the passes below is found next time.
+        let cpu_time = self.process_cpu_time();
+        if cpu_time.is_some() && cpu_time == self.cpu_time {
+            return Ok(Snapshot { taken_ns: waits::clock_ns(ClockId::CLOCK_MONOTONIC), news: None });
+        }
+        self.cpu_time = cpu_time;
         let mut alive = Vec::new();
         let mut changed = Vec::new();
         // The threads to look at; `None`: all.
@@ -205,7 +219,16 @@ impl Engine {
         }
         // A thread that exited between two rounds has no sample; the next snapshot does not list it.
         alive.retain(|tid| self.known.contains_key(tid));
-        Ok(Snapshot { taken_ns: waits::clock_ns(ClockId::CLOCK_MONOTONIC), alive, changed })
+        let news = Some(News { alive, changed });
+        Ok(Snapshot { taken_ns: waits::clock_ns(ClockId::CLOCK_MONOTONIC), news })
+    }
+
+    /// CPU time of all of the process's threads, ns. Source:
+    /// <https://elixir.bootlin.com/linux/v6.12/source/kernel/sched/cputime.c#L313> (`thread_group_cputime`).
+    fn process_cpu_time(&self) -> Option<u64> {
+        let pid = Pid::from_raw(i32::try_from(self.pid).ok()?);
+        let time = clock_gettime(clock_getcpuclockid(pid).ok()?).ok()?;
+        Some(u64::try_from(time.tv_sec()).ok()? * 1_000_000_000 + u64::try_from(time.tv_nsec()).ok()?)
     }
 
     /// The second look at threads whose stacks were just read.
