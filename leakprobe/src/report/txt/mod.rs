@@ -96,7 +96,8 @@ impl Page<'_> {
             watched += &format!("; began another program {programs}");
         }
         if let Some(ended) = &target.ended {
-            watched += &format!("; the process {}", words::harmless(ended));
+            let ended = words::harmless(ended);
+            watched += &format!("; the process {}", if ended.is_empty() { "ended" } else { &ended });
         }
         watched
     }
