@@ -24,26 +24,30 @@ pub(super) struct Args {
     #[command(subcommand)]
     action: Action,
     /// Say more on stderr; twice for still more
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(short, long, global = true, action = ArgAction::Count, display_order = 1000)]
     verbose: u8,
 }
 
 const EXAMPLES: &str = "\
 Examples:
-  sudo leakprobe attach -p 1234              watch until Ctrl-C, print the report, write leakprobe-1234.svg
+  sudo leakprobe attach -p 1234              watch until Ctrl-C, then report
   sudo leakprobe attach -p 1234 -d 60s -o a.svg -o a.json
-  sudo leakprobe snapshot -p 1234            every thread at this moment
+  sudo leakprobe snapshot -p 1234            what is parked at this moment
   sudo leakprobe run -- ./server --port 80   watch from the first instruction
   sudo leakprobe demo                        see it work on a leaky program of its own
 
-Exit codes: 0 done, 2 wrong usage, 3 leakprobe failed, 4 no such process, 5 not permitted or the kernel cannot.";
+Exit codes:
+  0 done, 2 wrong usage, 3 leakprobe failed, 4 no such process,
+  5 not permitted, or the kernel cannot";
 
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Watch a running process until it ends, -d is over or Ctrl-C; then report
+    ///
+    /// Without -o, a flame graph is written to leakprobe-PID.svg besides the report on stdout.
     Attach {
         /// The process to watch
-        #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+        #[arg(short, long, value_name = "PID", value_parser = values::pid)]
         pid: u32,
         #[command(flatten)]
         watch: WatchArgs,
@@ -51,6 +55,10 @@ enum Action {
         output: OutputArgs,
     },
     /// Start a program and watch it from its first instruction, as attach does
+    ///
+    /// The program runs as whoever runs leakprobe: with sudo, as root. To run it as somebody else, let it be started by
+    /// setpriv: `sudo leakprobe run -- setpriv --reuid=USER --regid=GROUP --init-groups CMD`. If -d is over before the
+    /// program ends, it goes on running.
     Run {
         #[command(flatten)]
         watch: WatchArgs,
@@ -60,11 +68,13 @@ enum Action {
         #[arg(required = true, last = true, value_name = "CMD")]
         command: Vec<OsString>,
     },
-    /// Show every thread of a process at this moment, with its stack
+    /// Look at every thread of a process once, at this moment
+    ///
+    /// The report shows those that are parked, by site. A recording (-o FILE.json) holds every thread with its stack.
     #[command(visible_alias = "dump")]
     Snapshot {
         /// The process to look at
-        #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+        #[arg(short, long, value_name = "PID", value_parser = values::pid)]
         pid: u32,
         #[command(flatten)]
         look: LookArgs,
@@ -86,6 +96,8 @@ enum Action {
         json: bool,
     },
     /// Watch a small leaky program that leakprobe brings along, and write parked.svg
+    ///
+    /// Watches for 5 seconds unless -d says otherwise.
     Demo {
         #[command(flatten)]
         watch: WatchArgs,
@@ -140,7 +152,7 @@ struct OutputArgs {
     /// Write to FILE, in the format of its extension: .svg .folded .json .txt; repeatable, - is stdout
     #[arg(short, long, value_name = "FILE")]
     output: Vec<PathBuf>,
-    /// Format of outputs whose name does not tell: svg, folded, json, txt
+    /// Format of stdout, and of outputs whose name does not tell: svg, folded, json, txt
     #[arg(long, value_name = "NAME")]
     format: Option<String>,
     /// Print the recording as JSON in place of the report
@@ -158,7 +170,7 @@ struct OutputArgs {
     /// Which stacks a flame graph shows
     #[arg(long, value_enum, default_value_t)]
     view: View,
-    /// Show every site in the table, not only the first 20
+    /// Show every site and every frame, not only the most telling ones
     #[arg(long)]
     all: bool,
 }

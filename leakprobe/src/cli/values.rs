@@ -46,6 +46,15 @@ pub enum Probe {
     Snapshot,
 }
 
+/// The id of one process.
+pub(super) fn pid(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(pid) if pid > 0 => Ok(pid),
+        _ if text.contains(',') => Err("one process at a time; start leakprobe once for each".to_owned()),
+        _ => Err("a process id is a number from 1 on; `pgrep -a NAME` finds it".to_owned()),
+    }
+}
+
 /// A span of time with its unit: `500ms`, `1.5s`, `2m`, `1h`, `250us`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let help = || format!("'{text}' is no duration; write a number and a unit, such as 500ms, 30s, 5m or 1h");
@@ -98,6 +107,14 @@ mod tests {
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         for bad in ["", "5", "s", "5 parsecs", "-1s", "infs", "1e400h", "5d"] {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_pid_is_one_number() {
+        assert_eq!(pid("1234"), Ok(1234));
+        for bad in ["", "0", "-5", "abc", "1,2", "4294967296"] {
+            assert!(pid(bad).is_err(), "{bad}");
         }
     }
 

@@ -110,6 +110,10 @@ impl Head {
                     subtitle.push_attribute(("fill", SUBTITLE_FILL));
                     writer.write_event(Event::Start(subtitle))?;
                 }
+                Event::Text(text) => {
+                    let text = text.decode().map_err(invalid)?;
+                    writer.write_event(Event::Text(BytesText::from_escaped(singular(&text))))?;
+                }
                 Event::Eof => return Ok(()),
                 other => writer.write_event(other)?,
             }
@@ -318,6 +322,13 @@ fn has_id(tag: &BytesStart<'_>, id: &str) -> bool {
 
 fn hex(color: Color) -> String {
     format!("#{:02x}{:02x}{:02x}", color.r, color.g, color.b)
+}
+
+/// `f (1 threads, 2.5%)`, as inferno says it, with the noun put right.
+fn singular(text: &str) -> String {
+    ["thread", "goroutine", "task"].iter().fold(text.to_owned(), |text, noun| {
+        text.replace(&format!(" (1 {noun}s, "), &format!(" (1 {noun}, "))
+    })
 }
 
 fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {

@@ -5,6 +5,9 @@ use std::io;
 use super::Page;
 use crate::report::{evidence as facts, words};
 
+/// In shorter runs the start, which costs the same in each, would pass for a lasting share of a core, ms.
+const MIN_SHARE_MS: u64 = 10_000;
+
 /// Characters of a sparkline.
 const SPARK_WIDTH: usize = 40;
 
@@ -89,7 +92,7 @@ impl Page<'_> {
 
         let cost = &recording.cost;
         let mut text = format!("{} of CPU", words::span(cost.cpu_ms));
-        if recording.duration_ms > 0 {
+        if recording.duration_ms >= MIN_SHARE_MS {
             let share = cost.cpu_ms as f64 / recording.duration_ms as f64 * 100.0;
             text += &format!(" ({share:.1} % of one core)");
         }

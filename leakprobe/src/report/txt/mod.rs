@@ -92,8 +92,8 @@ impl Page<'_> {
             format!("watched for {duration} from {start}")
         };
         if target.execs > 0 {
-            let programs = words::count(target.execs, "time");
-            watched += &format!("; began another program {programs}");
+            let times = if target.execs == 1 { "once".into() } else { words::count(target.execs, "time") };
+            watched += &format!("; began another program {times}");
         }
         if let Some(ended) = &target.ended {
             let ended = words::harmless(ended);

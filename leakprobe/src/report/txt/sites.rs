@@ -9,7 +9,7 @@ use super::{
     table::{self, Column, Layout},
 };
 use crate::{
-    model::{EndedWait, Recording, Site, StackEnd, Task},
+    model::{EndedWait, Recording, Site, StackEnd, Task, WaitKind},
     report::{evidence as facts, frames, words},
 };
 
@@ -183,7 +183,14 @@ fn first_tasks(recording: &Recording) -> Vec<Option<&Task>> {
 fn wait_words(site: &Site) -> String {
     let timeout = if site.count > 0 && site.with_timeout >= site.count { ", timeout" } else { "" };
     let wait = words::harmless(&site.wait);
-    if wait.is_empty() { format!("{}{timeout}", site.kind) } else { wait + timeout }
+    match site.kind {
+        _ if wait.is_empty() => format!("{}{timeout}", site.kind),
+        // The system call alone does not tell what is read or waited for, nor which colour it has in a flame graph.
+        WaitKind::Socket | WaitKind::Pipe | WaitKind::File | WaitKind::Child | WaitKind::Signal => {
+            format!("{wait} ({}){timeout}", site.kind)
+        }
+        WaitKind::Futex | WaitKind::Sleep | WaitKind::Poll | WaitKind::Other => wait + timeout,
+    }
 }
 
 /// Who created the tasks of a site: the user's function that did, or the one that they were started with.
