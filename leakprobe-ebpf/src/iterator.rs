@@ -117,8 +117,11 @@ fn counts(task: Kernel) -> Option<(u64, u64)> {
 #[inline(always)]
 fn brief(task: *mut task_struct, tid: u32, seq: *mut seq_file) -> Result<(), Counter> {
     let fields = Kernel::from(task.cast_const());
+    // Before the count: a thread that goes off its CPU in between has been counted then. The other way round, one that had
+    // run would look as if it had not.
+    let on_cpu = on_cpu(fields);
     let (switches, start_boottime) = counts(fields).ok_or(Counter::TaskUnreadable)?;
-    let record = ThreadBrief { tid, on_cpu: on_cpu(fields), switches, start_boottime };
+    let record = ThreadBrief { tid, on_cpu, switches, start_boottime };
     emit(seq, &record);
     Ok(())
 }
@@ -126,7 +129,9 @@ fn brief(task: *mut task_struct, tid: u32, seq: *mut seq_file) -> Result<(), Cou
 #[inline(always)]
 fn full(task: *mut task_struct, tid: u32, seq: *mut seq_file) -> Result<(), Counter> {
     let fields = Kernel::from(task.cast_const());
-    // The switch count is read first: if the thread runs while the rest is read, the second pass sees another count.
+    // The switch count is read before the rest: if the thread runs while that is read, the second look sees another count.
+    // And the mark before it, too, since a full record may be the second look; see `brief`.
+    let was_on_cpu = on_cpu(fields);
     let (switches, start_boottime) = counts(fields).ok_or(Counter::TaskUnreadable)?;
     let ran: u64 = fields.read(offset!(se_sum_exec_runtime)).unwrap_or(0);
     let ran_before: u64 = fields.read(offset!(se_prev_sum_exec_runtime)).unwrap_or(ran);
@@ -137,7 +142,7 @@ fn full(task: *mut task_struct, tid: u32, seq: *mut seq_file) -> Result<(), Coun
         state: fields.read(offset!(task_state)).ok_or(Counter::TaskUnreadable)?,
         exit_state: fields.read(offset!(task_exit_state)).unwrap_or(0),
         flags: fields.read(offset!(task_flags)).unwrap_or(0),
-        on_cpu: on_cpu(fields),
+        on_cpu: was_on_cpu | on_cpu(fields),
         switches,
         start_boottime,
         exec_start: fields.read(offset!(se_exec_start)).unwrap_or(0),

@@ -7,11 +7,17 @@
 use std::{
     fs::File,
     io::{self, Read},
-    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
 };
 
 use aya::programs::ProgramFd;
 use leakprobe_common::{Plain, read_plain};
+
+/// How often a pass is made that does not list all threads.
+const PASSES: u32 = 3;
 
 /// `enum bpf_cmd`. Source: <https://elixir.bootlin.com/linux/v6.12/source/include/uapi/linux/bpf.h#L922>
 const BPF_LINK_CREATE: libc::c_long = 28;
@@ -112,6 +118,43 @@ impl TaskIter {
     }
 }
 
+/// Makes a pass over the threads of `pid` again if it did not list them all. The kernel hands the list out in pieces, and ends
+/// it early if the thread at which a piece ended is gone when the next is asked for.
+/// Source: <https://elixir.bootlin.com/linux/v6.12/source/kernel/bpf/task_iter.c> (`task_group_seq_get_next`).
+///
+/// # Errors
+/// Those of the pass.
+pub(super) fn whole<T>(pid: u32, pass: impl FnMut() -> io::Result<Vec<T>>) -> io::Result<Vec<T>> {
+    longest(|| thread_count(pid), pass)
+}
+
+fn longest<T>(
+    mut count: impl FnMut() -> Option<u64>,
+    mut pass: impl FnMut() -> io::Result<Vec<T>>,
+) -> io::Result<Vec<T>> {
+    let mut longest = Vec::new();
+    for _ in 0..PASSES {
+        let before = count();
+        let records = pass()?;
+        // Threads come and go during the pass. One that was there all the time is among the fewer.
+        let expected = before.zip(count()).map_or(0, |(before, after)| before.min(after));
+        let is_whole = records.len() as u64 >= expected;
+        if is_whole || records.len() > longest.len() {
+            longest = records;
+        }
+        if is_whole {
+            break;
+        }
+    }
+    Ok(longest)
+}
+
+/// How many threads the process has; `None` if it cannot be told. A directory has two links, and one more for each directory
+/// in it.
+fn thread_count(pid: u32) -> Option<u64> {
+    std::fs::metadata(format!("/proc/{pid}/task")).ok()?.nlink().checked_sub(2)
+}
+
 fn raw(fd: BorrowedFd<'_>) -> u32 {
     fd.as_raw_fd().unsigned_abs()
 }
@@ -126,4 +169,29 @@ fn bpf<T>(command: libc::c_long, attr: &T) -> io::Result<OwnedFd> {
     }
     // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_are_counted() {
+        assert!(thread_count(std::process::id()).unwrap() >= 1);
+        assert_eq!(thread_count(u32::MAX), None);
+    }
+
+    #[test]
+    fn a_pass_that_ended_early_is_made_again() {
+        let list = |lengths: &[usize], counts: &[u64]| {
+            let (mut lengths, mut counts) = (lengths.iter(), counts.iter());
+            longest(|| counts.next().copied(), || Ok(vec![(); *lengths.next().unwrap()])).unwrap().len()
+        };
+        assert_eq!(list(&[5], &[5, 5]), 5);
+        assert_eq!(list(&[2, 5], &[5, 5, 5, 5]), 5);
+        assert_eq!(list(&[5], &[7, 5]), 5, "two threads exited meanwhile");
+        assert_eq!(list(&[5], &[5, 9]), 5, "four threads were created meanwhile");
+        assert_eq!(list(&[2, 4, 3], &[5; 6]), 4, "the best of three");
+        assert_eq!(list(&[3], &[]), 3, "the process has just ended");
+    }
 }

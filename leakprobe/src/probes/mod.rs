@@ -208,7 +208,8 @@ impl Probes {
     pub fn threads(&self, expected: usize) -> Result<Vec<ThreadRecord>, ProbeError> {
         // A call that updates the scheduler's clock of this CPU, against which the records' clocks are read.
         thread::yield_now();
-        self.threads.run(expected).map_err(|error| ProbeError::Iterator { pid: self.tgid, error })
+        iter::whole(self.tgid, || self.threads.run(expected))
+            .map_err(|error| ProbeError::Iterator { pid: self.tgid, error })
     }
 
     /// The same for a few threads: a tenth of the cost where the target has thousands. Threads that are gone are left out.
@@ -237,7 +238,8 @@ impl Probes {
     /// # Errors
     /// As [`Self::threads`].
     pub fn briefs(&self, expected: usize) -> Result<Vec<ThreadBrief>, ProbeError> {
-        self.briefs.run(expected).map_err(|error| ProbeError::Iterator { pid: self.tgid, error })
+        iter::whole(self.tgid, || self.briefs.run(expected))
+            .map_err(|error| ProbeError::Iterator { pid: self.tgid, error })
     }
 
     /// The futex wait that `tid` is in, if its beginning was seen.

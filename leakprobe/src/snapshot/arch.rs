@@ -20,6 +20,9 @@ mod imp {
     /// The DWARF number of the frame pointer.
     pub(crate) const FRAME_POINTER: Register = X86_64::RBP;
 
+    /// The registers besides the frame pointer that a function must give back as it found them.
+    pub(crate) const CALLEE_SAVED: [Register; 5] = [X86_64::RBX, X86_64::R12, X86_64::R13, X86_64::R14, X86_64::R15];
+
     /// The general registers, in the order of their DWARF numbers.
     const REGISTERS: [(Reg, usize); 16] = [
         (Reg::RAX, 10),
@@ -69,6 +72,16 @@ mod imp {
     /// Every register that a frame may restore.
     pub(crate) fn restorable() -> impl Iterator<Item = Register> {
         (0..=16).map(Register)
+    }
+
+    /// Whether no frame can be told from the next without the register.
+    pub(crate) fn is_needed(register: Register) -> bool {
+        [RETURN_ADDRESS, STACK_POINTER, FRAME_POINTER].contains(&register)
+    }
+
+    /// Whether `value` can be a frame pointer: the processor pushes whole words.
+    pub(crate) fn is_aligned(value: u64) -> bool {
+        value.is_multiple_of(8)
     }
 
     /// Whether the registers are those of 64-bit code (`__USER_CS`); all zero: a kernel worker that has none.

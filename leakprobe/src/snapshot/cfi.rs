@@ -1,62 +1,136 @@
-//! Call frame information that framehop leaves out or must not be given.
+//! Call frame information: what it says about a code address, looked up and checked once for each distinct one.
 //!
-//! framehop handles what nearly every frame needs, fast: a CFA relative to the stack or frame pointer. It does not dereference
-//! memory in DWARF expressions, so it cannot get through signal handlers or functions that realign their stack; and it
-//! evaluates expressions without a limit, so that a hostile file could make it loop for ever. So each distinct code address
-//! is looked at once, here, before framehop sees it: frames with expressions are stepped here, with a limit.
+//! Files are untrusted, and framehop and gimli trust them: they evaluate DWARF expressions without a limit, take a row
+//! that lies beyond its function, subtract addresses unchecked (which panics in debug builds), and parse an entry's head
+//! again for each function that refers to it, however long it is. So nothing reaches framehop that was not looked at here,
+//! and what is looked at is bounded:
+//!
+//! * an entry longer than [`MAX_ENTRY`] is not parsed, so the rows of one address cost at most so many instructions;
+//! * an index that no linker would write is not used; one made here has at most [`MAX_INDEX`] entries;
+//! * framehop gets the rows that it turns into one of its simple rules, in which nothing can overflow. All others are
+//!   [`Rule`]s, which are followed here, with a limit.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use framehop::{ExplicitModuleSectionInfo, Module as FramehopModule};
 use gimli::{
-    BaseAddresses, CfaRule, DebugFrame, EhFrame, EhFrameHdr, EndianSlice, Evaluation, EvaluationResult,
-    FrameDescriptionEntry, LittleEndian, Location, Reader, Register, RegisterRule, UnwindContext, UnwindExpression,
-    UnwindSection, UnwindTableRow, Value,
+    BaseAddresses, CfaRule, CieOrFde, DebugFrame, EhFrame, EhFrameHdr, EndianSlice, LittleEndian, Pointer,
+    RegisterRule, UnwindContext, UnwindOffset, UnwindSection, UnwindTableRow,
 };
 
-use super::arch::{self, UnwindRegs};
-use crate::target::elf::{Elf, Section};
+use super::{
+    arch::{self, UnwindRegs},
+    rule::{Frame, Rule, Stepped, Stuck},
+};
+use crate::target::elf::{Elf, Section, eh_frame_start};
 
-/// Most operations that one DWARF expression may take. Real ones take a handful.
-const MAX_OPERATIONS: u32 = 256;
+/// Longest entry that is parsed, bytes. The longest of a large C++ program have some thousands.
+const MAX_ENTRY: usize = 64 << 10;
 /// Most frame descriptions that are indexed where a file brings no index.
-const MAX_INDEX: usize = 4 << 20;
+const MAX_INDEX: usize = 1 << 20;
+/// Bytes of heads (CIEs) that may be parsed for one index. A section has a handful of heads, of some 24 bytes each, and
+/// they are parsed once if the functions that refer to one stand together.
+const MAX_HEADS: usize = 64 << 20;
 
-type Slice<'a> = EndianSlice<'a, LittleEndian>;
+pub(super) type Slice<'a> = EndianSlice<'a, LittleEndian>;
 
 /// How to step out of a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Plan {
-    /// framehop can.
-    Plain,
-    /// It takes [`Cfi::step`].
-    Expression,
-    /// No frame description covers the address; framehop follows frame pointers.
+    /// framehop can; it leaves out these registers.
+    Plain(Saved),
+    /// By this rule.
+    Rule(Arc<Rule>),
+    /// Not at all: this is said to be the outermost frame.
+    Outermost,
+    /// Nothing usable is said about the address.
     Uncovered,
 }
 
-/// A step could not be made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stuck;
+/// Where a frame keeps its caller's registers that framehop does not restore: distance from the CFA in words, 0 if it does
+/// not keep them.
+pub(crate) type Saved = [i16; arch::CALLEE_SAVED.len()];
 
 /// The call frame information of one module.
 pub(crate) struct Cfi {
+    eh_frame: Option<Table>,
+    /// Of code that was built without unwind tables, but with debug information; beside it, the start-up code mostly has an
+    /// .eh_frame.
+    debug_frame: Option<Table>,
+}
+
+/// One section of call frame information.
+struct Table {
     frames: Section,
-    is_debug_frame: bool,
+    kind: Kind,
     hdr: Option<Section>,
     bases: BaseAddresses,
     /// Address range and offset of each frame description, where the file brings no index.
     index: Vec<(u64, u64, usize)>,
 }
 
+/// The two sections' formats differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    EhFrame,
+    DebugFrame,
+}
+
 impl Cfi {
     /// The call frame information of `elf`; `None` if it has none.
     pub(crate) fn of(elf: &Elf) -> Option<Self> {
-        let (frames, is_debug_frame) = match (&elf.eh_frame, &elf.debug_frame) {
-            (Some(frames), _) => (frames.clone(), false),
-            (None, Some(frames)) => (frames.clone(), true),
-            (None, None) => return None,
+        let eh_frame = elf.eh_frame.as_ref().map(|frames| Table::of(elf, frames, Kind::EhFrame));
+        let debug_frame = elf.debug_frame.as_ref().map(|frames| Table::of(elf, frames, Kind::DebugFrame));
+        (eh_frame.is_some() || debug_frame.is_some()).then_some(Self { eh_frame, debug_frame })
+    }
+
+    /// The same for framehop, for one mapping of the file; `None` if framehop would have to make an index, which it does
+    /// without a limit.
+    pub(crate) fn module(
+        &self,
+        elf: &Elf,
+        name: &str,
+        mapping: Range<u64>,
+        bias: u64,
+    ) -> Option<FramehopModule<Arc<[u8]>>> {
+        let table = self.eh_frame.as_ref()?;
+        let hdr = table.hdr.as_ref()?;
+        let info = ExplicitModuleSectionInfo {
+            base_svma: 0,
+            text_svma: elf.text.clone(),
+            got_svma: elf.got.clone(),
+            eh_frame_svma: Some(table.frames.svma.clone()),
+            eh_frame: Some(Arc::clone(&table.frames.data)),
+            eh_frame_hdr_svma: Some(hdr.svma.clone()),
+            eh_frame_hdr: Some(Arc::clone(&hdr.data)),
+            ..ExplicitModuleSectionInfo::default()
         };
+        Some(FramehopModule::new(name.to_owned(), mapping, bias, info))
+    }
+
+    /// How to step out of the frame whose code address is `svma`, in a module that was moved by `bias`.
+    pub(crate) fn plan(&self, svma: u64, bias: u64) -> Plan {
+        let tables = [&self.eh_frame, &self.debug_frame].into_iter().flatten();
+        tables.flat_map(|table| table.plan(svma, bias)).next().unwrap_or(Plan::Uncovered)
+    }
+
+    /// Steps by a rule of this module.
+    pub(crate) fn step(
+        &self,
+        rule: &Rule,
+        regs: &mut UnwindRegs,
+        read: &mut impl FnMut(u64) -> Result<u64, ()>,
+    ) -> Result<Stepped, Stuck> {
+        match (rule.kind(), &self.eh_frame, &self.debug_frame) {
+            (Kind::EhFrame, Some(table), _) => rule.step(&table.eh_frame(), regs, read),
+            (Kind::DebugFrame, _, Some(table)) => rule.step(&table.debug_frame(), regs, read),
+            _ => Err(Stuck),
+        }
+    }
+}
+
+impl Table {
+    fn of(elf: &Elf, frames: &Section, kind: Kind) -> Self {
         let mut bases = BaseAddresses::default().set_eh_frame(frames.svma.start);
         if let Some(text) = &elf.text {
             bases = bases.set_text(text.start);
@@ -64,65 +138,29 @@ impl Cfi {
         if let Some(got) = &elf.got {
             bases = bases.set_got(got.start);
         }
-        let hdr = elf.eh_frame_hdr.clone().filter(|_| !is_debug_frame);
+        let hdr = elf.eh_frame_hdr.clone().filter(|hdr| kind == Kind::EhFrame && is_usable(hdr, frames));
         if let Some(hdr) = &hdr {
             bases = bases.set_eh_frame_hdr(hdr.svma.start);
         }
-        let mut cfi = Self { frames, is_debug_frame, hdr, bases, index: Vec::new() };
-        if cfi.hdr.is_none() {
-            cfi.index = cfi.build_index();
+        let mut table = Self { frames: frames.clone(), kind, hdr, bases, index: Vec::new() };
+        if table.hdr.is_none() {
+            table.index = match kind {
+                Kind::EhFrame => entries(&table.eh_frame(), &table.bases),
+                Kind::DebugFrame => entries(&table.debug_frame(), &table.bases),
+            };
+            table.index.sort_unstable();
         }
-        Some(cfi)
+        table
     }
 
-    /// The same for framehop.
-    pub(crate) fn module(name: &str, elf: &Elf, memory: std::ops::Range<u64>, bias: u64) -> FramehopModule<Arc<[u8]>> {
-        let parts = |section: &Option<Section>| {
-            let section = section.as_ref();
-            (section.map(|s| s.svma.clone()), section.map(|s| Arc::clone(&s.data)))
-        };
-        let (eh_frame_svma, eh_frame) = parts(&elf.eh_frame);
-        let (eh_frame_hdr_svma, eh_frame_hdr) = parts(&elf.eh_frame_hdr);
-        let info = ExplicitModuleSectionInfo {
-            base_svma: 0,
-            text_svma: elf.text.clone(),
-            got_svma: elf.got.clone(),
-            eh_frame_svma,
-            eh_frame,
-            eh_frame_hdr_svma,
-            eh_frame_hdr,
-            debug_frame: elf.debug_frame.as_ref().map(|s| Arc::clone(&s.data)),
-            ..ExplicitModuleSectionInfo::default()
-        };
-        FramehopModule::new(name.to_owned(), memory, bias, info)
-    }
-
-    /// How to step out of the frame whose code address is `svma`.
-    pub(crate) fn plan(&self, svma: u64) -> Plan {
-        self.with_row(svma, |_, row, _| if is_plain(row) { Plan::Plain } else { Plan::Expression })
-            .unwrap_or(Plan::Uncovered)
-    }
-
-    /// Steps out of the frame at `svma`. Returns whether it was a signal frame, whose caller's address is exact and not that
-    /// behind a call.
-    pub(crate) fn step(
-        &self,
-        svma: u64,
-        regs: &mut UnwindRegs,
-        read: &mut impl FnMut(u64) -> Result<u64, ()>,
-    ) -> Result<bool, Stuck> {
-        let stepped = self.with_row(svma, |section, row, frame| step(section, row, frame, regs, read));
-        stepped.unwrap_or(Err(Stuck))
-    }
-
-    fn build_index(&self) -> Vec<(u64, u64, usize)> {
-        let mut index = if self.is_debug_frame {
-            entries(&self.debug_frame(), &self.bases)
-        } else {
-            entries(&self.eh_frame(), &self.bases)
-        };
-        index.sort_unstable();
-        index
+    fn plan(&self, svma: u64, bias: u64) -> Option<Plan> {
+        // framehop counts addresses in 32 bits from the module's beginning.
+        let in_reach = self.hdr.is_some() && u32::try_from(svma).is_ok() && bias.checked_add(svma).is_some();
+        let offset = self.description_of(svma)?;
+        match self.kind {
+            Kind::EhFrame => plan_in(&self.eh_frame(), &self.bases, offset, svma, self.kind, in_reach),
+            Kind::DebugFrame => plan_in(&self.debug_frame(), &self.bases, offset, svma, self.kind, in_reach),
+        }
     }
 
     fn eh_frame(&self) -> EhFrame<Slice<'_>> {
@@ -137,85 +175,68 @@ impl Cfi {
         section
     }
 
-    /// Calls `then` with the row that covers `svma`.
-    fn with_row<'a, T>(
-        &'a self,
-        svma: u64,
-        then: impl FnOnce(&dyn Frames<'a>, &UnwindTableRow<usize>, Frame) -> T,
-    ) -> Option<T> {
-        if self.is_debug_frame {
-            let section = self.debug_frame();
-            let fde =
-                section.fde_from_offset(&self.bases, self.indexed(svma)?.into(), DebugFrame::cie_from_offset).ok()?;
-            in_row(&section, &self.bases, &fde, svma, then)
-        } else {
-            let section = self.eh_frame();
-            let fde = match &self.hdr {
-                Some(hdr) => {
-                    let hdr = EhFrameHdr::new(&hdr.data, LittleEndian).parse(&self.bases, 8).ok()?;
-                    let table = hdr.table()?;
-                    table.fde_for_address(&section, &self.bases, svma, EhFrame::cie_from_offset).ok()?
-                }
-                None => {
-                    section.fde_from_offset(&self.bases, self.indexed(svma)?.into(), EhFrame::cie_from_offset).ok()?
-                }
-            };
-            in_row(&section, &self.bases, &fde, svma, then)
-        }
-    }
-
-    fn indexed(&self, svma: u64) -> Option<usize> {
-        let after = self.index.partition_point(|&(start, _, _)| start <= svma);
-        let &(_, end, offset) = self.index.get(after.checked_sub(1)?)?;
-        (svma < end).then_some(offset)
+    /// The offset of the frame description that covers `svma`, or could.
+    fn description_of(&self, svma: u64) -> Option<usize> {
+        let Some(hdr) = &self.hdr else {
+            let after = self.index.partition_point(|&(start, _, _)| start <= svma);
+            let &(_, end, offset) = self.index.get(after.checked_sub(1)?)?;
+            return (svma < end).then_some(offset);
+        };
+        // Exactly framehop's way, so that it finds the same one.
+        let hdr = EhFrameHdr::new(&hdr.data, LittleEndian).parse(&self.bases, 8).ok()?;
+        let Ok(Pointer::Direct(at)) = hdr.table()?.lookup(svma, &self.bases) else {
+            return None;
+        };
+        usize::try_from(at.checked_sub(self.frames.svma.start)?).ok()
     }
 }
 
-/// What stepping needs of a frame description besides its row.
-#[derive(Clone, Copy)]
-struct Frame {
-    encoding: gimli::Encoding,
-    is_signal: bool,
+/// Whether an index is of the kind that linkers write, and complete: pairs of 32-bit addresses relative to it, for
+/// this .eh_frame. What it says of functions is checked when it is used.
+fn is_usable(hdr: &Section, frames: &Section) -> bool {
+    /// `DW_EH_PE_udata4`, for the number of functions.
+    const UDATA4: u8 = 0x03;
+    /// `DW_EH_PE_datarel | DW_EH_PE_sdata4`, for the table.
+    const DATAREL_SDATA4: u8 = 0x3b;
+    let (Some(&[_, _, UDATA4, DATAREL_SDATA4]), Some(count)) =
+        (hdr.data.first_chunk::<4>(), hdr.data.get(8..12).and_then(|count| count.first_chunk::<4>()))
+    else {
+        return false;
+    };
+    let functions = u32::from_le_bytes(*count) as usize;
+    let complete = functions > 0 && (hdr.data.len() - 12) / 8 >= functions;
+    complete && eh_frame_start(&hdr.data, hdr.svma.start) == Some(frames.svma.start)
 }
 
-/// Reads the bytes of an expression; hides which of the two sections it is in.
-trait Frames<'data> {
-    fn expression(&self, expression: &UnwindExpression<usize>) -> Option<gimli::Expression<Slice<'data>>>;
-}
-
-impl<'data, S: UnwindSection<Slice<'data>>> Frames<'data> for S {
-    fn expression(&self, expression: &UnwindExpression<usize>) -> Option<gimli::Expression<Slice<'data>>> {
-        expression.get(self).ok()
-    }
-}
-
-fn in_row<'data, S, T>(
-    section: &S,
-    bases: &BaseAddresses,
-    fde: &FrameDescriptionEntry<Slice<'data>>,
-    svma: u64,
-    then: impl FnOnce(&dyn Frames<'data>, &UnwindTableRow<usize>, Frame) -> T,
-) -> Option<T>
-where
-    S: UnwindSection<Slice<'data>>,
-{
-    let mut context = UnwindContext::new();
-    let row = fde.unwind_info_for_address(section, bases, &mut context, svma).ok()?;
-    let frame = Frame { encoding: fde.cie().encoding(), is_signal: fde.is_signal_trampoline() };
-    Some(then(section, row, frame))
-}
-
+/// The address range and offset of each frame description of a section.
 fn entries<'data, S>(section: &S, bases: &BaseAddresses) -> Vec<(u64, u64, usize)>
 where
     S: UnwindSection<Slice<'data>>,
 {
     let mut index = Vec::new();
     let mut entries = section.entries(bases);
+    let mut head = None;
+    let mut heads = 0;
+    // Each entry takes at least four bytes of the section; an error ends it, and what was found until then counts.
     while let Ok(Some(entry)) = entries.next() {
-        let gimli::CieOrFde::Fde(partial) = entry else {
+        let CieOrFde::Fde(partial) = entry else {
             continue;
         };
-        let Ok(fde) = partial.parse(S::cie_from_offset) else {
+        let at = UnwindOffset::into(partial.cie_offset());
+        if head.as_ref().is_none_or(|&(known, _)| known != at) {
+            let Some(len) = entry_len(section.section().slice(), at).filter(|&len| len <= MAX_ENTRY) else {
+                continue;
+            };
+            heads += len;
+            if heads > MAX_HEADS {
+                break;
+            }
+            head = Some((at, section.cie_from_offset(bases, at.into())));
+        }
+        let Ok(fde) = partial.parse(|_, _, _| match &head {
+            Some((_, known)) => known.clone(),
+            None => Err(gimli::Error::NotCieId(at as u64)),
+        }) else {
             continue;
         };
         let start = fde.initial_address();
@@ -227,95 +248,93 @@ where
     index
 }
 
-fn is_plain(row: &UnwindTableRow<usize>) -> bool {
-    let cfa = match row.cfa() {
-        CfaRule::RegisterAndOffset { register, .. } => {
-            *register == arch::STACK_POINTER || *register == arch::FRAME_POINTER
-        }
-        CfaRule::Expression(_) => false,
-    };
-    let offset_or_none = |register: Register| {
-        matches!(
-            row.register(register),
-            None | Some(RegisterRule::Undefined | RegisterRule::SameValue | RegisterRule::Offset(_))
-        )
-    };
-    cfa && offset_or_none(arch::FRAME_POINTER) && offset_or_none(arch::RETURN_ADDRESS)
+/// The length that the entry at `offset` says it has.
+fn entry_len(section: &[u8], offset: usize) -> Option<usize> {
+    let rest = section.get(offset..)?;
+    match u32::from_le_bytes(*rest.first_chunk::<4>()?) {
+        // The 64-bit format.
+        u32::MAX => usize::try_from(u64::from_le_bytes(*rest.get(4..)?.first_chunk::<8>()?)).ok(),
+        len => usize::try_from(len).ok(),
+    }
 }
 
-fn step(
-    section: &dyn Frames<'_>,
-    row: &UnwindTableRow<usize>,
-    frame: Frame,
-    regs: &mut UnwindRegs,
-    read: &mut impl FnMut(u64) -> Result<u64, ()>,
-) -> Result<bool, Stuck> {
-    let old = *regs;
-    let cfa = match row.cfa() {
-        CfaRule::RegisterAndOffset { register, offset } => {
-            arch::get(&old, *register).ok_or(Stuck)?.wrapping_add_signed(*offset)
-        }
-        CfaRule::Expression(expression) => {
-            let expression = section.expression(expression).ok_or(Stuck)?;
-            evaluate(expression, frame, &old, None, read)?
-        }
-    };
-    arch::set(regs, arch::STACK_POINTER, cfa);
-    for register in arch::restorable() {
-        let value = match row.register(register) {
-            None | Some(RegisterRule::Undefined | RegisterRule::SameValue) => continue,
-            Some(RegisterRule::Offset(offset)) => read(cfa.wrapping_add_signed(offset)).map_err(|()| Stuck)?,
-            Some(RegisterRule::ValOffset(offset)) => cfa.wrapping_add_signed(offset),
-            Some(RegisterRule::Register(other)) => arch::get(&old, other).ok_or(Stuck)?,
-            Some(RegisterRule::Expression(expression)) => {
-                let expression = section.expression(&expression).ok_or(Stuck)?;
-                let saved_at = evaluate(expression, frame, &old, Some(cfa), read)?;
-                read(saved_at).map_err(|()| Stuck)?
-            }
-            Some(RegisterRule::ValExpression(expression)) => {
-                let expression = section.expression(&expression).ok_or(Stuck)?;
-                evaluate(expression, frame, &old, Some(cfa), read)?
-            }
-            Some(_) => return Err(Stuck),
-        };
-        arch::set(regs, register, value);
+/// What the frame description at `offset` says about `svma`; `None` if nothing that can be used.
+fn plan_in<'data, S>(
+    section: &S,
+    bases: &BaseAddresses,
+    offset: usize,
+    svma: u64,
+    kind: Kind,
+    in_reach: bool,
+) -> Option<Plan>
+where
+    S: UnwindSection<Slice<'data>>,
+{
+    let partial = section.partial_fde_from_offset(bases, offset.into()).ok()?;
+    let head_len = entry_len(section.section().slice(), UnwindOffset::into(partial.cie_offset()))?;
+    if partial.entry_len() > MAX_ENTRY || head_len > MAX_ENTRY {
+        return None;
     }
-    let stuck = arch::get(regs, arch::RETURN_ADDRESS) == arch::get(&old, arch::RETURN_ADDRESS)
-        && arch::get(&old, arch::STACK_POINTER) == Some(cfa);
-    if stuck { Err(Stuck) } else { Ok(frame.is_signal) }
+    let fde = partial.parse(S::cie_from_offset).ok()?;
+    // A row may reach beyond its function, so that the row containing the address would not be enough.
+    if !fde.contains(svma) || fde.cie().return_address_register() != arch::RETURN_ADDRESS {
+        return None;
+    }
+    let mut context = UnwindContext::new();
+    let row = fde.unwind_info_for_address(section, bases, &mut context, svma).ok()?;
+    let is_signal = fde.is_signal_trampoline();
+    match row.register(arch::RETURN_ADDRESS) {
+        Some(RegisterRule::Undefined) => return Some(Plan::Outermost),
+        // Nothing says where the caller is: not even that there is none.
+        None | Some(RegisterRule::SameValue) => return None,
+        Some(_) => {}
+    }
+    if in_reach
+        && !is_signal
+        && let Some(saved) = plain(row)
+    {
+        return Some(Plan::Plain(saved));
+    }
+    let frame = Frame { kind, encoding: fde.cie().encoding(), is_signal };
+    Some(Plan::Rule(Arc::new(Rule::of(row, frame))))
 }
 
-fn evaluate<R: Reader>(
-    expression: gimli::Expression<R>,
-    frame: Frame,
-    regs: &UnwindRegs,
-    cfa: Option<u64>,
-    read: &mut impl FnMut(u64) -> Result<u64, ()>,
-) -> Result<u64, Stuck> {
-    let mut evaluation = Evaluation::new(expression.0, frame.encoding);
-    evaluation.set_max_iterations(MAX_OPERATIONS);
-    if let Some(cfa) = cfa {
-        evaluation.set_initial_value(cfa);
+/// Whether framehop makes one of its simple rules of `row`, and then which registers it leaves out.
+///
+/// Source: <https://github.com/mstange/framehop/blob/v0.16.0/src/x86_64/dwarf.rs#L99> (`translate_into_unwind_rule`).
+fn plain(row: &UnwindTableRow<usize>) -> Option<Saved> {
+    let words = |bytes: i64| (bytes % 8 == 0).then(|| i16::try_from(bytes / 8).ok()).flatten();
+    let offset = |register| match row.register(register) {
+        None | Some(RegisterRule::Undefined | RegisterRule::SameValue) => Some(None),
+        Some(RegisterRule::Offset(offset)) => Some(Some(offset)),
+        Some(_) => None,
+    };
+    let frame_pointer = offset(arch::FRAME_POINTER)?;
+    if offset(arch::RETURN_ADDRESS)? != Some(-8) {
+        return None;
     }
-    let mut result = evaluation.evaluate();
-    for _ in 0..MAX_OPERATIONS {
-        result = match result.map_err(|_| Stuck)? {
-            EvaluationResult::Complete => {
-                return match evaluation.as_result().last().map(|piece| &piece.location) {
-                    Some(Location::Address { address }) => Ok(*address),
-                    _ => Err(Stuck),
-                };
-            }
-            EvaluationResult::RequiresRegister { register, .. } => {
-                let value = arch::get(regs, register).ok_or(Stuck)?;
-                evaluation.resume_with_register(Value::Generic(value))
-            }
-            EvaluationResult::RequiresMemory { address, size: 8, space: None, .. } => {
-                let value = read(address).map_err(|()| Stuck)?;
-                evaluation.resume_with_memory(Value::Generic(value))
-            }
-            _ => return Err(Stuck),
-        };
+    match row.cfa() {
+        // The return address is below the CFA, so the CFA is above the stack pointer: each step leads upwards.
+        CfaRule::RegisterAndOffset { register: arch::STACK_POINTER, offset } => {
+            words(*offset).filter(|&words| words >= 1)?;
+            words(frame_pointer.map_or(Some(0), |saved| offset.checked_add(saved))?)?;
+        }
+        CfaRule::RegisterAndOffset { register: arch::FRAME_POINTER, offset: 16 } if frame_pointer == Some(-16) => {}
+        _ => return None,
     }
-    Err(Stuck)
+    let mut saved = Saved::default();
+    for &(register, ref rule) in row.registers() {
+        if register == arch::FRAME_POINTER || register == arch::RETURN_ADDRESS {
+            continue;
+        }
+        match rule {
+            RegisterRule::Undefined | RegisterRule::SameValue => {}
+            RegisterRule::Offset(offset) => {
+                let place = arch::CALLEE_SAVED.iter().position(|&saved| saved == register)?;
+                saved[place] = words(*offset).filter(|&words| words != 0)?;
+            }
+            _ => return None,
+        }
+    }
+    Some(saved)
 }

@@ -7,8 +7,13 @@
 //!
 //! From the second snapshot on the cheap pass comes first, and often is all. And if the process has used no CPU time at all since
 //! the last one, not even that is needed: nothing has changed.
+//!
+//! That 3. suffices rests on an order. The scheduler counts a switch before it marks the thread as off its CPU. The first look
+//! must read the count before the mark and the registers; the second must read the mark before the count. Then a thread
+//! that ran in between is either seen on a CPU or has another count.
+//! Source: <https://elixir.bootlin.com/linux/v6.12/source/kernel/sched/core.c> (`__schedule`, `finish_task`).
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use leakprobe_common::{
     event::PAGE,
@@ -39,6 +44,9 @@ const FIRST_READ: usize = 1024;
 const FEW: usize = 32;
 /// Threads whose stacks are read by one system call.
 const BATCH: usize = 128;
+/// Mappings that are older are read again before stacks are unwound: code may have been replaced by other code at the same
+/// address, of which no address tells.
+const MAX_MAPPINGS_AGE: Duration = Duration::from_secs(10);
 /// `PF_KTHREAD | PF_USER_WORKER | PF_IO_WORKER`: workers of the kernel within the process, which have no user stack.
 const WORKER: u32 = 0x0020_0000 | 0x4000 | 0x10;
 
@@ -128,7 +136,7 @@ impl Engine {
         let base = stack_pointer(regs);
         let mut memory = StackMemory::captured(base, bytes);
         let (stack, unknown_code) = self.unwinder.unwind(&mut self.modules, regs, &mut memory);
-        if unknown_code && self.modules.refresh().is_ok() {
+        if unknown_code && self.modules.refresh_for_unknown() {
             let mut memory = StackMemory::captured(base, bytes);
             return self.unwinder.unwind(&mut self.modules, regs, &mut memory).0;
         }
@@ -183,7 +191,8 @@ impl Engine {
                     .partition(|record| is_at_rest(record)),
             };
             for record in others {
-                self.remember(record, false);
+                // What has exited will not run again.
+                self.remember(record, record.exit_state != 0 && record.on_cpu == 0);
                 changed.push(self.sample_without_stack(record, stacks));
             }
             let read = self.read_stacks(&wanted);
@@ -271,18 +280,20 @@ impl Engine {
     fn read_stacks(&mut self, records: &[&ThreadRecord]) -> Vec<Stack> {
         let mut stacks = Vec::with_capacity(records.len());
         let mut buffer = vec![0; BATCH * FIRST_READ];
-        let mut refreshed = false;
+        if !records.is_empty()
+            && self.modules.age() >= MAX_MAPPINGS_AGE
+            && let Err(error) = self.modules.refresh()
+        {
+            tracing::debug!("mappings: {error}");
+        }
         for batch in records.chunks(BATCH) {
             let pointers: Vec<u64> = batch.iter().map(|record| stack_pointer(&record.regs)).collect();
             let lengths = self.memory.read_pieces(&pointers, FIRST_READ, &mut buffer);
             for ((record, piece), len) in batch.iter().zip(buffer.chunks(FIRST_READ)).zip(lengths) {
                 let bytes = &piece[..len];
                 let (mut stack, unknown_code) = self.unwind(record, bytes);
-                if unknown_code && !refreshed {
-                    refreshed = true;
-                    if self.modules.refresh().is_ok() {
-                        stack = self.unwind(record, bytes).0;
-                    }
+                if unknown_code && self.modules.refresh_for_unknown() {
+                    stack = self.unwind(record, bytes).0;
                 }
                 stacks.push(stack);
             }

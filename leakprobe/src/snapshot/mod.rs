@@ -5,6 +5,7 @@ mod cfi;
 mod clock;
 mod engine;
 mod memory;
+mod rule;
 mod unwind;
 mod waits;
 

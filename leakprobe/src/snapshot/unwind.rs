@@ -1,7 +1,13 @@
-//! From registers and stack memory to code addresses: framehop over .eh_frame or .debug_frame, frame pointers where
-//! there is neither.
+//! From registers and stack memory to code addresses: framehop over .eh_frame, our own rules where framehop's do not
+//! suffice or .debug_frame is all there is, frame pointers where there is neither.
+//!
+//! An unwind is bounded whatever the target holds: [`MAX_FRAMES`] frames, [`MAX_STACK`] bytes of each stack, and for each
+//! frame one plan (see [`super::cfi`]) and one step (see [`super::rule`]).
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use framehop::{Error, FrameAddress, Unwinder as _};
 use leakprobe_common::arch::{Regs, SP};
@@ -9,7 +15,7 @@ use leakprobe_common::arch::{Regs, SP};
 use super::{
     ProcessMemory,
     arch::{self, Cache},
-    cfi::{Cfi, Plan},
+    cfi::{Cfi, Plan, Saved},
 };
 use crate::{
     model::{Stack, StackEnd},
@@ -22,6 +28,8 @@ const MAX_FRAMES: usize = 1024;
 const MAX_STACK: u64 = 1 << 20;
 /// Bytes that are read at once when the first piece was not enough; doubled each time.
 const FIRST_EXTENSION: usize = 8 << 10;
+/// Most code addresses whose plans are kept; then they are forgotten.
+const MAX_PLANS: usize = 1 << 14;
 
 /// A thread's stack, from its stack pointer upwards.
 pub struct StackMemory<'a> {
@@ -29,27 +37,37 @@ pub struct StackMemory<'a> {
     bytes: Vec<u8>,
     /// Where more can be read; `None` if this is all there is.
     more: Option<&'a ProcessMemory>,
-    /// Set when the unwinder asked for memory beyond what there is.
-    ran_out: bool,
+    missed: Missed,
+}
+
+/// What the unwinder asked for, and did not get, in the present step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Missed {
+    /// Nothing, or what is not stack memory.
+    Nothing,
+    /// Memory that was not captured, not far from what was.
+    Uncaptured,
+    /// Memory farther from the stack pointer than any that is read.
+    TooFar,
 }
 
 impl<'a> StackMemory<'a> {
     /// A stack that is still there: `bytes` from `base` on were read, more can be.
     #[must_use]
     pub fn live(base: u64, bytes: &[u8], memory: &'a ProcessMemory) -> Self {
-        Self { base, bytes: bytes.to_vec(), more: Some(memory), ran_out: false }
+        Self { base, bytes: bytes.to_vec(), more: Some(memory), missed: Missed::Nothing }
     }
 
     /// A stack that was captured: `bytes` from `base` on, and no more.
     #[must_use]
     pub fn captured(base: u64, bytes: &[u8]) -> Self {
-        Self { base, bytes: bytes.to_vec(), more: None, ran_out: false }
+        Self { base, bytes: bytes.to_vec(), more: None, missed: Missed::Nothing }
     }
 
     fn word(&mut self, address: u64) -> Result<u64, ()> {
         let offset = address.checked_sub(self.base).ok_or(())?;
         if offset >= MAX_STACK {
-            self.ran_out = true;
+            self.missed = Missed::TooFar;
             return Err(());
         }
         let offset = usize::try_from(offset).map_err(|_| ())?;
@@ -57,8 +75,10 @@ impl<'a> StackMemory<'a> {
             if let Some(word) = self.bytes.get(offset..).and_then(|rest| rest.first_chunk::<8>()) {
                 return Ok(u64::from_le_bytes(*word));
             }
+            if self.more.is_none() {
+                self.missed = Missed::Uncaptured;
+            }
             if !self.extend() {
-                self.ran_out = true;
                 return Err(());
             }
         }
@@ -71,23 +91,61 @@ impl<'a> StackMemory<'a> {
         };
         let have = self.bytes.len();
         self.bytes.resize(have + have.max(FIRST_EXTENSION), 0);
-        let read = memory.read(self.base + have as u64, &mut self.bytes[have..]);
+        let read = memory.read(self.base.saturating_add(have as u64), &mut self.bytes[have..]);
         self.bytes.truncate(have + read);
         read > 0
+    }
+
+    /// The next frame is at `stack_pointer`, perhaps on another stack: a signal handler may have one of its own.
+    fn switch_to(&mut self, stack_pointer: u64) {
+        let is_near = stack_pointer.checked_sub(self.base).is_some_and(|offset| offset < MAX_STACK);
+        if self.more.is_some() && !is_near {
+            self.base = stack_pointer;
+            self.bytes.clear();
+        }
     }
 }
 
 /// Unwinds the threads of one process. Keeps what it learned of modules and code addresses.
 #[derive(Default)]
 pub struct Unwinder {
+    /// Knows the modules of the mappings that were met.
     inner: arch::Unwinder<Arc<[u8]>>,
+    /// Knows none, and so follows frame pointers.
+    by_frame_pointer: arch::Unwinder<Arc<[u8]>>,
     cache: Cache,
     modules: HashMap<ModuleId, Option<Cfi>>,
+    /// Modules that `inner` knows.
+    added: HashSet<ModuleId>,
     plans: HashMap<u64, Plan>,
+    /// The mappings that the two above, `inner` and its cache are about.
+    generation: u64,
 }
 
-/// Most code addresses whose plans are kept; then they are forgotten.
-const MAX_PLANS: usize = 1 << 16;
+/// Where a step led.
+enum Caller {
+    /// To this frame.
+    At(FrameAddress),
+    /// Nowhere: the frame is said to be the outermost one.
+    Outermost,
+    /// To address 0, or to no frame.
+    Null,
+}
+
+impl Caller {
+    fn of_return(address: Option<u64>) -> Self {
+        address.and_then(FrameAddress::from_return_address).map_or(Self::Null, Self::At)
+    }
+}
+
+/// What a step was made by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// Call frame information.
+    Information,
+    /// Frame pointers, or a glance at the stack, for want of anything better.
+    Guess,
+}
 
 impl Unwinder {
     /// Unwinds from `regs`. The second value says whether an address was met that lies in no known mapping, so that it may
@@ -97,9 +155,11 @@ impl Unwinder {
         if !arch::is_native(regs) {
             return (Stack { addresses, end: StackEnd::None }, false);
         }
+        self.follow(modules);
         let mut regs = arch::unwind_regs(regs);
         let mut frame = FrameAddress::from_instruction_pointer(regs.ip());
         let mut unknown_code = false;
+        let mut guessed = false;
         let end = loop {
             let code = modules.find(frame.address_for_lookup());
             if code.is_none() {
@@ -113,14 +173,34 @@ impl Unwinder {
             if addresses.len() >= MAX_FRAMES {
                 break StackEnd::TooDeep;
             }
-            frame = match self.step(modules, code, frame, &mut regs, memory) {
-                Ok(Some(next)) => next,
-                Ok(None) | Err(Error::ReturnAddressIsNull) => break StackEnd::Complete,
-                Err(_) if memory.ran_out => break StackEnd::TooDeep,
+            memory.missed = Missed::Nothing;
+            let (by, caller) = self.step(modules, code, frame, &mut regs, memory);
+            guessed |= by == By::Guess;
+            frame = match caller {
+                Ok(Caller::At(next)) => next,
+                Ok(Caller::Outermost) => break StackEnd::Complete,
+                // By convention the chain of frame pointers ends in a null one, and so do return addresses. But a
+                // function without a frame pointer may hold 0 in that register just so.
+                Ok(Caller::Null) if guessed => break StackEnd::NoUnwindInfo,
+                Ok(Caller::Null) => break StackEnd::Complete,
+                Err(_) if memory.missed == Missed::Uncaptured => break StackEnd::TooDeep,
+                // A frame of a megabyte is rare; that a frame pointer leads so far away means that it was none.
+                Err(_) if memory.missed == Missed::TooFar && by == By::Information => break StackEnd::TooDeep,
                 Err(_) => break StackEnd::NoUnwindInfo,
             };
         };
         (Stack { addresses, end }, unknown_code)
+    }
+
+    /// Forgets what is about mappings that are no more.
+    fn follow(&mut self, modules: &Modules) {
+        if self.generation != modules.generation() {
+            self.generation = modules.generation();
+            self.inner = arch::Unwinder::default();
+            self.cache = Cache::default();
+            self.added.clear();
+            self.plans.clear();
+        }
     }
 
     fn step(
@@ -130,54 +210,109 @@ impl Unwinder {
         frame: FrameAddress,
         regs: &mut arch::UnwindRegs,
         memory: &mut StackMemory<'_>,
-    ) -> Result<Option<FrameAddress>, Error> {
-        let mut read = |address| memory.word(address);
+    ) -> (By, Result<Caller, Error>) {
+        let id = match code {
+            Some(Code::Module(id)) => id,
+            Some(Code::Anonymous) => return (By::Guess, self.step_by_frame_pointer(frame, regs, memory)),
+            None => return (By::Guess, self.step_by_guess(modules, frame, regs, memory)),
+        };
+        let Some(module) = modules.get(id) else {
+            return (By::Guess, self.step_by_frame_pointer(frame, regs, memory));
+        };
+        let known = self.modules.entry(id);
+        let Some(cfi) = known.or_insert_with(|| module.elf.as_ref().ok().and_then(|elf| Cfi::of(elf))) else {
+            return (By::Guess, self.step_by_frame_pointer(frame, regs, memory));
+        };
         let lookup = frame.address_for_lookup();
-        if let Some(Code::Module(id)) = code {
-            self.ensure(modules, id);
-            let cfi = self.modules.get(&id).and_then(Option::as_ref);
-            if let (Some(cfi), Some(module)) = (cfi, modules.get(id)) {
-                let svma = lookup.wrapping_sub(module.bias);
-                let plan = match self.plans.get(&lookup) {
-                    Some(plan) => *plan,
-                    None => {
-                        if self.plans.len() >= MAX_PLANS {
-                            self.plans.clear();
-                        }
-                        *self.plans.entry(lookup).or_insert_with(|| cfi.plan(svma))
-                    }
-                };
-                if plan == Plan::Expression {
-                    let is_signal = cfi.step(svma, regs, &mut read).map_err(|_| Error::DidNotAdvance)?;
-                    let next = if is_signal {
-                        Some(FrameAddress::from_instruction_pointer(regs.ip()))
-                    } else {
-                        FrameAddress::from_return_address(regs.ip())
-                    };
-                    return next.map(Some).ok_or(Error::ReturnAddressIsNull);
+        let plan = match self.plans.get(&lookup) {
+            Some(plan) => plan.clone(),
+            None => {
+                let plan = cfi.plan(lookup.wrapping_sub(module.bias), module.bias);
+                if self.plans.len() >= MAX_PLANS {
+                    self.plans.clear();
                 }
+                self.plans.insert(lookup, plan.clone());
+                plan
             }
-        }
-        match self.inner.unwind_frame(frame, regs, &mut self.cache, &mut read)? {
-            Some(address) => FrameAddress::from_return_address(address).map(Some).ok_or(Error::ReturnAddressIsNull),
-            None => Ok(None),
-        }
+        };
+        let mut read = |address| memory.word(address);
+        let caller = match plan {
+            Plan::Outermost => Ok(Caller::Outermost),
+            Plan::Uncovered => return (By::Guess, self.step_by_guess(modules, frame, regs, memory)),
+            Plan::Plain(saved) => {
+                if self.added.insert(id)
+                    && let Ok(elf) = &module.elf
+                {
+                    // Each mapping by itself: between those of one file may lie those of another.
+                    for mapping in modules.mappings_of(id) {
+                        if let Some(module) = cfi.module(elf, &module.path, mapping, module.bias) {
+                            self.inner.add_module(module);
+                        }
+                    }
+                }
+                let below = regs.sp();
+                let caller = self.inner.unwind_frame(frame, regs, &mut self.cache, &mut read);
+                if let Ok(Some(_)) = caller {
+                    restore(saved, below, regs, &mut read);
+                }
+                caller.map(Caller::of_return)
+            }
+            Plan::Rule(rule) => match cfi.step(&rule, regs, &mut read) {
+                Ok(stepped) if stepped.is_signal => {
+                    memory.switch_to(regs.sp());
+                    Ok(Caller::At(FrameAddress::from_instruction_pointer(regs.ip())))
+                }
+                Ok(_) => Ok(Caller::of_return(Some(regs.ip()))),
+                Err(_) => Err(Error::DidNotAdvance),
+            },
+        };
+        (By::Information, caller)
     }
 
-    /// Makes the module's call frame information known, if it is not yet.
-    fn ensure(&mut self, modules: &Modules, id: ModuleId) {
-        if self.modules.contains_key(&id) {
-            return;
+    /// Out of code that nothing is said about. The innermost such function is most often a short one in assembler that has
+    /// not touched the stack: all of clone3 behind its system call, the stubs of the dynamic linker, a jump to nowhere.
+    fn step_by_guess(
+        &mut self,
+        modules: &mut Modules,
+        frame: FrameAddress,
+        regs: &mut arch::UnwindRegs,
+        memory: &mut StackMemory<'_>,
+    ) -> Result<Caller, Error> {
+        if !frame.is_return_address()
+            && let Some(after) = regs.sp().checked_add(8)
+            && let Ok(address) = memory.word(regs.sp())
+            && let Some(caller) = FrameAddress::from_return_address(address)
+            && modules.find(caller.address_for_lookup()).is_some()
+        {
+            regs.set_sp(after);
+            regs.set_ip(address);
+            return Ok(Caller::At(caller));
         }
-        let Some(module) = modules.get(id) else {
-            return;
-        };
-        let elf = module.elf.as_ref().ok();
-        let cfi = elf.and_then(|elf| Cfi::of(elf));
-        if let (Some(elf), Some(range)) = (elf.filter(|_| cfi.is_some()), modules.code_range(id)) {
-            self.inner.add_module(Cfi::module(&module.path, elf, range, module.bias));
+        self.step_by_frame_pointer(frame, regs, memory)
+    }
+
+    fn step_by_frame_pointer(
+        &mut self,
+        frame: FrameAddress,
+        regs: &mut arch::UnwindRegs,
+        memory: &mut StackMemory<'_>,
+    ) -> Result<Caller, Error> {
+        if !arch::is_aligned(regs.bp()) {
+            return Err(Error::DidNotAdvance);
         }
-        self.modules.insert(id, cfi);
+        let mut read = |address| memory.word(address);
+        self.by_frame_pointer.unwind_frame(frame, regs, &mut self.cache, &mut read).map(Caller::of_return)
+    }
+}
+
+/// Restores the registers that framehop leaves out, after a step that led from a frame at `below`.
+fn restore(saved: Saved, below: u64, regs: &mut arch::UnwindRegs, read: &mut impl FnMut(u64) -> Result<u64, ()>) {
+    for (register, words) in arch::CALLEE_SAVED.into_iter().zip(saved).filter(|&(_, words)| words != 0) {
+        let address = regs.sp().wrapping_add_signed(i64::from(words) * 8);
+        // Below the stack pointer: popped already, though the information, to save space, does not say so.
+        if address >= below {
+            arch::set(regs, register, read(address).unwrap_or(0));
+        }
     }
 }
 

@@ -40,7 +40,7 @@ impl Stacks {
                 if !seen.insert((address, is_return)) {
                     continue;
                 }
-                let module = match modules.find(address.saturating_sub(u64::from(is_return))) {
+                let module = match modules.find_or_recall(address.saturating_sub(u64::from(is_return))) {
                     Some(Code::Module(id)) => Some(id),
                     Some(Code::Anonymous) => None,
                     None => continue, // said to be unmapped below

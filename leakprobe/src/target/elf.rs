@@ -59,7 +59,7 @@ pub struct Elf {
     pub eh_frame: Option<Section>,
     /// `.eh_frame_hdr`: a sorted index of the former.
     pub eh_frame_hdr: Option<Section>,
-    /// `.debug_frame`; read only if there is no `.eh_frame`.
+    /// `.debug_frame`: the same, for debuggers.
     pub debug_frame: Option<Section>,
 }
 
@@ -116,13 +116,10 @@ impl Elf {
             got: range(".got"),
             eh_frame: section(".eh_frame"),
             eh_frame_hdr: section(".eh_frame_hdr"),
-            debug_frame: None,
+            debug_frame: section(".debug_frame"),
         };
         if elf.eh_frame.is_none() {
             elf.read_by_segment(&file, data);
-        }
-        if elf.eh_frame.is_none() {
-            elf.debug_frame = section(".debug_frame");
         }
         Ok(elf)
     }
@@ -182,7 +179,7 @@ impl Elf {
 
 /// Where `.eh_frame` begins, from the header's first field.
 /// Format: <https://refspecs.linuxfoundation.org/LSB_5.0.0/LSB-Core-generic/LSB-Core-generic/ehframechpt.html>
-fn eh_frame_start(hdr: &[u8], svma: u64) -> Option<u64> {
+pub(crate) fn eh_frame_start(hdr: &[u8], svma: u64) -> Option<u64> {
     /// `DW_EH_PE_pcrel | DW_EH_PE_sdata4`: what every linker writes.
     const PCREL_SDATA4: u8 = 0x1b;
     let (&[1, PCREL_SDATA4, _, _], rest) = hdr.split_first_chunk::<4>()? else {

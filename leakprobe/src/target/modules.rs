@@ -4,20 +4,26 @@ use std::{
     collections::HashMap,
     fs::{self, File, OpenOptions},
     io,
+    ops::Range,
     os::{
         fd::AsRawFd,
         unix::fs::{MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use procfs::process::{MMPermissions, MMapPath, Process};
 
 use super::elf::Elf;
 
-/// Most mappings that are kept.
+/// Most executable mappings that are kept.
 const MAX_MAPPINGS: usize = 1 << 20;
+/// Most mappings that are remembered when they are gone.
+const MAX_GONE: usize = 1 << 10;
+/// One part in so many of a CPU may be spent on reading mappings in vain.
+const VAIN_SHARE: u32 = 50;
 /// Largest vdso image that is read; real ones have two pages or so.
 const MAX_VDSO: u64 = 1 << 20;
 
@@ -36,6 +42,15 @@ pub struct Module {
     pub elf: Result<Arc<Elf>, String>,
     /// What has to be added to its own addresses to get those in memory.
     pub bias: u64,
+    /// Of its file, when it was read.
+    stamp: Option<Stamp>,
+}
+
+impl Module {
+    /// Whether its file is as it was when it was read.
+    fn is_unwritten(&self) -> bool {
+        self.stamp.is_none() || self.source.stamp() == self.stamp
+    }
 }
 
 /// Where a module's content can be had.
@@ -44,7 +59,7 @@ pub enum ModuleSource {
     /// A file. `visible` is a path under which it can be opened again, as long as the handle is held.
     File {
         /// Keeps the file, even if it is deleted or the target exits.
-        handle: File,
+        handle: Arc<File>,
         /// A path that leads to it.
         visible: PathBuf,
     },
@@ -52,6 +67,16 @@ pub enum ModuleSource {
     Image(Arc<[u8]>),
     /// Nowhere; the phrase says why.
     Missing(String),
+}
+
+impl ModuleSource {
+    fn stamp(&self) -> Option<Stamp> {
+        let Self::File { handle, .. } = self else {
+            return None;
+        };
+        let metadata = handle.metadata().ok()?;
+        Some((metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
+    }
 }
 
 /// What lies at an address.
@@ -72,6 +97,19 @@ pub struct Located {
     pub svma: u64,
 }
 
+/// A module that is known without a process: from a recording, a core file, or made up for a test.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// As [`Module::path`].
+    pub path: String,
+    /// What unwinding needs from it.
+    pub elf: Elf,
+    /// As [`Module::bias`].
+    pub bias: u64,
+    /// Where its code lies in memory.
+    pub mappings: Vec<Range<u64>>,
+}
+
 /// An executable mapping.
 #[derive(Clone, Debug)]
 struct Mapping {
@@ -83,6 +121,13 @@ struct Mapping {
     module: Option<ModuleId>,
 }
 
+impl Mapping {
+    /// Whether it is the same code, whatever is known of it.
+    fn is_same(&self, other: &Self) -> bool {
+        (self.start, self.end, self.offset, &self.file) == (other.start, other.end, other.offset, &other.file)
+    }
+}
+
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct FileKey {
     dev: (i32, i32),
@@ -90,14 +135,24 @@ struct FileKey {
     path: String,
 }
 
+/// Changes when a file is written. Its inode number cannot come to name another file while we hold it open.
+type Stamp = (u64, i64, i64);
+
 /// The executable mappings of a process, and their modules, which are opened when they are first needed.
 #[derive(Debug)]
 pub struct Modules {
-    pid: u32,
+    /// `None`: what is known is all there will ever be.
+    pid: Option<u32>,
     mappings: Vec<Mapping>,
+    /// Mappings of modules that were seen in use and are no more: stacks that were taken before still name them.
+    gone: Vec<Mapping>,
     modules: Vec<Module>,
-    /// Modules by file and by where they lie, since one file may be mapped twice.
-    opened: HashMap<(Arc<FileKey>, u64), ModuleId>,
+    /// Modules by file; several, since one file may be mapped at several places.
+    opened: HashMap<Arc<FileKey>, Vec<ModuleId>>,
+    generation: u64,
+    refreshed: Instant,
+    /// What reading the mappings took the last time, if it brought nothing new.
+    in_vain: Option<Duration>,
 }
 
 impl Modules {
@@ -106,23 +161,68 @@ impl Modules {
     /// # Errors
     /// If `/proc/PID/maps` cannot be read.
     pub fn of(pid: u32) -> io::Result<Self> {
-        let mut modules = Self { pid, mappings: Vec::new(), modules: Vec::new(), opened: HashMap::new() };
+        let mut modules = Self { pid: Some(pid), ..Self::from_parts(Vec::new(), &[]) };
         modules.refresh()?;
         Ok(modules)
+    }
+
+    /// Without a process: modules whose content and places are known, and code of no module.
+    #[must_use]
+    pub fn from_parts(placed: Vec<Placed>, anonymous: &[Range<u64>]) -> Self {
+        let mapping =
+            |range: &Range<u64>, module| Mapping { start: range.start, end: range.end, offset: 0, file: None, module };
+        let mut mappings: Vec<Mapping> = anonymous.iter().map(|range| mapping(range, None)).collect();
+        let mut modules = Vec::new();
+        for Placed { path, elf, bias, mappings: ranges } in placed {
+            let id = ModuleId(u32::try_from(modules.len()).unwrap_or(u32::MAX));
+            mappings.extend(ranges.iter().map(|range| mapping(range, Some(id))));
+            let source = ModuleSource::Missing("only what unwinding needs was recorded".to_owned());
+            modules.push(Module { path, source, elf: Ok(Arc::new(elf)), bias, stamp: None });
+        }
+        Self {
+            pid: None,
+            mappings: in_order(mappings),
+            gone: Vec::new(),
+            modules,
+            opened: HashMap::new(),
+            generation: 1,
+            refreshed: Instant::now(),
+            in_vain: None,
+        }
     }
 
     /// Reads the mappings again; modules that are open stay so.
     ///
     /// # Errors
-    /// As [`Self::of`].
+    /// As [`Self::of`]; also if there are none, as when the process has ended. What was known stays then.
     pub fn refresh(&mut self) -> io::Result<()> {
-        let pid = i32::try_from(self.pid).map_err(io::Error::other)?;
+        let Some(pid) = self.pid else {
+            return Ok(());
+        };
+        let (began, before) = (Instant::now(), self.generation);
+        let result = self.read(pid);
+        self.refreshed = Instant::now();
+        self.in_vain = (self.generation == before).then(|| began.elapsed());
+        result
+    }
+
+    /// Reads the mappings again because an address lies in none. It may be no address of code at all, over and over: so not
+    /// at once if the last time was in vain, but so seldom that it takes one part in [`VAIN_SHARE`] of a CPU at most. Returns whether
+    /// there is anything new.
+    pub fn refresh_for_unknown(&mut self) -> bool {
+        let before = self.generation;
+        if self.in_vain.is_none_or(|took| self.age() >= took * VAIN_SHARE) {
+            // If it cannot be read, the process has ended, and what is known of it is all there will be.
+            let _ = self.refresh();
+        }
+        self.generation != before
+    }
+
+    fn read(&mut self, pid: u32) -> io::Result<()> {
+        let pid = i32::try_from(pid).map_err(io::Error::other)?;
         let maps = Process::new(pid).and_then(|process| process.maps()).map_err(io::Error::other)?;
-        self.mappings.clear();
-        for map in maps.into_iter().take(MAX_MAPPINGS) {
-            if !map.perms.contains(MMPermissions::EXECUTE) {
-                continue;
-            }
+        let code = maps.into_iter().filter(|map| map.perms.contains(MMPermissions::EXECUTE)).take(MAX_MAPPINGS);
+        let mappings = code.map(|map| {
             let path = match map.pathname {
                 MMapPath::Path(path) => Some(path.to_string_lossy().into_owned()),
                 MMapPath::Vdso => Some("[vdso]".to_owned()),
@@ -131,9 +231,46 @@ impl Modules {
             };
             let file = path.map(|path| Arc::new(FileKey { dev: map.dev, inode: map.inode, path }));
             let (start, end) = map.address;
-            self.mappings.push(Mapping { start, end, offset: map.offset, file, module: None });
+            Mapping { start, end, offset: map.offset, file, module: None }
+        });
+        self.replace(in_order(mappings.collect()))
+    }
+
+    /// Takes in the mappings as they are now.
+    fn replace(&mut self, mappings: Vec<Mapping>) -> io::Result<()> {
+        if mappings.is_empty() {
+            return Err(io::Error::other("the process has no code: it has ended"));
         }
+        let modules = &self.modules;
+        let unwritten = |id: &ModuleId| modules.get(id.0 as usize).is_some_and(Module::is_unwritten);
+        let known = self.opened.values().map(Vec::len).sum::<usize>();
+        self.opened.values_mut().for_each(|ids| ids.retain(unwritten));
+        let is_written = self.opened.values().map(Vec::len).sum::<usize>() != known;
+        let is_same = mappings.len() == self.mappings.len()
+            && mappings.iter().zip(&self.mappings).all(|(new, old)| new.is_same(old));
+        if is_same && !is_written {
+            return Ok(());
+        }
+        self.generation += 1;
+        let gone = std::mem::replace(&mut self.mappings, mappings);
+        let gone = gone.into_iter().filter(|old| old.module.is_some());
+        let gone = gone.filter(|old| !self.mappings.iter().any(|new| new.is_same(old)));
+        let gone: Vec<_> = gone.collect();
+        self.gone.splice(..0, gone);
+        self.gone.truncate(MAX_GONE);
         Ok(())
+    }
+
+    /// How long ago the mappings were read.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.refreshed.elapsed()
+    }
+
+    /// A number that changes whenever an address may have come to mean other code.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// What lies at `address`; `None` if it is not executable. Opens the module if it was not yet.
@@ -146,10 +283,17 @@ impl Modules {
         let Some(file) = mapping.file.clone() else {
             return Some(Code::Anonymous);
         };
-        let module = self.open(&file, &mapping.clone());
+        let mapping = mapping.clone();
+        let module = self.known(&file, &mapping).unwrap_or_else(|| self.open(&file, &mapping));
         self.claim(&file, module);
         self.mappings[index].module = Some(module);
         Some(Code::Module(module))
+    }
+
+    /// What lies at `address`, or lay there last: for stacks that were taken before the mappings were read again.
+    pub fn find_or_recall(&mut self, address: u64) -> Option<Code> {
+        let recall = |gone: &Mapping| (gone.start..gone.end).contains(&address).then_some(gone.module).flatten();
+        self.find(address).or_else(|| self.gone.iter().find_map(recall).map(Code::Module))
     }
 
     /// `address` in its module's own terms; `None` if it lies in none.
@@ -167,11 +311,9 @@ impl Modules {
         self.modules.get(id.0 as usize)
     }
 
-    /// The range in memory over which a module's code is spread.
-    #[must_use]
-    pub fn code_range(&self, id: ModuleId) -> Option<std::ops::Range<u64>> {
-        let own = || self.mappings.iter().filter(|mapping| mapping.module == Some(id));
-        Some(own().map(|mapping| mapping.start).min()?..own().map(|mapping| mapping.end).max()?)
+    /// Where a module's code lies in memory.
+    pub fn mappings_of(&self, id: ModuleId) -> impl Iterator<Item = Range<u64>> {
+        self.mappings.iter().filter(move |mapping| mapping.module == Some(id)).map(|mapping| mapping.start..mapping.end)
     }
 
     /// Gives all mappings of one and the same loaded file to its module.
@@ -186,21 +328,46 @@ impl Modules {
         }
     }
 
+    /// The module of a file that was opened before; a file that is mapped at another place is not read again.
+    fn known(&mut self, file: &Arc<FileKey>, mapping: &Mapping) -> Option<ModuleId> {
+        let ids = self.opened.get(file)?;
+        let modules = ids.iter().filter_map(|&id| Some((id, self.modules.get(id.0 as usize)?)));
+        let mut elsewhere = None;
+        for (id, module) in modules {
+            let bias = place(&module.elf, mapping);
+            if bias == module.bias {
+                return Some(id);
+            }
+            if let (ModuleSource::File { handle, visible }, Ok(_)) = (&module.source, &module.elf) {
+                elsewhere = Some((Arc::clone(handle), visible.clone(), module, bias));
+            }
+        }
+        let (handle, visible, module, bias) = elsewhere?;
+        let source = ModuleSource::File { handle, visible };
+        let module = Module { path: file.path.clone(), source, elf: module.elf.clone(), bias, stamp: module.stamp };
+        Some(self.add(file, module))
+    }
+
     fn open(&mut self, file: &Arc<FileKey>, mapping: &Mapping) -> ModuleId {
         let source = self.source(file, mapping);
+        let before = source.stamp();
         let elf = match &source {
             ModuleSource::File { handle, .. } => Elf::read_file(handle).map_err(|error| error.to_string()),
             ModuleSource::Image(image) => Elf::read_image(image).map_err(|error| error.to_string()),
             ModuleSource::Missing(why) => Err(why.clone()),
         };
-        let bias = elf.as_ref().ok().and_then(|elf| elf.bias(mapping.start, mapping.offset));
-        // Without an ELF file its own addresses are file offsets.
-        let bias = bias.unwrap_or(mapping.start.wrapping_sub(mapping.offset));
-        *self.opened.entry((Arc::clone(file), bias)).or_insert_with(|| {
-            let id = ModuleId(u32::try_from(self.modules.len()).unwrap_or(u32::MAX));
-            self.modules.push(Module { path: file.path.clone(), source, elf: elf.map(Arc::new), bias });
-            id
-        })
+        let elf = elf.map(Arc::new);
+        let bias = place(&elf, mapping);
+        // Code that is made at run time may be mapped from a file, too, which is written all the time.
+        let stamp = before.filter(|_| elf.is_ok());
+        self.add(file, Module { path: file.path.clone(), source, elf, bias, stamp })
+    }
+
+    fn add(&mut self, file: &Arc<FileKey>, module: Module) -> ModuleId {
+        let id = ModuleId(u32::try_from(self.modules.len()).unwrap_or(u32::MAX));
+        self.modules.push(module);
+        self.opened.entry(Arc::clone(file)).or_default().push(id);
+        id
     }
 
     fn source(&self, file: &FileKey, mapping: &Mapping) -> ModuleSource {
@@ -215,9 +382,12 @@ impl Modules {
     }
 
     fn vdso(&self, mapping: &Mapping) -> ModuleSource {
+        let Some(pid) = self.pid else {
+            return ModuleSource::Missing("was not recorded".to_owned());
+        };
         let len = (mapping.end - mapping.start).min(MAX_VDSO);
         let mut image = vec![0; usize::try_from(len).unwrap_or(0)];
-        let memory = crate::snapshot::ProcessMemory::new(self.pid);
+        let memory = crate::snapshot::ProcessMemory::new(pid);
         let read = memory.read(mapping.start, &mut image);
         image.truncate(read);
         ModuleSource::Image(image.into())
@@ -226,12 +396,13 @@ impl Modules {
     /// Opens the very file that is mapped: by `map_files`, which leads to it even if it was deleted or replaced; else by
     /// its path as the process sees it, if that still is the same file.
     fn open_file(&self, file: &FileKey, mapping: &Mapping) -> io::Result<ModuleSource> {
-        let by_map = PathBuf::from(format!("/proc/{}/map_files/{:x}-{:x}", self.pid, mapping.start, mapping.end));
+        let pid = self.pid.ok_or_else(|| io::Error::other("was not recorded"))?;
+        let by_map = PathBuf::from(format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end));
         let path = file.path.strip_suffix(" (deleted)").unwrap_or(&file.path);
         let handle = match open_regular(&by_map) {
             Ok(handle) => handle,
             Err(_) => {
-                let by_root = PathBuf::from(format!("/proc/{}/root{path}", self.pid));
+                let by_root = PathBuf::from(format!("/proc/{pid}/root{path}"));
                 let handle = open_regular(&by_root)?;
                 if handle.metadata()?.ino() != file.inode {
                     return Err(io::Error::other("the file was replaced since it was mapped"));
@@ -250,8 +421,27 @@ impl Modules {
         } else {
             PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd()))
         };
-        Ok(ModuleSource::File { handle, visible })
+        Ok(ModuleSource::File { handle: Arc::new(handle), visible })
     }
+}
+
+/// What has to be added to the addresses of a file to get those of its mapping.
+fn place(elf: &Result<Arc<Elf>, String>, mapping: &Mapping) -> u64 {
+    let bias = elf.as_ref().ok().and_then(|elf| elf.bias(mapping.start, mapping.offset));
+    // Without an ELF file its own addresses are file offsets.
+    bias.unwrap_or(mapping.start.wrapping_sub(mapping.offset))
+}
+
+/// Sorted, and without overlaps: the kernel makes the list piece by piece, and mappings may change in between.
+fn in_order(mut mappings: Vec<Mapping>) -> Vec<Mapping> {
+    mappings.sort_by_key(|mapping| mapping.start);
+    let mut end = 0;
+    mappings.retain(|mapping| {
+        let fits = mapping.start >= end && mapping.end > mapping.start;
+        end = if fits { mapping.end } else { end };
+        fits
+    });
+    mappings
 }
 
 /// Opens a file for reading if it is a regular one: opening a device or a FIFO could block, or do something.
@@ -262,3 +452,6 @@ fn open_regular(path: &Path) -> io::Result<File> {
     }
     File::open(format!("/proc/self/fd/{}", place.as_raw_fd()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+use std::io::Write as _;
+
+use super::*;
+
+/// Code of a file at `start`; the file's inode is looked up, so that it can be opened.
+fn mapped(path: &Path, start: u64) -> Mapping {
+    let inode = fs::metadata(path).map_or(7, |metadata| metadata.ino());
+    let file = FileKey { dev: (0, 0), inode, path: path.to_string_lossy().into_owned() };
+    Mapping { start, end: start + 0x1000, offset: 0, file: Some(Arc::new(file)), module: None }
+}
+
+fn own(mappings: Vec<Mapping>) -> Modules {
+    let mut modules = Modules { pid: Some(std::process::id()), ..Modules::from_parts(Vec::new(), &[]) };
+    modules.replace(mappings).unwrap();
+    modules
+}
+
+fn module(modules: &mut Modules, address: u64) -> ModuleId {
+    match modules.find(address) {
+        Some(Code::Module(id)) => id,
+        other => panic!("{address:#x}: {other:?}"),
+    }
+}
+
+/// A file that is ELF: the test itself, of which the loader's part is enough.
+fn elf_file(directory: &Path) -> PathBuf {
+    let path = directory.join("plugin.so");
+    fs::copy("/proc/self/exe", &path).unwrap();
+    path
+}
+
+#[test]
+fn a_process_that_has_ended_keeps_its_code() {
+    let mut modules = own(vec![mapped(Path::new("/no/a.so"), 0x1000)]);
+    assert!(modules.replace(Vec::new()).is_err());
+    assert!(modules.find(0x1800).is_some());
+}
+
+#[test]
+fn another_file_at_the_same_address_is_another_module() {
+    let mut modules = own(vec![mapped(Path::new("/no/a.so"), 0x1000)]);
+    let (before, first) = (modules.generation(), module(&mut modules, 0x1800));
+    modules.replace(vec![mapped(Path::new("/no/b.so"), 0x1000)]).unwrap();
+    assert_ne!(modules.generation(), before);
+    let second = module(&mut modules, 0x1800);
+    assert_ne!(first, second);
+    assert_eq!(modules.get(second).unwrap().path, "/no/b.so");
+    assert_eq!(modules.mappings_of(first).count(), 0);
+}
+
+#[test]
+fn the_same_mappings_change_nothing() {
+    let mut modules = own(vec![mapped(Path::new("/no/a.so"), 0x1000)]);
+    let (before, first) = (modules.generation(), module(&mut modules, 0x1800));
+    modules.replace(vec![mapped(Path::new("/no/a.so"), 0x1000)]).unwrap();
+    assert_eq!(modules.generation(), before);
+    modules.replace(vec![mapped(Path::new("/no/a.so"), 0x1000), mapped(Path::new("/no/b.so"), 0x9000)]).unwrap();
+    assert_ne!(modules.generation(), before);
+    assert_eq!(module(&mut modules, 0x1800), first, "it is not opened again");
+}
+
+#[test]
+fn code_that_is_gone_is_recalled_until_there_is_other_code() {
+    let mut modules = own(vec![mapped(Path::new("/no/a.so"), 0x1000), mapped(Path::new("/no/b.so"), 0x9000)]);
+    let first = module(&mut modules, 0x1800);
+    modules.replace(vec![mapped(Path::new("/no/b.so"), 0x9000)]).unwrap();
+    assert_eq!(modules.find(0x1800), None);
+    assert_eq!(modules.find_or_recall(0x1800), Some(Code::Module(first)));
+    modules.replace(vec![mapped(Path::new("/no/c.so"), 0x1000)]).unwrap();
+    assert_ne!(modules.find_or_recall(0x1800), Some(Code::Module(first)));
+}
+
+#[test]
+fn a_file_at_two_places_is_two_modules_and_read_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = elf_file(directory.path());
+    let mut modules = own(vec![mapped(&path, 0x10_0000), mapped(&path, 0x90_0000)]);
+    let (first, second) = (module(&mut modules, 0x10_0800), module(&mut modules, 0x90_0800));
+    assert_ne!(first, second);
+    let elf = |id| modules.get(id).and_then(|module| module.elf.clone().ok()).unwrap();
+    assert!(Arc::ptr_eq(&elf(first), &elf(second)));
+}
+
+#[test]
+fn a_file_that_was_written_is_read_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = elf_file(directory.path());
+    let mut modules = own(vec![mapped(&path, 0x10_0000)]);
+    let (before, first) = (modules.generation(), module(&mut modules, 0x10_0800));
+    OpenOptions::new().append(true).open(&path).unwrap().write_all(b"!").unwrap();
+    modules.replace(vec![mapped(&path, 0x10_0000)]).unwrap();
+    assert_ne!(modules.generation(), before);
+    assert_ne!(module(&mut modules, 0x10_0800), first);
+}
+
+#[test]
+fn mappings_that_overlap_are_put_in_order() {
+    let path = Path::new("/no/a.so");
+    let in_order = in_order(vec![mapped(path, 0x3000), mapped(path, 0x1000), mapped(path, 0x1800)]);
+    let starts: Vec<u64> = in_order.iter().map(|mapping| mapping.start).collect();
+    assert_eq!(starts, [0x1000, 0x3000]);
+}
+
+#[test]
+fn our_own_code_is_found() {
+    let mut modules = Modules::of(std::process::id()).unwrap();
+    let id = module(&mut modules, our_own_code_is_found as *const () as u64);
+    assert!(modules.get(id).unwrap().elf.is_ok());
+    assert!(!modules.refresh_for_unknown() || modules.age() < Duration::from_secs(5));
+    assert_eq!(modules.find(8), None);
+}
