@@ -109,13 +109,6 @@ enum Action {
         /// The shell
         shell: clap_complete::Shell,
     },
-    #[command(hide = true)]
-    DemoTarget,
-    #[command(hide = true)]
-    ExecWhenTold {
-        #[arg(required = true, last = true)]
-        command: Vec<OsString>,
-    },
 }
 
 /// How to look at threads.
@@ -194,8 +187,6 @@ impl Args {
             Action::Doctor { json } => Command::Doctor { json },
             Action::Demo { watch, output } => Command::Demo(watch.resolve(0, output)),
             Action::Completions { shell } => Command::Completions(shell),
-            Action::DemoTarget => Command::DemoTarget,
-            Action::ExecWhenTold { command } => Command::ExecWhenTold(command),
         };
         Cli { command, verbosity: self.verbose }
     }

@@ -18,7 +18,7 @@ use std::{
 };
 
 use super::{ExitCode, Failure, output::Plan, session::Session, watch};
-use crate::cli::Watch;
+use crate::cli::{self, Watch};
 
 /// How long the demo watches if nothing else is asked for.
 const DURATION: Duration = Duration::from_secs(5);
@@ -37,8 +37,9 @@ pub(super) fn demo(options: &Watch) -> Result<ExitCode, Failure> {
     let program = Program::start().map_err(|error| {
         Failure::new(ExitCode::Failed, format!("cannot start the demo's own program: {error}; is /proc mounted?"))
     })?;
-    let options = Watch { pid: program.0.id(), duration: options.duration.or(Some(DURATION)), ..options.clone() };
-    plan.say(&format!("watching a leaky program (process {}) for a few seconds …", options.pid));
+    let duration = options.duration.unwrap_or(DURATION);
+    let options = Watch { pid: program.0.id(), duration: Some(duration), ..options.clone() };
+    plan.say(&format!("watching a leaky program (process {}) for {duration:?} …", options.pid));
     let session = Session::open(&options, true)?;
     let recording = watch::watch(session, &options, || Ok(()))?;
     plan.write(&recording)?;
@@ -52,7 +53,7 @@ impl Program {
     /// Starts it and waits until its first threads are there.
     fn start() -> io::Result<Self> {
         let mut child = Command::new(env::current_exe()?)
-            .arg("demo-target")
+            .arg(cli::DEMO_TARGET)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

@@ -45,30 +45,25 @@ pub(super) fn doctor(json: bool) -> Result<ExitCode, Failure> {
     let checks = checks();
     let can_attach = checks.iter().all(|check| check.ok || !check.needed);
     let diagnosis = Diagnosis { kernel: privileges::kernel_release(), can_attach, checks };
+    let mut text = Vec::new();
     let written = if json {
-        serde_json::to_writer_pretty(io::stdout(), &diagnosis)
-            .map_err(io::Error::from)
-            .and_then(|()| writeln!(io::stdout()))
+        serde_json::to_writer_pretty(&mut text, &diagnosis).map_err(io::Error::from).and_then(|()| writeln!(text))
     } else {
-        print(&diagnosis)
+        tell(&diagnosis, &mut text)
     };
-    match written {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(ExitCode::Failed, format!("cannot write to stdout: {error}; is the disk full?")))
-        }
-        _ if can_attach => Ok(ExitCode::Done),
-        _ => Ok(ExitCode::NotPermitted),
-    }
+    // Nothing can fail that writes to memory.
+    written.map_err(|error| Failure::new(ExitCode::Failed, format!("cannot tell what was found: {error}")))?;
+    super::print(&text)?;
+    Ok(if can_attach { ExitCode::Done } else { ExitCode::NotPermitted })
 }
 
-fn print(diagnosis: &Diagnosis) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+fn tell(diagnosis: &Diagnosis, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "kernel {}", diagnosis.kernel)?;
     for check in &diagnosis.checks {
         let mark = match (check.ok, check.needed) {
             (true, _) => "ok     ",
             (false, true) => "MISSING",
-            (false, false) => "without",
+            (false, false) => "limited",
         };
         writeln!(out, "  {mark}  {:<28} {}", check.what, check.detail)?;
     }

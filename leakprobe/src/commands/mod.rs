@@ -10,7 +10,7 @@ mod session;
 mod snapshot;
 mod watch;
 
-use std::io;
+use std::io::{self, Write};
 
 pub use failure::{ExitCode, Failure};
 
@@ -30,9 +30,22 @@ pub fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Demo(watch) => demo::demo(&watch),
         Command::DemoTarget => demo::target(),
         Command::ExecWhenTold(command) => Err(run::exec_when_told(&command)),
-        Command::Completions(shell) => {
-            clap_complete::generate(shell, &mut cli::command(), "leakprobe", &mut io::stdout());
-            Ok(ExitCode::Done)
+        Command::Completions(shell) => completions(shell),
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<ExitCode, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut cli::command(), "leakprobe", &mut script);
+    print(&script)
+}
+
+/// Writes to stdout. A reader who leaves early has seen what it wanted to see.
+fn print(text: &[u8]) -> Result<ExitCode, Failure> {
+    match io::stdout().write_all(text) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(ExitCode::Failed, format!("cannot write to stdout: {error}; is the disk full?")))
         }
+        _ => Ok(ExitCode::Done),
     }
 }

@@ -36,6 +36,7 @@ impl Plan {
                 _ if path.as_os_str() == "-" => Format::Txt,
                 _ => Format::from_path(path)?,
             };
+            check_place(path)?;
             files.push((path.clone(), format));
         }
         let stdout_taken = files.iter().any(|(path, _)| path.as_os_str() == "-");
@@ -119,6 +120,17 @@ pub(super) fn render_again(file: &Path, output: &Output) -> Result<ExitCode, Fai
     let plan = Plan::of(output, None)?;
     plan.write(&report::json::read(file)?)?;
     Ok(ExitCode::Done)
+}
+
+/// Finds out before hours of watching that there is no such directory.
+fn check_place(path: &Path) -> Result<(), Failure> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let (path, folder) = (path.display(), folder.display());
+    let what = format!("cannot write {path}: there is no directory {folder}; create it or choose another");
+    Err(Failure::new(ExitCode::Usage, what))
 }
 
 /// The user who called sudo, to whom output files belong.

@@ -19,7 +19,7 @@ use std::{
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::{ExitCode, Failure, output::Plan, session::Session, watch};
-use crate::cli::Watch;
+use crate::cli::{self, Watch};
 
 /// Carries the pipe's descriptor to the child.
 const PIPE: &str = "LEAKPROBE_EXEC_PIPE";
@@ -37,6 +37,7 @@ pub(super) fn run(command: &[OsString], options: &Watch) -> Result<ExitCode, Fai
         // The child has said why, on the stderr that it shares with us.
         return Err(Failure::silent(ExitCode::Usage));
     }
+    recording.target.execs = recording.target.execs.saturating_sub(1); // the first was our doing
     recording.target.ended = status.map(describe).or(recording.target.ended);
     plan.write(&recording)?;
     match status {
@@ -59,8 +60,7 @@ impl Held {
             let (told, go) = io::pipe()?;
             fcntl(&told, FcntlArg::F_SETFD(FdFlag::empty()))?;
             let child = Command::new(env::current_exe()?)
-                .arg("exec-when-told")
-                .arg("--")
+                .arg(cli::EXEC_WHEN_TOLD)
                 .args(command)
                 .env(PIPE, told.as_raw_fd().to_string())
                 .spawn()?;

@@ -92,11 +92,11 @@ impl Btf {
         let mut at = 0;
         while let (Some(name), Some(info)) = (u32_at(&self.types, at), u32_at(&self.types, at + 4)) {
             let (kind, count) = (kind(info), members(info));
-            if kind == KIND_STRUCT {
-                if let Some(wanted) = STRUCTS.iter().find(|wanted| self.name_is(name, wanted)) {
-                    let id = u32::try_from(self.index.len()).unwrap_or(u32::MAX);
-                    self.structs.entry(wanted).or_insert(id);
-                }
+            if kind == KIND_STRUCT
+                && let Some(wanted) = STRUCTS.iter().find(|wanted| self.name_is(name, wanted))
+            {
+                let id = u32::try_from(self.index.len()).unwrap_or(u32::MAX);
+                self.structs.entry(wanted).or_insert(id);
             }
             self.index.push(u32::try_from(at).unwrap_or(u32::MAX));
             let extra = match kind {
@@ -122,7 +122,7 @@ impl Btf {
             bits = bits.checked_add(offset)?;
             id = field_type;
         }
-        (bits % 8 == 0).then_some((bits / 8, self.size(id).unwrap_or(0)))
+        bits.is_multiple_of(8).then_some((bits / 8, self.size(id).unwrap_or(0)))
     }
 
     /// Size of an integer or a pointer, behind typedefs and qualifiers.

@@ -8,7 +8,8 @@ use std::{
 use nix::mount::{MsFlags, mount};
 
 /// The capabilities that do all of leakprobe's work.
-pub const NEEDED: &str = "CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE (and CAP_SYS_ADMIN where tracefs has to be mounted)";
+pub const NEEDED: &str =
+    "CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH (and CAP_SYS_ADMIN where tracefs has to be mounted)";
 
 /// Capabilities by their bit in `/proc/PID/status`.
 /// Source: <https://elixir.bootlin.com/linux/v6.12/source/include/uapi/linux/capability.h#L113>
@@ -74,10 +75,18 @@ pub fn ensure_tracefs() -> io::Result<()> {
     if tracefs().is_some() {
         return Ok(());
     }
-    mount(Some("tracefs"), TRACEFS[0], Some("tracefs"), MsFlags::empty(), None::<&str>).map_err(|error| {
-        io::Error::other(format!("cannot mount tracefs on {}: {error}; mount it, or run with sudo", TRACEFS[0]))
+    let place = TRACEFS[0];
+    // It belongs to root and is closed to others: what looks unmounted may only be unreadable.
+    if let Err(error) = fs::read_dir(place)
+        && error.kind() == io::ErrorKind::PermissionDenied
+    {
+        let what = format!("cannot read {place}: {error}; run with sudo, or grant CAP_DAC_READ_SEARCH");
+        return Err(io::Error::other(what));
+    }
+    mount(Some("tracefs"), place, Some("tracefs"), MsFlags::empty(), None::<&str>).map_err(|error| {
+        io::Error::other(format!("cannot mount tracefs on {place}: {error}; mount it, or run with sudo"))
     })?;
-    tracing::info!("mounted tracefs on {}", TRACEFS[0]);
+    tracing::info!("mounted tracefs on {place}");
     Ok(())
 }
 

@@ -6,8 +6,6 @@
 //! A recording may come from a file that somebody else wrote, and its names from a process that somebody else wrote. Both are
 //! hostile input: [`json::read`] checks every index, and every name passes through `words::harmless` on its way out.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on fails"))]
-
 use std::{fmt, io, path::Path};
 
 use crate::model::Recording;

@@ -1,7 +1,7 @@
 //! Addresses to frames.
 //!
-//! Names come from two places. ELF symbol tables are read by us ([`symtab`]), for files and for images of memory alike;
-//! inlined functions and lines come from DWARF by blazesym ([`dwarf`]). blazesym could do both, but its symbol lookup fails
+//! Names come from two places. ELF symbol tables are read by us (`symtab`), for files and for images of memory alike;
+//! inlined functions and lines come from DWARF by blazesym (`dwarf`). blazesym could do both, but its symbol lookup fails
 //! for a whole file that has Fedora's compressed `.gnu_debugdata`, stretches symbols without size to any address above, and
 //! takes any of several names for a function. What DWARF cannot tell, for whichever reason, keeps its name from ELF.
 
@@ -12,7 +12,6 @@ mod name;
 mod stacks;
 mod symtab;
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 mod tests;
 
 use std::{

@@ -207,7 +207,7 @@ impl Modules {
     }
 
     /// Reads the mappings again because an address lies in none. It may be no address of code at all, over and over: so not
-    /// at once if the last time was in vain, but so seldom that it takes one part in [`VAIN_SHARE`] of a CPU at most. Returns whether
+    /// at once if the last time was in vain, but so seldom that it takes one part in `VAIN_SHARE` of a CPU at most. Returns whether
     /// there is anything new.
     pub fn refresh_for_unknown(&mut self) -> bool {
         let before = self.generation;

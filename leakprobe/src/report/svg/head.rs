@@ -326,9 +326,9 @@ fn hex(color: Color) -> String {
 
 /// `f (1 threads, 2.5%)`, as inferno says it, with the noun put right.
 fn singular(text: &str) -> String {
-    ["thread", "goroutine", "task"].iter().fold(text.to_owned(), |text, noun| {
-        text.replace(&format!(" (1 {noun}s, "), &format!(" (1 {noun}, "))
-    })
+    ["thread", "goroutine", "task"]
+        .iter()
+        .fold(text.to_owned(), |text, noun| text.replace(&format!(" (1 {noun}s, "), &format!(" (1 {noun}, ")))
 }
 
 fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
