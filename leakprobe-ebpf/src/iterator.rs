@@ -156,7 +156,11 @@ fn full(task: *mut task_struct, tid: u32, seq: *mut seq_file) -> Result<(), Coun
         comm: fields.read(offset!(task_comm)).unwrap_or([0; 16]),
         regs: [0; REG_WORDS],
     };
-    task::user_regs(task, &mut record.regs).ok_or(Counter::RegsUnreadable)?;
+    // A thread that has exited has no stack in the kernel any more, and so no registers; it is listed all the same: the
+    // process's first thread stays as a zombie for as long as others run.
+    if record.exit_state == 0 {
+        task::user_regs(task, &mut record.regs).ok_or(Counter::RegsUnreadable)?;
+    }
     emit(seq, &record);
     Ok(())
 }

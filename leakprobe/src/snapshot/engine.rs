@@ -61,6 +61,10 @@ pub struct Losses {
     pub too_deep: u64,
     /// Stacks from whose last frame no unwind information led on.
     pub no_unwind_info: u64,
+    /// As `too_deep`, of stacks that came with an event.
+    pub event_too_deep: u64,
+    /// As `no_unwind_info`, of stacks that came with an event.
+    pub event_no_unwind_info: u64,
 }
 
 /// What is remembered of a thread.
@@ -79,6 +83,8 @@ pub struct Engine {
     modules: Modules,
     unwinder: Unwinder,
     known: HashMap<u32, Known>,
+    /// Whether the process's first thread has exited: memory and mappings are then to be had through the others only.
+    first_exited: bool,
     losses: Losses,
     snapshots: u64,
     /// The CPU time of the whole process, read just before the last pass, ns.
@@ -97,6 +103,7 @@ impl Engine {
             modules: Modules::of(pid)?,
             unwinder: Unwinder::default(),
             known: HashMap::new(),
+            first_exited: false,
             losses: Losses::default(),
             snapshots: 0,
             cpu_time: None,
@@ -136,9 +143,16 @@ impl Engine {
         let base = stack_pointer(regs);
         let mut memory = StackMemory::captured(base, bytes);
         let (stack, unknown_code) = self.unwinder.unwind(&mut self.modules, regs, &mut memory);
-        if unknown_code && self.modules.refresh_for_unknown() {
+        let stack = if unknown_code && self.modules.refresh_for_unknown() {
             let mut memory = StackMemory::captured(base, bytes);
-            return self.unwinder.unwind(&mut self.modules, regs, &mut memory).0;
+            self.unwinder.unwind(&mut self.modules, regs, &mut memory).0
+        } else {
+            stack
+        };
+        match stack.end {
+            StackEnd::TooDeep => self.losses.event_too_deep += 1,
+            StackEnd::NoUnwindInfo => self.losses.event_no_unwind_info += 1,
+            _ => {}
         }
         stack
     }
@@ -195,12 +209,18 @@ impl Engine {
                 self.remember(record, record.exit_state != 0 && record.on_cpu == 0);
                 changed.push(self.sample_without_stack(record, stacks));
             }
+            self.first_exited |= records.iter().any(|record| record.tid == self.pid && record.exit_state != 0);
+            if let (true, Some(other)) = (self.first_exited, wanted.first()) {
+                self.memory = ProcessMemory::new(other.tid);
+                self.modules.read_through(other.tid);
+            }
             let read = self.read_stacks(&wanted);
             if wanted.is_empty() {
                 break;
             }
             let after = self.look_again(probes, &wanted)?;
-            let context = Context { pid: self.pid, memory: &self.memory, now: Now::read() };
+            let context =
+                Context { task: self.modules.reader().unwrap_or(self.pid), memory: &self.memory, now: Now::read() };
             let mut unstable = Vec::new();
             for (record, stack) in wanted.into_iter().zip(read) {
                 let ran = after.get(&record.tid).is_none_or(|after| !after.is_unmoved(record));
@@ -228,8 +248,13 @@ impl Engine {
         }
         // A thread that exited between two rounds has no sample; the next snapshot does not list it.
         alive.retain(|tid| self.known.contains_key(tid));
-        let news = Some(News { alive, changed });
-        Ok(Snapshot { taken_ns: waits::clock_ns(ClockId::CLOCK_MONOTONIC), news })
+        // One moment for all: ages and lifetimes count up to it.
+        let taken_ns = waits::clock_ns(ClockId::CLOCK_MONOTONIC);
+        let boottime = waits::clock_ns(ClockId::CLOCK_BOOTTIME);
+        for sample in &mut changed {
+            sample.lifetime_ns = boottime.saturating_sub(sample.start_boottime);
+        }
+        Ok(Snapshot { taken_ns, news: Some(News { alive, changed }) })
     }
 
     /// CPU time of all of the process's threads, ns. Source:
@@ -330,6 +355,8 @@ impl Losses {
             ("stack_unreadable", self.unreadable),
             ("stack_too_deep", self.too_deep),
             ("stack_no_unwind_info", self.no_unwind_info),
+            ("event_stack_too_deep", self.event_too_deep),
+            ("event_stack_no_unwind_info", self.event_no_unwind_info),
         ]
         .into_iter()
         .filter(|&(_, count)| count > 0)
@@ -364,7 +391,7 @@ fn sample(record: &ThreadRecord, activity: Activity, stack: crate::model::StackI
         tid: record.tid,
         name: event::name(&record.comm),
         start_boottime: record.start_boottime,
-        lifetime_ns: waits::clock_ns(ClockId::CLOCK_BOOTTIME).saturating_sub(record.start_boottime),
+        lifetime_ns: 0, // set when the snapshot is complete
         activity,
         stack,
     }

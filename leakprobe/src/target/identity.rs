@@ -113,7 +113,7 @@ impl Target {
         if !ours && !privileges::has(Capability::SysPtrace) {
             return Err(TargetError::NotPermitted { pid, user });
         }
-        Ok(Self { pid, comm: name, exe: fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default(), pidfd })
+        Ok(Self { pid, comm: name, exe: executable(pid).unwrap_or_default(), pidfd })
     }
 
     /// Reads name and executable again: the process has begun another program.
@@ -121,7 +121,7 @@ impl Target {
         if let Ok(comm) = fs::read_to_string(format!("/proc/{}/comm", self.pid)) {
             self.comm = comm.trim_end().to_owned();
         }
-        if let Ok(exe) = fs::read_link(format!("/proc/{}/exe", self.pid)) {
+        if let Some(exe) = executable(self.pid) {
             self.exe = exe;
         }
     }
@@ -153,6 +153,14 @@ impl AsFd for Target {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
     }
+}
+
+/// The executable, by any thread that still has one: an exited first thread has none.
+fn executable(pid: u32) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/exe")).ok().or_else(|| {
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+        threads.flatten().find_map(|thread| fs::read_link(thread.path().join("exe")).ok())
+    })
 }
 
 fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {

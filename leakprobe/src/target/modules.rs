@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use procfs::process::{MMPermissions, MMapPath, Process};
+use procfs::process::{MMPermissions, MMapPath, MemoryMaps, Process};
 
 use super::elf::Elf;
 
@@ -143,6 +143,8 @@ type Stamp = (u64, i64, i64);
 pub struct Modules {
     /// `None`: what is known is all there will ever be.
     pid: Option<u32>,
+    /// The thread through which everything is read, once the process's first has exited.
+    other: Option<u32>,
     mappings: Vec<Mapping>,
     /// Mappings of modules that were seen in use and are no more: stacks that were taken before still name them.
     gone: Vec<Mapping>,
@@ -181,6 +183,7 @@ impl Modules {
         }
         Self {
             pid: None,
+            other: None,
             mappings: in_order(mappings),
             gone: Vec::new(),
             modules,
@@ -189,6 +192,17 @@ impl Modules {
             refreshed: Instant::now(),
             in_vain: None,
         }
+    }
+
+    /// Reads from now on through another thread of the process: through an exited one nothing is to be had.
+    pub fn read_through(&mut self, thread: u32) {
+        self.other = Some(thread);
+    }
+
+    /// The thread through which everything is read; `None` without a process.
+    #[must_use]
+    pub fn reader(&self) -> Option<u32> {
+        self.other.or(self.pid)
     }
 
     /// Reads the mappings again; modules that are open stay so.
@@ -219,8 +233,15 @@ impl Modules {
     }
 
     fn read(&mut self, pid: u32) -> io::Result<()> {
-        let pid = i32::try_from(pid).map_err(io::Error::other)?;
-        let maps = Process::new(pid).and_then(|process| process.maps()).map_err(io::Error::other)?;
+        let mut maps = mappings_of(self.other.unwrap_or(pid));
+        if maps.as_ref().map_or(true, |maps| maps.0.is_empty()) {
+            // That thread has exited; the others have the same.
+            let with_mappings = |thread| Some((thread, mappings_of(thread).ok().filter(|maps| !maps.0.is_empty())?));
+            if let Some((thread, found)) = threads_of(pid).into_iter().find_map(with_mappings) {
+                (self.other, maps) = (Some(thread), Ok(found));
+            }
+        }
+        let maps = maps?;
         let code = maps.into_iter().filter(|map| map.perms.contains(MMPermissions::EXECUTE)).take(MAX_MAPPINGS);
         let mappings = code.map(|map| {
             let path = match map.pathname {
@@ -382,12 +403,12 @@ impl Modules {
     }
 
     fn vdso(&self, mapping: &Mapping) -> ModuleSource {
-        let Some(pid) = self.pid else {
+        let Some(reader) = self.reader() else {
             return ModuleSource::Missing("was not recorded".to_owned());
         };
         let len = (mapping.end - mapping.start).min(MAX_VDSO);
         let mut image = vec![0; usize::try_from(len).unwrap_or(0)];
-        let memory = crate::snapshot::ProcessMemory::new(pid);
+        let memory = crate::snapshot::ProcessMemory::new(reader);
         let read = memory.read(mapping.start, &mut image);
         image.truncate(read);
         ModuleSource::Image(image.into())
@@ -396,13 +417,13 @@ impl Modules {
     /// Opens the very file that is mapped: by `map_files`, which leads to it even if it was deleted or replaced; else by
     /// its path as the process sees it, if that still is the same file.
     fn open_file(&self, file: &FileKey, mapping: &Mapping) -> io::Result<ModuleSource> {
-        let pid = self.pid.ok_or_else(|| io::Error::other("was not recorded"))?;
-        let by_map = PathBuf::from(format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end));
+        let reader = self.reader().ok_or_else(|| io::Error::other("was not recorded"))?;
+        let by_map = PathBuf::from(format!("/proc/{reader}/map_files/{:x}-{:x}", mapping.start, mapping.end));
         let path = file.path.strip_suffix(" (deleted)").unwrap_or(&file.path);
         let handle = match open_regular(&by_map) {
             Ok(handle) => handle,
             Err(_) => {
-                let by_root = PathBuf::from(format!("/proc/{pid}/root{path}"));
+                let by_root = PathBuf::from(format!("/proc/{reader}/root{path}"));
                 let handle = open_regular(&by_root)?;
                 if handle.metadata()?.ino() != file.inode {
                     return Err(io::Error::other("the file was replaced since it was mapped"));
@@ -442,6 +463,18 @@ fn in_order(mut mappings: Vec<Mapping>) -> Vec<Mapping> {
         fits
     });
     mappings
+}
+
+/// The mappings that a thread sees; none if it has exited.
+fn mappings_of(thread: u32) -> io::Result<MemoryMaps> {
+    let thread = i32::try_from(thread).map_err(io::Error::other)?;
+    Process::new(thread).and_then(|process| process.maps()).map_err(io::Error::other)
+}
+
+/// The threads of a process; none if it is gone.
+fn threads_of(pid: u32) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    threads.filter_map(|thread| thread.file_name().to_str()?.parse().ok()).collect()
 }
 
 /// Opens a file for reading if it is a regular one: opening a device or a FIFO could block, or do something.
