@@ -84,6 +84,18 @@ mod imp {
         value.is_multiple_of(8)
     }
 
+    /// Most bytes before a system call within which its number is loaded.
+    pub(crate) const CALL_CODE: usize = 32;
+
+    /// The numbers that the code which ends in a system call may give it, nearest first: `mov $n, %eax … syscall`.
+    pub(crate) fn call_numbers(code: &[u8]) -> impl Iterator<Item = usize> {
+        let before = code.strip_suffix(&[0x0f, 0x05]).unwrap_or_default();
+        before.windows(5).rev().filter_map(|bytes| match *bytes {
+            [0xb8, low, high, 0, 0] => Some(usize::from(u16::from_le_bytes([low, high]))),
+            _ => None,
+        })
+    }
+
     /// Whether the registers are those of 64-bit code (`__USER_CS`); all zero: a kernel worker that has none.
     pub(crate) fn is_native(regs: &Regs) -> bool {
         regs[arch::CS] == 0x33

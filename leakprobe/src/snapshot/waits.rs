@@ -3,13 +3,13 @@
 use std::{fs, os::unix::fs::FileTypeExt, path::PathBuf};
 
 use leakprobe_common::{
-    arch::{ARGS, Regs, SYSCALL},
+    arch::{ARGS, IP, Regs, SYSCALL},
     futex,
 };
 use nix::time::{ClockId, clock_gettime};
 use syscalls::Sysno;
 
-use super::ProcessMemory;
+use super::{ProcessMemory, arch};
 use crate::model::WaitKind;
 
 const NS_PER_MS: u64 = 1_000_000;
@@ -54,7 +54,8 @@ pub(crate) fn clock_ns(clock: ClockId) -> u64 {
 
 /// Where the arguments of system calls are looked up.
 pub(crate) struct Context<'a> {
-    pub(crate) pid: u32,
+    /// A thread that has the process's descriptors.
+    pub(crate) task: u32,
     pub(crate) memory: &'a ProcessMemory,
     pub(crate) now: Now,
 }
@@ -83,6 +84,7 @@ impl Context<'_> {
             };
             return Waiting { reason, ..other("") };
         };
+        let call = if call == Sysno::restart_syscall { self.restarted(regs).unwrap_or(call) } else { call };
         let arg = |n: usize| regs[ARGS[n]];
         let mut waiting =
             Waiting { kind: WaitKind::Other, reason: call.name().to_owned(), object: String::new(), timeout_ms: None };
@@ -183,6 +185,18 @@ impl Context<'_> {
         waiting
     }
 
+    /// The call that goes on after it was interrupted, e.g. when the process was stopped or a debugger looked at it. Its
+    /// arguments are still in the registers, its number is not: but most often it stands in the code.
+    /// These are the calls that can go on: <https://elixir.bootlin.com/linux/v6.12/A/ident/set_restart_fn>
+    fn restarted(&self, regs: &Regs) -> Option<Sysno> {
+        let mut code = [0; arch::CALL_CODE];
+        let read = self.memory.read(regs[IP].checked_sub(code.len() as u64)?, &mut code);
+        let numbers = arch::call_numbers(code.get(..read).filter(|code| code.len() == arch::CALL_CODE)?);
+        numbers
+            .filter_map(Sysno::new)
+            .find(|call| matches!(call, Sysno::futex | Sysno::nanosleep | Sysno::clock_nanosleep | Sysno::poll))
+    }
+
     /// `FUTEX_WAIT` takes a span, the others a moment.
     /// Source: <https://man7.org/linux/man-pages/man2/futex.2.html>
     fn futex_timeout(&self, op: u32, timeout: u64, since: u64) -> Option<u64> {
@@ -226,7 +240,7 @@ impl Context<'_> {
     /// What a descriptor is, as a kind of wait and in words.
     fn describe_fd(&self, fd: u64) -> (WaitKind, String) {
         let fd = fd as i32;
-        let path = PathBuf::from(format!("/proc/{}/fd/{fd}", self.pid));
+        let path = PathBuf::from(format!("/proc/{}/fd/{fd}", self.task));
         let Ok(link) = fs::read_link(&path) else {
             return (WaitKind::File, format!("fd {fd}"));
         };
@@ -287,7 +301,7 @@ mod tests {
         for (n, arg) in args.iter().enumerate() {
             regs[ARGS[n]] = *arg;
         }
-        Context { pid: std::process::id(), memory: &memory, now }.classify(1, &regs, since)
+        Context { task: std::process::id(), memory: &memory, now }.classify(1, &regs, since)
     }
 
     #[test]
@@ -302,6 +316,31 @@ mod tests {
         // The same of CLOCK_REALTIME, which was 104 s at the beginning: long past.
         assert_eq!(classify(Sysno::futex, &[0x1000, 9 | 256, 0, at], 4_000_000_000).timeout_ms, Some(0));
         assert_eq!(classify(Sysno::futex, &[0x1000, 9, 0, 0], 0).timeout_ms, None);
+    }
+
+    #[test]
+    fn a_call_that_goes_on_after_an_interruption_is_known_by_its_code() {
+        let kind = |code: &[u8], args: &[u64]| {
+            let mut memory = [0x90u8; arch::CALL_CODE + 8];
+            memory[arch::CALL_CODE - code.len()..arch::CALL_CODE].copy_from_slice(code);
+            let mut regs = [0; REG_WORDS];
+            (regs[SYSCALL], regs[IP]) =
+                (Sysno::restart_syscall.id() as u64, memory.as_ptr() as u64 + arch::CALL_CODE as u64);
+            args.iter().zip(ARGS).for_each(|(arg, place)| regs[place] = *arg);
+            let own = ProcessMemory::new(std::process::id());
+            let now = Now { monotonic: 5_000_000_000, realtime: 105_000_000_000 };
+            let waiting = Context { task: std::process::id(), memory: &own, now }.classify(1, &regs, 0);
+            (waiting.kind, waiting.reason, waiting.timeout_ms)
+        };
+        // mov $7, %eax; syscall
+        assert_eq!(kind(&[0xb8, 7, 0, 0, 0, 0x0f, 5], &[0, 1, 250]), (WaitKind::Poll, "poll".to_owned(), Some(250)));
+        // mov $0xca, %eax; mov %r8, %r10; syscall
+        let futex = [0xb8, 0xca, 0, 0, 0, 0x4d, 0x89, 0xc2, 0x0f, 5];
+        assert_eq!(kind(&futex, &[0x1000, 128]), (WaitKind::Futex, "futex wait".to_owned(), None));
+        // A call that does not go on by itself, no number at all, and no call.
+        for code in [&[0xb8, 0, 0, 0, 0, 0x0f, 5][..], &[0x48, 0x89, 0xf8, 0x0f, 5], &[0xb8, 7, 0, 0, 0]] {
+            assert_eq!(kind(code, &[]), (WaitKind::Other, "restart_syscall".to_owned(), None));
+        }
     }
 
     #[test]
