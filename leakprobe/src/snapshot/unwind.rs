@@ -98,8 +98,9 @@ impl<'a> StackMemory<'a> {
 
     /// The next frame is at `stack_pointer`, perhaps on another stack: a signal handler may have one of its own.
     fn switch_to(&mut self, stack_pointer: u64) {
-        let is_near = stack_pointer.checked_sub(self.base).is_some_and(|offset| offset < MAX_STACK);
-        if self.more.is_some() && !is_near {
+        // Where nothing was read yet there may be a gap: an alternate stack often lies right below the thread's own.
+        let is_read = stack_pointer.checked_sub(self.base).is_some_and(|offset| offset < self.bytes.len() as u64);
+        if self.more.is_some() && !is_read {
             self.base = stack_pointer;
             self.bytes.clear();
         }
