@@ -169,8 +169,11 @@ impl Live {
             if thread.creation.is_none() && self.late_creations.remove(&tid) == Some(start_boottime) {
                 self.made_good = self.made_good.saturating_sub(1);
             }
+            if std::mem::take(&mut thread.before_us) {
+                // It is younger than our probes: only the first snapshot was quicker than its event.
+                self.created += 1;
+            }
             thread.creation = Some(creation);
-            thread.before_us = false;
             return;
         }
         self.created += 1;
@@ -245,7 +248,8 @@ impl Live {
                 lifetime: Some((sample.lifetime_ns, snapshot.taken_ns)),
                 activity: sample.activity,
                 stack: Some(sample.stack),
-                before_us: first || (same && old.as_ref().is_some_and(|old| old.before_us)),
+                // A thread whose creation was told before the first snapshot is not older than us.
+                before_us: old.as_ref().filter(|_| same).map_or(first, |old| old.before_us),
                 creation: old.filter(|_| same).and_then(|old| old.creation),
                 confirmed_ns: snapshot.taken_ns,
             };
@@ -355,6 +359,18 @@ mod tests {
         // And it keeps its creation when it is sampled again.
         live.apply_snapshot(snapshot(3 * SECOND, &[1, 2], vec![sample(2, 20, SECOND)]));
         assert!(live.threads()[&2].creation.is_some());
+    }
+
+    #[test]
+    fn threads_created_while_the_first_snapshot_was_taken_are_not_older_than_us() {
+        let mut live = Live::new(SECOND, 0);
+        live.apply_change(created(2, SECOND - 5, 20));
+        let samples = vec![sample(1, 10, 0), sample(2, 20, 0), sample(3, 30, 0)];
+        live.apply_snapshot(snapshot(SECOND, &[1, 2, 3], samples));
+        live.apply_change(created(3, SECOND - 2, 30));
+        assert_eq!((live.created, live.made_good), (2, 0));
+        let before_us: Vec<bool> = live.threads().values().map(|thread| thread.before_us).collect();
+        assert_eq!(before_us, [true, false, false]);
     }
 
     #[test]
