@@ -260,12 +260,20 @@ pub(super) fn ended_early(pid: u32) -> Failure {
 }
 
 fn cost(first_snapshot: Option<Duration>) -> Cost {
-    let peak_kb = getrusage(UsageWho::RUSAGE_SELF).map_or(0, |usage| usage.max_rss());
+    let peak_kb = peak_memory_kb().unwrap_or(0);
     Cost {
         cpu_ms: u64::try_from(Session::cpu_time().as_millis()).unwrap_or(u64::MAX),
         rss_mb: (peak_kb as f64 / 102.4).round() / 10.0,
         snapshot_ms: first_snapshot.map_or(0.0, |took| (took.as_secs_f64() * 10_000.0).round() / 10.0),
     }
+}
+
+/// Our largest resident memory. Not that of getrusage, which counts from before exec: it would be that of whoever started us,
+/// if that is larger. Source: <https://elixir.bootlin.com/linux/v6.12/source/fs/exec.c#L1002>
+fn peak_memory_kb() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    peak.trim().trim_end_matches("kB").trim_end().parse().ok()
 }
 
 fn monotonic_ns() -> u64 {
