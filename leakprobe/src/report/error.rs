@@ -24,7 +24,7 @@ pub enum Error {
         name: String,
     },
     /// An output could not be written; nothing of it was left behind.
-    #[error("cannot write {}: {}", path.display(), write_reason(path, source))]
+    #[error("cannot write {}: {}", shown(path), write_reason(path, source))]
     Write {
         /// The output.
         path: PathBuf,
@@ -82,8 +82,21 @@ fn names(prefix: &str) -> String {
     names.join(", ")
 }
 
+/// How an output is called: `-` is how it is given, not what it is.
+fn shown(path: &Path) -> std::borrow::Cow<'_, str> {
+    if path == Path::new("-") { "to standard output".into() } else { path.to_string_lossy() }
+}
+
 /// Why `path` could not be written, and what to do about it.
 fn write_reason(path: &Path, error: &io::Error) -> String {
+    if path == Path::new("-") {
+        return match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                "no space is left where it leads; free some or give it another place".into()
+            }
+            _ => format!("{error}; give it another place"),
+        };
+    }
     let directory = path.parent().filter(|dir| !dir.as_os_str().is_empty());
     let directory = directory.unwrap_or(Path::new(".")).display();
     match error.kind() {
@@ -113,5 +126,18 @@ fn read_reason(error: &io::Error) -> String {
         io::ErrorKind::IsADirectory => "it is a directory; give a file".into(),
         io::ErrorKind::PermissionDenied => "not permitted; run as the user that owns it, or with sudo".into(),
         _ => format!("{error}; check the file"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn standard_output_is_called_by_its_name() {
+        let error = Error::Write { path: "-".into(), source: io::ErrorKind::StorageFull.into() };
+        let expected =
+            "cannot write to standard output: no space is left where it leads; free some or give it another place";
+        assert_eq!(error.to_string(), expected);
     }
 }
