@@ -1,0 +1,219 @@
+//! The table of threads stays true: creations, exits, renames, exec, forks, and events that were lost.
+
+use leakprobe::model::Recording;
+
+use crate::support::{
+    Program, Running, Variant, chain, functions, program_path, record, settle, task, task_named, tasks_named, tids,
+    wait_for,
+};
+
+fn attach(program: &Program, options: &[&str]) -> Running {
+    let pid = program.pid().to_string();
+    let mut args = vec!["attach", "-p", &pid, "-m", "1h"];
+    args.extend(options);
+    if !options.contains(&"-i") {
+        args.extend(["-i", "50ms"]);
+    }
+    let mut leakprobe = Running::record(&args);
+    leakprobe.attached();
+    leakprobe
+}
+
+fn listed(recording: &Recording) -> Vec<u64> {
+    recording.tasks.iter().map(|task| task.id).collect()
+}
+
+#[test]
+fn threads_that_come_and_go_are_counted_and_the_table_equals_proc_at_the_end() {
+    let mut program = Program::ready("creators", Variant::Pie);
+    settle(program.pid());
+    let leakprobe = attach(&program, &[]);
+    program.ask("outer stays", "created ");
+    for n in 0..5 {
+        program.ask(&format!("other goes{n}"), "created ");
+        program.ask("end", "ended ");
+    }
+    settle(program.pid());
+    let recording = leakprobe.stop();
+    assert_eq!(listed(&recording), tids(program.pid()));
+    assert_eq!((recording.coverage.created, recording.coverage.exited), (6, 5));
+    assert_eq!(recording.coverage.threads, 3);
+    assert!(recording.losses.is_empty(), "{:?}", recording.losses);
+    assert!(recording.coverage.snapshots > 1 && !recording.growth.is_empty());
+    assert_eq!(recording.growth.last().map(|sample| sample.tasks), Some(3));
+}
+
+#[test]
+fn a_burst_of_creations_is_counted_whole_and_stacks_that_were_left_out_are_named() {
+    let mut program = Program::ready("creators", Variant::Pie);
+    settle(program.pid());
+    let leakprobe = attach(&program, &[]);
+    program.ask("burst 1000", "done");
+    settle(program.pid());
+    let recording = leakprobe.stop();
+    assert_eq!(listed(&recording), tids(program.pid()));
+    assert_eq!(recording.coverage.created, 1000);
+    let burst = tasks_named(&recording, "burst");
+    assert_eq!(burst.len(), 1000);
+    for task in &burst {
+        let created = &task.created_by;
+        assert!(created.known != created.why_unknown.is_some(), "{created:?}");
+        if created.known {
+            chain(&recording, &created.stack, &["create", "inner", "middle", "outer", "main"]);
+        }
+    }
+    let unknown = burst.iter().filter(|task| !task.created_by.known).count() as u64;
+    let counted: u64 =
+        ["creation_stack_rate_limited", "ring_full_stack"].iter().filter_map(|name| recording.losses.get(*name)).sum();
+    assert_eq!(unknown, counted, "{:?}", recording.losses);
+}
+
+#[test]
+fn events_lost_in_a_tiny_buffer_are_counted_by_name_and_made_good_by_snapshots() {
+    let mut program = Program::ready("churn", Variant::Pie);
+    settle(program.pid());
+    let leakprobe = attach(&program, &["--ring-size", "4096"]);
+    program.ask("churn 2000", "done");
+    settle(program.pid());
+    let recording = leakprobe.stop();
+    // No stack fits into such a buffer.
+    let lost = |name: &str| recording.losses.get(name).copied().unwrap_or(0);
+    assert!(lost("ring_full_stack") > 0, "{:?}", recording.losses);
+    assert_eq!(listed(&recording), tids(program.pid()));
+    let stays = tasks_named(&recording, "stays");
+    assert_eq!(stays.len(), 21);
+    for task in stays {
+        assert!(!task.created_by.known && task.created_by.why_unknown.is_some(), "{:?}", task.created_by);
+        chain(&recording, &task.stack, &["park", "stay"]);
+    }
+}
+
+#[test]
+fn churn_that_the_buffer_holds_loses_no_event() {
+    let mut program = Program::ready("churn", Variant::Pie);
+    settle(program.pid());
+    let leakprobe = attach(&program, &[]);
+    // So few that the buffer holds them all, with their stacks, even if leakprobe does not come to read any.
+    program.ask("churn 96", "done");
+    settle(program.pid());
+    let recording = leakprobe.stop();
+    assert_eq!(listed(&recording), tids(program.pid()));
+    assert!(recording.losses.is_empty(), "{:?}", recording.losses);
+    assert_eq!((recording.coverage.created, recording.coverage.exited), (96 + 1, 96));
+}
+
+#[test]
+fn a_new_name_is_told_whoever_gives_it() {
+    let mut program = Program::ready("names", Variant::Pie);
+    settle(program.pid());
+    let pid = program.pid();
+    // Snapshots are an hour apart: what is seen was told by events, until the last one.
+    for command in ["self", "main"] {
+        let leakprobe = attach(&program, &["-i", "1h"]);
+        program.ask(&format!("{command} by-{command}"), "named");
+        settle(pid);
+        let recording = leakprobe.stop();
+        task_named(&recording, &format!("by-{command}"));
+        assert_eq!(listed(&recording), tids(pid));
+    }
+}
+
+#[test]
+fn exec_in_the_main_thread_and_in_another_leaves_the_new_programs_threads_with_their_creation() {
+    for command in ["main", "thread"] {
+        let mut program = Program::ready("execs", Variant::Pie);
+        settle(program.pid());
+        let leakprobe = attach(&program, &[]);
+        program.ask(command, "again");
+        settle(program.pid());
+        let recording = leakprobe.stop();
+        assert_eq!(listed(&recording), tids(program.pid()), "exec by {command}");
+        assert_eq!(recording.target.execs, 1);
+        assert_eq!(recording.tasks.len(), 2, "{:?}", recording.tasks);
+        let main = task(&recording, u64::from(program.pid()));
+        assert_eq!(functions(&recording, &main.stack).last().map(String::as_str), Some("_start"));
+        assert!(main.created_by.stack.is_empty(), "{:?}", main.created_by);
+        let second = task_named(&recording, "second");
+        chain(&recording, &second.stack, &["park", "second_life"]);
+        chain(&recording, &second.created_by.stack, &["second_program", "main"]);
+        assert_eq!(second.created_by.task, Some(u64::from(program.pid())));
+        assert_eq!(recording.target.ended, None);
+    }
+}
+
+#[test]
+fn exec_of_another_program_changes_the_targets_name_and_executable() {
+    let many = program_path("many", Variant::Static);
+    let mut program =
+        Program::start(std::process::Command::new("/bin/sh").args(["-c", "read line; exec \"$0\" 5"]).arg(&many));
+    let leakprobe = attach(&program, &[]);
+    program.say("go");
+    program.expect("ready");
+    settle(program.pid());
+    let recording = leakprobe.stop();
+    assert_eq!(recording.target.comm, "many-static");
+    assert_eq!(recording.target.exe, many.canonicalize().unwrap().to_str().unwrap());
+    assert_eq!(listed(&recording), tids(program.pid()));
+    assert_eq!(recording.coverage.creations_known, 5);
+}
+
+#[test]
+fn children_of_the_target_are_not_its_threads() {
+    let mut program = Program::ready("forks", Variant::Pie);
+    settle(program.pid());
+    let leakprobe = attach(&program, &[]);
+    for _ in 0..3 {
+        program.ask("fork", "child ");
+    }
+    settle(program.pid());
+    let recording = leakprobe.stop();
+    assert_eq!(listed(&recording), tids(program.pid()));
+    assert_eq!((recording.coverage.created, recording.tasks.len()), (0, 2));
+}
+
+#[test]
+fn attach_leaves_the_target_running_and_untraced() {
+    let mut program = Program::ready("creators", Variant::Pie);
+    settle(program.pid());
+    let status = |key: &str| crate::support::proc_status(program.pid(), key).unwrap();
+    let leakprobe = attach(&program, &[]);
+    assert_eq!(status("TracerPid"), "0");
+    assert!(status("State").starts_with('S'));
+    program.ask("outer works", "created ");
+    let lp = leakprobe.pid();
+    leakprobe.stop();
+    // Programs and maps are gone with the process that held them: nothing is pinned.
+    wait_for("leakprobe to be gone", || (!std::path::Path::new(&format!("/proc/{lp}")).exists()).then_some(()));
+    assert_eq!(crate::support::proc_status(program.pid(), "TracerPid").unwrap(), "0");
+    program.ask("end", "ended ");
+}
+
+#[test]
+fn probe_snapshot_sees_threads_and_creations_without_futex_events_and_says_so() {
+    let mut program = Program::ready("creators", Variant::Pie);
+    settle(program.pid());
+    let leakprobe = attach(&program, &["--probe", "snapshot"]);
+    program.ask("outer one", "created ");
+    settle(program.pid());
+    let recording = leakprobe.stop();
+    assert!(task_named(&recording, "one").created_by.known);
+    assert!(!recording.coverage.sources.iter().any(|source| source.contains("futex")), "{:?}", recording.coverage);
+    assert!(recording.coverage.gaps.iter().any(|gap| gap.contains("futex")), "{:?}", recording.coverage);
+    assert_eq!(listed(&recording), tids(program.pid()));
+}
+
+#[test]
+fn ten_thousand_threads_are_seen_whole_in_bounded_memory() {
+    // A guest has neither the memory nor the speed for as many.
+    let count = if crate::support::in_guest() { 1000 } else { 10_000 };
+    let program = Program::ready_with("many", Variant::Pie, &[&count.to_string()]);
+    settle(program.pid());
+    let pid = program.pid().to_string();
+    let recording = record(&["snapshot", "-p", &pid, "-m", "0s"]);
+    assert_eq!(listed(&recording), tids(program.pid()));
+    assert_eq!(recording.coverage.stacks_complete, count + 1);
+    assert_eq!(recording.sites.iter().map(|site| site.count).max(), Some(count));
+    // What users run is a release build; a debug build needs more.
+    let limit = if std::env::var_os("LEAKPROBE_BIN").is_some() { 80.0 } else { 250.0 };
+    assert!(recording.cost.rss_mb > 1.0 && recording.cost.rss_mb < limit, "{:?}", recording.cost);
+}

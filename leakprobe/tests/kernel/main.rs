@@ -1,0 +1,16 @@
+//! The real leakprobe on real programs and the real kernel, as root. Also run in guests by `cargo xtask kernels`, so these
+//! tests need no other programs than our own.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod creation;
+mod ends;
+mod errors;
+mod live;
+mod outputs;
+mod run;
+mod stacks;
+mod waits;

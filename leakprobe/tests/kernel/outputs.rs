@@ -1,0 +1,241 @@
+//! What is written: every format, whole or not at all, and never at the cost of the report.
+
+use std::{
+    fs::{self, File},
+    io::Read,
+    os::unix::process::CommandExt,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use leakprobe::report::json;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+use crate::support::{Program, Running, Variant, leakprobe, leakprobe_binary, need_root, settle, snapshot, wait_for};
+
+fn parked() -> (Program, String) {
+    need_root();
+    let program = Program::ready("many", Variant::Pie);
+    settle(program.pid());
+    let pid = program.pid().to_string();
+    (program, pid)
+}
+
+#[test]
+fn every_format_is_written_and_the_report_goes_to_stdout() {
+    let (_program, pid) = parked();
+    let names = ["a.svg", "a.folded", "a.json", "a.txt"];
+    let mut args = vec!["snapshot", "-p", &pid, "-m", "0s"];
+    args.extend(names.iter().flat_map(|name| ["-o", name]));
+    let ended = leakprobe(args);
+    ended.succeeded();
+    assert!(ended.stdout.contains("park") && ended.stdout.contains("100"), "{ended:?}");
+    let read = |name: &str| fs::read_to_string(ended.directory.path().join(name)).unwrap();
+    assert!(read("a.svg").contains("<svg"));
+    let folded = read("a.folded");
+    assert!(folded.lines().any(|line| line.ends_with(";[futex] 100") && line.contains(";run;park;")), "{folded}");
+    assert!(read("a.txt").contains("park"));
+    let recording = json::read(&ended.directory.path().join("a.json")).unwrap();
+    assert_eq!(recording.tasks.len(), 101);
+    assert_eq!((recording.duration_ms, recording.coverage.snapshots), (0, 1));
+    // Nothing else is left behind.
+    let mut left: Vec<_> =
+        fs::read_dir(ended.directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["a.folded", "a.json", "a.svg", "a.txt"]);
+}
+
+#[test]
+fn json_and_dash_go_to_stdout() {
+    let (_program, pid) = parked();
+    let of = |text: &str| json::read_from(text.as_bytes(), Path::new("stdout")).unwrap().tasks.len();
+    assert_eq!(of(&leakprobe(["snapshot", "-p", &pid, "--json"]).succeeded().stdout), 101);
+    assert_eq!(of(&leakprobe(["snapshot", "-p", &pid, "-o", "-", "--format", "json"]).succeeded().stdout), 101);
+    let table = leakprobe(["snapshot", "-p", &pid, "-o", "-"]);
+    assert!(table.succeeded().stdout.contains("park"), "{table:?}");
+    let quiet = leakprobe(["snapshot", "-p", &pid, "-q"]);
+    assert_eq!((quiet.succeeded().stdout.as_str(), quiet.stderr.as_str()), ("", ""));
+    // dump is another name for it.
+    assert!(leakprobe(["dump", "-p", &pid]).succeeded().stdout.contains("park"));
+}
+
+#[test]
+fn a_reader_of_stdout_who_has_left_is_no_error() {
+    let (_program, pid) = parked();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = Command::new(leakprobe_binary())
+        .args(["snapshot", "-p", &pid, "--json", "-o", "a.txt"])
+        .current_dir(folder.path())
+        .stdout(Stdio::from(writer))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    let status = wait_for("leakprobe to end", || child.try_wait().unwrap());
+    assert_eq!((status.code(), stderr.trim()), (Some(0), "wrote a.txt"));
+    assert!(folder.path().join("a.txt").exists());
+}
+
+#[test]
+fn a_directory_that_is_missing_is_found_out_before_any_work() {
+    let (_program, pid) = parked();
+    let ended = leakprobe(["snapshot", "-p", &pid, "-o", "no/such/a.svg", "-o", "b.json"]);
+    ended.failed(2, &["no/such", "create it"]);
+    assert_eq!(ended.stdout, "");
+    assert_eq!(fs::read_dir(ended.directory.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_directory_that_vanishes_while_we_watch_costs_only_that_file() {
+    let (_program, pid) = parked();
+    let folder = tempfile::tempdir().unwrap();
+    let picture = folder.path().join("a.svg");
+    let mut leakprobe = Running::start([
+        "attach",
+        "-p",
+        &pid,
+        "-m",
+        "0s",
+        "-i",
+        "50ms",
+        "-o",
+        picture.to_str().unwrap(),
+        "-o",
+        "b.json",
+    ]);
+    leakprobe.attached();
+    drop(folder);
+    leakprobe.kill(libc::SIGINT);
+    let ended = leakprobe.end();
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    assert!(ended.stderr.contains("a.svg") && ended.stdout.contains("park"), "{ended:?}");
+    json::read(&ended.directory.path().join("b.json")).unwrap();
+}
+
+/// A file system of 8 KB, in a namespace of its own: gone with the test.
+struct Tiny(tempfile::TempDir);
+
+impl Tiny {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        mount(Some("tiny"), folder.path(), Some("tmpfs"), MsFlags::empty(), Some("size=8k")).unwrap();
+        Self(folder)
+    }
+}
+
+impl Drop for Tiny {
+    fn drop(&mut self) {
+        let _ = umount2(self.0.path(), MntFlags::MNT_DETACH);
+    }
+}
+
+#[test]
+fn a_full_disk_costs_only_that_file_and_leaves_nothing_half_written() {
+    let (_program, pid) = parked();
+    let tiny = Tiny::new();
+    let picture = tiny.0.path().join("a.svg");
+    fs::write(&picture, "what was there before").unwrap();
+    let ended = leakprobe(["snapshot", "-p", &pid, "-m", "0s", "-o", picture.to_str().unwrap()]);
+    ended.failed(3, &[picture.to_str().unwrap(), "no space is left"]);
+    assert!(ended.stdout.contains("park"), "the report is there all the same: {ended:?}");
+    assert_eq!(fs::read_to_string(&picture).unwrap(), "what was there before");
+    assert_eq!(fs::read_dir(tiny.0.path()).unwrap().count(), 1, "no temporary file is left");
+    let ended = leakprobe(["snapshot", "-p", &pid, "-m", "0s", "--format", "svg", "-o", "/dev/full"]);
+    ended.failed(3, &["/dev/full", "no space is left"]);
+    assert!(ended.stdout.contains("park"), "{ended:?}");
+}
+
+#[test]
+fn a_full_disk_under_stdout_is_told() {
+    let (_program, pid) = parked();
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let output =
+        Command::new(leakprobe_binary()).args(["snapshot", "-p", &pid]).stdout(Stdio::from(full)).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no space is left"), "{output:?}");
+}
+
+#[test]
+fn files_belong_to_the_user_who_called_sudo() {
+    use std::os::unix::fs::MetadataExt;
+    let (_program, pid) = parked();
+    let ended = Running::of(
+        Command::new(leakprobe_binary())
+            .args(["snapshot", "-p", &pid, "-q", "-o", "a.json"])
+            .env("SUDO_UID", "1234")
+            .env("SUDO_GID", "4321"),
+    )
+    .end();
+    let meta = fs::metadata(ended.succeeded().directory.path().join("a.json")).unwrap();
+    assert_eq!((meta.uid(), meta.gid()), (1234, 4321));
+}
+
+#[test]
+fn a_recording_is_rendered_again_by_a_user_without_privileges() {
+    let (program, pid) = parked();
+    let text = leakprobe(["snapshot", "-p", &pid, "--json", "-m", "0s"]).succeeded().stdout.clone();
+    drop(program);
+    let mut folder = tempfile::tempdir_in("/tmp").unwrap();
+    folder.disable_cleanup(false);
+    let open =
+        |path: &Path, mode| fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    open(folder.path(), 0o777);
+    let (recording, copy) = (folder.path().join("a.json"), folder.path().join("leakprobe"));
+    fs::write(&recording, &text).unwrap();
+    fs::copy(leakprobe_binary(), &copy).unwrap();
+    open(&copy, 0o755);
+    let report = |args: &[&str]| {
+        Running::of(Command::new(&copy).arg("report").arg(&recording).args(args).uid(65_534).gid(65_534)).end()
+    };
+    let ended = report(&[]);
+    assert!(ended.succeeded().stdout.contains("park"), "{ended:?}");
+    let (first, second) = (folder.path().join("1.svg"), folder.path().join("2.svg"));
+    for picture in [&first, &second] {
+        report(&["-q", "-o", picture.to_str().unwrap()]).succeeded();
+    }
+    assert_eq!(fs::read(&first).unwrap(), fs::read(&second).unwrap(), "the same recording makes the same picture");
+    let again = report(&["--json"]);
+    assert_eq!(again.succeeded().stdout, text);
+
+    // Every kind of damage is found out, and said in one sentence.
+    for damaged in [
+        "",
+        "{",
+        "[]",
+        "{\"schema\":\"leakprobe/99\"}",
+        &text[..text.len() / 2],
+        &text.replace("\"stack\":[", "\"stack\":[999999,"),
+    ] {
+        fs::write(&recording, damaged).unwrap();
+        report(&[]).failed(2, &["a.json"]);
+    }
+    fs::remove_file(&recording).unwrap();
+    report(&[]).failed(2, &["a.json", "no such file"]);
+}
+
+#[test]
+fn a_snapshot_of_a_program_with_hostile_names_is_a_whole_picture() {
+    let mut program = Program::ready("names", Variant::Pie);
+    program.ask("main <&\"\u{1b}[31m;|", "named");
+    settle(program.pid());
+    let recording = snapshot(program.pid());
+    assert!(recording.tasks.iter().any(|task| task.name.starts_with("<&\"")), "{:?}", recording.tasks);
+    let pid = program.pid().to_string();
+    let ended = leakprobe(["snapshot", "-p", &pid, "-m", "0s", "-o", "a.svg"]);
+    ended.succeeded();
+    assert!(!ended.stdout.contains('\u{1b}'), "{ended:?}");
+    let svg = fs::read_to_string(ended.directory.path().join("a.svg")).unwrap();
+    assert!(!svg.contains("<&\"") && !svg.contains('\u{1b}'));
+}
+
+#[test]
+fn demo_shows_its_leak_and_writes_its_picture() {
+    need_root();
+    let ended = leakprobe(["demo", "-d", "1500ms"]);
+    ended.succeeded();
+    assert!(ended.stdout.contains("process_order"), "{ended:?}");
+    assert!(fs::read_to_string(ended.directory.path().join("parked.svg")).unwrap().contains("process_order"));
+}

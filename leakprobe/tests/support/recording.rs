@@ -1,0 +1,50 @@
+//! Looking things up in a recording.
+
+use leakprobe::model::{Frame, Recording, Task};
+
+/// The task with that id.
+pub fn task(recording: &Recording, id: u64) -> &Task {
+    let found = recording.tasks.iter().find(|task| task.id == id);
+    found.unwrap_or_else(|| {
+        panic!("no task {id} among {:?}", recording.tasks.iter().map(|task| task.id).collect::<Vec<_>>())
+    })
+}
+
+/// The tasks of that name.
+pub fn tasks_named<'a>(recording: &'a Recording, name: &str) -> Vec<&'a Task> {
+    recording.tasks.iter().filter(|task| task.name == name).collect()
+}
+
+/// The only task of that name.
+pub fn task_named<'a>(recording: &'a Recording, name: &str) -> &'a Task {
+    match tasks_named(recording, name)[..] {
+        [task] => task,
+        ref others => panic!("{} tasks are called {name}: {:?}", others.len(), recording.tasks),
+    }
+}
+
+/// The frames of a stack.
+pub fn stack_of<'a>(recording: &'a Recording, stack: &[u32]) -> Vec<&'a Frame> {
+    stack.iter().map(|&frame| &recording.frames[frame as usize]).collect()
+}
+
+/// The labels of a stack, innermost first.
+pub fn functions(recording: &Recording, stack: &[u32]) -> Vec<String> {
+    stack_of(recording, stack).into_iter().map(Frame::label).collect()
+}
+
+/// A label for messages.
+pub fn label(frame: &Frame) -> String {
+    format!("{} ({} {})", frame.label(), frame.module_name(), frame.address)
+}
+
+/// Checks that `expected` occur in the stack in this order, one right after the other.
+pub fn chain(recording: &Recording, stack: &[u32], expected: &[&str]) {
+    let there = functions(recording, stack);
+    assert!(
+        there
+            .windows(expected.len())
+            .any(|window| window.iter().zip(expected).all(|(there, expected)| there == expected)),
+        "no {expected:?} in {there:?}"
+    );
+}
