@@ -300,6 +300,7 @@ impl Build for Recording {
                 total_ms: 0,
                 wait: wait.reason.clone(),
                 with_timeout: 0,
+                shortest_timeout_ms: None,
                 stack: stack.into(),
                 creation: vec![],
                 names: vec![name.into()],
@@ -314,6 +315,7 @@ impl Build for Recording {
         at.parked += 1;
         at.created_while_watched += u64::from(known);
         at.with_timeout += u64::from(wait.timeout_ms.is_some());
+        at.shortest_timeout_ms = at.shortest_timeout_ms.into_iter().chain(wait.timeout_ms).min();
         at.total_ms += wait.age_ms;
         if wait.age_ms > at.oldest_ms {
             (at.oldest_ms, at.oldest_exact) = (wait.age_ms, wait.exact);

@@ -87,6 +87,7 @@ fn recording() -> impl Strategy<Value = Recording> {
             site.evidence = vec![text(1)];
             site.count = number(5);
             site.with_timeout = number(6);
+            site.shortest_timeout_ms = Some(number(4));
             site.oldest_ms = number(7);
         }
         for wait in &mut recording.ended_waits {

@@ -181,15 +181,25 @@ fn first_tasks(recording: &Recording) -> Vec<Option<&Task>> {
 
 /// What is waited for, and whether all of it ends by itself.
 fn wait_words(site: &Site) -> String {
-    let timeout = if site.count > 0 && site.with_timeout >= site.count { ", timeout" } else { "" };
-    let wait = words::harmless(&site.wait);
-    match site.kind {
-        _ if wait.is_empty() => format!("{}{timeout}", site.kind),
+    let timeout = if site.count > 0 && site.with_timeout >= site.count {
+        let shortest = site.shortest_timeout_ms.map(|ms| format!(" {}", words::short_span(ms)));
+        format!(", timeout{}", shortest.unwrap_or_default())
+    } else {
+        String::new()
+    };
+    operation(site.kind, &site.wait) + &timeout
+}
+
+/// What is waited for.
+fn operation(kind: WaitKind, reason: &str) -> String {
+    let reason = words::harmless(reason);
+    match kind {
+        _ if reason.is_empty() => kind.to_string(),
         // The system call alone does not tell what is read or waited for, nor which colour it has in a flame graph.
         WaitKind::Socket | WaitKind::Pipe | WaitKind::File | WaitKind::Child | WaitKind::Signal => {
-            format!("{wait} ({}){timeout}", site.kind)
+            format!("{reason} ({kind})")
         }
-        WaitKind::Futex | WaitKind::Sleep | WaitKind::Poll | WaitKind::Other => wait + timeout,
+        WaitKind::Futex | WaitKind::Sleep | WaitKind::Poll | WaitKind::Other => reason,
     }
 }
 
