@@ -88,10 +88,10 @@ fn site(key: Key<'_>, members: &[usize], tasks: &[Task], contexts: &[Context], f
 
 fn evidence(site: &Site) -> Vec<String> {
     let mut facts = Vec::new();
-    if let (Some(first), Some(last)) = (site.trend.first(), site.trend.last()) {
-        if last > first {
-            facts.push(format!("grew from {first} to {last} waiting here while watched"));
-        }
+    if let (Some(first), Some(last)) = (site.trend.first(), site.trend.last())
+        && last > first
+    {
+        facts.push(format!("grew from {first} to {last} waiting here while watched"));
     }
     if site.created_while_watched > 0 {
         facts.push(format!("{} of {} created while watched, and still parked", site.created_while_watched, site.count));

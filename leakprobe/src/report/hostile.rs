@@ -76,6 +76,7 @@ fn recording() -> impl Strategy<Value = Recording> {
             if let Some(wait) = &mut task.wait {
                 wait.age_ms = number(4);
                 wait.reason = text(10);
+                wait.object = text(3);
             }
         }
         for (place, site) in recording.sites.iter_mut().enumerate() {
