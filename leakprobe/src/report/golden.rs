@@ -64,10 +64,9 @@ fn txt() {
     insta::assert_snapshot!("txt_color", colored.replace('\x1b', "ESC"));
 }
 
-/// `cargo test -p leakprobe --lib pictures -- --ignored` after a change of how flame graphs look; then look at them.
+/// They stay in `target/pictures`: look at them after a change of how flame graphs look.
 #[test]
-#[ignore = "writes pictures for people to look at"]
-fn pictures() {
+fn every_recording_makes_every_picture() {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/pictures");
     std::fs::create_dir_all(directory).unwrap();
     for (place, recording) in fixture::all().iter().enumerate() {
