@@ -74,6 +74,7 @@ fn site(key: Key<'_>, members: &[usize], tasks: &[Task], contexts: &[Context], f
         total_ms: waits.iter().map(|wait| wait.age_ms).fold(0, u64::saturating_add),
         wait: oldest.map_or_else(String::new, |wait| wait.reason.clone()),
         with_timeout,
+        shortest_timeout_ms: waits.iter().filter_map(|wait| wait.timeout_ms).min(),
         stack: stack.to_vec(),
         creation: creation.to_vec(),
         names: names.iter().take(MAX_NAMES).map(|&(name, _)| name.to_owned()).collect(),
@@ -87,10 +88,10 @@ fn site(key: Key<'_>, members: &[usize], tasks: &[Task], contexts: &[Context], f
 
 fn evidence(site: &Site) -> Vec<String> {
     let mut facts = Vec::new();
-    if let (Some(first), Some(last)) = (site.trend.first(), site.trend.last()) {
-        if last > first {
-            facts.push(format!("grew from {first} to {last} while watched"));
-        }
+    if let (Some(first), Some(last)) = (site.trend.first(), site.trend.last())
+        && last > first
+    {
+        facts.push(format!("grew from {first} to {last} waiting here while watched"));
     }
     if site.created_while_watched > 0 {
         facts.push(format!("{} of {} created while watched, and still parked", site.created_while_watched, site.count));
@@ -98,9 +99,28 @@ fn evidence(site: &Site) -> Vec<String> {
     if site.with_timeout == 0 {
         facts.push("none of the waits has a timeout".to_owned());
     } else if site.with_timeout == site.count {
-        facts.push("all of the waits end by themselves".to_owned());
+        let earliest = site.shortest_timeout_ms.map(|ms| format!(", after {} at the earliest", span(ms)));
+        facts.push(format!("all of the waits end by themselves{}", earliest.unwrap_or_default()));
     }
     facts
+}
+
+/// A timeout in words, to two significant units, as tables write it: `100 ms`, `1.5 s`, `1m 30s`, `8h`.
+fn span(ms: u64) -> String {
+    let two = |unit: u64, name: &str, lesser: u64, lesser_name: &str| match ms % unit / lesser {
+        0 => format!("{}{name}", ms / unit),
+        rest => format!("{}{name} {rest}{lesser_name}", ms / unit),
+    };
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..60_000 => match ms % 1_000 / 100 {
+            0 => format!("{} s", ms / 1_000),
+            tenths => format!("{}.{tenths} s", ms / 1_000),
+        },
+        60_000..3_600_000 => two(60_000, "m", 1_000, "s"),
+        3_600_000..86_400_000 => two(3_600_000, "h", 60_000, "m"),
+        86_400_000.. => two(86_400_000, "d", 3_600_000, "h"),
+    }
 }
 
 /// Eight hex digits from functions and modules alone, so that they are the same in the next run: FNV-1a, 64 bits, folded.
@@ -120,4 +140,75 @@ fn stable_id(creation: &[u32], stack: &[u32], kind: WaitKind, frames: &[Frame]) 
     }
     add(kind.name());
     format!("{:08x}", (hash >> 32) as u32 ^ hash as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{CreatedBy, StackEnd, TaskKind, TaskState};
+
+    fn task(id: u64, timeout_ms: Option<u64>) -> Task {
+        Task {
+            kind: TaskKind::Thread,
+            id,
+            name: "worker".to_owned(),
+            state: TaskState::Parked,
+            wait: Some(Wait {
+                kind: WaitKind::Futex,
+                reason: "futex wait".to_owned(),
+                object: String::new(),
+                age_ms: 2_000,
+                exact: true,
+                timeout_ms,
+                owner: None,
+            }),
+            stack: Vec::new(),
+            stack_end: StackEnd::Complete,
+            lifetime_ms: None,
+            created_by: CreatedBy::default(),
+            site: None,
+        }
+    }
+
+    fn site_of(timeouts: &[Option<u64>], trend: &[u64]) -> Site {
+        let mut tasks: Vec<Task> = (1..).zip(timeouts).map(|(id, &timeout)| task(id, timeout)).collect();
+        let contexts = vec![Context { new: false, trend: trend.to_vec() }; tasks.len()];
+        let mut sites = group(&mut tasks, &contexts, &[]);
+        assert_eq!(sites.len(), 1);
+        sites.remove(0)
+    }
+
+    #[test]
+    fn a_site_knows_its_shortest_timeout() {
+        let site = site_of(&[Some(28_800_000), Some(90_000_000)], &[]);
+        assert_eq!((site.with_timeout, site.shortest_timeout_ms), (2, Some(28_800_000)));
+        assert_eq!(site.evidence, ["all of the waits end by themselves, after 8h at the earliest"]);
+        let some = site_of(&[None, Some(100)], &[]);
+        assert_eq!((some.with_timeout, some.shortest_timeout_ms), (1, Some(100)));
+        assert!(some.evidence.is_empty());
+        let none = site_of(&[None], &[]);
+        assert_eq!(none.shortest_timeout_ms, None);
+        assert_eq!(none.evidence, ["none of the waits has a timeout"]);
+    }
+
+    #[test]
+    fn growth_is_of_all_that_wait_here() {
+        let site = site_of(&[None], &[0, 3, 37]);
+        assert_eq!(site.evidence[0], "grew from 0 to 37 waiting here while watched");
+    }
+
+    #[test]
+    fn timeouts_have_two_units_at_most() {
+        for (ms, words) in [
+            (0, "0 ms"),
+            (100, "100 ms"),
+            (1_000, "1 s"),
+            (1_550, "1.5 s"),
+            (90_000, "1m 30s"),
+            (28_800_000, "8h"),
+            (93_600_000, "1d 2h"),
+        ] {
+            assert_eq!(span(ms), words);
+        }
+    }
 }

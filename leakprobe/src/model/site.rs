@@ -28,6 +28,9 @@ pub struct Site {
     pub wait: String,
     /// How many of the waits end by themselves after a timeout.
     pub with_timeout: u64,
+    /// The shortest of those timeouts, ms, from a wait's beginning; `None` if there is none, or if it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shortest_timeout_ms: Option<u64>,
     /// Park stack: indices into [`super::Recording::frames`], innermost first.
     pub stack: Vec<u32>,
     /// Creation stack, likewise; empty if it is not known.

@@ -103,6 +103,47 @@ pub(super) fn checkout() -> Recording {
     r.finish()
 }
 
+/// Ten thousand threads of which few are parked: the others wait for work, or work.
+pub(super) fn crowd() -> Recording {
+    let mut r = empty("crowd", "/usr/bin/crowd");
+    let start = [source("crowd::worker(int)", "src/worker.cc", 30), frame("clone3", LIBC, 0x11_29dc)];
+    let futex = r.stack(&[&[frame("syscall", LIBC, 0x10_4f9d)], &start[..]].concat());
+    let poll = r.stack(&[&[frame("epoll_wait", LIBC, 0x11_1e86), frame("", APP, 0x4_77c1)], &start[..]].concat());
+    let on = |object: &str, timeout_ms| Wait {
+        object: object.into(),
+        timeout_ms,
+        exact: true,
+        ..wait(WaitKind::Futex, 5_000)
+    };
+    for (id, object) in (1..).zip(["0x5500", "0x7f10", "0x7f10", "0x7f10", "0x5508", "0x5510"]) {
+        r.park(0, id, "lock", on(object, None), &futex, &[]);
+    }
+    r.park(1, 7, "nightly", on("0x6600", Some(28_800_000)), &poll, &[]);
+    for id in 10..9_990 {
+        r.run(id, "worker", TaskState::Blocked);
+        let task = r.tasks.last_mut().unwrap();
+        let futex_wait = Wait { age_ms: id % 1_000, ..on(&format!("{id:#x}"), (id > 4_000).then_some(100 + id)) };
+        let kinds = [(futex_wait, &futex), (Wait { exact: id % 6 == 0, ..wait(WaitKind::Poll, id % 900) }, &poll)];
+        let (wait, stack) = kinds[usize::from(id % 3 == 0)].clone();
+        task.wait = Some(wait);
+        task.stack.clone_from(stack);
+        task.stack_end = StackEnd::Complete;
+    }
+    for id in 9_990..10_005 {
+        r.run(id, &format!("busy-{id}"), [TaskState::Running, TaskState::Runnable][usize::from(id % 5 == 0)]);
+    }
+    r.run(10_005, "gone", TaskState::Exited);
+    r.tasks.last_mut().unwrap().stack_end = StackEnd::None;
+    r.ended_waits = vec![ended(WaitKind::Futex, 40, 41_000, 1_100, poll)];
+    r.coverage.gaps = vec![
+        "futex waits that ended were not watched: /sys/kernel/tracing cannot be read, since it is not mounted, and \
+         mounting it is not permitted"
+            .into(),
+        "no lines or inlined functions in crowd: its debug information is damaged".into(),
+    ];
+    r.finish()
+}
+
 /// One parked thread of a program without symbols: everything is singular.
 pub(super) fn single_thread() -> Recording {
     let mut r = empty("tiny", "/opt/tiny");
@@ -300,6 +341,7 @@ impl Build for Recording {
                 total_ms: 0,
                 wait: wait.reason.clone(),
                 with_timeout: 0,
+                shortest_timeout_ms: None,
                 stack: stack.into(),
                 creation: vec![],
                 names: vec![name.into()],
@@ -314,6 +356,7 @@ impl Build for Recording {
         at.parked += 1;
         at.created_while_watched += u64::from(known);
         at.with_timeout += u64::from(wait.timeout_ms.is_some());
+        at.shortest_timeout_ms = at.shortest_timeout_ms.into_iter().chain(wait.timeout_ms).min();
         at.total_ms += wait.age_ms;
         if wait.age_ms > at.oldest_ms {
             (at.oldest_ms, at.oldest_exact) = (wait.age_ms, wait.exact);
@@ -342,6 +385,7 @@ impl Build for Recording {
     }
 
     fn run(&mut self, id: u64, name: &str, state: TaskState) {
+        let stack_end = if state == TaskState::Blocked { StackEnd::Unstable } else { StackEnd::Running };
         self.tasks.push(Task {
             kind: TaskKind::Thread,
             id,
@@ -349,7 +393,7 @@ impl Build for Recording {
             state,
             wait: (state == TaskState::Blocked).then(|| Wait { exact: true, ..wait(WaitKind::Poll, 12) }),
             stack: vec![],
-            stack_end: StackEnd::Running,
+            stack_end,
             lifetime_ms: None,
             created_by: CreatedBy::default(),
             site: None,

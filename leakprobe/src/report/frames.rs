@@ -86,9 +86,11 @@ pub(super) fn is_users(frame: &Frame) -> bool {
     !RUNTIME_FUNCTIONS.contains(&name) && !RUNTIME_NAMESPACES.iter().any(|namespace| name.starts_with(namespace))
 }
 
-/// The innermost of the user's frames on `stack`, which is innermost first.
+/// The innermost of the user's frames on `stack`, which is innermost first. One without a name says nothing, so it stands
+/// only if none has one.
 pub(super) fn innermost_users<'a>(recording: &'a Recording, stack: &[u32]) -> Option<&'a Frame> {
-    resolve(recording, stack).find(|frame| is_users(frame))
+    let users = || resolve(recording, stack).filter(|frame| is_users(frame));
+    users().find(|frame| !frame.function.is_empty()).or_else(|| users().next())
 }
 
 /// The outermost of the user's frames on `stack`: on a complete stack, the function that the thread was started with. A closure
@@ -142,6 +144,7 @@ fn qualified_name(function: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::fixture;
 
     #[test]
     fn inlined_functions_of_the_standard_library_are_known_by_their_file() {
@@ -149,6 +152,22 @@ mod tests {
         assert!(!is_users(&inlined("/rustc/5980/library/std/src/sync/mpsc.rs")));
         assert!(!is_users(&inlined("/usr/include/c++/12/bits/std_thread.h")));
         assert!(is_users(&inlined("/home/me/server/src/mpsc.rs")));
+    }
+
+    #[test]
+    fn a_frame_without_a_name_stands_only_if_none_has_one() {
+        let mut recording = fixture::idle();
+        let server = "/usr/sbin/server";
+        recording.frames = vec![
+            frame("pthread_cond_wait", "/lib/libc.so.6"),
+            frame("", server),
+            frame("handle_connection", server),
+            frame("main", server),
+        ];
+        let innermost = |stack: &[u32]| innermost_users(&recording, stack).map(label);
+        assert_eq!(innermost(&[0, 1, 2, 3]).as_deref(), Some("handle_connection"));
+        assert_eq!(innermost(&[0, 1]).as_deref(), Some("[server+]"));
+        assert_eq!(innermost(&[0]), None);
     }
 
     fn frame(function: &str, module: &str) -> Frame {

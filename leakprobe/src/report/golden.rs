@@ -47,6 +47,8 @@ fn txt() {
     let format = Format::Txt;
     let plain = Options::default();
     let narrow = Options { width: Some(80), ..Options::default() };
+    let all = Options { all: true, ..Options::default() };
+    let narrow_all = Options { all: true, width: Some(80), ..Options::default() };
     let color = Options { color: true, ..Options::default() };
     insta::assert_snapshot!("txt", written(format, &fixture::checkout(), &plain));
     insta::assert_snapshot!("txt_narrow", written(format, &fixture::checkout(), &narrow));
@@ -54,14 +56,17 @@ fn txt() {
     insta::assert_snapshot!("txt_large", written(format, &fixture::large(), &plain));
     insta::assert_snapshot!("txt_idle", written(format, &fixture::idle(), &plain));
     insta::assert_snapshot!("txt_gaps", written(format, &fixture::idle_with_gaps(), &plain));
+    insta::assert_snapshot!("txt_all", written(format, &fixture::checkout(), &all));
+    insta::assert_snapshot!("txt_idle_all", written(format, &fixture::idle(), &all));
+    insta::assert_snapshot!("txt_crowd", written(format, &fixture::crowd(), &narrow));
+    insta::assert_snapshot!("txt_crowd_all", written(format, &fixture::crowd(), &narrow_all));
     let colored = written(format, &fixture::single_thread(), &color);
     insta::assert_snapshot!("txt_color", colored.replace('\x1b', "ESC"));
 }
 
-/// `cargo test -p leakprobe --lib pictures -- --ignored` after a change of how flame graphs look; then look at them.
+/// They stay in `target/pictures`: look at them after a change of how flame graphs look.
 #[test]
-#[ignore = "writes pictures for people to look at"]
-fn pictures() {
+fn every_recording_makes_every_picture() {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/pictures");
     std::fs::create_dir_all(directory).unwrap();
     for (place, recording) in fixture::all().iter().enumerate() {

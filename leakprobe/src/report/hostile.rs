@@ -76,6 +76,7 @@ fn recording() -> impl Strategy<Value = Recording> {
             if let Some(wait) = &mut task.wait {
                 wait.age_ms = number(4);
                 wait.reason = text(10);
+                wait.object = text(3);
             }
         }
         for (place, site) in recording.sites.iter_mut().enumerate() {
@@ -87,6 +88,7 @@ fn recording() -> impl Strategy<Value = Recording> {
             site.evidence = vec![text(1)];
             site.count = number(5);
             site.with_timeout = number(6);
+            site.shortest_timeout_ms = Some(number(4));
             site.oldest_ms = number(7);
         }
         for wait in &mut recording.ended_waits {

@@ -212,7 +212,8 @@ impl Context<'_> {
         let deadline = self.timespec_ns(address)?;
         let began =
             if realtime { self.now.realtime.saturating_sub(self.now.monotonic.saturating_sub(since)) } else { since };
-        Some(deadline.saturating_sub(began) / NS_PER_MS)
+        // Rounded: the wait began some µs after the program computed its deadline.
+        Some((deadline.saturating_sub(began).saturating_add(NS_PER_MS / 2)) / NS_PER_MS)
     }
 
     fn timespec_ms(&self, address: u64) -> Option<u64> {

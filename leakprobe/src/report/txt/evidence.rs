@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::Page;
+use super::{Page, paint::Style, wrap};
 use crate::report::{evidence as facts, words};
 
 /// In shorter runs the start, which costs the same in each, would pass for a lasting share of a core, ms.
@@ -85,7 +85,8 @@ impl Page<'_> {
         self.fact("creations", &creations)?;
         // If nothing is parked, the report began with these.
         if facts::parked(recording) > 0 {
-            self.facts("not watched", facts::gaps(recording))?;
+            // A gap is a sentence that says itself what was not watched.
+            self.facts("gap", facts::gaps(recording))?;
             self.facts("not known", facts::unknown_ages(recording).into_iter())?;
             self.facts("lost", facts::losses(recording))?;
         }
@@ -104,18 +105,22 @@ impl Page<'_> {
     }
 
     fn fact(&mut self, name: &str, text: &str) -> io::Result<()> {
-        writeln!(self.out, "  {name:<12} {text}")
+        self.labelled(name, text, Style::Plain)
     }
 
     /// Several facts of one name, which is written once; none is nothing to write.
     fn facts(&mut self, name: &str, texts: impl Iterator<Item = String>) -> io::Result<()> {
         let mut name = name;
         for text in texts {
-            let text = self.paint.warning(&text);
-            self.fact(name, &text)?;
+            self.labelled(name, &text, Style::Warning)?;
             name = "";
         }
         Ok(())
+    }
+
+    fn labelled(&mut self, name: &str, text: &str, style: Style) -> io::Result<()> {
+        let label = format!("  {name:<12} ");
+        self.wrapped(&label, label.chars().count(), &wrap::sentence(text), style)
     }
 }
 

@@ -5,10 +5,12 @@ mod paint;
 mod sites;
 mod stacks;
 mod table;
+mod unparked;
+mod wrap;
 
 use std::io;
 
-use self::paint::Paint;
+use self::paint::{Paint, Style};
 use super::{Options, Report, evidence as facts, words};
 use crate::model::Recording;
 
@@ -32,8 +34,9 @@ impl Report for Txt {
             page.nothing_parked()?;
         } else {
             page.sites()?;
-            page.first_site()?;
+            page.sites_in_full()?;
         }
+        page.unparked()?;
         page.ended_waits()?;
         page.growth()?;
         page.evidence()
@@ -112,12 +115,26 @@ impl Page<'_> {
         let unseen = facts::unseen(self.recording);
         let when = if self.recording.duration_ms == 0 { "at that moment" } else { "when watching ended" };
         if unseen.is_empty() {
-            return writeln!(self.out, "\n{} {when}.", capitalized(&found));
+            let sentence = format!("{} {when}.", capitalized(&found));
+            writeln!(self.out)?;
+            return self.wrapped("", 0, &wrap::sentence(&sentence), Style::Plain);
         }
         let sentence = format!("{} {when}, as far as was seen. Not seen:", capitalized(&found));
-        writeln!(self.out, "\n{}", self.paint.warning(&sentence))?;
+        writeln!(self.out)?;
+        self.wrapped("", 0, &wrap::sentence(&sentence), Style::Warning)?;
         for clause in unseen {
-            writeln!(self.out, "  {clause}")?;
+            self.wrapped("  ", 4, &wrap::sentence(&clause), Style::Plain)?;
+        }
+        Ok(())
+    }
+
+    /// `label` and then `pieces`, in lines that fit the width; those after the first begin with `indent` spaces.
+    fn wrapped(&mut self, label: &str, indent: usize, pieces: &[String], style: Style) -> io::Result<()> {
+        let room = self.width.saturating_sub(indent.max(label.chars().count()));
+        let mut label = label.to_owned();
+        for line in wrap::lines(pieces, room) {
+            writeln!(self.out, "{label}{}", self.paint.paint(style, &line))?;
+            label = " ".repeat(indent);
         }
         Ok(())
     }

@@ -1,12 +1,13 @@
-//! The table of sites, the first site in full, and the waits that ended.
+//! The table of sites, sites in full, and the waits that ended.
 
-use std::io;
+use std::{cmp::Reverse, collections::HashMap, io};
 
 use super::{
     Page,
     paint::Style,
     stacks,
     table::{self, Column, Layout},
+    wrap,
 };
 use crate::{
     model::{EndedWait, Recording, Site, StackEnd, Task, WaitKind},
@@ -19,8 +20,15 @@ const MAX_SITES: usize = 20;
 /// Rows of the table of ended waits, likewise.
 const MAX_ENDED: usize = 5;
 
-/// Threads of the first site that are named.
+/// Threads of a site that are named, and how many if all is asked for: enough to find each, and still readable.
 const MAX_THREADS: usize = 5;
+const MAX_THREADS_ALL: usize = 50;
+
+/// Things that the threads of a site wait on that are named.
+const MAX_OBJECTS: usize = 3;
+
+/// So many waits that ended at one place are no accident: its threads wake and wait again.
+const AGAIN_AND_AGAIN: u64 = 3;
 
 impl Page<'_> {
     /// Every site in a line, most suspicious first.
@@ -55,15 +63,27 @@ impl Page<'_> {
         self.left_out(left_out, "site")
     }
 
-    /// The stacks of the most suspicious site, and which threads are there.
-    pub(super) fn first_site(&mut self) -> io::Result<()> {
+    /// The most suspicious site with its stacks and threads, or every site.
+    pub(super) fn sites_in_full(&mut self) -> io::Result<()> {
         let recording = self.recording;
-        let Some(site) = recording.sites.first() else {
-            return Ok(());
-        };
-        let threads: Vec<&Task> = tasks_at(recording, 0).collect();
+        let shown = if self.all { recording.sites.len() } else { 1 };
+        let mut threads: Vec<Vec<&Task>> = vec![Vec::new(); shown.min(recording.sites.len())];
+        for task in &recording.tasks {
+            let slot = task.site.and_then(|site| threads.get_mut(site as usize));
+            if let Some(slot) = slot {
+                slot.push(task);
+            }
+        }
+        for (site, threads) in recording.sites.iter().zip(&threads) {
+            self.site(site, threads)?;
+        }
+        Ok(())
+    }
+
+    /// A site's stacks, the facts that speak for it, and which threads are there.
+    fn site(&mut self, site: &Site, threads: &[&Task]) -> io::Result<()> {
         let id = words::harmless(&site.id);
-        let noun = facts::noun(recording);
+        let noun = facts::noun(self.recording);
         let count = words::count(site.count, noun);
         self.heading(&format!("Site {id}: {count} in {}", wait_words(site)))?;
 
@@ -86,24 +106,49 @@ impl Page<'_> {
                 writeln!(self.out, "    in {noun} {name}{id}")?;
             }
         }
-        let facts = site.evidence.iter().map(|fact| words::harmless(fact));
-        for fact in facts.filter(|fact| !fact.is_empty()) {
-            writeln!(self.out, "  {fact}")?;
+        for fact in &site.evidence {
+            self.wrapped("  ", 4, &wrap::sentence(&words::harmless(fact)), Style::Plain)?;
         }
+        self.objects(site, threads)?;
+        let shown = if self.all { MAX_THREADS_ALL } else { MAX_THREADS };
+        let named: Vec<String> = threads.iter().take(shown).map(|task| thread_name(task)).collect();
+        let more = threads.len() - named.len();
+        self.list(&format!("{noun}s:"), named, more)
+    }
 
-        let named: Vec<String> = threads
-            .iter()
-            .take(MAX_THREADS)
-            .map(|task| format!("{} ({})", words::harmless(&task.name), task.id))
-            .collect();
-        if named.is_empty() {
-            return Ok(());
+    /// What the threads of a site wait on, what most of them wait on first.
+    fn objects(&mut self, site: &Site, threads: &[&Task]) -> io::Result<()> {
+        let mut counts: HashMap<String, u64> = HashMap::new();
+        for wait in threads.iter().filter_map(|task| task.wait.as_ref()) {
+            *counts.entry(words::harmless(&wait.object)).or_default() += 1;
         }
-        let more = match threads.len() - named.len() {
-            0 => String::new(),
-            more => format!(" and {} more", words::thousands(more as u64)),
+        counts.remove("");
+        let mut objects: Vec<(String, u64)> = counts.into_iter().collect();
+        objects.sort_by(|(a, most), (b, least)| least.cmp(most).then_with(|| a.cmp(b)));
+        let noun = facts::noun(self.recording);
+        let named: Vec<String> = objects
+            .iter()
+            .take(MAX_OBJECTS)
+            .map(|(object, count)| match count {
+                1 => object.clone(),
+                _ => format!("{object} ({})", words::count(*count, noun)),
+            })
+            .collect();
+        let wait = bare_operation(site.kind, &site.wait);
+        let more = objects.len() - named.len();
+        self.list(&format!("{wait} on"), named, more)
+    }
+
+    /// `label` and a list of what is not empty, with the number of what is left out.
+    fn list(&mut self, label: &str, mut items: Vec<String>, more: usize) -> io::Result<()> {
+        let Some(last) = items.last_mut() else {
+            return Ok(());
         };
-        writeln!(self.out, "  {noun}s: {}{more}", named.join(", "))
+        if more > 0 {
+            *last += &format!(" and {} more", words::thousands(more as u64));
+        }
+        let label = format!("  {label} ");
+        self.wrapped(&label, 4, &wrap::list(&items), Style::Plain)
     }
 
     /// Waits that were long and ended while we watched: what is slow rather than stuck.
@@ -113,7 +158,7 @@ impl Page<'_> {
             return Ok(());
         }
         let mut waits: Vec<&EndedWait> = recording.ended_waits.iter().collect();
-        waits.sort_by_key(|wait| std::cmp::Reverse(wait.total_ms));
+        waits.sort_by_key(|wait| Reverse(wait.total_ms));
         let found = waits.len();
         waits.truncate(if self.all { found } else { MAX_ENDED });
         let column = |title: &str, layout, style, text: &dyn Fn(&EndedWait) -> String| {
@@ -131,7 +176,14 @@ impl Page<'_> {
         let heading = format!("Waits longer than {} that ended meanwhile", self.threshold());
         self.heading(&heading)?;
         table::write(columns, self.width, self.paint, self.out)?;
-        self.left_out((found - waits.len()) as u64, "place")
+        self.left_out((found - waits.len()) as u64, "place")?;
+        let again = |wait: &EndedWait| wait.count >= AGAIN_AND_AGAIN && wait.total_ms > 0;
+        if !recording.ended_waits.iter().any(again) {
+            return Ok(());
+        }
+        let hint =
+            format!("A {} that wakes and waits again is not parked; -m lowers the threshold.", facts::noun(recording));
+        self.wrapped("", 0, &wrap::sentence(&hint), Style::Plain)
     }
 
     fn left_out(&mut self, n: u64, noun: &str) -> io::Result<()> {
@@ -161,10 +213,9 @@ impl Page<'_> {
     }
 }
 
-/// The tasks of the site at `place` in the recording.
-fn tasks_at(recording: &Recording, place: usize) -> impl Iterator<Item = &Task> {
-    let tasks = recording.tasks.iter();
-    tasks.filter(move |task| task.site.is_some_and(|site| site as usize == place))
+/// A thread as lists name it.
+pub(super) fn thread_name(task: &Task) -> String {
+    format!("{} ({})", words::harmless(&task.name), task.id).trim_start().into()
 }
 
 /// For each site its first task, which stands for the others in what a site does not hold itself.
@@ -181,16 +232,33 @@ fn first_tasks(recording: &Recording) -> Vec<Option<&Task>> {
 
 /// What is waited for, and whether all of it ends by itself.
 fn wait_words(site: &Site) -> String {
-    let timeout = if site.count > 0 && site.with_timeout >= site.count { ", timeout" } else { "" };
-    let wait = words::harmless(&site.wait);
-    match site.kind {
-        _ if wait.is_empty() => format!("{}{timeout}", site.kind),
+    let all = site.count > 0 && site.with_timeout >= site.count;
+    operation(site.kind, &site.wait) + &if all { timeout_words(site.shortest_timeout_ms) } else { String::new() }
+}
+
+/// That a wait ends by itself, and after what time if that is known.
+pub(super) fn timeout_words(ms: Option<u64>) -> String {
+    let ms = ms.map(|ms| format!(" {}", words::short_span(ms)));
+    format!(", timeout{}", ms.unwrap_or_default())
+}
+
+/// What is waited for.
+pub(super) fn operation(kind: WaitKind, reason: &str) -> String {
+    let reason = words::harmless(reason);
+    match kind {
+        _ if reason.is_empty() => kind.to_string(),
         // The system call alone does not tell what is read or waited for, nor which colour it has in a flame graph.
         WaitKind::Socket | WaitKind::Pipe | WaitKind::File | WaitKind::Child | WaitKind::Signal => {
-            format!("{wait} ({}){timeout}", site.kind)
+            format!("{reason} ({kind})")
         }
-        WaitKind::Futex | WaitKind::Sleep | WaitKind::Poll | WaitKind::Other => wait + timeout,
+        WaitKind::Futex | WaitKind::Sleep | WaitKind::Poll | WaitKind::Other => reason,
     }
+}
+
+/// What is waited for, where what it is waited on follows: `read (pipe) on fd 3 (pipe:[48122])` would say it twice.
+pub(super) fn bare_operation(kind: WaitKind, reason: &str) -> String {
+    let reason = words::harmless(reason);
+    if reason.is_empty() { kind.to_string() } else { reason }
 }
 
 /// Who created the tasks of a site: the user's function that did, or the one that they were started with.
@@ -207,7 +275,7 @@ fn creator(recording: &Recording, site: &Site, task: Option<&Task>) -> String {
 }
 
 /// The user's function on `stack` that waits; or, if there is none, the innermost frame, or why there is no stack.
-fn place(recording: &Recording, stack: &[u32], end: Option<StackEnd>) -> String {
+pub(super) fn place(recording: &Recording, stack: &[u32], end: Option<StackEnd>) -> String {
     let innermost = || frames::resolve(recording, stack).next();
     match frames::innermost_users(recording, stack).or_else(innermost) {
         Some(frame) => frames::label(frame),

@@ -1,0 +1,128 @@
+//! The threads that are not parked: counted in a line, or in a table if all is asked for.
+
+use std::{cmp::Reverse, collections::HashMap, io};
+
+use super::{
+    Page,
+    paint::Style,
+    sites,
+    table::{self, Column, Layout},
+    wrap,
+};
+use crate::{
+    model::{StackEnd, Task, TaskState, Wait, WaitKind},
+    report::{evidence as facts, words},
+};
+
+/// In the order of lines and tables: what waits first, since it may become parked.
+const STATES: [TaskState; 4] = [TaskState::Blocked, TaskState::Running, TaskState::Runnable, TaskState::Exited];
+
+/// A wait of which only a lower bound is known may be longer than the threshold.
+const BLOCKED_UNKNOWN: &str = "blocked for an unknown time";
+
+/// Threads with the same key are one row of the table. What they wait on is not part of it: it often differs where nothing
+/// else does.
+type Key<'a> = (TaskState, Option<(WaitKind, &'a str)>, &'a [u32], StackEnd);
+
+impl Page<'_> {
+    /// Every task that is not parked: how many are in which state, or which.
+    pub(super) fn unparked(&mut self) -> io::Result<()> {
+        let recording = self.recording;
+        let tasks: Vec<&Task> = recording.tasks.iter().filter(|task| task.state != TaskState::Parked).collect();
+        match (tasks.is_empty(), self.all) {
+            (true, _) => Ok(()),
+            (false, false) => self.count_unparked(&tasks),
+            (false, true) => self.list_unparked(&tasks),
+        }
+    }
+
+    fn count_unparked(&mut self, tasks: &[&Task]) -> io::Result<()> {
+        let recording = self.recording;
+        let short = format!("blocked for less than {}", self.threshold());
+        let doing = |task: &Task| match task.state {
+            TaskState::Blocked if task.wait.as_ref().is_some_and(|wait| wait.exact) => short.as_str(),
+            TaskState::Blocked => BLOCKED_UNKNOWN,
+            state => state.name(),
+        };
+        let order = [&short, BLOCKED_UNKNOWN, "running", "runnable", "exited"];
+        let count = |what: &str| tasks.iter().filter(|task| doing(task) == what).count();
+        let states = order.iter().map(|what| (count(what), what)).filter(|&(count, _)| count > 0);
+        let states: Vec<String> = states.map(|(n, what)| format!("{} {what}", words::thousands(n as u64))).collect();
+        let more = if facts::parked(recording) > 0 { "more " } else { "" };
+        let count = words::count(tasks.len() as u64, &format!("{more}{}", facts::noun(recording)));
+        let them = if tasks.len() == 1 { "it" } else { "them" };
+        let sentence = format!("{count}: {} (--all shows {them})", states.join(", "));
+        writeln!(self.out)?;
+        self.wrapped("", 2, &wrap::sentence(&sentence), Style::Plain)
+    }
+
+    fn list_unparked(&mut self, tasks: &[&Task]) -> io::Result<()> {
+        let recording = self.recording;
+        let noun = format!("{}s", facts::noun(recording));
+        let groups = groups(tasks);
+        let column = |title: &str, layout, style, text: &dyn Fn(&[&Task]) -> String| {
+            Column::new(title, layout, style, groups.iter().map(|group| text(group)))
+        };
+        let first =
+            |group: &[&Task], text: &dyn Fn(&Task) -> String| group.first().map_or_else(String::new, |task| text(task));
+        let columns = vec![
+            column(&noun, Layout::Right, Style::Bold, &|group| words::thousands(group.len() as u64)),
+            column("state", Layout::Left, Style::Plain, &|group| first(group, &|task| task.state.name().into())),
+            column("longest", Layout::Right, Style::Plain, &|group| {
+                longest(group).map_or_else(String::new, |wait| words::age(wait.age_ms, wait.exact))
+            }),
+            column("wait", Layout::Name, Style::Plain, &wait_words),
+            column("in", Layout::Name, Style::Plain, &|group| {
+                first(group, &|task| sites::place(recording, &task.stack, Some(task.stack_end)))
+            }),
+            column("name (id)", Layout::Name, Style::Plain, &|group| {
+                let name = first(group, &sites::thread_name);
+                if group.len() > 1 { format!("{name}, …") } else { name }
+            }),
+        ];
+        let heading = match facts::parked(recording) {
+            0 => words::count(tasks.len() as u64, facts::noun(recording)),
+            _ => words::count(tasks.len() as u64, &format!("more {}", facts::noun(recording))),
+        };
+        self.heading(&format!("{heading} not parked"))?;
+        table::write(columns, self.width, self.paint, self.out)
+    }
+}
+
+/// `tasks` by what makes them equal: by state, then the largest group first.
+fn groups<'a>(tasks: &[&'a Task]) -> Vec<Vec<&'a Task>> {
+    let mut groups: HashMap<Key<'a>, Vec<&'a Task>> = HashMap::new();
+    for &task in tasks {
+        let wait = task.wait.as_ref().map(|wait| (wait.kind, wait.reason.as_str()));
+        groups.entry((task.state, wait, &task.stack, task.stack_end)).or_default().push(task);
+    }
+    let mut groups: Vec<Vec<&Task>> = groups.into_values().collect();
+    groups.sort_by_key(|group| {
+        let first = group.first();
+        let state = first.and_then(|task| STATES.iter().position(|&state| state == task.state));
+        (state, Reverse(group.len()), first.map(|task| task.id))
+    });
+    groups
+}
+
+/// The longest of the waits.
+fn longest<'a>(group: &[&'a Task]) -> Option<&'a Wait> {
+    group.iter().filter_map(|task| task.wait.as_ref()).max_by_key(|wait| (wait.age_ms, wait.exact))
+}
+
+/// What the threads wait for: what on, if that is the same for all, and the shortest timeout, if all have one.
+fn wait_words(group: &[&Task]) -> String {
+    let waits: Vec<&Wait> = group.iter().filter_map(|task| task.wait.as_ref()).collect();
+    let Some(first) = waits.first() else {
+        return String::new();
+    };
+    let same = waits.iter().all(|wait| wait.object == first.object);
+    let operation = if first.object.is_empty() || !same {
+        sites::operation(first.kind, &first.reason)
+    } else {
+        format!("{} on {}", sites::bare_operation(first.kind, &first.reason), first.object)
+    };
+    let timeouts: Vec<u64> = waits.iter().filter_map(|wait| wait.timeout_ms).collect();
+    let timeout = timeouts.iter().min().filter(|_| timeouts.len() == waits.len());
+    operation + &timeout.map_or_else(String::new, |&ms| sites::timeout_words(Some(ms)))
+}
