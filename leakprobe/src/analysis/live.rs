@@ -3,7 +3,7 @@
 //! Events say at once that a thread came or went, and who created it; they can be lost. Snapshots say what is there, and
 //! cannot. So after each snapshot the table holds exactly the threads that the snapshot lists.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{ended::EndedWaits, history::History};
 use crate::model::{Activity, Blocking, Change, ChangeKind, EndedWait, GrowthSample, Snapshot, StackId, StackTable};
@@ -71,6 +71,10 @@ pub struct Live {
     pub execs: u64,
     /// Threads that only the last snapshot told of, by id and start: their events may still come.
     late_creations: HashMap<u32, u64>,
+    /// Threads that only the last snapshot told to be gone: their events may still come.
+    late_exits: HashSet<u32>,
+    /// Threads whose exit was told although the last snapshot, which takes a while, had listed them: the next one will not.
+    early_exits: HashSet<u32>,
     /// Whether every blocked thread was parked at the last snapshot: then time alone changes no number.
     all_parked: bool,
 }
@@ -93,6 +97,8 @@ impl Live {
             made_good: 0,
             execs: 0,
             late_creations: HashMap::new(),
+            late_exits: HashSet::new(),
+            early_exits: HashSet::new(),
             all_parked: false,
         }
     }
@@ -197,9 +203,16 @@ impl Live {
 
     fn exit(&mut self, tid: u32, time_ns: u64) {
         // An event that is older than what is known of the thread is about an earlier one with the same id.
-        if self.threads.get(&tid).is_some_and(|thread| thread.confirmed_ns <= time_ns) {
-            self.threads.remove(&tid);
-            self.exited += 1;
+        match self.threads.get(&tid) {
+            Some(thread) if thread.confirmed_ns <= time_ns => {
+                self.threads.remove(&tid);
+                self.exited += 1;
+            }
+            Some(_) => {
+                self.early_exits.insert(tid);
+            }
+            None if self.late_exits.remove(&tid) => self.made_good = self.made_good.saturating_sub(1),
+            None => {}
         }
     }
 
@@ -226,11 +239,18 @@ impl Live {
         let first = self.snapshots == 0;
         self.snapshots += 1;
         self.late_creations.clear();
-        let before = self.threads.len();
-        self.threads.retain(|tid, _| news.alive.binary_search(tid).is_ok());
-        let gone = (before - self.threads.len()) as u64;
-        self.exited += gone;
-        self.made_good += gone;
+        self.late_exits.clear();
+        let is_gone = |tid: &u32| news.alive.binary_search(tid).is_err();
+        let gone: Vec<u32> = self.threads.keys().copied().filter(is_gone).collect();
+        for tid in gone {
+            self.threads.remove(&tid);
+            self.exited += 1;
+            if !self.early_exits.contains(&tid) {
+                self.made_good += 1;
+                self.late_exits.insert(tid);
+            }
+        }
+        self.early_exits.clear();
         for sample in news.changed {
             let old = self.threads.remove(&sample.tid);
             let same = old.as_ref().is_some_and(|old| old.start_boottime == sample.start_boottime);
@@ -371,6 +391,23 @@ mod tests {
         assert_eq!((live.created, live.made_good), (2, 0));
         let before_us: Vec<bool> = live.threads().values().map(|thread| thread.before_us).collect();
         assert_eq!(before_us, [true, false, false]);
+    }
+
+    #[test]
+    fn an_exit_read_before_or_after_the_snapshot_that_missed_the_thread_was_not_lost() {
+        let mut live = Live::new(SECOND, 0);
+        let samples = vec![sample(1, 10, 0), sample(2, 20, 0), sample(3, 30, 0)];
+        live.apply_snapshot(snapshot(2 * SECOND, &[1, 2, 3], samples));
+        // 2 exited while that snapshot was taken, after it had been seen; 3 while the next one was.
+        live.apply_change(exited(2, 2 * SECOND - 5));
+        assert_eq!(ids(&live), [1, 2, 3], "the table is what the snapshot listed");
+        live.apply_snapshot(snapshot(3 * SECOND, &[1], Vec::new()));
+        assert_eq!((live.exited, live.made_good), (2, 1));
+        live.apply_change(exited(3, 3 * SECOND - 5));
+        assert_eq!((live.exited, live.made_good), (2, 0));
+        // Told twice is not made good twice.
+        live.apply_change(exited(3, 3 * SECOND - 4));
+        assert_eq!((live.exited, live.made_good), (2, 0));
     }
 
     #[test]
