@@ -37,6 +37,12 @@ pub fn switches(pid: u32, tid: u64) -> Option<(u64, char)> {
     Some((number("voluntary_ctxt_switches:")? + number("nonvoluntary_ctxt_switches:")?, state))
 }
 
+/// Whether a thread has left its CPU. Its state says that it sleeps from a little before on.
+fn is_off_cpu(pid: u32, tid: u64) -> bool {
+    let call = fs::read_to_string(format!("/proc/{pid}/task/{tid}/syscall"));
+    call.is_ok_and(|call| !call.starts_with("running"))
+}
+
 /// A field of `/proc/PID/status`.
 pub fn proc_status(pid: u32, key: &str) -> Option<String> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -49,10 +55,11 @@ pub fn settle(pid: u32) -> BTreeMap<u64, Settled> {
         let mut settled = BTreeMap::new();
         for tid in tids(pid) {
             let (before, state) = switches(pid, tid)?;
+            let is_asleep = state == 'Z' || state == 'S' && is_off_cpu(pid, tid);
             let seen_ns = monotonic_ns();
-            // Asleep at both looks without a switch between: asleep at the moment between them.
-            let (switches, later) = switches(pid, tid)?;
-            if !matches!((state, later), ('S' | 'Z', 'S' | 'Z')) || before != switches {
+            // Asleep, and later it has not run: asleep at the moment between.
+            let (switches, _) = switches(pid, tid)?;
+            if !is_asleep || before != switches {
                 return None;
             }
             settled.insert(tid, Settled { seen_ns, switches });
