@@ -51,6 +51,9 @@ impl LiveThread {
     }
 }
 
+/// Most events that are still expected; beyond that they are held to be lost.
+const MOST_LATE: usize = 1 << 16;
+
 /// The live table and what was counted on the way.
 #[derive(Debug)]
 pub struct Live {
@@ -69,9 +72,9 @@ pub struct Live {
     pub made_good: u64,
     /// How often the process began another program.
     pub execs: u64,
-    /// Threads that only the last snapshot told of, by id and start: their events may still come.
+    /// Threads that only a snapshot told of, by id and start: their events may still come.
     late_creations: HashMap<u32, u64>,
-    /// Threads that only the last snapshot told to be gone: their events may still come.
+    /// Threads that only a snapshot told to be gone: their events may still come.
     late_exits: HashSet<u32>,
     /// Threads whose exit was told although the last snapshot, which takes a while, had listed them: the next one will not.
     early_exits: HashSet<u32>,
@@ -238,8 +241,11 @@ impl Live {
         };
         let first = self.snapshots == 0;
         self.snapshots += 1;
-        self.late_creations.clear();
-        self.late_exits.clear();
+        // Events may be several snapshots late, where a program that writes one was interrupted and holds up those behind it.
+        if self.late_creations.len().max(self.late_exits.len()) > MOST_LATE {
+            self.late_creations.clear();
+            self.late_exits.clear();
+        }
         let is_gone = |tid: &u32| news.alive.binary_search(tid).is_err();
         let gone: Vec<u32> = self.threads.keys().copied().filter(is_gone).collect();
         for tid in gone {

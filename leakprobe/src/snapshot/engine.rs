@@ -184,11 +184,18 @@ impl Engine {
             }
         }
         for round in 1..=ROUNDS {
-            let records = match &again {
+            let mut records = match &again {
                 Some(few) if few.is_empty() => break,
                 Some(few) if few.len() <= FEW => probes.threads_of(few)?,
                 _ => probes.threads(self.known.len() + 16)?,
             };
+            // A thread that has exited is gone, even if it is still listed. Only the first stays, for as long as there are others.
+            records.retain(|record| record.exit_state == 0 || record.tid == self.pid);
+            for tid in again.iter().flatten() {
+                if !records.iter().any(|record| record.tid == *tid) {
+                    self.known.remove(tid);
+                }
+            }
             let clock = records.first().and_then(SchedClock::from_first);
             let (wanted, others): (Vec<_>, Vec<_>) = match &again {
                 None => {
