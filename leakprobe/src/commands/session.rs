@@ -45,6 +45,8 @@ pub(super) struct Session {
     first_snapshot: Option<Duration>,
     /// How the target ended, once it has.
     pub(super) ended: Option<String>,
+    /// Whether its threads are being ended, all of them: what snapshots would see from now on is no longer what it was.
+    is_dying: bool,
 }
 
 impl Session {
@@ -96,6 +98,7 @@ impl Session {
             malformed: 0,
             first_snapshot: None,
             ended: None,
+            is_dying: false,
         })
     }
 
@@ -104,8 +107,9 @@ impl Session {
         self.probes.take_ring()
     }
 
-    /// Takes a snapshot into the live table.
-    pub(super) fn snapshot(&mut self) -> Result<(), Failure> {
+    /// Takes a snapshot into the live table. `meanwhile` gives the records that came while it was taken, if there are any: they
+    /// are taken in after it.
+    pub(super) fn snapshot(&mut self, meanwhile: impl FnOnce() -> Vec<Vec<u8>>) -> Result<(), Failure> {
         let began = Instant::now();
         let snapshot = match self.engine.snapshot(&self.probes, &mut self.stacks) {
             Ok(snapshot) => snapshot,
@@ -114,12 +118,18 @@ impl Session {
         };
         self.first_snapshot.get_or_insert(began.elapsed());
         tracing::debug!("took a snapshot in {:?}", began.elapsed());
-        if snapshot.news.as_ref().is_some_and(|news| news.alive.is_empty()) {
-            return Ok(()); // it has just ended
+        let meanwhile = meanwhile();
+        self.is_dying |= meanwhile.iter().any(|record| event::is_end_of_process(record));
+        let is_empty = snapshot.news.as_ref().is_some_and(|news| news.alive.is_empty());
+        // Of a process that ends, what it was before is told, not the few threads that are left.
+        if !is_empty && !self.is_dying {
+            self.live.apply_snapshot(snapshot);
+            self.resolve();
+            tracing::debug!("took it in and symbolised what was new within {:?}", began.elapsed());
         }
-        self.live.apply_snapshot(snapshot);
-        self.resolve();
-        tracing::debug!("took it in and symbolised what was new within {:?}", began.elapsed());
+        for record in meanwhile {
+            self.take_in(&record);
+        }
         Ok(())
     }
 
@@ -135,6 +145,7 @@ impl Session {
 
     /// Takes in one record of the ring buffer.
     pub(super) fn take_in(&mut self, record: &[u8]) {
+        self.is_dying |= event::is_end_of_process(record);
         let mut regs: Regs = [0; REG_WORDS];
         match event::parse(record, &mut regs) {
             Ok(event) => {
@@ -146,6 +157,9 @@ impl Session {
     }
 
     fn apply(&mut self, event: Event<'_>) {
+        if event.tid == self.target.pid && matches!(event.what, What::Exited { .. }) {
+            return; // the first thread stays listed for as long as there are others; snapshots say that it has exited
+        }
         let what = match event.what {
             What::Created { creator, creator_name, start_boottime, captured } => {
                 ChangeKind::Created { creator, creator_name, start_boottime, stack: self.unwind(captured) }

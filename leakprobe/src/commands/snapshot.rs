@@ -11,7 +11,7 @@ use crate::cli::Watch;
 pub(super) fn snapshot(watch: &Watch) -> Result<ExitCode, Failure> {
     let plan = Plan::of(&watch.output, None)?;
     let mut session = Session::open(watch, false)?;
-    session.snapshot()?;
+    session.snapshot(Vec::new)?;
     if !session.has_seen_something() {
         return Err(ended_early(watch.pid));
     }

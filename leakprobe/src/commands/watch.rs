@@ -77,7 +77,7 @@ async fn run(
             _ = ticks.tick() => {
                 // What happened before the snapshot is told before it.
                 drain(&mut session, ring.get_mut(), usize::MAX);
-                session.snapshot()?;
+                session.snapshot(|| pending(ring.get_mut()))?;
                 progress.show(&session);
             }
             ready = ring.readable_mut() => {
@@ -90,7 +90,7 @@ async fn run(
     }
     progress.finish();
     drain(&mut session, ring.get_mut(), usize::MAX);
-    session.snapshot()?;
+    session.snapshot(|| pending(ring.get_mut()))?;
     drain(&mut session, ring.get_mut(), usize::MAX);
     if !session.target.is_alive() {
         session.ended = Some("ended while we watched".to_owned());
@@ -116,6 +116,17 @@ fn drain(session: &mut Session, ring: &mut RingBuf<MapData>, most: usize) -> usi
         taken += 1;
     }
     taken
+}
+
+/// The records that are there now. At most what the buffer holds, since it is emptied here and nowhere else meanwhile.
+fn pending(ring: &mut RingBuf<MapData>) -> Vec<Vec<u8>> {
+    let mut records = Vec::new();
+    while records.len() < RECORDS_AT_ONCE
+        && let Some(record) = ring.next()
+    {
+        records.push(record.to_vec());
+    }
+    records
 }
 
 /// Ctrl-C, and what service managers and closed terminals send.

@@ -107,6 +107,12 @@ pub fn parse<'a>(bytes: &'a [u8], regs: &'a mut Regs) -> Result<Event<'a>, Malfo
     Ok(Event { tid: header.tid, time_ns: header.time_ns, what })
 }
 
+/// Whether a record says that a thread exits because its whole process does.
+#[must_use]
+pub fn is_end_of_process(bytes: &[u8]) -> bool {
+    read::<Exited>(bytes).is_ok_and(|record| record.header.kind == Kind::Exited as u32 && record.with_process != 0)
+}
+
 fn read<T: Plain>(bytes: &[u8]) -> Result<T, Malformed> {
     read_plain(bytes).ok_or(Malformed)
 }
@@ -153,6 +159,17 @@ mod tests {
         let event = parse(&created, &mut regs).unwrap();
         let What::Created { captured, .. } = event.what else { panic!("not a creation: {event:?}") };
         assert!(matches!(captured, Captured::Missing(_)));
+    }
+
+    #[test]
+    fn the_end_of_a_process_is_told_from_that_of_a_thread() {
+        let mut exited = (Kind::Exited as u32).to_le_bytes().to_vec();
+        exited.resize(size_of::<Exited>(), 0);
+        assert!(!is_end_of_process(&exited));
+        exited[size_of::<Header>()] = 1;
+        assert!(is_end_of_process(&exited) && !is_end_of_process(&exited[..size_of::<Exited>() - 1]));
+        exited[0] = Kind::Renamed as u8;
+        assert!(!is_end_of_process(&exited));
     }
 
     #[test]
