@@ -13,7 +13,7 @@
 //! that ran in between is either seen on a CPU or has another count.
 //! Source: <https://elixir.bootlin.com/linux/v6.12/source/kernel/sched/core.c> (`__schedule`, `finish_task`).
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, fs, time::Duration};
 
 use leakprobe_common::{
     event::PAGE,
@@ -143,7 +143,9 @@ impl Engine {
         let base = stack_pointer(regs);
         let mut memory = StackMemory::captured(base, bytes);
         let (stack, unknown_code) = self.unwinder.unwind(&mut self.modules, regs, &mut memory);
-        let stack = if unknown_code && self.modules.refresh_for_unknown() {
+        let is_cut = stack.end == StackEnd::NoUnwindInfo;
+        let try_again = (unknown_code && self.modules.refresh_for_unknown()) || (is_cut && self.read_through_another());
+        let stack = if try_again {
             let mut memory = StackMemory::captured(base, bytes);
             self.unwinder.unwind(&mut self.modules, regs, &mut memory).0
         } else {
@@ -155,6 +157,25 @@ impl Engine {
             _ => {}
         }
         stack
+    }
+
+    /// If the process's first thread has exited before a snapshot told so: reads through another one. True if that is new.
+    fn read_through_another(&mut self) -> bool {
+        // The link is gone with the thread's memory.
+        if self.first_exited || fs::read_link(format!("/proc/{}/exe", self.pid)).is_ok() {
+            return false;
+        }
+        let Ok(threads) = fs::read_dir(format!("/proc/{}/task", self.pid)) else {
+            return false;
+        };
+        let ids = threads.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+        let Some(other) = ids.into_iter().find(|tid| fs::read_link(format!("/proc/{tid}/exe")).is_ok()) else {
+            return false;
+        };
+        self.first_exited = true;
+        self.memory = ProcessMemory::new(other);
+        self.modules.read_through(other);
+        self.modules.refresh().is_ok()
     }
 
     /// Takes a snapshot; stacks go into `stacks`.

@@ -196,7 +196,22 @@ impl Modules {
 
     /// Reads from now on through another thread of the process: through an exited one nothing is to be had.
     pub fn read_through(&mut self, thread: u32) {
-        self.other = Some(thread);
+        if self.other.replace(thread).is_none() {
+            self.forget_missing();
+        }
+    }
+
+    /// Modules that could not be opened are tried again when they are next needed.
+    fn forget_missing(&mut self) {
+        let modules = &self.modules;
+        let is_missing = |id: &ModuleId| {
+            modules.get(id.0 as usize).is_some_and(|module| matches!(module.source, ModuleSource::Missing(_)))
+        };
+        self.opened.values_mut().for_each(|ids| ids.retain(|id| !is_missing(id)));
+        for mapping in &mut self.mappings {
+            mapping.module = mapping.module.filter(|id| !is_missing(id));
+        }
+        self.generation += 1;
     }
 
     /// The thread through which everything is read; `None` without a process.
