@@ -13,7 +13,7 @@ use leakprobe_common::{
 };
 use nix::{
     sys::resource::{UsageWho, getrusage},
-    time::{ClockId, clock_gettime},
+    time::ClockId,
 };
 
 use super::{ExitCode, Failure};
@@ -25,7 +25,7 @@ use crate::{
         self, Probes,
         event::{self, Captured, Event, What},
     },
-    snapshot::{Engine, futex_reason},
+    snapshot::{Engine, clock_ns, futex_reason},
     symbols,
     target::Target,
 };
@@ -91,7 +91,7 @@ impl Session {
                 debug_info: watch.debug_info,
                 ..symbols::Options::default()
             }),
-            live: Live::new(min_block_ns, monotonic_ns()),
+            live: Live::new(min_block_ns, clock_ns(ClockId::CLOCK_MONOTONIC)),
             began: Instant::now(),
             started: Timestamp::now(),
             events: 0,
@@ -288,12 +288,6 @@ fn peak_memory_kb() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     peak.trim().trim_end_matches("kB").trim_end().parse().ok()
-}
-
-fn monotonic_ns() -> u64 {
-    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| {
-        u64::try_from(time.tv_sec()).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec()).unwrap_or(0)
-    })
 }
 
 fn why_missing(counter: Counter) -> &'static str {

@@ -13,7 +13,7 @@
 //! that ran in between is either seen on a CPU or has another count.
 //! Source: <https://elixir.bootlin.com/linux/v6.12/source/kernel/sched/core.c> (`__schedule`, `finish_task`).
 
-use std::{collections::HashMap, fs, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use leakprobe_common::{
     event::PAGE,
@@ -33,7 +33,7 @@ use super::{
 use crate::{
     model::{Activity, Blocking, News, Snapshot, Stack, StackEnd, StackTable, ThreadSample},
     probes::{ProbeError, Probes, event},
-    target::Modules,
+    target::{Modules, has_memory},
 };
 
 /// How often a thread that keeps running is tried.
@@ -83,8 +83,6 @@ pub struct Engine {
     modules: Modules,
     unwinder: Unwinder,
     known: HashMap<u32, Known>,
-    /// Whether the process's first thread has exited: memory and mappings are then to be had through the others only.
-    first_exited: bool,
     losses: Losses,
     snapshots: u64,
     /// The CPU time of the whole process, read just before the last pass, ns.
@@ -103,7 +101,6 @@ impl Engine {
             modules: Modules::of(pid)?,
             unwinder: Unwinder::default(),
             known: HashMap::new(),
-            first_exited: false,
             losses: Losses::default(),
             snapshots: 0,
             cpu_time: None,
@@ -143,9 +140,7 @@ impl Engine {
         let base = stack_pointer(regs);
         let mut memory = StackMemory::captured(base, bytes);
         let (stack, unknown_code) = self.unwinder.unwind(&mut self.modules, regs, &mut memory);
-        let is_cut = stack.end == StackEnd::NoUnwindInfo;
-        let try_again = (unknown_code && self.modules.refresh_for_unknown()) || (is_cut && self.read_through_another());
-        let stack = if try_again {
+        let stack = if unknown_code && self.modules.refresh_for_unknown() {
             let mut memory = StackMemory::captured(base, bytes);
             self.unwinder.unwind(&mut self.modules, regs, &mut memory).0
         } else {
@@ -157,25 +152,6 @@ impl Engine {
             _ => {}
         }
         stack
-    }
-
-    /// If the process's first thread has exited before a snapshot told so: reads through another one. True if that is new.
-    fn read_through_another(&mut self) -> bool {
-        // The link is gone with the thread's memory.
-        if self.first_exited || fs::read_link(format!("/proc/{}/exe", self.pid)).is_ok() {
-            return false;
-        }
-        let Ok(threads) = fs::read_dir(format!("/proc/{}/task", self.pid)) else {
-            return false;
-        };
-        let ids = threads.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-        let Some(other) = ids.into_iter().find(|tid| fs::read_link(format!("/proc/{tid}/exe")).is_ok()) else {
-            return false;
-        };
-        self.first_exited = true;
-        self.memory = ProcessMemory::new(other);
-        self.modules.read_through(other);
-        self.modules.refresh().is_ok()
     }
 
     /// Takes a snapshot; stacks go into `stacks`.
@@ -237,21 +213,19 @@ impl Engine {
                 self.remember(record, record.exit_state != 0 && record.on_cpu == 0);
                 changed.push(self.sample_without_stack(record, stacks));
             }
-            self.first_exited |= records.iter().any(|record| record.tid == self.pid && record.exit_state != 0);
-            if let (true, Some(other)) = (self.first_exited, wanted.first()) {
-                self.memory = ProcessMemory::new(other.tid);
-                self.modules.read_through(other.tid);
-            }
-            let read = self.read_stacks(&wanted);
             if wanted.is_empty() {
                 break;
             }
+            let reader = self.modules.find_reader().unwrap_or(self.pid);
+            self.memory = ProcessMemory::new(reader);
+            let read = self.read_stacks(&wanted);
+            // If the thread that we read through has exited meanwhile, nothing of this round counts.
+            let is_read = has_memory(reader);
             let after = self.look_again(probes, &wanted)?;
-            let context =
-                Context { task: self.modules.reader().unwrap_or(self.pid), memory: &self.memory, now: Now::read() };
+            let context = Context { task: reader, memory: &self.memory, now: Now::read() };
             let mut unstable = Vec::new();
             for (record, stack) in wanted.into_iter().zip(read) {
-                let ran = after.get(&record.tid).is_none_or(|after| !after.is_unmoved(record));
+                let ran = !is_read || after.get(&record.tid).is_none_or(|after| !after.is_unmoved(record));
                 if ran && round < ROUNDS {
                     unstable.push(record.tid);
                     continue;

@@ -12,4 +12,4 @@ mod waits;
 pub use engine::{Engine, Losses};
 pub use memory::ProcessMemory;
 pub use unwind::{StackMemory, Unwinder, stack_pointer};
-pub(crate) use waits::futex_reason;
+pub(crate) use waits::{clock_ns, futex_reason};

@@ -5,4 +5,4 @@ mod identity;
 mod modules;
 
 pub use identity::{Target, TargetError};
-pub use modules::{Code, Located, Module, ModuleId, ModuleSource, Modules, Placed};
+pub use modules::{Code, Located, Module, ModuleId, ModuleSource, Modules, Placed, has_memory};

@@ -194,27 +194,17 @@ impl Modules {
         }
     }
 
-    /// Reads from now on through another thread of the process: through an exited one nothing is to be had.
-    pub fn read_through(&mut self, thread: u32) {
-        if self.other.replace(thread).is_none() {
-            self.forget_missing();
+    /// The thread through which everything is read: the process's first, or another one if that has exited, since through an
+    /// exited one nothing is to be had. `None` without a process.
+    pub fn find_reader(&mut self) -> Option<u32> {
+        let pid = self.pid?;
+        if !has_memory(self.other.unwrap_or(pid)) {
+            self.other = threads_of(pid).into_iter().find(|thread| has_memory(*thread)).or(self.other);
         }
+        self.reader()
     }
 
-    /// Modules that could not be opened are tried again when they are next needed.
-    fn forget_missing(&mut self) {
-        let modules = &self.modules;
-        let is_missing = |id: &ModuleId| {
-            modules.get(id.0 as usize).is_some_and(|module| matches!(module.source, ModuleSource::Missing(_)))
-        };
-        self.opened.values_mut().for_each(|ids| ids.retain(|id| !is_missing(id)));
-        for mapping in &mut self.mappings {
-            mapping.module = mapping.module.filter(|id| !is_missing(id));
-        }
-        self.generation += 1;
-    }
-
-    /// The thread through which everything is read; `None` without a process.
+    /// As [`Self::find_reader`] said last.
     #[must_use]
     pub fn reader(&self) -> Option<u32> {
         self.other.or(self.pid)
@@ -248,15 +238,7 @@ impl Modules {
     }
 
     fn read(&mut self, pid: u32) -> io::Result<()> {
-        let mut maps = mappings_of(self.other.unwrap_or(pid));
-        if maps.as_ref().map_or(true, |maps| maps.0.is_empty()) {
-            // That thread has exited; the others have the same.
-            let with_mappings = |thread| Some((thread, mappings_of(thread).ok().filter(|maps| !maps.0.is_empty())?));
-            if let Some((thread, found)) = threads_of(pid).into_iter().find_map(with_mappings) {
-                (self.other, maps) = (Some(thread), Ok(found));
-            }
-        }
-        let maps = maps?;
+        let maps = mappings_of(self.find_reader().unwrap_or(pid))?;
         let code = maps.into_iter().filter(|map| map.perms.contains(MMPermissions::EXECUTE)).take(MAX_MAPPINGS);
         let mappings = code.map(|map| {
             let path = match map.pathname {
@@ -385,6 +367,7 @@ impl Modules {
     }
 
     fn open(&mut self, file: &Arc<FileKey>, mapping: &Mapping) -> ModuleId {
+        let _ = self.find_reader();
         let source = self.source(file, mapping);
         let before = source.stamp();
         let elf = match &source {
@@ -484,6 +467,13 @@ fn in_order(mut mappings: Vec<Mapping>) -> Vec<Mapping> {
 fn mappings_of(thread: u32) -> io::Result<MemoryMaps> {
     let thread = i32::try_from(thread).map_err(io::Error::other)?;
     Process::new(thread).and_then(|process| process.maps()).map_err(io::Error::other)
+}
+
+/// Whether a thread has not begun to exit: it can be read through. It loses its memory long before its state says so.
+/// Source: <https://elixir.bootlin.com/linux/v6.12/source/kernel/fork.c#L1375> (`get_task_exe_file`)
+#[must_use]
+pub fn has_memory(thread: u32) -> bool {
+    fs::read_link(format!("/proc/{thread}/exe")).is_ok()
 }
 
 /// The threads of a process; none if it is gone.
