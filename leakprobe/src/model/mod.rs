@@ -4,6 +4,7 @@
 //! from it. The words are those of ARCHITECTURE.md.
 
 mod frame;
+mod goroutine;
 mod recording;
 mod site;
 mod snapshot;
@@ -12,6 +13,9 @@ mod task;
 mod wait;
 
 pub use frame::Frame;
+pub use goroutine::{
+    Ancestor, AncestorSample, Channel, GoFrame, GoObject, GoStatus, GoWait, Goroutine, GoroutineSample, GoroutineSink,
+};
 pub use recording::{Cost, Coverage, EndedWait, GrowthSample, Recording, SCHEMA, TargetInfo, Tool};
 pub use site::Site;
 pub use snapshot::{Activity, Blocking, Change, ChangeKind, News, Snapshot, ThreadSample};

@@ -25,6 +25,20 @@ pub enum WaitKind {
     Child,
     /// A signal.
     Signal,
+    /// A value from a Go channel.
+    #[serde(rename = "chan receive")]
+    ChanReceive,
+    /// Room in a Go channel, or somebody who receives from it.
+    #[serde(rename = "chan send")]
+    ChanSend,
+    /// Any of several Go channels.
+    Select,
+    /// A lock, condition variable, wait group or semaphore of Go's `sync` and runtime.
+    Sync,
+    /// Something of the Go runtime itself: its garbage collector, finalizers, timers.
+    Runtime,
+    /// C code that Go has called, which is in no system call.
+    Cgo,
     /// Another system call; [`Wait::reason`] names it.
     Other,
 }
@@ -40,6 +54,12 @@ impl WaitKind {
         Self::File,
         Self::Child,
         Self::Signal,
+        Self::ChanReceive,
+        Self::ChanSend,
+        Self::Select,
+        Self::Sync,
+        Self::Runtime,
+        Self::Cgo,
         Self::Other,
     ];
 
@@ -55,6 +75,12 @@ impl WaitKind {
             Self::File => "file",
             Self::Child => "child",
             Self::Signal => "signal",
+            Self::ChanReceive => "chan receive",
+            Self::ChanSend => "chan send",
+            Self::Select => "select",
+            Self::Sync => "sync",
+            Self::Runtime => "runtime",
+            Self::Cgo => "cgo",
             Self::Other => "other",
         }
     }

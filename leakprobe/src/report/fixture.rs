@@ -241,6 +241,12 @@ pub(super) fn wait(kind: WaitKind, age_ms: u64) -> Wait {
         WaitKind::Child => ("wait4", ""),
         WaitKind::Signal => ("rt_sigtimedwait", ""),
         WaitKind::Other => ("io_getevents", ""),
+        WaitKind::ChanReceive => ("chan receive", "chan 0xc000076060"),
+        WaitKind::ChanSend => ("chan send", "chan 0xc0000760c0"),
+        WaitKind::Select => ("select", "2 channels"),
+        WaitKind::Sync => ("sync.Mutex.Lock", "sync.Mutex 0xc000012038"),
+        WaitKind::Runtime => ("finalizer wait", ""),
+        WaitKind::Cgo => ("cgo call", ""),
     };
     Wait {
         kind,

@@ -25,6 +25,13 @@ pub(super) const fn of_kind(kind: WaitKind) -> Color {
         WaitKind::File => rgb(0xff, 0xaa, 0xbb),
         WaitKind::Child => rgb(0x99, 0xdd, 0xff),
         WaitKind::Signal => rgb(0xaa, 0xaa, 0x00),
+        // More of the same kind, for goroutines: his "bright" and "pale" colours, lightened where needed.
+        WaitKind::ChanReceive => rgb(0x66, 0xcc, 0xee),
+        WaitKind::ChanSend => rgb(0xf4, 0xa5, 0x82),
+        WaitKind::Select => rgb(0xc9, 0xa5, 0xd8),
+        WaitKind::Sync => rgb(0xcc, 0xbb, 0x44),
+        WaitKind::Runtime => rgb(0xcc, 0xcc, 0xcc),
+        WaitKind::Cgo => rgb(0x99, 0xcc, 0x99),
         WaitKind::Other => rgb(0xb4, 0xb4, 0xb4),
     }
 }

@@ -251,7 +251,7 @@ pub(super) fn operation(kind: WaitKind, reason: &str) -> String {
         WaitKind::Socket | WaitKind::Pipe | WaitKind::File | WaitKind::Child | WaitKind::Signal => {
             format!("{reason} ({kind})")
         }
-        WaitKind::Futex | WaitKind::Sleep | WaitKind::Poll | WaitKind::Other => reason,
+        _ => reason,
     }
 }
 
