@@ -1,0 +1,3 @@
+//! Go: what a Go program carries about itself, read from outside.
+
+pub mod pclntab;

@@ -1,0 +1,73 @@
+//! Tables of values by program counter: line, file, frame size or inlined call at each instruction of a function.
+//!
+//! A table is a chain of pairs of variable-length integers: by how much the value changes (zigzag), and for how many
+//! instruction units it then holds. It begins with the value -1 at the function's entry and ends with a zero.
+//!
+//! Source: `pcvalue` and `step` in <https://github.com/golang/go/blob/go1.27.0/src/runtime/symtab.go>.
+//!
+//! A walk is bounded: every pair leads forward, none leads on behind the end of the bytes, and there are at most
+//! [`MAX_PAIRS`] of them.
+
+/// Most pairs that are read in one walk, 4 to 8 ms of work. A function of this many pairs would have tens of megabytes of
+/// code; the longest table in the Go distribution has a few ten thousand.
+const MAX_PAIRS: u32 = 1 << 20;
+
+/// Longest variable-length integer: 32 bits, 7 in a byte.
+const MAX_VARINT: usize = 5;
+
+/// The spans of one table, in order.
+pub(super) struct Spans<'a> {
+    rest: &'a [u8],
+    quantum: u32,
+    value: i32,
+    /// End of the last span: bytes from the function's entry.
+    end: u32,
+    left: u32,
+}
+
+impl<'a> Spans<'a> {
+    /// `bytes` begin with the table; they may go on behind it.
+    pub(super) fn new(bytes: &'a [u8], quantum: u8) -> Self {
+        Self { rest: bytes, quantum: u32::from(quantum), value: -1, end: 0, left: MAX_PAIRS }
+    }
+
+    /// The value at `offset` bytes from the function's entry, if the table reaches that far.
+    pub(super) fn value_at(mut self, offset: u32) -> Option<i32> {
+        self.find(|&(_, end)| offset < end).map(|(value, _)| value)
+    }
+
+    fn varint(&mut self) -> Option<u32> {
+        // Most have one byte.
+        if let [byte @ 0..0x80, rest @ ..] = self.rest {
+            self.rest = rest;
+            return Some(u32::from(*byte));
+        }
+        let mut value = 0;
+        for index in 0..MAX_VARINT {
+            let (&byte, rest) = self.rest.split_first()?;
+            self.rest = rest;
+            value |= u32::from(byte & 0x7f) << (7 * index);
+            if byte < 0x80 {
+                return Some(value);
+            }
+        }
+        None
+    }
+}
+
+impl Iterator for Spans<'_> {
+    /// A value, and where its span ends: bytes from the function's entry.
+    type Item = (i32, u32);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let change = self.varint()?;
+        if change == 0 && self.end != 0 {
+            return None;
+        }
+        let length = self.varint().filter(|&length| length != 0)?;
+        self.value = self.value.wrapping_add((change >> 1).cast_signed() ^ -((change & 1).cast_signed()));
+        self.end = self.end.checked_add(length.checked_mul(self.quantum)?)?;
+        Some((self.value, self.end))
+    }
+}
