@@ -64,7 +64,7 @@ impl<'t> Frames<'t> {
         Self { function, tree: function.inline_tree(), state, left: MAX_DEPTH }
     }
 
-    /// The call at `offset`: `Ok(None)` if there is none, an error if it cannot be read.
+    /// The call inlined at `offset`, if there is one; an error if it cannot be followed.
     fn call(&mut self, offset: u32) -> Result<Option<Call>, ()> {
         let Some((tree, index)) = self.tree.zip(self.function.inlined_at(offset)) else { return Ok(None) };
         self.left = self.left.checked_sub(1).ok_or(())?;
@@ -85,33 +85,37 @@ impl<'t> Frames<'t> {
         };
         Some(Call { id: FuncId(*id), name: u32_at(entry, name)?, parent: u32_at(entry, parent)?, start_line })
     }
-
-    /// The function itself, at a place that is known or not.
-    fn outermost(&self, offset: Option<u32>) -> Frame<'t> {
-        let (file, line) = offset.map_or((Cow::Borrowed("?"), 0), |offset| self.function.line_at(offset));
-        let (name, id) = (self.function.name(), self.function.id());
-        Frame { name, file, line, start_line: self.function.start_line(), id, inlined: false }
-    }
 }
 
 impl<'t> Iterator for Frames<'t> {
     type Item = Frame<'t>;
 
     fn next(&mut self) -> Option<Frame<'t>> {
+        let function = self.function;
         let (offset, call) = match self.state {
-            State::At(offset) => (Some(offset), self.call(offset)),
-            State::Lost => (None, Err(())),
+            State::At(offset) => match self.call(offset) {
+                Ok(call) => (Some(offset), call),
+                Err(()) => (None, None),
+            },
+            State::Lost => (None, None),
             State::Done => return None,
         };
-        let Ok(Some(call)) = call else {
-            self.state = State::Done;
-            return Some(self.outermost(offset.filter(|_| call.is_ok())));
+        self.state = match &call {
+            // A place before the entry is none.
+            Some(call) if call.parent < 1 << 31 => State::At(call.parent),
+            Some(_) => State::Lost,
+            None => State::Done,
         };
-        // A place before the entry is none.
-        self.state = if call.parent < 1 << 31 { State::At(call.parent) } else { State::Lost };
-        let (file, line) = offset.map_or((Cow::Borrowed("?"), 0), |offset| self.function.line_at(offset));
-        let name = self.function.name_at(call.name);
-        Some(Frame { name, file, line, start_line: call.start_line, id: call.id, inlined: true })
+        let (file, line) = offset.and_then(|offset| function.line_at(offset)).unwrap_or((Cow::Borrowed("?"), 0));
+        Some(match call {
+            Some(Call { id, name, start_line, .. }) => {
+                Frame { name: function.name_at(name), file, line, start_line, id, inlined: true }
+            }
+            None => {
+                let (name, start_line, id) = (function.name(), function.start_line(), function.id());
+                Frame { name, file, line, start_line, id, inlined: false }
+            }
+        })
     }
 }
 

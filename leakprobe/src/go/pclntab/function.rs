@@ -81,13 +81,17 @@ impl<'t> Function<'t> {
     }
 
     /// The name as it stands in the table, e.g. `main.(*T).run` or `main.f[go.shape.int]`;
-    /// [`Traceback::printed`](super::Traceback::printed) makes of it what Go's tracebacks show. `?` where the table is damaged.
+    /// [`Traceback::printed`](super::Traceback::printed) makes of it what Go's tracebacks show. `?` where the table is
+    /// damaged.
+    ///
+    /// The runtime itself takes offset 0 for "no name" and so prints an empty one for the first function of the names;
+    /// here it has its name.
     #[must_use]
     pub fn name(&self) -> Cow<'t, str> {
         self.name_at(self.word(1))
     }
 
-    /// Whether [`name`](Self::name) is `name`; cheaper than to compare.
+    /// Whether [`name`](Self::name) is `name`; without checking that the text is UTF-8.
     #[must_use]
     pub fn is_named(&self, name: &str) -> bool {
         let rest = self.table.names.get(self.word(1) as usize..).and_then(|rest| rest.strip_prefix(name.as_bytes()));
@@ -137,7 +141,8 @@ impl<'t> Function<'t> {
     }
 
     /// Bytes that the stack has grown by since the function's entry when it is at `pc`. On amd64 the return address lies
-    /// on top of them. `None` if the table does not say.
+    /// above them, on arm64 it is at their lower end once there are any. `None` if the table does not say, and in the few
+    /// instructions of assembly where the stack is smaller than at the entry: the caller cannot be found from there.
     #[must_use]
     pub fn frame_size_at(&self, pc: u64) -> Option<u32> {
         u32::try_from(self.value(self.word(4), self.offset(pc)?)?).ok()
@@ -157,12 +162,8 @@ impl<'t> Function<'t> {
         Frames::new(*self, self.offset(pc))
     }
 
-    /// File and line of the instruction at `offset`; (`?`, 0) as in the runtime if they are not known.
-    pub(super) fn line_at(&self, offset: u32) -> (Cow<'t, str>, u32) {
-        self.try_line_at(offset).unwrap_or((Cow::Borrowed("?"), 0))
-    }
-
-    fn try_line_at(&self, offset: u32) -> Option<(Cow<'t, str>, u32)> {
+    /// File and line of the instruction at `offset` from the entry.
+    pub(super) fn line_at(&self, offset: u32) -> Option<(Cow<'t, str>, u32)> {
         let file = u32::try_from(self.value(self.word(5), offset)?).ok()?;
         let line = u32::try_from(self.value(self.word(6), offset)?).ok()?;
         let path = u32_at(&self.table.units, 4 * self.word(8).checked_add(file)? as usize)?;

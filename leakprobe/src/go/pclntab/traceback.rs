@@ -151,3 +151,103 @@ impl<'n> Lists<'n> {
         if depth == 1 { Self::One } else { Self::Unbalanced }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WRAPPER: FuncId = FuncId(23);
+    const GOPANIC: FuncId = FuncId(10);
+    const CLEANUPS: FuncId = FuncId(19);
+
+    fn rules(minor: u32) -> Traceback {
+        Traceback {
+            minor,
+            wrapper: Some(WRAPPER),
+            panics: [Some(GOPANIC), None, None],
+            always: [None, (minor >= 25).then_some(CLEANUPS)],
+        }
+    }
+
+    #[test]
+    fn the_inside_of_the_runtime_is_hidden() {
+        let shows = |minor, name| rules(minor).shows(name, FuncId::NORMAL, false, FuncId::NORMAL);
+        for minor in [19, 22, 23, 27] {
+            for name in ["main.main", "runtime/debug.Stack", "runtime.Goexit", "internal/runtime/maps.f", "runtimes.f"]
+            {
+                assert!(shows(minor, name), "1.{minor} {name}");
+            }
+            for name in ["runtime.gopark", "runtime.(*mheap).alloc", "runtime.", "_cgo_start", "?", ""] {
+                assert!(!shows(minor, name), "1.{minor} {name}");
+            }
+        }
+        // Methods and closures are judged by their own name and that of their type since Go 1.23.
+        for (name, before, since) in [
+            ("runtime.(*Func).Name", false, true),
+            ("runtime.(*Frames).next", false, false),
+            ("runtime.Frame.next", true, false),
+            ("runtime.Goexit.func1", true, false),
+            ("runtime.errorString.Error", false, false),
+            ("runtime.(*errorString).Error", false, false),
+        ] {
+            assert_eq!([shows(22, name), shows(23, name)], [before, since], "{name}");
+        }
+    }
+
+    #[test]
+    fn a_panic_is_shown_unless_it_is_innermost() {
+        for minor in [19, 27] {
+            assert!(rules(minor).shows("runtime.gopanic", GOPANIC, false, FuncId::NORMAL));
+            assert!(!rules(minor).shows("runtime.gopanic", GOPANIC, true, FuncId::NORMAL));
+        }
+    }
+
+    #[test]
+    fn a_wrapper_is_shown_only_if_it_panicked() {
+        assert!(!rules(27).shows("main.(*T).Close", WRAPPER, true, FuncId::NORMAL));
+        assert!(rules(27).shows("main.(*T).Close", WRAPPER, true, GOPANIC));
+    }
+
+    #[test]
+    fn cleanups_are_shown_by_versions_that_have_them() {
+        let shows = |minor| rules(minor).shows("runtime.runCleanups", CLEANUPS, true, FuncId::NORMAL);
+        assert_eq!([shows(24), shows(25)], [false, true]);
+    }
+
+    #[test]
+    fn ids_are_those_of_the_version() {
+        for fixture in super::super::tests::fixtures() {
+            let rules = Traceback::new(&fixture.table(), fixture.minor);
+            let (wrapper, gopanic) = match fixture.minor {
+                ..22 => (21, 9),
+                22..25 => (22, 10),
+                _ => (23, 10),
+            };
+            assert_eq!(rules.wrapper, Some(FuncId(wrapper)));
+            assert_eq!(rules.panics[0], Some(FuncId(gopanic)));
+            assert_eq!(rules.always, if fixture.minor < 25 { [None; 2] } else { [Some(FuncId(18)), Some(CLEANUPS)] });
+            let most = fixture.table().functions().map(|function| function.id()).max();
+            assert_eq!(most, Some(FuncId(wrapper)), "wrappers have the highest id");
+        }
+    }
+
+    #[test]
+    fn type_arguments_are_left_out_of_names() {
+        for (name, before, since) in [
+            ("main.f", "main.f", "main.f"),
+            ("runtime.gopanic", "panic", "panic"),
+            ("main.f[...]", "main.f[...]", "main.f[...]"),
+            ("main.f[go.shape.int].func1", "main.f[...].func1", "main.f[...].func1"),
+            ("main.(*B[go.shape.[]int]).m", "main.(*B[...]).m", "main.(*B[...]).m"),
+            ("main.B[a].m[b].func1", "main.B[...].func1", "main.B[...].m[...].func1"),
+            ("main.B[a[]].m[b[[]]]", "main.B[...]", "main.B[...].m[...]"),
+            ("main.B[a][b]", "main.B[...]", "main.B[...][...]"),
+            ("main.B[a].m[b].n[c]", "main.B[...]", "main.B[...].m[...]"),
+            ("main.B[a]]m[b]", "main.B[...]", "main.B[a]]m[b]"),
+            ("main.B[a[b]", "main.B[...]", "main.B[a[b]"),
+            ("main.]b[", "main.]b[", "main.]b["),
+        ] {
+            assert_eq!([rules(26).printed(name), rules(27).printed(name)], [before, since], "{name}");
+        }
+    }
+}

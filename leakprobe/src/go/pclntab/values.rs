@@ -71,3 +71,35 @@ impl Iterator for Spans<'_> {
         Some((self.value, self.end))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_read_as_they_were_written() {
+        // +1 for 3 units, -300 for 200 units, then the end.
+        let table = [2, 3, 0xd7, 4, 0xc8, 1, 0, 9, 9];
+        assert_eq!(Spans::new(&table, 1).collect::<Vec<_>>(), [(0, 3), (-300, 203)]);
+        assert_eq!(Spans::new(&table, 4).collect::<Vec<_>>(), [(0, 12), (-300, 812)]);
+        let at = |offset| Spans::new(&table, 1).value_at(offset);
+        assert_eq!([at(0), at(2), at(3), at(202), at(203)], [Some(0), Some(0), Some(-300), Some(-300), None]);
+    }
+
+    #[test]
+    fn the_first_value_may_be_unchanged() {
+        assert_eq!(Spans::new(&[0, 5, 4, 5, 0], 1).collect::<Vec<_>>(), [(-1, 5), (1, 10)]);
+    }
+
+    #[test]
+    fn a_walk_ends_with_the_bytes_and_at_its_bound() {
+        for cut in 0..6 {
+            assert_eq!(Spans::new(&[2, 3, 0xd7, 4, 0xc8, 1][..cut], 1).count(), [0, 0, 1, 1, 1, 1][cut]);
+        }
+        let endless = vec![2; 4 << 20];
+        assert_eq!(Spans::new(&endless, 1).count(), MAX_PAIRS as usize);
+        assert_eq!(Spans::new(&[0x80; 100], 1).count(), 0, "an integer without end");
+        assert_eq!(Spans::new(&[2, 0, 2, 0], 1).count(), 0, "a span of nothing");
+        assert_eq!(Spans::new(&[2, 0xff, 0xff, 0xff, 0xff, 0xf, 2, 1], 4).count(), 0, "a span beyond 32 bits");
+    }
+}
