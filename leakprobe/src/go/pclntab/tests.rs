@@ -134,6 +134,20 @@ fn functions_say_what_they_are() {
 }
 
 #[test]
+fn inlined_calls_are_of_ordinary_functions_and_wrappers() {
+    for fixture in fixtures() {
+        let table = fixture.table();
+        let highest = table.functions().map(|function| function.id()).max().unwrap();
+        let frames = fixture.truth().flat_map(|(pc, ..)| table.find(pc).unwrap().frames_at(pc));
+        let inlined: Vec<_> = frames.filter(|frame| frame.inlined).collect();
+        assert!(inlined.iter().all(|frame| [FuncId::NORMAL, highest].contains(&frame.id)));
+        let told = inlined.iter().filter(|frame| frame.start_line.is_some()).count();
+        assert_eq!(told, if table.header().layout == Layout::Go120 { inlined.len() } else { 0 });
+        assert!(inlined.iter().all(|frame| frame.start_line.is_none_or(|start| start <= frame.line)));
+    }
+}
+
+#[test]
 fn addresses_lead_to_the_function_that_covers_them() {
     for fixture in fixtures() {
         let table = fixture.table();
