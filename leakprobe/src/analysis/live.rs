@@ -1,7 +1,8 @@
 //! The live table: every thread of the target, kept true by events and set right by each snapshot.
 //!
 //! Events say at once that a thread came or went, and who created it; they can be lost. Snapshots say what is there, and
-//! cannot. So after each snapshot the table holds exactly the threads that the snapshot lists.
+//! cannot. So after each snapshot the table holds exactly the threads that the snapshot lists, less those whose exit was told:
+//! the kernel tells of an exit before the thread is gone, and lists it for a while after.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -36,8 +37,8 @@ pub struct LiveThread {
     pub creation: Option<Creation>,
     /// Whether it was there when we came.
     pub before_us: bool,
-    /// When it was last known to be alive, `CLOCK_MONOTONIC`, ns.
-    confirmed_ns: u64,
+    /// When it started, `CLOCK_MONOTONIC`, ns: an exit before is that of an earlier thread with the same id.
+    started_ns: u64,
 }
 
 impl LiveThread {
@@ -76,8 +77,9 @@ pub struct Live {
     late_creations: HashMap<u32, u64>,
     /// Threads that only a snapshot told to be gone: their events may still come.
     late_exits: HashSet<u32>,
-    /// Threads whose exit was told although the last snapshot, which takes a while, had listed them: the next one will not.
-    early_exits: HashSet<u32>,
+    /// Threads whose exit was told, and when (`CLOCK_MONOTONIC`, ns), as long as a snapshot may still list them: for most of
+    /// what a thread does on its way out it is still there, and where it has to wait that lasts.
+    told_exits: HashMap<u32, u64>,
     /// Whether every blocked thread was parked at the last snapshot: then time alone changes no number.
     all_parked: bool,
 }
@@ -101,7 +103,7 @@ impl Live {
             execs: 0,
             late_creations: HashMap::new(),
             late_exits: HashSet::new(),
-            early_exits: HashSet::new(),
+            told_exits: HashMap::new(),
             all_parked: false,
         }
     }
@@ -157,7 +159,7 @@ impl Live {
             // What its threads did when the process ended is the last that can be said of them; so they stay in the table.
             ChangeKind::Exited { with_process: true } => {}
             ChangeKind::Exited { with_process: false } => self.exit(change.tid, change.time_ns),
-            ChangeKind::Exec { old_tid } => self.exec(change.tid, old_tid, change.time_ns),
+            ChangeKind::Exec { old_tid } => self.exec(change.tid, old_tid),
             ChangeKind::Renamed(name) => {
                 if let Some(thread) = self.threads.get_mut(&change.tid) {
                     thread.name = name;
@@ -195,7 +197,7 @@ impl Live {
             stack: None,
             creation: Some(creation),
             before_us: false,
-            confirmed_ns: time_ns,
+            started_ns: time_ns,
         };
         if self.threads.insert(tid, thread).is_some() {
             // The id was used again before we heard that its thread had exited.
@@ -205,22 +207,20 @@ impl Live {
     }
 
     fn exit(&mut self, tid: u32, time_ns: u64) {
-        // An event that is older than what is known of the thread is about an earlier one with the same id.
-        match self.threads.get(&tid) {
-            Some(thread) if thread.confirmed_ns <= time_ns => {
-                self.threads.remove(&tid);
-                self.exited += 1;
-            }
-            Some(_) => {
-                self.early_exits.insert(tid);
-            }
-            None if self.late_exits.remove(&tid) => self.made_good = self.made_good.saturating_sub(1),
-            None => {}
+        if self.threads.get(&tid).is_some_and(|thread| thread.started_ns <= time_ns) {
+            self.threads.remove(&tid);
+            self.exited += 1;
+        } else if self.late_exits.remove(&tid) {
+            self.made_good = self.made_good.saturating_sub(1);
         }
+        if self.told_exits.len() >= MOST_LATE {
+            self.told_exits.clear();
+        }
+        self.told_exits.insert(tid, time_ns);
     }
 
     /// After exec the calling thread is alone, and has the process's id.
-    fn exec(&mut self, tid: u32, old_tid: u32, time_ns: u64) {
+    fn exec(&mut self, tid: u32, old_tid: u32) {
         self.execs += 1;
         let survivor = self.threads.remove(&old_tid).or_else(|| self.threads.remove(&tid));
         self.exited += self.threads.len() as u64;
@@ -228,12 +228,11 @@ impl Live {
         if let Some(mut thread) = survivor {
             thread.activity = Activity::Running;
             thread.stack = None;
-            thread.confirmed_ns = time_ns;
             self.threads.insert(tid, thread);
         }
     }
 
-    /// Takes in a snapshot. Afterwards the table holds exactly the threads that it lists.
+    /// Takes in a snapshot. Afterwards the table holds exactly the threads that it lists, less those whose exit was told.
     pub fn apply_snapshot(&mut self, snapshot: Snapshot) {
         self.now_ns = snapshot.taken_ns;
         let Some(news) = snapshot.news else {
@@ -251,13 +250,15 @@ impl Live {
         for tid in gone {
             self.threads.remove(&tid);
             self.exited += 1;
-            if !self.early_exits.contains(&tid) {
-                self.made_good += 1;
-                self.late_exits.insert(tid);
-            }
+            self.made_good += 1;
+            self.late_exits.insert(tid);
         }
-        self.early_exits.clear();
+        self.told_exits.retain(|tid, _| !is_gone(tid));
         for sample in news.changed {
+            let started_ns = snapshot.taken_ns.saturating_sub(sample.lifetime_ns);
+            if self.told_exits.get(&sample.tid).is_some_and(|&exit_ns| started_ns <= exit_ns) {
+                continue;
+            }
             let old = self.threads.remove(&sample.tid);
             let same = old.as_ref().is_some_and(|old| old.start_boottime == sample.start_boottime);
             if !same && !first {
@@ -277,7 +278,7 @@ impl Live {
                 // A thread whose creation was told before the first snapshot is not older than us.
                 before_us: old.as_ref().filter(|_| same).map_or(first, |old| old.before_us),
                 creation: old.filter(|_| same).and_then(|old| old.creation),
-                confirmed_ns: snapshot.taken_ns,
+                started_ns,
             };
             self.threads.insert(sample.tid, thread);
         }
@@ -406,7 +407,7 @@ mod tests {
         live.apply_snapshot(snapshot(2 * SECOND, &[1, 2, 3], samples));
         // 2 exited while that snapshot was taken, after it had been seen; 3 while the next one was.
         live.apply_change(exited(2, 2 * SECOND - 5));
-        assert_eq!(ids(&live), [1, 2, 3], "the table is what the snapshot listed");
+        assert_eq!(ids(&live), [1, 3]);
         live.apply_snapshot(snapshot(3 * SECOND, &[1], Vec::new()));
         assert_eq!((live.exited, live.made_good), (2, 1));
         live.apply_change(exited(3, 3 * SECOND - 5));
@@ -414,6 +415,31 @@ mod tests {
         // Told twice is not made good twice.
         live.apply_change(exited(3, 3 * SECOND - 4));
         assert_eq!((live.exited, live.made_good), (2, 0));
+    }
+
+    #[test]
+    fn a_thread_that_is_still_listed_after_its_exit_was_told_is_not_another_one() {
+        let mut live = Live::new(SECOND, 0);
+        live.apply_change(exited(4, SECOND - 5)); // before the first snapshot
+        let samples = || vec![sample(2, 20, 0), sample(3, 30, 0), sample(4, 40, 0)];
+        let mut first = samples();
+        first.push(sample(1, 10, 0));
+        live.apply_snapshot(snapshot(SECOND, &[1, 2, 3, 4], first));
+        assert_eq!(ids(&live), [1, 2, 3]);
+        live.apply_change(exited(2, SECOND - 5)); // it ran out of the last snapshot
+        live.apply_change(exited(3, SECOND + 5));
+        for _ in 0..2 {
+            // They take their time: the snapshots list them, since they run.
+            live.apply_snapshot(snapshot(SECOND + 9, &[1, 2, 3, 4], samples()));
+            assert_eq!(ids(&live), [1]);
+        }
+        live.apply_snapshot(snapshot(2 * SECOND, &[1], Vec::new()));
+        assert_eq!((live.created, live.exited, live.made_good), (0, 2, 0));
+        // A new thread with such an id is another one.
+        live.apply_change(exited(1, 3 * SECOND));
+        live.apply_snapshot(snapshot(5 * SECOND, &[1], vec![sample(1, 50, 0)]));
+        assert_eq!(ids(&live), [1]);
+        assert_eq!((live.created, live.exited, live.made_good), (1, 3, 1));
     }
 
     #[test]
