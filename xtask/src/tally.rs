@@ -2,6 +2,11 @@
 
 use std::fmt;
 
+/// The name of a test of which `line` says that it failed.
+pub(crate) fn failed_test(line: &str) -> Option<&str> {
+    line.trim().strip_prefix("test ")?.strip_suffix(" ... FAILED")
+}
+
 /// How many tests passed and failed so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
@@ -52,5 +57,12 @@ mod tests {
             "test result: FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.02s\r";
         assert_eq!(Tally::of_line(line), Some(Tally { passed: 12, failed: 3 }));
         assert_eq!(Tally::of_line("test tests::a ... ok"), None);
+    }
+
+    #[test]
+    fn knows_the_names_of_failed_tests() {
+        assert_eq!(failed_test("test tests::a ... FAILED\r"), Some("tests::a"));
+        assert_eq!(failed_test("test tests::a ... ok"), None);
+        assert_eq!(failed_test("test result: FAILED. 5 passed; 2 failed"), None);
     }
 }

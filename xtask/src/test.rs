@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::tally::Tally;
+use crate::tally::{self, Tally};
 use crate::{debian, kernels, programs, repo, run};
 
 /// Install what the tests need and pass all of them, here and in other kernels
@@ -41,13 +41,21 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     // The tests of real programs use what users run; unit tests have the checks of a debug build.
     cargo.env("LEAKPROBE_BIN", repo::leakprobe()).env("LEAKPROBE_TEST_PROGRAMS", programs);
     let mut tally = Tally::default();
-    let status = run::tee(&mut cargo, |line| tally.add(Tally::of_line(line).unwrap_or_default()))?;
+    let mut failed = Vec::new();
+    let status = run::tee(&mut cargo, |line| {
+        tally.add(Tally::of_line(line).unwrap_or_default());
+        failed.extend(tally::failed_test(line).map(str::to_owned));
+    })?;
     if !status.success() && tally.failed == 0 {
         // It did not compile, or a test program died before its result.
         tally.count(false);
     }
     if !args.kernels.trim().is_empty() {
         tally.add(kernels::matrix(&kernels::Args::with_kernels(&args.kernels))?);
+    }
+    // Far up by now.
+    for name in failed {
+        run::say(&format!("failed on this kernel: {name}"));
     }
     run::say(&tally.to_string());
     if tally.failed > 0 {

@@ -6,11 +6,12 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
+use super::excerpt::excerpt;
 use super::image::Kernel;
 use super::payload::Packed;
 use super::qemu::Qemu;
 use crate::run;
-use crate::tally::Tally;
+use crate::tally::{Tally, failed_test};
 
 /// What all guests have in common.
 pub(crate) struct Guest {
@@ -27,12 +28,15 @@ pub(crate) struct Outcome {
     pub(crate) tally: Tally,
     /// One entry a step, e.g. `demo ok 2.1 s`.
     pub(crate) details: Vec<String>,
+    /// Lines of the console that tell why something failed.
+    pub(crate) failures: Vec<String>,
 }
 
 impl Guest {
     /// Boots `kernel`, runs the steps, and keeps the console in `log`.
     pub(crate) fn boot(&self, kernel: &Kernel, log: &Path, steps: &[&str]) -> Result<Outcome> {
         // A guest that never came up says something about the emulator on a busy machine, not about what is tested.
+        let mut failures = Vec::new();
         for _ in 0..2 {
             self.start(kernel, log)?;
             let console = fs::read(log).with_context(|| format!("cannot read {}", log.display()))?;
@@ -40,9 +44,10 @@ impl Guest {
             if console.contains("@@boot ") {
                 return Ok(judge(&console, steps));
             }
+            failures = excerpt(&lines(&console));
             run::complain(&format!("warning: {} did not come up, see {}", kernel.version, log.display()));
         }
-        Ok(Outcome { tally: Tally { passed: 0, failed: 1 }, details: vec!["did not boot".to_owned()] })
+        Ok(Outcome { tally: Tally { passed: 0, failed: 1 }, details: vec!["did not boot".to_owned()], failures })
     }
 
     fn start(&self, kernel: &Kernel, log: &Path) -> Result<()> {
@@ -74,7 +79,7 @@ impl Guest {
 /// Reads a console: each of `steps` counts once, or as many times as its test results say.
 fn judge(console: &str, steps: &[&str]) -> Outcome {
     let mut outcome = Outcome::default();
-    let lines: Vec<&str> = console.lines().map(|line| line.trim_end_matches('\r')).collect();
+    let lines = lines(console);
     for (number, step) in steps.iter().enumerate() {
         let id = format!("{number}-{step}");
         let begin = lines.iter().position(|line| *line == format!("@@begin {id}"));
@@ -82,6 +87,9 @@ fn judge(console: &str, steps: &[&str]) -> Outcome {
         let (Some(begin), Some(end)) = (begin, end) else {
             outcome.tally.count(false);
             outcome.details.push(format!("{step} FAILED (did not end)"));
+            if let Some(begin) = begin {
+                outcome.failures.extend(excerpt(&lines[begin..]));
+            }
             continue;
         };
         let mut tests = Tally::default();
@@ -99,19 +107,35 @@ fn judge(console: &str, steps: &[&str]) -> Outcome {
             (false, true) => format!("FAILED (exit {status})"),
             (_, false) => tests.to_string(),
         };
+        let mut detail = format!("{step} {result} {seconds:.1} s");
+        if tests.failed > 0 {
+            let output = &lines[begin..end];
+            outcome.failures.extend(excerpt(output));
+            let names: Vec<&str> = output.iter().filter_map(|line| failed_test(line)).collect();
+            if !names.is_empty() {
+                detail += &format!(" ({})", names.join(" "));
+            }
+        }
         outcome.tally.add(tests);
-        outcome.details.push(format!("{step} {result} {seconds:.1} s"));
+        outcome.details.push(detail);
     }
     if steps.is_empty() {
         outcome.details.push("booted, nothing was run".to_owned());
     }
     let complaint =
-        |line: &&&str| line.starts_with("@@kernel ") || line.contains("Kernel panic") || line.contains("Oops: ");
-    if let Some(line) = lines.iter().find(complaint) {
+        |line: &&str| line.starts_with("@@kernel ") || line.contains("Kernel panic") || line.contains("Oops: ");
+    if let Some(at) = lines.iter().position(complaint) {
+        let line = lines[at];
         outcome.tally.count(false);
+        outcome.failures.extend(excerpt(&lines[at..]));
         outcome.details.push(format!("KERNEL COMPLAINED ({})", line.trim_start_matches("@@kernel ")));
     }
     outcome
+}
+
+/// The lines of a console, which ends them as a terminal does.
+fn lines(console: &str) -> Vec<&str> {
+    console.lines().map(|line| line.trim_end_matches('\r')).collect()
 }
 
 /// Exit status and duration from `@@end ID STATUS BEGIN END`.
@@ -126,6 +150,7 @@ mod tests {
     use super::*;
 
     const CONSOLE: &str = "\r\n@@boot 1.10\r\n\r\n@@begin 0-demo\r\nhello\r\n\r\n@@end 0-demo 0 1.20 3.20\r\n\r\n@@begin 1-tests\r\n\
+        test a::b ... FAILED\r\ntest a::c ... ok\r\n\r\nfailures:\r\n\r\n---- a::b stdout ----\r\nleft is not right\r\n\
         test result: FAILED. 5 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s\r\n\
         @@end 1-tests 101 3.30 4.30\r\n";
 
@@ -133,7 +158,10 @@ mod tests {
     fn counts_steps_and_their_tests() {
         let outcome = judge(CONSOLE, &["demo", "tests"]);
         assert_eq!(outcome.tally, Tally { passed: 6, failed: 2 });
-        assert_eq!(outcome.details, ["demo ok 2.0 s", "tests 5 passed, 2 failed 1.0 s"]);
+        assert_eq!(outcome.details, ["demo ok 2.0 s", "tests 5 passed, 2 failed 1.0 s (a::b)"]);
+        let (heading, message) = (&outcome.failures[0], &outcome.failures[2]);
+        assert_eq!((heading.as_str(), message.as_str()), ("failures:", "left is not right"));
+        assert!(!outcome.failures.iter().any(|line| line.contains("hello")), "{:?}", outcome.failures);
     }
 
     #[test]
@@ -141,5 +169,14 @@ mod tests {
         let console = format!("{CONSOLE}@@kernel ------------[ cut here ]------------\r\n");
         let outcome = judge(&console, &["demo", "tests", "more"]);
         assert_eq!(outcome.tally, Tally { passed: 6, failed: 4 });
+    }
+
+    #[test]
+    fn a_step_that_fails_without_tests_or_hangs_shows_its_end() {
+        let console = "@@boot 1.10\r\n@@begin 0-demo\r\nno demo today\r\n@@end 0-demo 5 1.20 3.20\r\n\
+            @@begin 1-tests\r\ntest a::b ... ";
+        let outcome = judge(console, &["demo", "tests"]);
+        assert_eq!(outcome.details, ["demo FAILED (exit 5) 2.0 s", "tests FAILED (did not end)"]);
+        assert_eq!(outcome.failures, ["@@begin 0-demo", "no demo today", "@@begin 1-tests", "test a::b ... "]);
     }
 }

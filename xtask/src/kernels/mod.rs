@@ -2,9 +2,10 @@
 //!
 //! Nothing is installed and root is not needed: apt downloads into `target/kernels` with its own lists, signatures
 //! checked as usual, and dpkg unpacks there. [`apt`] downloads, [`qemu`] finds the emulator, [`image`] the kernels,
-//! [`initramfs`] packs files, [`payload`] chooses them and the steps, [`guest`] boots and judges.
+//! [`initramfs`] packs files, [`payload`] chooses them and the steps, [`guest`] boots and judges, [`excerpt`] shows why.
 
 mod apt;
+mod excerpt;
 mod guest;
 mod image;
 mod initramfs;
@@ -102,6 +103,9 @@ pub(crate) fn matrix(args: &Args) -> Result<Tally> {
                 let outcome =
                     guest.boot(&kernel, &logs.join(format!("{}.log", kernel.version)), &payload.step_names())?;
                 tally.add(outcome.tally);
+                for line in &outcome.failures {
+                    run::say(&format!("{}| {line}", kernel.version));
+                }
                 row(&kernel.version, started, &outcome)
             }
             Err(error) => {
