@@ -31,11 +31,11 @@ pub struct ThreadRecord {
     pub last_slice: u64,
     /// The scheduler's clock of the thread's CPU when it was last updated.
     pub rq_clock: u64,
-    /// The task clock of the thread's CPU at that moment: `rq_clock` less the time of interrupts and of the hypervisor.
+    /// The task clock of the thread's CPU: `rq_clock` less the time of interrupts and of the hypervisor. Read before it.
     pub rq_clock_task: u64,
     /// `bpf_ktime_get_ns` when the record was made.
     pub ktime: u64,
-    /// The scheduler's clock of the CPU that made the record, when it was last updated.
+    /// The scheduler's clock of the CPU that made the record, when it was last updated. Read before `ktime`.
     pub reader_clock: u64,
     /// The thread's name.
     pub comm: [u8; 16],

@@ -136,6 +136,10 @@ fn full(task: *mut task_struct, tid: u32, seq: *mut seq_file) -> Result<(), Coun
     let ran: u64 = fields.read(offset!(se_sum_exec_runtime)).unwrap_or(0);
     let ran_before: u64 = fields.read(offset!(se_prev_sum_exec_runtime)).unwrap_or(ran);
     let queue = run_queue(fields);
+    // Of two clocks the one that must not be ahead of the other is read first: anything may happen in between, e.g. an
+    // interrupt, or a hypervisor that runs somebody else. See `snapshot/clock.rs`.
+    let rq_clock_task = queue.read(offset!(rq_clock_task)).unwrap_or(0);
+    let reader_clock = run_queue(Kernel::from(task::current().cast_const())).read(offset!(rq_clock)).unwrap_or(0);
     let mut record = ThreadRecord {
         tid,
         tgid: config::target(),
@@ -149,10 +153,10 @@ fn full(task: *mut task_struct, tid: u32, seq: *mut seq_file) -> Result<(), Coun
         last_arrival: fields.read(offset!(sched_last_arrival)).unwrap_or(0),
         last_slice: ran.wrapping_sub(ran_before),
         rq_clock: queue.read(offset!(rq_clock)).unwrap_or(0),
-        rq_clock_task: queue.read(offset!(rq_clock_task)).unwrap_or(0),
+        rq_clock_task,
         // SAFETY: the helper has no preconditions.
         ktime: unsafe { bpf_ktime_get_ns() },
-        reader_clock: run_queue(Kernel::from(task::current().cast_const())).read(offset!(rq_clock)).unwrap_or(0),
+        reader_clock,
         comm: fields.read(offset!(task_comm)).unwrap_or([0; 16]),
         regs: [0; REG_WORDS],
     };

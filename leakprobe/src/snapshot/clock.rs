@@ -28,9 +28,12 @@ pub(crate) struct SchedClock {
 }
 
 impl SchedClock {
-    /// From the first record of a pass: its reader had just made the scheduler update the clock of its CPU.
-    pub(crate) fn from_first(record: &ThreadRecord) -> Option<Self> {
-        (record.reader_clock != 0).then_some(Self { monotonic: record.ktime, sched: record.reader_clock })
+    /// From the records of a pass. The scheduler's clock of the reader's CPU stands still between updates, of which one was
+    /// made just before the pass, so that it is never ahead: of all readings the one that is least behind is the best.
+    pub(crate) fn of_pass(records: &[ThreadRecord]) -> Option<Self> {
+        let readings = records.iter().filter(|record| record.reader_clock != 0);
+        let best = readings.max_by_key(|record| record.reader_clock.wrapping_sub(record.ktime).cast_signed())?;
+        Some(Self { monotonic: best.ktime, sched: best.reader_clock })
     }
 
     /// When the wait of the thread began, `CLOCK_MONOTONIC` ns, and whether that is exact.
@@ -87,7 +90,7 @@ mod tests {
     #[test]
     fn bounds_that_meet_are_exact() {
         let record = parked();
-        let clock = SchedClock::from_first(&record).unwrap();
+        let clock = SchedClock::of_pass(&[record]).unwrap();
         assert_eq!(clock.wait_began(&record), (1100 * SECOND, true));
     }
 
@@ -95,22 +98,31 @@ mod tests {
     fn time_stolen_since_makes_a_lower_bound() {
         // Two seconds of the minute since went to the hypervisor: the task clock lags, the true start is 1100 s.
         let record = ThreadRecord { rq_clock_task: 158 * SECOND, ..parked() };
-        let clock = SchedClock::from_first(&record).unwrap();
+        let clock = SchedClock::of_pass(&[record]).unwrap();
         assert_eq!(clock.wait_began(&record), (1102 * SECOND, false));
     }
 
     #[test]
     fn a_lag_from_before_the_wait_does_no_harm() {
         let record = ThreadRecord { rq_clock_task: 150 * SECOND, exec_start: 90 * SECOND, ..parked() };
-        let clock = SchedClock::from_first(&record).unwrap();
+        let clock = SchedClock::of_pass(&[record]).unwrap();
         assert_eq!(clock.wait_began(&record), (1100 * SECOND, true));
     }
 
     #[test]
     fn a_kernel_that_does_not_tell_gives_age_zero_not_exact() {
         let record = ThreadRecord { exec_start: 0, ..parked() };
-        let clock = SchedClock::from_first(&record).unwrap();
+        let clock = SchedClock::of_pass(&[record]).unwrap();
         assert_eq!(clock.wait_began(&record), (record.ktime, false));
-        assert!(SchedClock::from_first(&ThreadRecord { reader_clock: 0, ..parked() }).is_none());
+        assert!(SchedClock::of_pass(&[ThreadRecord { reader_clock: 0, ..parked() }]).is_none());
+    }
+
+    #[test]
+    fn a_clock_that_was_read_late_does_no_harm() {
+        // The first record was made 6 ms after the scheduler's clock was updated, the second right after an update.
+        let record = parked();
+        let late = ThreadRecord { ktime: record.ktime + 6_000_000, ..record };
+        let clock = SchedClock::of_pass(&[late, record]).unwrap();
+        assert_eq!(clock.wait_began(&late), (1100 * SECOND, true));
     }
 }

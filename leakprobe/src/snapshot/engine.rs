@@ -193,7 +193,7 @@ impl Engine {
                     self.known.remove(tid);
                 }
             }
-            let clock = records.first().and_then(SchedClock::from_first);
+            let clock = SchedClock::of_pass(&records);
             let (wanted, others): (Vec<_>, Vec<_>) = match &again {
                 None => {
                     alive = sorted(records.iter().map(|record| record.tid));
