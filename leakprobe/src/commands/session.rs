@@ -42,6 +42,8 @@ pub(super) struct Session {
     started: Timestamp,
     events: u64,
     malformed: u64,
+    /// New names of threads that were lost, up to the last snapshot.
+    lost_names: u64,
     first_snapshot: Option<Duration>,
     /// How the target ended, once it has.
     pub(super) ended: Option<String>,
@@ -96,6 +98,7 @@ impl Session {
             started: Timestamp::now(),
             events: 0,
             malformed: 0,
+            lost_names: 0,
             first_snapshot: None,
             ended: None,
             is_dying: false,
@@ -111,6 +114,12 @@ impl Session {
     /// are taken in after it.
     pub(super) fn snapshot(&mut self, meanwhile: impl FnOnce() -> Vec<Vec<u8>>) -> Result<(), Failure> {
         let began = Instant::now();
+        // A new name whose event was lost is seen by looking, but a thread that has not run is not looked at again.
+        let lost_names = self.probes.counter(Counter::RingFullRenamed).unwrap_or(0);
+        if lost_names != self.lost_names {
+            self.lost_names = lost_names;
+            self.engine.forget_threads();
+        }
         let snapshot = match self.engine.snapshot(&self.probes, &mut self.stacks) {
             Ok(snapshot) => snapshot,
             Err(_) if !self.target.is_alive() => return Ok(()), // its end is told elsewhere
@@ -146,6 +155,7 @@ impl Session {
     /// Takes in one record of the ring buffer.
     pub(super) fn take_in(&mut self, record: &[u8]) {
         self.is_dying |= event::is_end_of_process(record);
+        self.engine.expect_news();
         let mut regs: Regs = [0; REG_WORDS];
         match event::parse(record, &mut regs) {
             Ok(event) => {

@@ -252,14 +252,14 @@ impl Probes {
     /// The kernel's counters, summed over CPUs.
     #[must_use]
     pub fn counters(&self) -> Vec<(Counter, u64)> {
-        let Some(array) = &self.counters else {
-            return Vec::new();
-        };
-        let value = |&counter: &Counter| {
-            let values = array.get(&(counter as u32), 0).ok()?;
-            Some((counter, values.iter().sum()))
-        };
-        Counter::ALL.iter().filter_map(value).collect()
+        Counter::ALL.iter().filter_map(|&counter| Some((counter, self.counter(counter)?))).collect()
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn counter(&self, counter: Counter) -> Option<u64> {
+        let values = self.counters.as_ref()?.get(&(counter as u32), 0).ok()?;
+        Some(values.iter().sum())
     }
 }
 

@@ -135,6 +135,18 @@ impl Engine {
         Ok(())
     }
 
+    /// Lets the next snapshot list the threads even if none has run since the last one: an event that was read after that may
+    /// be about a thread that was already gone, and the event of its exit may be lost.
+    pub fn expect_news(&mut self) {
+        self.cpu_time = None;
+    }
+
+    /// Lets the next snapshot look at every thread, as the first one does.
+    pub fn forget_threads(&mut self) {
+        self.known.clear();
+        self.expect_news();
+    }
+
     /// Unwinds a stack that was captured in the kernel.
     pub fn unwind_captured(&mut self, regs: &leakprobe_common::arch::Regs, bytes: &[u8]) -> Stack {
         let base = stack_pointer(regs);
