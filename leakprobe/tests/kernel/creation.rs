@@ -2,7 +2,7 @@
 
 use leakprobe::model::{CreatedBy, Recording, StackEnd};
 
-use crate::support::{Program, Running, Variant, chain, functions, label, settle, stack_of, task, task_named};
+use crate::support::{Program, Running, Variant, chain, functions, label, lost, settle, stack_of, task, task_named};
 
 /// A `creators` program with leakprobe attached to it.
 fn attached(variant: Variant, options: &[&str]) -> (Program, Running) {
@@ -28,7 +28,7 @@ fn check_creations(variant: Variant) {
     program.ask("maker by-maker", "created ");
     let maker = settle(program.pid());
     let recording = leakprobe.stop();
-    assert!(recording.losses.is_empty(), "{:?}", recording.losses);
+    assert!(lost(&recording).is_empty(), "{:?}", recording.losses);
 
     assert_eq!(task_named(&recording, "by-main").id.to_string(), by_main);
     let created = creation(&recording, "by-main");

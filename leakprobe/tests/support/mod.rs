@@ -16,7 +16,7 @@ use std::{
 pub use leakprobe::{Ended, Running, leakprobe, leakprobe_binary, record, snapshot};
 pub use proc::{Settled, children_of, monotonic_ns, proc_status, settle, switches, tids};
 pub use program::Program;
-pub use recording::{chain, functions, label, stack_of, task, task_named, tasks_named};
+pub use recording::{chain, functions, label, lost, stack_of, task, task_named, tasks_named};
 
 pub use build::{Variant, program_path};
 

@@ -1,5 +1,7 @@
 //! Looking things up in a recording.
 
+use std::collections::BTreeMap;
+
 use leakprobe::model::{Frame, Recording, Task};
 
 /// The task with that id.
@@ -8,6 +10,12 @@ pub fn task(recording: &Recording, id: u64) -> &Task {
     found.unwrap_or_else(|| {
         panic!("no task {id} among {:?}", recording.tasks.iter().map(|task| task.id).collect::<Vec<_>>())
     })
+}
+
+/// All losses but stacks of threads that kept running, of which a slow machine sees more: those have been looked at again.
+pub fn lost(recording: &Recording) -> BTreeMap<&str, u64> {
+    let losses = recording.losses.iter().map(|(name, count)| (name.as_str(), *count));
+    losses.filter(|(name, _)| *name != "thread_unstable").collect()
 }
 
 /// The tasks of that name.
