@@ -4,7 +4,7 @@
 //! cannot. So after each snapshot the table holds exactly the threads that the snapshot lists, less those whose exit was told:
 //! the kernel tells of an exit before the thread is gone, and lists it for a while after.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use super::{ended::EndedWaits, history::History};
 use crate::model::{Activity, Blocking, Change, ChangeKind, EndedWait, GrowthSample, Snapshot, StackId, StackTable};
@@ -75,8 +75,8 @@ pub struct Live {
     pub execs: u64,
     /// Threads that only a snapshot told of, by id and start: their events may still come.
     late_creations: HashMap<u32, u64>,
-    /// Threads that only a snapshot told to be gone: their events may still come.
-    late_exits: HashSet<u32>,
+    /// Threads that only a snapshot told to be gone, by id and start: their events may still come.
+    late_exits: HashMap<u32, u64>,
     /// Threads whose exit was told, and when (`CLOCK_MONOTONIC`, ns), as long as a snapshot may still list them: for most of
     /// what a thread does on its way out it is still there, and where it has to wait that lasts.
     told_exits: HashMap<u32, u64>,
@@ -102,7 +102,7 @@ impl Live {
             made_good: 0,
             execs: 0,
             late_creations: HashMap::new(),
-            late_exits: HashSet::new(),
+            late_exits: HashMap::new(),
             told_exits: HashMap::new(),
             all_parked: false,
         }
@@ -187,6 +187,15 @@ impl Live {
             thread.creation = Some(creation);
             return;
         }
+        if self.late_exits.get(&tid) == Some(&start_boottime) {
+            // One snapshot saw it come and another saw it gone, all before its event was read.
+            if self.late_creations.remove(&tid) == Some(start_boottime) {
+                self.made_good = self.made_good.saturating_sub(1);
+            } else {
+                self.created += 1; // the first snapshot was quicker
+            }
+            return;
+        }
         self.created += 1;
         let name = creation.creator_name.clone(); // a thread inherits its creator's name
         let thread = LiveThread {
@@ -210,7 +219,7 @@ impl Live {
         if self.threads.get(&tid).is_some_and(|thread| thread.started_ns <= time_ns) {
             self.threads.remove(&tid);
             self.exited += 1;
-        } else if self.late_exits.remove(&tid) {
+        } else if self.late_exits.remove(&tid).is_some() {
             self.made_good = self.made_good.saturating_sub(1);
         }
         if self.told_exits.len() >= MOST_LATE {
@@ -248,10 +257,11 @@ impl Live {
         let is_gone = |tid: &u32| news.alive.binary_search(tid).is_err();
         let gone: Vec<u32> = self.threads.keys().copied().filter(is_gone).collect();
         for tid in gone {
-            self.threads.remove(&tid);
-            self.exited += 1;
-            self.made_good += 1;
-            self.late_exits.insert(tid);
+            if let Some(thread) = self.threads.remove(&tid) {
+                self.exited += 1;
+                self.made_good += 1;
+                self.late_exits.insert(tid, thread.start_boottime);
+            }
         }
         self.told_exits.retain(|tid, _| !is_gone(tid));
         for sample in news.changed {
@@ -415,6 +425,22 @@ mod tests {
         // Told twice is not made good twice.
         live.apply_change(exited(3, 3 * SECOND - 4));
         assert_eq!((live.exited, live.made_good), (2, 0));
+    }
+
+    #[test]
+    fn events_that_are_read_after_snapshots_saw_a_thread_come_and_go_are_about_that_one() {
+        let mut live = Live::new(SECOND, 0);
+        live.apply_snapshot(snapshot(2 * SECOND, &[1, 2], vec![sample(1, 10, 0), sample(2, 20, 0)]));
+        live.apply_snapshot(snapshot(3 * SECOND, &[1, 3], vec![sample(3, 30, 0)]));
+        live.apply_snapshot(snapshot(4 * SECOND, &[1], Vec::new()));
+        assert_eq!((live.created, live.exited, live.made_good), (1, 2, 3));
+        // 2 was there in the first snapshot, but created while we watched.
+        for (tid, start) in [(2, 20), (3, 30)] {
+            live.apply_change(created(tid, 2 * SECOND, start));
+            live.apply_change(exited(tid, 3 * SECOND));
+        }
+        assert_eq!(ids(&live), [1]);
+        assert_eq!((live.created, live.exited, live.made_good), (2, 2, 0));
     }
 
     #[test]

@@ -12,10 +12,11 @@ pub fn task(recording: &Recording, id: u64) -> &Task {
     })
 }
 
-/// All losses but stacks of threads that kept running, of which a slow machine sees more: those have been looked at again.
+/// All losses but those of stacks that snapshots could not read or follow: whom a snapshot meets on the way in or out of something
+/// is a matter of speed.
 pub fn lost(recording: &Recording) -> BTreeMap<&str, u64> {
     let losses = recording.losses.iter().map(|(name, count)| (name.as_str(), *count));
-    losses.filter(|(name, _)| *name != "thread_unstable").collect()
+    losses.filter(|(name, _)| !name.starts_with("thread_") && !name.starts_with("stack_")).collect()
 }
 
 /// The tasks of that name.
