@@ -13,6 +13,8 @@ use super::qemu::Qemu;
 use crate::run;
 use crate::tally::{Tally, failed_test};
 
+const KERNEL_ARGUMENTS: &str = "console=ttyS0 panic=-1 quiet mitigations=off log_buf_len=4M";
+
 /// What all guests have in common.
 pub(crate) struct Guest {
     pub(crate) qemu: Qemu,
@@ -62,7 +64,7 @@ impl Guest {
         command.args(["-m", &self.memory().to_string(), "-nodefaults", "-no-user-config", "-no-reboot"]);
         command.args(["-display", "none", "-serial", "stdio"]);
         command.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(&self.initramfs.file);
-        command.args(["-append", "console=ttyS0 panic=-1 quiet mitigations=off log_buf_len=4M"]);
+        command.args(["-append", &format!("{KERNEL_ARGUMENTS} {}", clock_arguments())]);
         let console = fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         command.stdin(Stdio::null()).stderr(console.try_clone()?).stdout(console);
         // How it ended is read from the console.
@@ -74,6 +76,16 @@ impl Guest {
     fn memory(&self) -> u64 {
         self.memory.unwrap_or_else(|| (512 + 3 * (self.initramfs.bytes >> 20)).max(1024))
     }
+}
+
+/// The guest's time stamp counter is that of this machine, but a kernel that measures it under emulation gets it wrong, holds it to
+/// be unstable, and then has a scheduler clock that is off by some ms. So it is told the frequency: roughly is enough, since
+/// all its clocks follow. Nothing if this machine does not tell. Source:
+/// <https://docs.kernel.org/admin-guide/kernel-parameters.html> (`tsc`, `tsc_early_khz`).
+fn clock_arguments() -> String {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let mhz = info.lines().find_map(|line| line.strip_prefix("cpu MHz")?.split_once(':')?.1.trim().parse::<f64>().ok());
+    mhz.map(|mhz| format!("tsc=reliable tsc_early_khz={:.0}", mhz * 1000.0)).unwrap_or_default()
 }
 
 /// Reads a console: each of `steps` counts once, or as many times as its test results say.
