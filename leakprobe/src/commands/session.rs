@@ -245,6 +245,7 @@ impl Session {
             }
         };
         lose("record_malformed", self.malformed);
+        lose("program_skipped", self.probes.skipped());
         lose("events_made_good_by_snapshot", self.live.made_good);
         let mut gaps = std::mem::take(&mut self.probes.gaps);
         gaps.extend(

@@ -77,6 +77,7 @@ pub(super) fn losses(recording: &Recording) -> impl Iterator<Item = String> {
 fn loss(name: &str, n: u64) -> String {
     let ring_full = "the ring buffer was full";
     let (noun, what) = match name {
+        "program_skipped" => ("event", "perhaps not recorded: our program was interrupted on that CPU".to_owned()),
         "ring_full_created" => ("creation", format!("not recorded: {ring_full}")),
         "ring_full_exited" => ("exit", format!("not recorded: {ring_full}")),
         "ring_full_exec" => ("exec", format!("not recorded: {ring_full}")),

@@ -12,11 +12,18 @@ pub fn task(recording: &Recording, id: u64) -> &Task {
     })
 }
 
-/// All losses but those of stacks that snapshots could not read or follow: whom a snapshot meets on the way in or out of something
-/// is a matter of speed.
+/// All losses but two sorts. Stacks that snapshots could not read or follow: whom a snapshot meets on the way in or out of something
+/// is a matter of speed. And as many events made good as the kernel itself says that it did not give us.
 pub fn lost(recording: &Recording) -> BTreeMap<&str, u64> {
+    let skipped = recording.losses.get("program_skipped").copied().unwrap_or(0);
     let losses = recording.losses.iter().map(|(name, count)| (name.as_str(), *count));
-    losses.filter(|(name, _)| !name.starts_with("thread_") && !name.starts_with("stack_")).collect()
+    losses
+        .filter(|&(name, count)| match name {
+            "program_skipped" => false,
+            "events_made_good_by_snapshot" => count > skipped,
+            _ => !name.starts_with("thread_") && !name.starts_with("stack_"),
+        })
+        .collect()
 }
 
 /// The tasks of that name.
