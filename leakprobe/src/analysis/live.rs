@@ -80,6 +80,9 @@ pub struct Live {
     /// Threads whose exit was told, and when (`CLOCK_MONOTONIC`, ns), as long as a snapshot may still list them: for most of
     /// what a thread does on its way out it is still there, and where it has to wait that lasts.
     told_exits: HashMap<u32, u64>,
+    /// Names that were told since the last snapshot. The kernel tells of a name before the thread has it, and that wakes us: the
+    /// next snapshot may still see the old one.
+    told_names: HashMap<u32, String>,
     /// Whether every blocked thread was parked at the last snapshot: then time alone changes no number.
     all_parked: bool,
 }
@@ -104,6 +107,7 @@ impl Live {
             late_creations: HashMap::new(),
             late_exits: HashMap::new(),
             told_exits: HashMap::new(),
+            told_names: HashMap::new(),
             all_parked: false,
         }
     }
@@ -162,8 +166,12 @@ impl Live {
             ChangeKind::Exec { old_tid } => self.exec(change.tid, old_tid),
             ChangeKind::Renamed(name) => {
                 if let Some(thread) = self.threads.get_mut(&change.tid) {
-                    thread.name = name;
+                    thread.name.clone_from(&name);
                 }
+                if self.told_names.len() >= MOST_LATE {
+                    self.told_names.clear();
+                }
+                self.told_names.insert(change.tid, name);
             }
             ChangeKind::WaitEnded { since_ns, object, reason, stack } => {
                 let name = self.threads.get(&change.tid).map(|thread| thread.name.as_str());
@@ -280,7 +288,7 @@ impl Live {
                 }
             }
             let thread = LiveThread {
-                name: sample.name,
+                name: self.told_names.remove(&sample.tid).unwrap_or(sample.name),
                 start_boottime: sample.start_boottime,
                 lifetime: Some((sample.lifetime_ns, snapshot.taken_ns)),
                 activity: sample.activity,
@@ -292,6 +300,7 @@ impl Live {
             };
             self.threads.insert(sample.tid, thread);
         }
+        self.told_names.clear();
         self.note_history(false);
     }
 
@@ -425,6 +434,25 @@ mod tests {
         // Told twice is not made good twice.
         live.apply_change(exited(3, 3 * SECOND - 4));
         assert_eq!((live.exited, live.made_good), (2, 0));
+    }
+
+    #[test]
+    fn a_name_that_was_told_is_newer_than_what_the_next_snapshot_sees() {
+        let mut live = Live::new(SECOND, 0);
+        let renamed = |tid, name: &str| {
+            let what = ChangeKind::Renamed(name.to_owned());
+            Change { tid, time_ns: SECOND, what }
+        };
+        let samples = || vec![sample(1, 10, 0), sample(2, 20, 0)];
+        live.apply_snapshot(snapshot(SECOND, &[1], vec![sample(1, 10, 0)]));
+        live.apply_change(renamed(1, "new"));
+        live.apply_change(renamed(2, "of a thread whose creation was lost"));
+        live.apply_snapshot(snapshot(2 * SECOND, &[1, 2], samples()));
+        let names: Vec<&str> = live.threads().values().map(|thread| thread.name.as_str()).collect();
+        assert_eq!(names, ["new", "of a thread whose creation was lost"]);
+        // One snapshot later it has it; what is seen then counts.
+        live.apply_snapshot(snapshot(3 * SECOND, &[1, 2], samples()));
+        assert_eq!(live.threads()[&1].name, "t1");
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub(super) struct Session {
     malformed: u64,
     /// New names of threads that were lost, up to the last snapshot.
     lost_names: u64,
+    /// In how many snapshots to look for them.
+    looks_for_names: u8,
     first_snapshot: Option<Duration>,
     /// How the target ended, once it has.
     pub(super) ended: Option<String>,
@@ -99,6 +101,7 @@ impl Session {
             events: 0,
             malformed: 0,
             lost_names: 0,
+            looks_for_names: 0,
             first_snapshot: None,
             ended: None,
             is_dying: false,
@@ -114,10 +117,15 @@ impl Session {
     /// are taken in after it.
     pub(super) fn snapshot(&mut self, meanwhile: impl FnOnce() -> Vec<Vec<u8>>) -> Result<(), Failure> {
         let began = Instant::now();
-        // A new name whose event was lost is seen by looking, but a thread that has not run is not looked at again.
+        // A new name whose event was lost is seen by looking, but a thread that has not run is not looked at again. And the
+        // thread gets its name only after the event, so that one look may be too early.
         let lost_names = self.probes.counter(Counter::RingFullRenamed).unwrap_or(0);
         if lost_names != self.lost_names {
             self.lost_names = lost_names;
+            self.looks_for_names = 2;
+        }
+        if self.looks_for_names > 0 {
+            self.looks_for_names -= 1;
             self.engine.forget_threads();
         }
         let snapshot = match self.engine.snapshot(&self.probes, &mut self.stacks) {
