@@ -5,4 +5,6 @@ mod identity;
 mod modules;
 
 pub use identity::{Target, TargetError};
-pub use modules::{Code, Located, Module, ModuleId, ModuleSource, Modules, Placed, has_memory};
+pub use modules::{
+    Code, Located, MappedFile, MappedPlace, Module, ModuleId, ModuleSource, Modules, Placed, has_memory,
+};

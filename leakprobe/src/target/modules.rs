@@ -110,6 +110,32 @@ pub struct Placed {
     pub mappings: Vec<Range<u64>>,
 }
 
+/// Where a file's code lies, by its first mapping there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MappedPlace<'modules> {
+    /// The file's path as the process sees it.
+    pub path: &'modules str,
+    /// Its inode number.
+    pub inode: u64,
+    /// Where the mapping begins in memory.
+    pub start: u64,
+    /// Where it begins in the file.
+    pub offset: u64,
+}
+
+/// A file whose code is mapped.
+#[derive(Clone, Debug)]
+pub struct MappedFile {
+    /// As [`MappedPlace::path`].
+    pub path: String,
+    /// The file, open for reading.
+    pub handle: Arc<File>,
+    /// As [`MappedPlace::start`].
+    pub start: u64,
+    /// As [`MappedPlace::offset`].
+    pub offset: u64,
+}
+
 /// An executable mapping.
 #[derive(Clone, Debug)]
 struct Mapping {
@@ -332,6 +358,33 @@ impl Modules {
     /// Where a module's code lies in memory.
     pub fn mappings_of(&self, id: ModuleId) -> impl Iterator<Item = Range<u64>> {
         self.mappings.iter().filter(move |mapping| mapping.module == Some(id)).map(|mapping| mapping.start..mapping.end)
+    }
+
+    /// The files that code is mapped from. A file comes again for each other place, or other part of it, that is mapped.
+    pub fn mapped_files(&self) -> impl Iterator<Item = MappedPlace<'_>> {
+        let mut last: Option<&FileKey> = None;
+        self.mappings.iter().filter_map(move |mapping| {
+            let file = mapping.file.as_deref();
+            let is_next = file.is_some() && file == last;
+            last = file;
+            let file = file.filter(|file| !is_next && !file.path.starts_with('['))?;
+            Some(MappedPlace { path: &file.path, inode: file.inode, start: mapping.start, offset: mapping.offset })
+        })
+    }
+
+    /// Opens a mapped file without reading it; it is none of the modules by that.
+    ///
+    /// # Errors
+    /// If it cannot be opened, is no regular file, or is mapped no more.
+    pub fn open_mapped(&self, place: &MappedPlace<'_>) -> io::Result<MappedFile> {
+        let mapping =
+            self.mappings.iter().find(|mapping| (mapping.start, mapping.offset) == (place.start, place.offset));
+        let mapping = mapping.ok_or_else(|| io::Error::other("it is mapped no more"))?;
+        let file = mapping.file.as_deref().ok_or_else(|| io::Error::other("no file is mapped there"))?;
+        let ModuleSource::File { handle, .. } = self.open_file(file, mapping)? else {
+            return Err(io::Error::other("no file is mapped there"));
+        };
+        Ok(MappedFile { path: file.path.clone(), handle, start: place.start, offset: place.offset })
     }
 
     /// Gives all mappings of one and the same loaded file to its module.
