@@ -1,3 +1,62 @@
-//! Go: what a Go program carries about itself, read from outside.
+//! The Go runtimes of a live process, found from outside: which version, where its lists of goroutines and threads are, how its
+//! structures are laid out.
+//!
+//! Nothing is needed but memory that can be read: no symbols, no debug information, no help of the process.
 
+mod allgs;
+mod allm;
+mod buildinfo;
+mod calibrate;
+mod code;
+mod finder;
+mod image;
+mod layout;
+mod memory;
+mod moduledata;
 pub mod pclntab;
+mod reasons;
+mod runtime;
+mod version;
+
+use std::sync::Arc;
+
+pub use code::{Code, GoModule};
+pub use finder::Finder;
+pub use layout::{
+    AncestorLayout, GLayout, HchanLayout, Labels, Layout, MLayout, Offset, PollLayout, SudogLayout, SyncLayout,
+    TimerLayout,
+};
+pub use version::Version;
+
+/// A Go runtime in a process. There can be several: each shared library that is written in Go has its own.
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    /// Its version.
+    pub version: Version,
+    /// How its structures are laid out.
+    pub layout: Layout,
+    /// Its code.
+    pub code: Arc<Code>,
+    /// Address of `runtime.allgs`, a slice (pointer, length, capacity) of pointers to `g`. It only ever grows.
+    pub allgs: u64,
+    /// Address of `runtime.allm`, a pointer to the first `m`, which are linked by [`MLayout::alllink`]; if it was found.
+    pub allm: Option<u64>,
+    /// Its words for why a goroutine waits, by [`GLayout::waitreason`]. Empty if they were not found.
+    pub reasons: Arc<[Arc<str>]>,
+    /// What could not be found out of it or is not sure, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// Why a process, or a module of it, has no Go runtime that could be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// It is still starting up: to be tried again.
+    #[error("the Go runtime of {0} is still starting up")]
+    NotYet(String),
+    /// leakprobe does not know how to read it.
+    #[error("{0}")]
+    Unsupported(String),
+    /// It cannot be read, or does not hold what it should.
+    #[error("{0}")]
+    Unreadable(String),
+}

@@ -1,0 +1,147 @@
+//! Where the runtime keeps its list of all goroutines: `runtime.allgs`, found by what it looks like.
+//!
+//! A slice in the data with pointers of which each element leads to something with an ordered stack that points to itself
+//! (`g.sched.g`). Source: <https://github.com/golang/go/blob/go1.27.0/src/runtime/proc.go> (`allgs`, `allgadd`)
+
+use std::ops::{ControlFlow, Range};
+
+use super::{
+    layout::Layout,
+    memory::{Memory, word_at},
+};
+
+/// Most goroutines that a list can have: more than memory holds.
+const MAX_LEN: u64 = 1 << 32;
+/// So many elements are looked at before a slice is taken for the list.
+const LOOKED_AT: usize = 16;
+/// Most slices that are looked at.
+const MAX_SLICES: usize = 1 << 16;
+
+/// The address of the slice; `None` if there is none, as before the runtime has started.
+pub(super) fn find(memory: &impl Memory, bss: &Range<u64>, layout: &Layout) -> Option<u64> {
+    let mut slices = 0;
+    let mut found: Vec<(u64, u64, u64)> = Vec::new();
+    memory.scan(bss, |address, &[first, len, capacity]| {
+        if first != 0 && first.is_multiple_of(8) && (1..=capacity).contains(&len) && capacity <= MAX_LEN {
+            slices += 1;
+            if is_list(memory, first, len, layout) {
+                found.push((address, first, len));
+            }
+        }
+        if slices < MAX_SLICES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    if let [(address, _, _)] = *found {
+        return Some(address);
+    }
+    // Slices of some goroutines look the same. Only that of all is told by its first element once more, in `allgptr`.
+    let mut twins = vec![0usize; found.len()];
+    memory.scan(bss, |_, &[word]| {
+        for (twins, (_, first, _)) in twins.iter_mut().zip(&found) {
+            *twins += usize::from(*first == word);
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    let best = found.iter().zip(twins).max_by_key(|((_, _, len), twins)| (*twins > 1, *len));
+    best.map(|((address, _, _), _)| *address)
+}
+
+/// Whether a slice holds goroutines.
+fn is_list(memory: &impl Memory, first: u64, len: u64, layout: &Layout) -> bool {
+    let goroutines = pointers(memory, first, len, LOOKED_AT);
+    let looks: Vec<_> = goroutines.iter().map(|&goroutine| look(memory, goroutine, layout)).collect();
+    let is = looks.iter().filter(|look| **look != Look::Nothing).count();
+    // One that is just being made does not point to itself yet; the first one has long been.
+    !looks.is_empty()
+        && looks.first() != Some(&Look::Nothing)
+        && 2 * is > looks.len()
+        && looks.contains(&Look::WithStack)
+}
+
+/// The first elements of a slice of pointers.
+pub(super) fn pointers(memory: &impl Memory, first: u64, len: u64, most: usize) -> Vec<u64> {
+    let count = usize::try_from(len).map_or(most, |len| len.min(most));
+    let bytes = memory.bytes(first, 8 * count);
+    bytes.as_chunks::<8>().0.iter().copied().map(u64::from_le_bytes).collect()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    WithStack,
+    /// An ended goroutine has given its stack back.
+    Ended,
+    Nothing,
+}
+
+fn look(memory: &impl Memory, goroutine: u64, layout: &Layout) -> Look {
+    let bytes = if goroutine.is_multiple_of(8) {
+        memory.bytes(goroutine, usize::from(layout.g.sched_g) + 8)
+    } else {
+        Vec::new()
+    };
+    let word = |offset| word_at(&bytes, offset);
+    match (word(layout.g.sched_g), word(layout.g.stack_lo), word(layout.g.stack_hi)) {
+        (Some(itself), Some(low), Some(high)) if itself == goroutine && low < high => Look::WithStack,
+        (Some(itself), Some(0), Some(0)) if itself == goroutine && goroutine != 0 => Look::Ended,
+        _ => Look::Nothing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{Version, memory::fake::Fake},
+        *,
+    };
+
+    const BSS: Range<u64> = 0x1000..0x3000;
+
+    fn layout() -> Layout {
+        Layout::of(&Version::parse("go1.27.3").unwrap()).unwrap()
+    }
+
+    /// Data with a list of `len` goroutines at 0x1800, of which the last one has ended, and `allgptr`.
+    fn memory(len: u64) -> Fake {
+        let mut memory = Fake(vec![(0x1000, vec![0; 0x2000]), (0x1_0000, vec![0; 0x10_0000])]);
+        let layout = layout();
+        for index in 0..len {
+            let goroutine = 0x2_0000 + index * 0x200;
+            memory.put(0x1_0000 + 8 * index, &[goroutine]);
+            let stack = if index + 1 == len && len > 1 { [0, 0] } else { [0xc000, 0xc800] };
+            memory.put(goroutine + u64::from(layout.g.stack_lo), &stack);
+            memory.put(goroutine + u64::from(layout.g.sched_g), &[goroutine]);
+        }
+        memory.put(0x1800, &[0x1_0000, len, len + 3]);
+        memory.put(0x2ff0, &[0x1_0000]);
+        memory
+    }
+
+    #[test]
+    fn the_list_is_found_whatever_its_length() {
+        for len in [1, 2, 16, 300] {
+            assert_eq!(find(&memory(len), &BSS, &layout()), Some(0x1800), "{len}");
+        }
+    }
+
+    #[test]
+    fn of_two_lists_the_one_with_a_second_pointer_to_it_is_taken() {
+        let mut memory = memory(20);
+        // A longer list of the same goroutines, kept for something else.
+        memory.put(0x1100, &[0x1_0000 - 0x400, 40, 40]);
+        memory.put(0x1_0000 - 0x400, &[0x2_0000; 40]);
+        assert_eq!(find(&memory, &BSS, &layout()), Some(0x1800));
+    }
+
+    #[test]
+    fn what_looks_like_a_list_only_at_first_is_none() {
+        let empty = Fake(vec![(0x1000, vec![0; 0x2000])]);
+        assert_eq!(find(&empty, &BSS, &layout()), None, "before the runtime has started");
+        let mut hostile = Fake(vec![(0x1000, vec![0; 0x2000])]);
+        for at in (0x1000..0x2fe0).step_by(24) {
+            hostile.put(at, &[0x1000, 1 << 31, 1 << 32]);
+        }
+        assert_eq!(find(&hostile, &BSS, &layout()), None);
+        let mut ended = memory(1);
+        ended.put(0x2_0000, &[0, 0]);
+        assert_eq!(find(&ended, &BSS, &layout()), None, "somebody has a stack");
+    }
+}

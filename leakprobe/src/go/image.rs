@@ -1,0 +1,126 @@
+//! The files of a process that may be Go: where their segments lie in its memory.
+
+use std::{fs::File, ops::Range, sync::Arc};
+
+use object::{
+    Endianness, ReadCache, ReadRef,
+    elf::{FileHeader64, PF_W, PF_X, PT_LOAD},
+    read::elf::{FileHeader, ProgramHeader, SectionHeader},
+};
+
+use super::{
+    buildinfo::{self, BuildInfo},
+    memory::Memory,
+};
+use crate::target::{
+    MappedFile,
+    elf::{Elf, Segment},
+};
+
+/// Most loadable segments that are looked at.
+const MAX_LOADS: usize = 64;
+/// Where `moduledata` lies, if the file has section headers: from Go 1.26 on, and before.
+const MODULEDATA_SECTIONS: [&str; 2] = [".go.module", ".noptrdata"];
+
+/// A Go program or library that is mapped.
+#[derive(Debug)]
+pub(super) struct Image {
+    /// Its path as the process sees it.
+    pub(super) path: Arc<str>,
+    /// What it says of its Go.
+    pub(super) build: BuildInfo,
+    /// Its loadable segments.
+    pub(super) loads: Vec<Load>,
+    /// Where `moduledata` probably lies.
+    pub(super) hints: Vec<Range<u64>>,
+    file: Arc<File>,
+}
+
+/// A loadable segment, in memory.
+#[derive(Clone, Debug)]
+pub(super) struct Load {
+    /// Where all of it lies.
+    pub(super) memory: Range<u64>,
+    /// How much of it comes from the file.
+    pub(super) file_len: u64,
+    /// Where in the file.
+    pub(super) file_offset: u64,
+    /// Whether it can be written to, at least until it has been relocated.
+    pub(super) writable: bool,
+}
+
+impl Image {
+    /// Looks at a mapped file; `None` if it is not Go. Reads its headers only, some 10 µs, unless it has no section headers.
+    pub(super) fn open(file: &MappedFile, memory: &impl Memory) -> Option<Self> {
+        let cache = ReadCache::new(&*file.handle);
+        Self::read(&cache, file, memory)
+    }
+
+    fn read<'data>(data: impl ReadRef<'data>, file: &MappedFile, memory: &impl Memory) -> Option<Self> {
+        // The headers alone: whatever reads more of a large file takes longer than all else here.
+        let elf = FileHeader64::<Endianness>::parse(data).ok()?;
+        let endian = elf.endian().ok()?;
+        let headers = elf.program_headers(endian, data).ok()?.iter();
+        let sections = elf.sections(endian, data).unwrap_or_default();
+        let headers = headers.filter(|header| header.p_type(endian) == PT_LOAD).take(MAX_LOADS);
+        let headers: Vec<_> = headers.collect();
+        let segments = headers.iter().map(|header| Segment {
+            file_offset: header.p_offset(endian),
+            file_size: header.p_filesz(endian),
+            svma: header.p_vaddr(endian),
+            executable: header.p_flags(endian).0 & PF_X.0 != 0,
+        });
+        let bias = Elf { segments: segments.collect(), ..Elf::default() }.bias(file.start, file.offset)?;
+        let loads = headers.iter().map(|header| {
+            let start = header.p_vaddr(endian).wrapping_add(bias);
+            Load {
+                memory: start..start.saturating_add(header.p_memsz(endian)),
+                file_len: header.p_filesz(endian).min(header.p_memsz(endian)),
+                file_offset: header.p_offset(endian),
+                writable: header.p_flags(endian).0 & PF_W.0 != 0,
+            }
+        });
+        let loads: Vec<_> = loads.collect();
+        let section = |name: &str| {
+            let (_, section) = sections.section_by_name(endian, name.as_bytes())?;
+            let start = section.sh_addr(endian).wrapping_add(bias);
+            Some(start..start.saturating_add(section.sh_size(endian)))
+        };
+        let build = match section(".go.buildinfo") {
+            Some(blob) => buildinfo::at(memory, blob.start)?,
+            // Whatever removes section headers leaves the blob where it is.
+            None if sections.is_empty() => {
+                let data = loads.iter().filter(|load| load.writable).map(Load::file_backed);
+                data.into_iter().find_map(|range| buildinfo::find(memory, &range))?
+            }
+            None if section(".note.go.buildid").is_some() => BuildInfo::Nothing,
+            None => return None,
+        };
+        let hints = MODULEDATA_SECTIONS.iter().filter_map(|name| section(name)).collect();
+        Some(Self { path: file.path.as_str().into(), build, loads, hints, file: Arc::clone(&file.handle) })
+    }
+
+    /// Reads what the file holds for a range of memory that is never written to. The file is read and not the process, so that
+    /// no page of it becomes resident by our doing.
+    pub(super) fn read_constant(&self, range: &Range<u64>) -> Option<Vec<u8>> {
+        use std::os::unix::fs::FileExt;
+        let load = self.load_of(range.start)?;
+        let skip = range.start - load.memory.start;
+        let end = range.end.min(load.file_backed().end);
+        let mut bytes = vec![0; usize::try_from(end.checked_sub(range.start)?).ok()?];
+        self.file.read_exact_at(&mut bytes, load.file_offset.checked_add(skip)?).ok()?;
+        Some(bytes)
+    }
+
+    /// The segment that an address lies in.
+    pub(super) fn load_of(&self, address: u64) -> Option<&Load> {
+        self.loads.iter().find(|load| load.memory.contains(&address))
+    }
+}
+
+impl Load {
+    /// Where that part lies that comes from the file.
+    pub(super) fn file_backed(&self) -> Range<u64> {
+        self.memory.start..self.memory.start.saturating_add(self.file_len).min(self.memory.end)
+    }
+}

@@ -1,0 +1,150 @@
+//! Puts together what is known of one Go runtime.
+
+use std::{collections::HashSet, sync::Arc};
+
+use super::{
+    Problem, Runtime, Version,
+    allgs::{self, pointers},
+    allm::{self, AllM},
+    calibrate::{self, Verdict},
+    code::{Code, GoModule},
+    image::Image,
+    layout::{Known, Layout, NEWEST, OLDEST, Offset},
+    memory::Memory,
+    moduledata::Moduledata,
+    reasons,
+};
+
+/// So many goroutines are looked at to check the layout.
+const SAMPLE: usize = 256;
+
+/// What is known of the process that its memory does not say.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Threads {
+    /// The ids of its threads, as the process itself sees them.
+    pub(super) ids: HashSet<u64>,
+}
+
+/// What is known of a version before its process is looked at.
+pub(super) fn known(version: &Version, path: &str) -> Result<Known, Problem> {
+    Known::of(version).ok_or_else(|| {
+        Problem::Unsupported(format!(
+            "{path} is built with {version}; goroutines can be read from Go 1.{OLDEST} on: only its threads are shown"
+        ))
+    })
+}
+
+/// Makes out a runtime from its modules, of which the first one is its own.
+pub(super) fn make_out(
+    memory: &impl Memory,
+    version: &Version,
+    known: &Known,
+    modules: &[(&Arc<Image>, Moduledata)],
+    threads: &Threads,
+) -> Result<Runtime, Problem> {
+    let Some((image, own)) = modules.first() else {
+        return Err(Problem::Unreadable(format!("{version} has no modules")));
+    };
+    let path = &image.path;
+    let mut notes = Vec::new();
+    let mut layout = known.layout.clone();
+    let allm = allm::find(memory, &own.bss, &layout, &known.alllink);
+    let Some(allgs) = allgs::find(memory, &own.bss, &layout) else {
+        // Once there is a second thread, there are goroutines.
+        return Err(match &allm {
+            Some(allm) if allm.threads.len() > 1 => Problem::Unreadable(format!(
+                "the list of goroutines of {path} ({version}) was not found: only its threads are shown"
+            )),
+            _ => Problem::NotYet(path.to_string()),
+        });
+    };
+    let mut code = Vec::new();
+    for (image, module) in modules {
+        match GoModule::read(memory, image, module) {
+            Ok(module) => code.push(module),
+            Err(reason) => notes.push(reason),
+        }
+        if module.gofunc.is_none() {
+            notes.push(format!("inlined calls of {} are not shown: their table was not found", image.path));
+        }
+    }
+    let code = Code::new(code);
+    if code.find(own.text.start).is_none() {
+        return Err(Problem::Unreadable(notes.join("; ")));
+    }
+    let mut reasons = own.data.iter().rev().map(|data| reasons::find(memory, data));
+    let reasons = reasons.find(|reasons| !reasons.is_empty()).unwrap_or_default();
+    if reasons.is_empty() {
+        notes.push(format!("the names of wait reasons were not found in {path}: waits are shown by number"));
+    }
+    if !known.exact {
+        notes.push(format!(
+            "{version} is newer than leakprobe knows (1.{NEWEST}): where its goroutines keep what is shown was found out from \
+             the process itself"
+        ));
+    }
+    let goroutines = sample(memory, allgs);
+    match calibrate::check(&goroutines, &layout, |pc| code.is_entry(pc), reasons.len()) {
+        Verdict::Holds if known.exact => {}
+        Verdict::Holds => layout = layout.moved(layout.g.atomicstatus, layout.g.startpc),
+        Verdict::Moved(status, startpc) if !known.exact => layout = layout.moved(status, startpc),
+        Verdict::Unsure if known.exact => {
+            notes.push(format!(
+                "{path} has too few goroutines to check how they are laid out; it is taken as {version} has it"
+            ));
+        }
+        Verdict::Unsure => return Err(Problem::NotYet(path.to_string())),
+        Verdict::Moved(..) | Verdict::Broken => return Err(broken(path, version)),
+    }
+    take_threads(memory, &mut layout, allm.as_ref(), version, known, threads, &mut notes);
+    let allm = allm.filter(|_| layout.m.alllink.is_some()).map(|allm| allm.address);
+    let (version, code) = (version.clone(), Arc::new(code));
+    Ok(Runtime { version, layout, code, allgs, allm, reasons, notes })
+}
+
+fn broken(path: &str, version: &Version) -> Problem {
+    Problem::Unsupported(format!(
+        "the goroutines of {path} are not laid out as those of {version} are: only its threads are shown"
+    ))
+}
+
+/// Some goroutines from the whole list.
+fn sample(memory: &impl Memory, allgs: u64) -> Vec<Vec<u8>> {
+    let Some([first, len]) = memory.words(allgs) else {
+        return Vec::new();
+    };
+    // The first ones have been there for longest, the last ones may just be being made.
+    let goroutines = pointers(memory, first, len, SAMPLE);
+    goroutines.iter().map(|&goroutine| memory.bytes(goroutine, calibrate::LOOKED_AT)).collect()
+}
+
+/// Where a thread's id may lie in an `m` if the table does not have the version.
+const PROCID: std::ops::RangeInclusive<Offset> = 40..=104;
+
+/// Takes in the list of threads if it is one: each holds a thread's id, of which at least one is of this process.
+fn take_threads(
+    memory: &impl Memory,
+    layout: &mut Layout,
+    allm: Option<&AllM>,
+    version: &Version,
+    known: &Known,
+    threads: &Threads,
+    notes: &mut Vec<String>,
+) {
+    let is_id = |thread: u64, offset: Offset| {
+        let id = memory.word(thread.wrapping_add(offset.into()));
+        id.is_some_and(|id| threads.ids.contains(&id))
+    };
+    let fits = |allm: &AllM, offset: Offset| allm.threads.iter().any(|&thread| is_id(thread, offset));
+    let procid = allm.and_then(|allm| {
+        let others = PROCID.step_by(8).filter(|_| !known.exact);
+        std::iter::once(layout.m.procid).chain(others).find(|&offset| fits(allm, offset))
+    });
+    layout.set_alllink(procid.and(allm).map(|allm| allm.alllink), version.minor);
+    match procid {
+        Some(procid) => layout.m.procid = procid,
+        None => notes.push(
+            "which thread runs which goroutine is not known: the runtime's list of threads was not found".to_owned(),
+        ),
+    }
+}
