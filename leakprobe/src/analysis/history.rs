@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_trends_stay_aligned() {
         let mut table = StackTable::default();
-        let mut id = |n| table.intern(Stack { addresses: vec![n], end: StackEnd::Complete });
+        let mut id = |n| table.intern(Stack::of_thread(vec![n], StackEnd::Complete));
         let (early, late) = ((None, id(1)), (None, id(2)));
         let mut history = History::default();
         for n in 0..5000u64 {

@@ -338,7 +338,7 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn stack() -> StackId {
-        StackTable::default().intern(Stack { addresses: vec![1], end: StackEnd::Complete })
+        StackTable::default().intern(Stack::of_thread(vec![1], StackEnd::Complete))
     }
 
     fn sample(tid: u32, start_boottime: u64, since_ns: u64) -> ThreadSample {

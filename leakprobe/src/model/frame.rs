@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::GoFrame;
+
 /// A function on a stack, with as much of its origin as could be found out.
 ///
 /// A frame without a function name has `function` empty and says in `unknown` why.
@@ -29,6 +31,9 @@ pub struct Frame {
     /// Why the function's name is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unknown: Option<String>,
+    /// What the Go runtime knows of it, if it is Go's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub go: Option<GoFrame>,
 }
 
 impl Frame {

@@ -19,6 +19,6 @@ pub use goroutine::{
 pub use recording::{Cost, Coverage, EndedWait, GrowthSample, Recording, SCHEMA, TargetInfo, Tool};
 pub use site::Site;
 pub use snapshot::{Activity, Blocking, Change, ChangeKind, News, Snapshot, ThreadSample};
-pub use stack::{Stack, StackEnd, StackId, StackTable};
+pub use stack::{Stack, StackEnd, StackId, StackKind, StackTable};
 pub use task::{CreatedBy, Task, TaskKind, TaskState};
 pub use wait::{Owner, Wait, WaitKind};

@@ -1,4 +1,4 @@
-//! Stacks before they are symbolised: return addresses, each distinct stack held once.
+//! Stacks before they are symbolised: code addresses, each distinct stack held once.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -41,13 +41,52 @@ impl StackEnd {
     }
 }
 
-/// A stack: code addresses, innermost first. All but the first are return addresses.
+/// Whose stack it is, which decides what its addresses mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StackKind {
+    /// A thread's: the first address is where it is, the others are return addresses.
+    Thread,
+    /// A goroutine's that does not run: all are return addresses, as all that it left off at is a call.
+    Goroutine,
+    /// The `go` statement that created a goroutine: the one address that its call returns to.
+    GoStatement,
+}
+
+/// A stack: code addresses, innermost first.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Stack {
+    /// What the addresses mean.
+    pub kind: StackKind,
     /// The addresses, as they were in the target's memory.
     pub addresses: Vec<u64>,
     /// How the reading ended.
     pub end: StackEnd,
+}
+
+impl Stack {
+    /// A thread's stack.
+    #[must_use]
+    pub const fn of_thread(addresses: Vec<u64>, end: StackEnd) -> Self {
+        Self { kind: StackKind::Thread, addresses, end }
+    }
+
+    /// A goroutine's stack.
+    #[must_use]
+    pub const fn of_goroutine(addresses: Vec<u64>, end: StackEnd) -> Self {
+        Self { kind: StackKind::Goroutine, addresses, end }
+    }
+
+    /// Where a goroutine was created: `address` is what the call of its `go` statement returns to.
+    #[must_use]
+    pub fn of_go_statement(address: u64) -> Self {
+        Self { kind: StackKind::GoStatement, addresses: vec![address], end: StackEnd::Complete }
+    }
+
+    /// Whether the address at this depth is a return address: the call is before it.
+    #[must_use]
+    pub const fn is_return(&self, depth: usize) -> bool {
+        depth > 0 || !matches!(self.kind, StackKind::Thread)
+    }
 }
 
 /// A stack in a [`StackTable`].
@@ -118,12 +157,17 @@ mod tests {
     #[test]
     fn equal_stacks_are_held_once() {
         let mut table = StackTable::default();
-        let stack = Stack { addresses: vec![1, 2, 3], end: StackEnd::Complete };
+        let stack = Stack::of_thread(vec![1, 2, 3], StackEnd::Complete);
         let first = table.intern(stack.clone());
         let cut = table.intern(Stack { end: StackEnd::TooDeep, ..stack.clone() });
         assert_eq!(table.intern(stack.clone()), first);
         assert_ne!(cut, first, "a cut stack is another stack");
         assert_eq!(table.get(first), Some(&stack));
-        assert_eq!(table.len(), 2);
+        assert_ne!(
+            table.intern(Stack::of_goroutine(vec![1, 2, 3], StackEnd::Complete)),
+            first,
+            "addresses mean another"
+        );
+        assert_eq!(table.len(), 3);
     }
 }

@@ -45,6 +45,7 @@ fn recording() -> impl Strategy<Value = Recording> {
                 function,
                 module,
                 inlined,
+                go: None,
             })
             .collect();
         let frames = recording.frames.len();

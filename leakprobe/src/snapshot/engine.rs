@@ -244,7 +244,7 @@ impl Engine {
                 }
                 let stack = if ran {
                     self.losses.unstable += 1;
-                    Stack { addresses: Vec::new(), end: StackEnd::Unstable }
+                    Stack::of_thread(Vec::new(), StackEnd::Unstable)
                 } else {
                     stack
                 };
@@ -312,7 +312,7 @@ impl Engine {
         } else {
             (Activity::Runnable, StackEnd::None)
         };
-        sample(record, activity, stacks.intern(Stack { addresses: Vec::new(), end }))
+        sample(record, activity, stacks.intern(Stack::of_thread(Vec::new(), end)))
     }
 
     /// Reads and unwinds the stacks of threads that are at rest, a batch at a time.
@@ -342,10 +342,10 @@ impl Engine {
 
     fn unwind(&mut self, record: &ThreadRecord, bytes: &[u8]) -> (Stack, bool) {
         if record.flags & WORKER != 0 {
-            return (Stack { addresses: Vec::new(), end: StackEnd::None }, false);
+            return (Stack::of_thread(Vec::new(), StackEnd::None), false);
         }
         if bytes.is_empty() {
-            return (Stack { addresses: Vec::new(), end: StackEnd::Unreadable }, false);
+            return (Stack::of_thread(Vec::new(), StackEnd::Unreadable), false);
         }
         let mut memory = StackMemory::live(stack_pointer(&record.regs), bytes, &self.memory);
         self.unwinder.unwind(&mut self.modules, &record.regs, &mut memory)

@@ -154,7 +154,7 @@ impl Unwinder {
     pub fn unwind(&mut self, modules: &mut Modules, regs: &Regs, memory: &mut StackMemory<'_>) -> (Stack, bool) {
         let mut addresses = Vec::with_capacity(16);
         if !arch::is_native(regs) {
-            return (Stack { addresses, end: StackEnd::None }, false);
+            return (Stack::of_thread(addresses, StackEnd::None), false);
         }
         self.follow(modules);
         let mut regs = arch::unwind_regs(regs);
@@ -190,7 +190,7 @@ impl Unwinder {
                 Err(_) => break StackEnd::NoUnwindInfo,
             };
         };
-        (Stack { addresses, end }, unknown_code)
+        (Stack::of_thread(addresses, end), unknown_code)
     }
 
     /// Forgets what is about mappings that are no more.

@@ -342,6 +342,7 @@ fn frames(module: &str, address: u64, symbol: &Result<Symbol, String>, scopes: &
                 address: format!("{address:#x}"),
                 inlined,
                 unknown: reason,
+                go: None,
             }
         })
         .collect()

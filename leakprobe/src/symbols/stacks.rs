@@ -36,7 +36,7 @@ impl Stacks {
         let mut seen = HashSet::new();
         for stack in &new {
             for (depth, &address) in stack.addresses.iter().enumerate() {
-                let is_return = depth > 0;
+                let is_return = stack.is_return(depth);
                 if !seen.insert((address, is_return)) {
                     continue;
                 }
@@ -67,7 +67,7 @@ impl Stacks {
         for stack in new {
             let mut places = Vec::with_capacity(stack.addresses.len());
             for (depth, address) in stack.addresses.iter().enumerate() {
-                match resolved[usize::from(depth > 0)].get(address) {
+                match resolved[usize::from(stack.is_return(depth))].get(address) {
                     Some(known) => places.extend(known),
                     None => places.push(self.place(unmapped(*address))),
                 }
