@@ -3,13 +3,15 @@
 mod arch;
 mod cfi;
 mod clock;
+mod descriptors;
 mod engine;
 mod memory;
 mod rule;
 mod unwind;
 mod waits;
 
+pub(crate) use descriptors::Descriptors;
 pub use engine::{Engine, Losses};
-pub use memory::ProcessMemory;
+pub use memory::{Memory, Piece, ProcessMemory};
 pub use unwind::{StackMemory, Unwinder, stack_pointer};
 pub(crate) use waits::{clock_ns, futex_reason};

@@ -1,7 +1,5 @@
 //! What a blocked thread waits for: its system call and arguments, as they stand in its saved registers.
 
-use std::{fs, os::unix::fs::FileTypeExt, path::PathBuf};
-
 use leakprobe_common::{
     arch::{ARGS, IP, Regs, SYSCALL},
     futex,
@@ -9,7 +7,7 @@ use leakprobe_common::{
 use nix::time::{ClockId, clock_gettime};
 use syscalls::Sysno;
 
-use super::{ProcessMemory, arch};
+use super::{ProcessMemory, arch, descriptors};
 use crate::model::WaitKind;
 
 const NS_PER_MS: u64 = 1_000_000;
@@ -240,22 +238,7 @@ impl Context<'_> {
 
     /// What a descriptor is, as a kind of wait and in words.
     fn describe_fd(&self, fd: u64) -> (WaitKind, String) {
-        let fd = fd as i32;
-        let path = PathBuf::from(format!("/proc/{}/fd/{fd}", self.task));
-        let Ok(link) = fs::read_link(&path) else {
-            return (WaitKind::File, format!("fd {fd}"));
-        };
-        let link = link.to_string_lossy();
-        let kind = if link.starts_with("socket:") {
-            WaitKind::Socket
-        } else if link.starts_with("pipe:") || fs::metadata(&path).is_ok_and(|meta| meta.file_type().is_fifo()) {
-            WaitKind::Pipe
-        } else if link == "anon_inode:[signalfd]" {
-            WaitKind::Signal
-        } else {
-            WaitKind::File
-        };
-        (kind, format!("fd {fd} ({link})"))
+        descriptors::describe(self.task, fd as i32)
     }
 }
 
