@@ -48,6 +48,8 @@ pub enum StackKind {
     Thread,
     /// A goroutine's that does not run: all are return addresses, as all that it left off at is a call.
     Goroutine,
+    /// As `runtime.Callers` has saved it: return addresses, one for each function, inlined ones as well.
+    Callers,
     /// The `go` statement that created a goroutine: the one address that its call returns to.
     GoStatement,
 }
@@ -74,6 +76,12 @@ impl Stack {
     #[must_use]
     pub const fn of_goroutine(addresses: Vec<u64>, end: StackEnd) -> Self {
         Self { kind: StackKind::Goroutine, addresses, end }
+    }
+
+    /// A stack as `runtime.Callers` has saved it.
+    #[must_use]
+    pub const fn of_callers(addresses: Vec<u64>, end: StackEnd) -> Self {
+        Self { kind: StackKind::Callers, addresses, end }
     }
 
     /// Where a goroutine was created: `address` is what the call of its `go` statement returns to.
@@ -119,6 +127,14 @@ impl StackTable {
         self.stacks.push(Arc::clone(&stack));
         self.ids.insert(stack, id);
         id
+    }
+
+    /// As [`Self::intern`]; nothing is copied unless it is new.
+    pub fn intern_ref(&mut self, stack: &Stack) -> StackId {
+        match self.ids.get(stack) {
+            Some(&id) => id,
+            None => self.intern(stack.clone()),
+        }
     }
 
     /// From now on equal addresses mean other code: the process has begun another program. What is held stays.
