@@ -9,6 +9,7 @@ mod buildinfo;
 mod calibrate;
 mod code;
 mod finder;
+pub mod goroutines;
 mod image;
 mod layout;
 mod memory;

@@ -1,0 +1,385 @@
+//! Every goroutine of a live Go process, read from outside, again and again, at the cost of what has changed.
+//!
+//! A snapshot goes through `runtime.allgs`, some thousand goroutines at a time:
+//!
+//! 1. Their `g`s are read. One whose signature (number, status, stack pointer, …) is that of the last snapshot has not run
+//!    since, and nothing more is done about it.
+//! 2. The stacks of the others are read and unwound, and what they wait on is looked up.
+//! 3. Their `g`s are read again. If the signature is still the same, all that was read belongs together. Others are tried
+//!    again when all are through, three times in all, and then told as unstable.
+//!
+//! Nothing is stopped, and nothing is held of a goroutine but 40 bytes: what is found goes to a [`GoroutineSink`] at once.
+
+mod ancestors;
+mod batch;
+mod channels;
+mod clock;
+mod g;
+mod labels;
+mod netpoll;
+mod objects;
+mod pages;
+mod pass;
+mod semaphores;
+mod stack_words;
+mod system;
+#[cfg(test)]
+mod tests;
+mod threads;
+mod unwind;
+mod waits;
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use self::{
+    batch::{Batch, word},
+    channels::{Channels, Waiter},
+    clock::Clock,
+    g::G,
+    labels::{Labels, words},
+    objects::{Context, Objects},
+    pass::Pass,
+    system::System,
+    threads::Threads,
+    unwind::Unwinder,
+    waits::Reason,
+};
+use crate::{
+    go::Runtime,
+    model::{GoStatus, GoroutineSink, StackTable},
+    snapshot::{Descriptors, Memory, Piece},
+};
+
+pub use self::threads::MThread;
+
+/// Goroutines that are looked at in one go.
+const CHUNK: usize = 2048;
+/// Most goroutines, dead ones included, that are looked at: others are counted. They cost 40 bytes each.
+const MAX_SLOTS: u64 = 4_000_000;
+/// How often a goroutine that keeps running is tried.
+const ROUNDS: u32 = 3;
+/// How often the list of goroutines is tried, which moves when it grows.
+const ATTEMPTS: u32 = 8;
+
+/// Why no goroutines could be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The process has ended, or begun another program, or what was taken for its list is none.
+    #[error("the list of goroutines at {0:#x} cannot be read: the process has ended or begun another program")]
+    List(u64),
+}
+
+/// What is remembered of a goroutine.
+#[derive(Clone, Copy, Debug, Default)]
+struct Record {
+    /// Its number; 0: there was none in this slot.
+    id: u64,
+    /// See [`G::signature`]; 0: to be looked at again in any case.
+    signature: u64,
+    /// The latest and the earliest moment at which its wait can have begun. 0: not known.
+    since: u64,
+    not_before: u64,
+    /// See [`G::course`].
+    course: u32,
+    /// See [`objects::fingerprint`].
+    object: u32,
+}
+
+const _: () = assert!(size_of::<Record>() == 40);
+
+/// What a snapshot has found, in numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Goroutines that are alive.
+    pub alive: u64,
+    by_status: [u64; STATUSES.len()],
+    /// The largest number that any goroutine has: those created since an earlier snapshot have larger ones than that had.
+    /// The runtime hands out numbers in groups of 16, so that some are still unused.
+    pub newest: u64,
+    /// Goroutines that were looked at, because they were new or had run.
+    pub changed: u64,
+    /// Goroutines beyond the limit, dead ones included, that were not looked at.
+    pub left_out: u64,
+    /// When it began, `CLOCK_MONOTONIC`, ns.
+    pub taken_ns: u64,
+    /// How long it took.
+    pub took: Duration,
+}
+
+const STATUSES: [GoStatus; 8] = [
+    GoStatus::Idle,
+    GoStatus::Runnable,
+    GoStatus::Running,
+    GoStatus::Syscall,
+    GoStatus::Waiting,
+    GoStatus::Copystack,
+    GoStatus::Preempted,
+    GoStatus::Leaked,
+];
+
+impl Summary {
+    /// How many goroutines do that.
+    #[must_use]
+    pub fn of(&self, status: GoStatus) -> u64 {
+        self.by_status.get(status as usize).copied().unwrap_or(0)
+    }
+
+    /// How many goroutines do what, without what none does.
+    pub fn by_status(&self) -> impl Iterator<Item = (GoStatus, u64)> {
+        STATUSES.into_iter().zip(self.by_status).filter(|&(_, count)| count > 0)
+    }
+
+    fn count(&mut self, id: u64, status: GoStatus) {
+        self.alive += 1;
+        self.newest = self.newest.max(id);
+        if let Some(count) = self.by_status.get_mut(status as usize) {
+            *count += 1;
+        }
+    }
+}
+
+/// What was not seen, over all snapshots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Goroutines that ran each time they were read.
+    pub unstable: u64,
+    /// Stacks deeper than what was read.
+    pub too_deep: u64,
+    /// Stacks whose outer frames could not be found.
+    pub no_unwind_info: u64,
+    /// Stacks that could not be read.
+    pub stack_unreadable: u64,
+    /// Goroutines that could not be read.
+    pub unreadable: u64,
+    /// Goroutines beyond the limit.
+    pub left_out: u64,
+    /// Selects with more cases than were looked at, and queues of channels that were not counted to their end.
+    pub channels_cut: u64,
+}
+
+impl Losses {
+    /// Under the names that reports use; only what is not 0.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        [
+            ("goroutine_unstable", self.unstable),
+            ("goroutine_stack_too_deep", self.too_deep),
+            ("goroutine_stack_no_unwind_info", self.no_unwind_info),
+            ("goroutine_stack_unreadable", self.stack_unreadable),
+            ("goroutine_unreadable", self.unreadable),
+            ("goroutine_left_out", self.left_out),
+            ("goroutine_channels_cut", self.channels_cut),
+        ]
+        .into_iter()
+        .filter(|&(_, count)| count > 0)
+    }
+}
+
+/// A goroutine that was in a system call or in C code when the snapshot was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InSyscall {
+    /// Its slot.
+    pub slot: u32,
+    /// Its number.
+    pub id: u64,
+    /// The thread that it is on, if that is known.
+    pub thread: Option<u32>,
+    address: u64,
+    signature: u64,
+}
+
+/// Reads the goroutines of one runtime.
+#[derive(Debug)]
+pub struct Goroutines {
+    pid: u32,
+    runtime: Arc<Runtime>,
+    reasons: Vec<Reason>,
+    unwinder: Unwinder,
+    objects: Objects,
+    system: System,
+    records: Vec<Record>,
+    /// Slots that could not be read in the last snapshot: of them it tells nothing.
+    unread: HashSet<u32>,
+    /// When the last snapshot began.
+    previous: Option<u64>,
+    threads: Threads,
+    in_syscalls: Vec<InSyscall>,
+    losses: Losses,
+}
+
+impl Goroutines {
+    /// For a runtime of the process `pid`, whose clock and descriptors are looked up in `/proc`.
+    #[must_use]
+    pub fn new(pid: u32, runtime: Runtime) -> Self {
+        Self {
+            pid,
+            reasons: runtime.reasons.iter().map(|text| Reason::new(Arc::clone(text))).collect(),
+            unwinder: Unwinder::new(Arc::clone(&runtime.code)),
+            objects: Objects::default(),
+            system: System::default(),
+            records: Vec::new(),
+            unread: HashSet::new(),
+            previous: None,
+            threads: Threads::default(),
+            in_syscalls: Vec::new(),
+            losses: Losses::default(),
+            runtime: Arc::new(runtime),
+        }
+    }
+
+    /// Takes a snapshot: what is new goes into `sink`, stacks into `stacks`.
+    ///
+    /// Costs about 1 µs for each goroutine that is new or has run, a third of that for each other one.
+    ///
+    /// # Errors
+    /// If the list of goroutines cannot be read, as when the process has ended. What was read until then has gone into `sink`.
+    pub fn snapshot(
+        &mut self,
+        memory: &dyn Memory,
+        stacks: &mut StackTable,
+        sink: &mut dyn GoroutineSink,
+    ) -> Result<Summary, ReadError> {
+        let clock = Clock::of(self.pid);
+        let len = self.len(memory)?;
+        let slots = len.min(MAX_SLOTS);
+        let mut summary = Summary { taken_ns: clock.now, left_out: len - slots, ..Summary::default() };
+        self.losses.left_out = self.losses.left_out.max(summary.left_out);
+        let slots = slots as usize;
+        if self.records.len() < slots {
+            self.records.reserve_exact(slots - self.records.len());
+            self.records.resize(slots, Record::default());
+        }
+        self.threads = Threads::read(&self.runtime, memory);
+        self.in_syscalls.clear();
+        let unread = std::mem::take(&mut self.unread);
+        let runtime = Arc::clone(&self.runtime);
+        let mut pass = Pass {
+            context: self.context(&runtime, memory, clock, slots),
+            labels: Labels::new(runtime.layout.labels),
+            engine: self,
+            unread,
+            stacks,
+            sink,
+            summary: &mut summary,
+            again: Vec::new(),
+            is_last: false,
+        };
+        for start in (0..slots).step_by(CHUNK) {
+            let chunk = chunk(memory, runtime.allgs, start, slots)?;
+            pass.look(&chunk);
+        }
+        for round in 2..=ROUNDS {
+            pass.is_last = round == ROUNDS;
+            let again = std::mem::take(&mut pass.again);
+            for chunk in again.chunks(CHUNK) {
+                pass.look(chunk);
+            }
+        }
+        let cut = pass.context.channels.cut;
+        self.losses.channels_cut += cut;
+        self.previous = Some(clock.now);
+        summary.took = Duration::from_nanos(clock.later().now.saturating_sub(clock.now));
+        Ok(summary)
+    }
+
+    /// Looks again at the channels that goroutines wait on: others may have sent, received or closed, though the goroutine has
+    /// not run. What has changed since it was last told goes into `sink`. Goroutines that have run are left as they are.
+    ///
+    /// # Errors
+    /// As [`Self::snapshot`].
+    pub fn refresh_objects(&mut self, memory: &dyn Memory, sink: &mut dyn GoroutineSink) -> Result<(), ReadError> {
+        let len = self.len(memory)?;
+        let slots = self.records.len().min(usize::try_from(len).unwrap_or(usize::MAX));
+        let runtime = Arc::clone(&self.runtime);
+        let mut channels = Channels::new(slots);
+        let mut batch = Batch::default();
+        for start in (0..slots).step_by(CHUNK) {
+            let chunk = chunk(memory, runtime.allgs, start, slots)?;
+            let gs = read_gs(&runtime, memory, &mut batch, &chunk);
+            let (places, waiters): (Vec<u32>, Vec<Waiter>) = chunk
+                .iter()
+                .zip(gs)
+                .filter_map(|(&(slot, _), g)| {
+                    let g = g?;
+                    let known = self.records.get(slot as usize)?;
+                    let is_same = known.id != 0 && known.signature == g.signature();
+                    let reason = self.reasons.get(usize::from(g.waitreason)).filter(|_| is_same)?;
+                    Some((slot, objects::waiter(&g, reason.class)?))
+                })
+                .unzip();
+            let read = channels.read(&runtime.layout, memory, &waiters);
+            for ((slot, waiter), found) in places.into_iter().zip(&waiters).zip(read) {
+                let object = objects::object(waiter, found.into_iter().map(|(channel, _)| channel).collect());
+                let fingerprint = objects::fingerprint(&object);
+                let Some(known) = self.records.get_mut(slot as usize) else { continue };
+                // None could be read: it is just about to go on.
+                if fingerprint != 0 && fingerprint != known.object {
+                    known.object = fingerprint;
+                    sink.set_object(slot, object);
+                }
+            }
+        }
+        self.losses.channels_cut += channels.cut;
+        Ok(())
+    }
+
+    /// The runtime's threads as they were at the last snapshot; `None` if the list of all of them is not known.
+    #[must_use]
+    pub fn threads(&self) -> Option<&[MThread]> {
+        self.threads.is_whole.then_some(self.threads.list.as_slice())
+    }
+
+    /// The goroutines that were in a system call or in C code at the last snapshot, and still are in the same: what their threads
+    /// were seen doing in between, they did for these goroutines. To be called after the threads were looked at.
+    #[must_use]
+    pub fn confirm_syscalls(&self, memory: &dyn Memory) -> Vec<InSyscall> {
+        let pieces: Vec<(u32, u64)> = self.in_syscalls.iter().map(|one| (one.slot, one.address)).collect();
+        let gs = read_gs(&self.runtime, memory, &mut Batch::default(), &pieces);
+        let still = self.in_syscalls.iter().zip(gs);
+        still.filter(|(one, g)| g.is_some_and(|g| g.signature() == one.signature)).map(|(one, _)| *one).collect()
+    }
+
+    /// What was not seen so far.
+    #[must_use]
+    pub fn losses(&self) -> Losses {
+        self.losses
+    }
+
+    /// The runtime that is read.
+    #[must_use]
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// How long the list of goroutines is.
+    fn len(&self, memory: &dyn Memory) -> Result<u64, ReadError> {
+        words(memory, self.runtime.allgs).map(|[_, len]: [u64; 2]| len).ok_or(ReadError::List(self.runtime.allgs))
+    }
+
+    fn context<'a>(&self, runtime: &'a Runtime, memory: &'a dyn Memory, clock: Clock, slots: usize) -> Context<'a> {
+        let (channels, descriptors) = (Channels::new(slots), Descriptors::new(self.pid));
+        Context { runtime, memory, clock, channels, descriptors }
+    }
+}
+
+/// The slots from `start` on, and the addresses of the `g`s in them.
+fn chunk(memory: &dyn Memory, allgs: u64, start: usize, slots: usize) -> Result<Vec<(u32, u64)>, ReadError> {
+    let mut pointers = vec![0; 8 * CHUNK.min(slots - start)];
+    for _ in 0..ATTEMPTS {
+        let Some([list]) = words(memory, allgs) else { break };
+        let is_read = memory.read(list.saturating_add(8 * start as u64), &mut pointers) == pointers.len();
+        // When the list grows, it moves, and what was there before is used for something else.
+        if words(memory, allgs) == Some([list]) && is_read {
+            let pointers = pointers.chunks_exact(8).filter_map(|bytes| word(bytes, 0usize));
+            return Ok((start as u32..).zip(pointers).collect());
+        }
+    }
+    Err(ReadError::List(allgs))
+}
+
+fn read_gs(runtime: &Runtime, memory: &dyn Memory, batch: &mut Batch, slots: &[(u32, u64)]) -> Vec<Option<G>> {
+    let size = usize::from(runtime.layout.g.size);
+    let pieces: Vec<Piece> = slots.iter().map(|&(_, address)| Piece { address, len: size }).collect();
+    batch.read(memory, &pieces);
+    let parse = |(n, &(_, address)): (usize, &(u32, u64))| G::parse(&runtime.layout.g, address, batch.get(n));
+    slots.iter().enumerate().map(parse).collect()
+}

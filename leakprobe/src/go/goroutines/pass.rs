@@ -1,0 +1,314 @@
+//! One snapshot on its way through the goroutines.
+
+use std::collections::HashSet;
+
+use super::{
+    Goroutines, InSyscall, Record, ancestors,
+    batch::Batch,
+    g::G,
+    labels::Labels,
+    objects::{self, Blocked, Context, Found},
+    read_gs, stack_words,
+    unwind::{self, Outcome},
+    waits::{Class, Reason},
+};
+use crate::{
+    model::{GoStatus, GoWait, GoroutineSample, GoroutineSink, Stack, StackEnd, StackTable},
+    snapshot::Piece,
+};
+
+/// Bytes of each stack that are read at first: parked goroutines seldom use more.
+const FIRST_READ: usize = 512;
+/// Most bytes of stacks that are held at one time.
+const MAX_BYTES: usize = 4 << 20;
+
+/// What lasts for one snapshot.
+pub(super) struct Pass<'a> {
+    pub(super) engine: &'a mut Goroutines,
+    pub(super) context: Context<'a>,
+    pub(super) labels: Labels,
+    /// Slots that could not be read in the snapshot before.
+    pub(super) unread: HashSet<u32>,
+    pub(super) stacks: &'a mut StackTable,
+    pub(super) sink: &'a mut dyn GoroutineSink,
+    pub(super) summary: &'a mut super::Summary,
+    /// Slots that are to be tried again, with the addresses of their `g`s.
+    pub(super) again: Vec<(u32, u64)>,
+    /// Whether what is unstable is given up.
+    pub(super) is_last: bool,
+}
+
+/// A goroutine that is to be looked at.
+#[derive(Clone, Copy, Debug)]
+struct Item {
+    slot: u32,
+    g: G,
+    status: GoStatus,
+    /// Bytes of its stack that are read.
+    want: usize,
+}
+
+/// What an unwind brought: places in vectors that all of a group share.
+#[derive(Clone, Copy, Debug)]
+struct Unwound {
+    outcome: Outcome,
+    begin: usize,
+    end: usize,
+}
+
+impl Item {
+    fn has_stack(&self) -> bool {
+        !matches!(self.status, GoStatus::Running | GoStatus::Idle)
+    }
+
+    /// The part of its stack that is read: not more than there is.
+    fn piece(&self) -> Piece {
+        let (_, sp) = self.g.start();
+        let used = self.g.stack_hi.saturating_sub(sp);
+        let len = usize::try_from(used).unwrap_or(usize::MAX).min(self.want);
+        Piece { address: sp, len: if self.has_stack() { len } else { 0 } }
+    }
+}
+
+impl Pass<'_> {
+    /// Looks at these slots: finds out which have changed, and tells what has become of them.
+    pub(super) fn look(&mut self, slots: &[(u32, u64)]) {
+        let gs = read_gs(self.context.runtime, self.context.memory, &mut Batch::default(), slots);
+        // Whatever is found to wait, has waited at this moment.
+        self.context.clock = self.context.clock.later();
+        let mut items = Vec::new();
+        for (&(slot, address), g) in slots.iter().zip(gs) {
+            let Some(g) = g else {
+                // A place of the list that is not filled yet has no address.
+                if address != 0 {
+                    self.engine.losses.unreadable += 1;
+                    self.engine.unread.insert(slot);
+                }
+                continue;
+            };
+            let Some(status) = g.status() else {
+                self.forget(slot);
+                continue;
+            };
+            let Some(known) = self.engine.records.get(slot as usize) else { continue };
+            if known.id == g.id && known.signature == g.signature() && status != GoStatus::Running {
+                self.summary.count(g.id, status);
+                if status == GoStatus::Syscall {
+                    self.note_syscall(slot, &g);
+                }
+                continue;
+            }
+            if status == GoStatus::Copystack && !self.is_last {
+                self.again.push((slot, address));
+                continue;
+            }
+            items.push(Item { slot, g, status, want: FIRST_READ });
+        }
+        let ms: Vec<u64> = items.iter().map(|item| item.g.m).collect();
+        let layout = &self.context.runtime.layout;
+        self.engine.threads.add(&layout.m, &layout.g, self.context.memory, &ms);
+        while !items.is_empty() {
+            let mut bytes = 0;
+            let fits = |item: &&Item| {
+                bytes += item.want;
+                bytes <= MAX_BYTES.max(item.want)
+            };
+            let count = items.iter().take_while(fits).count().max(1);
+            let rest = items.split_off(count.min(items.len()));
+            let deeper = self.look_at(&items);
+            items = rest;
+            items.extend(deeper);
+        }
+    }
+
+    /// Reads stacks and objects of goroutines, and tells of those that have not run meanwhile. Returns those whose stacks are
+    /// deeper.
+    fn look_at(&mut self, items: &[Item]) -> Vec<Item> {
+        let mut stacks = Batch::default();
+        stacks.read(self.context.memory, &items.iter().map(Item::piece).collect::<Vec<_>>());
+        let (mut addresses, mut ends) = (Vec::with_capacity(8 * items.len()), Vec::with_capacity(8 * items.len()));
+        let mut deeper = Vec::new();
+        let unwound: Vec<Unwound> = items
+            .iter()
+            .enumerate()
+            .map(|(n, item)| self.unwind(item, stacks.get(n), &mut addresses, &mut ends))
+            .collect();
+        let mut blocked = Vec::new();
+        let mut places = Vec::new();
+        for (n, (item, unwound)) in items.iter().zip(&unwound).enumerate() {
+            if let Outcome::More(_) = unwound.outcome {
+                continue;
+            }
+            let Some(reason) = self.reason(item) else { continue };
+            let range = unwound.begin..unwound.end;
+            places.push(n);
+            blocked.push(Blocked {
+                g: &item.g,
+                class: reason.class,
+                stack: stack_words::Stack {
+                    g: item.g.address,
+                    lo: item.g.stack_lo,
+                    hi: item.g.stack_hi,
+                    bytes: stacks.get(n),
+                    addresses: addresses.get(range.clone()).unwrap_or_default(),
+                    ends: ends.get(range).unwrap_or_default(),
+                },
+            });
+        }
+        let objects = self.engine.objects.read(&mut self.context, &blocked);
+        let mut found = vec![Found::default(); items.len()];
+        for (n, object) in places.into_iter().zip(objects) {
+            found[n] = object;
+        }
+        let slots: Vec<(u32, u64)> = items.iter().map(|item| (item.slot, item.g.address)).collect();
+        let after = read_gs(self.context.runtime, self.context.memory, &mut Batch::default(), &slots);
+        let mut stack = Stack::of_goroutine(Vec::new(), StackEnd::None);
+        for ((item, unwound), (found, after)) in items.iter().zip(&unwound).zip(found.into_iter().zip(after)) {
+            if after.is_some_and(|after| after.status().is_none()) {
+                self.forget(item.slot);
+                continue;
+            }
+            let is_same = after.is_some_and(|after| after.signature() == item.g.signature());
+            let is_moved = item.status == GoStatus::Copystack || !is_same && item.has_stack();
+            stack.addresses.clear();
+            stack.end = match unwound.outcome {
+                _ if is_moved && !self.is_last => {
+                    self.again.push((item.slot, item.g.address));
+                    continue;
+                }
+                _ if is_moved => StackEnd::Unstable,
+                Outcome::More(want) => {
+                    deeper.push(Item { want: want.max(8 * item.want), ..*item });
+                    continue;
+                }
+                Outcome::End(end) => {
+                    stack.addresses.extend(addresses.get(unwound.begin..unwound.end).unwrap_or_default());
+                    end
+                }
+            };
+            self.tell(item, &stack, found);
+        }
+        deeper
+    }
+
+    fn unwind(&mut self, item: &Item, bytes: &[u8], addresses: &mut Vec<u64>, ends: &mut Vec<u32>) -> Unwound {
+        let begin = addresses.len();
+        let outcome = if item.status == GoStatus::Running {
+            Outcome::End(StackEnd::Running)
+        } else if !item.has_stack() {
+            Outcome::End(StackEnd::None)
+        } else if bytes.is_empty() {
+            Outcome::End(StackEnd::Unreadable)
+        } else {
+            let (pc, sp) = item.g.start();
+            let is_syscall = item.g.syscallsp != 0;
+            let stack = unwind::Memory { pc, sp, is_syscall, hi: item.g.stack_hi, bytes };
+            match self.engine.unwinder.unwind(stack, addresses, ends) {
+                // More was asked for than could be read.
+                Outcome::More(_) if bytes.len() < item.piece().len => Outcome::End(StackEnd::Unreadable),
+                outcome => outcome,
+            }
+        };
+        Unwound { outcome, begin, end: addresses.len() }
+    }
+
+    /// There is no goroutine in this slot, or no longer.
+    fn forget(&mut self, slot: u32) {
+        if let Some(known) = self.engine.records.get_mut(slot as usize).filter(|known| known.id != 0) {
+            *known = Record::default();
+            self.sink.remove(slot);
+        }
+    }
+
+    /// Why a goroutine waits, if it does.
+    fn reason(&self, item: &Item) -> Option<Reason> {
+        let waits = matches!(item.status, GoStatus::Waiting | GoStatus::Leaked);
+        let number = item.g.waitreason;
+        waits.then(|| {
+            let known = self.engine.reasons.get(usize::from(number)).cloned();
+            known.unwrap_or_else(|| Reason::new(format!("wait reason {number}").into()))
+        })
+    }
+
+    /// Tells of a goroutine.
+    fn tell(&mut self, item: &Item, stack: &Stack, found: Found) {
+        let (g, slot) = (&item.g, item.slot);
+        self.summary.count(g.id, item.status);
+        self.summary.changed += 1;
+        self.count_losses(stack.end);
+        let is_unstable = stack.end == StackEnd::Unstable;
+        let reason = self.reason(item).filter(|_| !is_unstable);
+        let (since_ns, not_before_ns) = self.since(slot, g, reason.is_some());
+        if let Some(known) = self.engine.records.get_mut(slot as usize) {
+            *known = Record {
+                id: g.id,
+                signature: if is_unstable { 0 } else { g.signature() },
+                since: since_ns,
+                not_before: not_before_ns.unwrap_or(0),
+                course: if is_unstable { 0 } else { g.course() },
+                object: objects::fingerprint(&found.object),
+            };
+        }
+        let layout = &self.context.runtime.layout;
+        let memory = self.context.memory;
+        let thread = matches!(item.status, GoStatus::Running | GoStatus::Syscall);
+        let system = self.engine.system.is_system(&self.context.runtime.code, g.startpc, item.status, reason.as_ref());
+        let sample = GoroutineSample {
+            id: g.id,
+            status: item.status,
+            wait: reason.map(|reason| GoWait {
+                kind: found.kind.unwrap_or_else(|| reason.class.kind()),
+                // A select whose channels are all nil has nobody who could wake it.
+                forever: reason.class.is_forever() || reason.class == Class::Select && g.waiting == 0,
+                reason: reason.text,
+                object: found.object,
+                since_ns,
+                not_before_ns,
+                until_ns: found.until_ns,
+            }),
+            stack: self.stacks.intern_ref(stack),
+            thread: thread.then(|| self.engine.threads.tid(g.m)).flatten(),
+            // What is noted of the first one is where the runtime began.
+            creation: (g.gopc != 0 && g.id != 1).then(|| self.stacks.intern_ref(&Stack::of_go_statement(g.gopc))),
+            parent: g.parent,
+            system,
+            locked: g.lockedm != 0,
+            labels: self.labels.at(memory, g.labels),
+            ancestors: ancestors::read(&layout.ancestor, memory, g.ancestors, self.stacks),
+        };
+        self.sink.put(slot, sample);
+        if item.status == GoStatus::Syscall && !is_unstable {
+            self.note_syscall(slot, g);
+        }
+    }
+
+    /// The latest and the earliest moment at which a wait can have begun that is seen now.
+    fn since(&self, slot: u32, g: &G, waits: bool) -> (u64, Option<u64>) {
+        let Some(known) = self.engine.records.get(slot as usize).filter(|_| waits) else { return (0, None) };
+        if known.id == g.id && known.since != 0 && known.course == g.course() {
+            return (known.since, Some(known.not_before).filter(|&at| at != 0));
+        }
+        let not_before = self.engine.previous.filter(|_| !self.unread.contains(&slot));
+        let clock = self.context.clock;
+        // The runtime's own note is about when its garbage collector first found it waiting.
+        let noted = clock.past(g.waitsince).filter(|&at| at >= not_before.unwrap_or(0));
+        (noted.map_or(clock.now, |at| at.min(clock.now)), not_before)
+    }
+
+    fn note_syscall(&mut self, slot: u32, g: &G) {
+        let thread = self.engine.threads.tid(g.m);
+        let signature = g.signature();
+        self.engine.in_syscalls.push(InSyscall { slot, id: g.id, thread, address: g.address, signature });
+    }
+
+    fn count_losses(&mut self, end: StackEnd) {
+        let losses = &mut self.engine.losses;
+        match end {
+            StackEnd::Unstable => losses.unstable += 1,
+            StackEnd::TooDeep => losses.too_deep += 1,
+            StackEnd::NoUnwindInfo => losses.no_unwind_info += 1,
+            StackEnd::Unreadable => losses.stack_unreadable += 1,
+            StackEnd::Complete | StackEnd::Running | StackEnd::None => {}
+        }
+    }
+}
