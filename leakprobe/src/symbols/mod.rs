@@ -8,6 +8,7 @@
 mod debugfile;
 mod dwarf;
 mod elf;
+mod go;
 mod name;
 mod stacks;
 mod symtab;
@@ -27,6 +28,7 @@ use object::ReadCache;
 use self::{dwarf::Scope, elf::Dwarf, symtab::Search, symtab::Symbol};
 use crate::model::Frame;
 
+pub use go::GoCode;
 pub use stacks::Stacks;
 
 /// How many modules, and addresses of one module, are remembered. A target that runs into one of these makes code as it

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Lookup, Module, Options, Source, Symbolizer, unmapped};
+use super::{GoCode, Lookup, Module, Options, Source, Symbolizer, go::Lines, unmapped};
 use crate::{
     analysis::Frames,
     model::{Frame, Stack, StackId, StackTable},
@@ -15,6 +15,7 @@ type Resolved = HashMap<u64, Vec<u32>>;
 /// Symbolises stacks as they come, and keeps their frames.
 pub struct Stacks {
     symbolizer: Symbolizer,
+    go: Vec<GoCode>,
     frames: Vec<Frame>,
     places: HashMap<Frame, u32>,
     /// The frames of each stack, in the order of the table; those beyond the end are not resolved yet.
@@ -25,7 +26,18 @@ impl Stacks {
     /// Nothing yet.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        Self { symbolizer: Symbolizer::new(options), frames: Vec::new(), places: HashMap::new(), stacks: Vec::new() }
+        Self {
+            symbolizer: Symbolizer::new(options),
+            go: Vec::new(),
+            frames: Vec::new(),
+            places: HashMap::new(),
+            stacks: Vec::new(),
+        }
+    }
+
+    /// From now on, addresses in this code are told as Go tells of them. Replaces what was given before.
+    pub fn set_go(&mut self, code: Vec<GoCode>) {
+        self.go = code;
     }
 
     /// Resolves all stacks that came since the last time. To be called while `modules` are those that the stacks were taken in.
@@ -37,7 +49,7 @@ impl Stacks {
         for stack in &new {
             for (depth, &address) in stack.addresses.iter().enumerate() {
                 let is_return = stack.is_return(depth);
-                if !seen.insert((address, is_return)) {
+                if self.go.iter().any(|go| go.has(address)) || !seen.insert((address, is_return)) {
                     continue;
                 }
                 let module = match modules.find_or_recall(address.saturating_sub(u64::from(is_return))) {
@@ -66,7 +78,12 @@ impl Stacks {
         }
         for stack in new {
             let mut places = Vec::with_capacity(stack.addresses.len());
+            let go = self.go_lines(stack);
             for (depth, address) in stack.addresses.iter().enumerate() {
+                if let Some(Some(lines)) = go.get(depth) {
+                    places.extend(self.place_go(lines, *address, modules));
+                    continue;
+                }
                 match resolved[usize::from(stack.is_return(depth))].get(address) {
                     Some(known) => places.extend(known),
                     None => places.push(self.place(unmapped(*address))),
@@ -74,6 +91,22 @@ impl Stacks {
             }
             self.stacks.push(places);
         }
+    }
+
+    /// What Go says of each address of the stack; nothing at all if none is Go's.
+    fn go_lines(&mut self, stack: &Stack) -> Vec<Option<Lines>> {
+        let go = self.go.iter_mut().find(|go| stack.addresses.iter().any(|&address| go.has(address)));
+        go.map_or_else(Vec::new, |go| go.resolve(stack))
+    }
+
+    fn place_go(&mut self, lines: &Lines, address: u64, modules: &mut Modules) -> Vec<u32> {
+        let (path, bias) = match modules.find_or_recall(address) {
+            Some(Code::Module(id)) => modules.get(id).map_or(("", 0), |module| (&module.path, module.bias)),
+            _ => ("", 0),
+        };
+        let (module, address) = (path.to_owned(), format!("{:#x}", address.wrapping_sub(bias)));
+        let frame = |frame: &Frame| Frame { module: module.clone(), address: address.clone(), ..frame.clone() };
+        lines.iter().map(|line| self.place(frame(&line.frame))).collect()
     }
 
     fn place(&mut self, frame: Frame) -> u32 {
