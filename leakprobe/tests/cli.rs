@@ -85,6 +85,10 @@ fn wrong_usage_says_what_was_wrong_and_ends_with_2() {
         (&["report"], "FILE.json"),
         (&["completions", "cmd"], "bash"),
         (&["report", "no-such-file.json"], "no-such-file.json"),
+        (&["report", "x.json", "--group-by", "colour"], "label=KEY"),
+        (&["report", "x.json", "--kind", "fibres"], "goroutines"),
+        (&["report", "x.json", "-I", "main.(", "-q"], "--include"),
+        (&["report", "x.json", "-X", "(a{1000}){1000}"], "too large"),
     ] {
         let output = leakprobe(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {output:?}");

@@ -66,6 +66,7 @@ impl EndedWaits {
                     object: place.object.clone(),
                     age_ms: place.longest_ns / 1_000_000,
                     exact: true,
+                    at_most_ms: None,
                     timeout_ms: None,
                     owner: None,
                 },

@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 
-use crate::model::{GrowthSample, StackId};
+use crate::model::{GrowthSample, StackId, TaskKind};
 
 /// Most moments that are kept; twice this many are held before they are thinned out.
 const MAX_SAMPLES: usize = 240;
 /// Most sites whose numbers are followed.
 const MAX_SITES: usize = 4096;
 
-/// Creation stack, if known, and park stack.
-type Key = (Option<StackId>, StackId);
+/// What is followed: a sort of task, with its creation stack, if known, and its park stack.
+pub(super) type Key = (TaskKind, Option<StackId>, StackId);
 
 /// Numbers of tasks, in all and by site.
 #[derive(Debug, Default)]
@@ -22,27 +22,17 @@ pub(super) struct History {
     stride: usize,
     skipped: usize,
     latest: Option<GrowthSample>,
-    latest_sites: HashMap<Key, u64>,
 }
 
 impl History {
-    /// Adds the numbers of a moment.
-    pub(super) fn add(&mut self, sample: GrowthSample, sites: HashMap<Key, u64>) {
+    /// Adds the numbers of a moment. `count` gives a site's number, and `sites` are those that there are.
+    pub(super) fn add(
+        &mut self,
+        sample: GrowthSample,
+        sites: impl Iterator<Item = (Key, u64)>,
+        count: impl Fn(&Key) -> u64,
+    ) {
         self.latest = Some(sample);
-        self.latest_sites = sites;
-        self.keep(sample);
-    }
-
-    /// Adds the same numbers again, at a later moment.
-    pub(super) fn repeat(&mut self, at_ms: u64) {
-        if let Some(latest) = &mut self.latest {
-            latest.at_ms = at_ms;
-            let sample = *latest;
-            self.keep(sample);
-        }
-    }
-
-    fn keep(&mut self, sample: GrowthSample) {
         self.skipped += 1;
         if self.skipped < self.stride.max(1) {
             return;
@@ -50,10 +40,13 @@ impl History {
         self.skipped = 0;
         self.samples.push(sample);
         for (key, trend) in &mut self.sites {
-            trend.push(self.latest_sites.get(key).copied().unwrap_or(0));
+            trend.push(count(key));
         }
-        for (&key, &count) in &self.latest_sites {
-            if self.sites.len() < MAX_SITES {
+        for (key, count) in sites {
+            if self.sites.len() >= MAX_SITES {
+                break;
+            }
+            if count > 0 {
                 self.sites.entry(key).or_insert_with(|| vec![count]);
             }
         }
@@ -110,14 +103,15 @@ mod tests {
     fn memory_is_bounded_and_trends_stay_aligned() {
         let mut table = StackTable::default();
         let mut id = |n| table.intern(Stack::of_thread(vec![n], StackEnd::Complete));
-        let (early, late) = ((None, id(1)), (None, id(2)));
+        let (early, late) = ((TaskKind::Thread, None, id(1)), (TaskKind::Goroutine, None, id(2)));
         let mut history = History::default();
         for n in 0..5000u64 {
             let mut sites = HashMap::from([(early, n)]);
             if n > 2500 {
                 sites.insert(late, n * 2);
             }
-            history.add(GrowthSample { at_ms: n, tasks: n, parked: n }, sites);
+            let sample = GrowthSample { at_ms: n, tasks: n, parked: n, ..GrowthSample::default() };
+            history.add(sample, sites.clone().into_iter(), |key| sites.get(key).copied().unwrap_or(0));
         }
         let samples = history.samples();
         assert!(samples.len() < 2 * MAX_SAMPLES && samples.len() >= MAX_SAMPLES / 2, "{}", samples.len());

@@ -6,8 +6,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{ended::EndedWaits, history::History};
-use crate::model::{Activity, Blocking, Change, ChangeKind, EndedWait, GrowthSample, Snapshot, StackId, StackTable};
+use super::{
+    Goroutines,
+    ended::EndedWaits,
+    history::{History, Key},
+};
+use crate::model::{
+    Activity, Blocking, Change, ChangeKind, EndedWait, GrowthSample, Snapshot, StackId, StackTable, TaskKind,
+};
 
 /// Who created a thread.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +65,7 @@ const MOST_LATE: usize = 1 << 16;
 #[derive(Debug)]
 pub struct Live {
     threads: BTreeMap<u32, LiveThread>,
+    goroutines: Option<Goroutines>,
     history: History,
     ended: EndedWaits,
     min_block_ns: u64,
@@ -83,8 +90,16 @@ pub struct Live {
     /// Names that were told since the last snapshot. The kernel tells of a name before the thread has it, and that wakes us: the
     /// next snapshot may still see the old one.
     told_names: HashMap<u32, String>,
-    /// Whether every blocked thread was parked at the last snapshot: then time alone changes no number.
-    all_parked: bool,
+    /// How many threads were blocked and parked at the last snapshot, and with which stacks.
+    counted: Counted,
+}
+
+/// Numbers of threads at one moment.
+#[derive(Debug, Default)]
+struct Counted {
+    blocked: u64,
+    parked: u64,
+    sites: HashMap<Key, u64>,
 }
 
 impl Live {
@@ -94,6 +109,7 @@ impl Live {
     pub fn new(min_block_ns: u64, began_ns: u64) -> Self {
         Self {
             threads: BTreeMap::new(),
+            goroutines: None,
             history: History::default(),
             ended: EndedWaits::default(),
             min_block_ns,
@@ -108,7 +124,7 @@ impl Live {
             late_exits: HashMap::new(),
             told_exits: HashMap::new(),
             told_names: HashMap::new(),
-            all_parked: false,
+            counted: Counted::default(),
         }
     }
 
@@ -116,6 +132,18 @@ impl Live {
     #[must_use]
     pub fn threads(&self) -> &BTreeMap<u32, LiveThread> {
         &self.threads
+    }
+
+    /// The goroutines, if the target has any.
+    #[must_use]
+    pub fn goroutines(&self) -> Option<&Goroutines> {
+        self.goroutines.as_ref()
+    }
+
+    /// Where goroutines are put: before [`Self::apply_snapshot`] of the same moment, which takes their numbers into the history.
+    pub fn goroutines_mut(&mut self) -> &mut Goroutines {
+        let min_block_ns = self.min_block_ns;
+        self.goroutines.get_or_insert_with(|| Goroutines::new(min_block_ns))
     }
 
     /// The moment of the last snapshot, `CLOCK_MONOTONIC`, ns.
@@ -142,10 +170,10 @@ impl Live {
         self.history.samples()
     }
 
-    /// The numbers blocked with this creation stack and park stack, at the moments of [`Self::growth`].
+    /// The numbers of tasks blocked with these stacks, at the moments of [`Self::growth`].
     #[must_use]
-    pub(super) fn trend(&self, creation: Option<StackId>, stack: StackId) -> Vec<u64> {
-        self.history.trend((creation, stack))
+    pub(super) fn trend(&self, key: Key) -> Vec<u64> {
+        self.history.trend(key)
     }
 
     /// Waits that ended, longest total first.
@@ -242,6 +270,7 @@ impl Live {
         let survivor = self.threads.remove(&old_tid).or_else(|| self.threads.remove(&tid));
         self.exited += self.threads.len() as u64;
         self.threads.clear();
+        self.goroutines = None;
         if let Some(mut thread) = survivor {
             thread.activity = Activity::Running;
             thread.stack = None;
@@ -305,23 +334,38 @@ impl Live {
     }
 
     fn note_history(&mut self, nothing_ran: bool) {
-        let at_ms = self.now_ns.saturating_sub(self.began_ns) / 1_000_000;
-        if nothing_ran && self.all_parked {
-            return self.history.repeat(at_ms);
+        if !nothing_ran || self.counted.parked < self.counted.blocked {
+            self.count();
         }
-        let mut parked = 0;
-        let mut blocked = 0;
-        let mut sites: HashMap<(Option<StackId>, StackId), u64> = HashMap::new();
+        let go = self.goroutines.as_ref();
+        let sample = GrowthSample {
+            at_ms: self.now_ns.saturating_sub(self.began_ns) / 1_000_000,
+            tasks: self.threads.len() as u64,
+            parked: self.counted.parked,
+            goroutines: go.map_or(0, Goroutines::alive),
+            goroutines_parked: go.map_or(0, Goroutines::parked),
+            goroutines_created: go.map_or(0, Goroutines::created),
+        };
+        let threads = self.counted.sites.iter().map(|(&key, &count)| (key, count));
+        let sites = threads.chain(go.into_iter().flat_map(Goroutines::places));
+        let count = |key: &Key| match key.0 {
+            TaskKind::Thread => self.counted.sites.get(key).copied().unwrap_or(0),
+            TaskKind::Goroutine => go.map_or(0, |go| go.blocked_at(key.1, key.2)),
+        };
+        self.history.add(sample, sites, count);
+    }
+
+    fn count(&mut self) {
+        let mut counted = Counted::default();
         for thread in self.threads.values() {
             if let (Activity::Blocked(_), Some(stack)) = (&thread.activity, thread.stack) {
-                blocked += 1;
-                parked += u64::from(thread.parked(self.now_ns, self.min_block_ns).is_some());
+                counted.blocked += 1;
+                counted.parked += u64::from(thread.parked(self.now_ns, self.min_block_ns).is_some());
                 // All that wait here count: else a site would seem to grow while its threads grow old enough.
-                *sites.entry((creation_stack(thread), stack)).or_default() += 1;
+                *counted.sites.entry((TaskKind::Thread, creation_stack(thread), stack)).or_default() += 1;
             }
         }
-        self.all_parked = parked == blocked;
-        self.history.add(GrowthSample { at_ms, tasks: self.threads.len() as u64, parked }, sites);
+        self.counted = counted;
     }
 }
 
@@ -547,7 +591,7 @@ mod tests {
         }
         let parked: Vec<u64> = live.growth().iter().map(|sample| sample.parked).collect();
         assert_eq!(parked, [0, 1, 1, 1]);
-        assert_eq!(live.trend(None, stack()), [1, 1, 1, 1]);
+        assert_eq!(live.trend((TaskKind::Thread, None, stack())), [1, 1, 1, 1]);
         assert_eq!(ids(&live), [1]);
     }
 

@@ -1,11 +1,16 @@
 //! From snapshots and changes to what is told: pure functions over the model, no I/O.
 
 mod ended;
+mod goroutine_tasks;
+mod goroutines;
 mod history;
+mod join;
 mod live;
 mod recording;
 mod sites;
 
+pub use goroutines::Goroutines;
+pub use join::GoFacts;
 pub use live::{Creation, Live, LiveThread};
 pub use recording::{Facts, record};
 

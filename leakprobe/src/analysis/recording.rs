@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Frames, Live,
+    Frames, GoFacts, Live, goroutine_tasks,
     live::{LiveThread, creation_stack},
-    sites::{self, Context},
+    sites::{Member, SiteKey, Sites, Tally},
 };
 use crate::model::{
-    Activity, Cost, Coverage, CreatedBy, Frame, Recording, SCHEMA, StackEnd, StackTable, TargetInfo, Task, TaskKind,
-    TaskState, Tool, Wait,
+    Activity, Cost, Coverage, CreatedBy, Frame, Recording, Role, SCHEMA, StackEnd, StackTable, TargetInfo, Task,
+    TaskKind, TaskState, Tool, Wait,
 };
 
 const NS_PER_MS: u64 = 1_000_000;
@@ -31,28 +31,54 @@ pub struct Facts {
     pub events: u64,
     /// Snapshots taken.
     pub snapshots: u64,
+    /// How threads and goroutines belong together; of no effect if the target has no goroutines.
+    pub go: GoFacts,
     /// What could not be seen, by name.
     pub losses: BTreeMap<String, u64>,
     /// What leakprobe used.
     pub cost: Cost,
 }
 
+/// All that a task is made from.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    pub(super) live: &'a Live,
+    pub(super) stacks: &'a StackTable,
+    pub(super) symbols: &'a dyn Frames,
+    pub(super) frames: &'a [Frame],
+    pub(super) go: &'a GoFacts,
+    pub(super) pid: u32,
+}
+
 /// Makes the recording. `frames` are what `symbols` points into.
 #[must_use]
-pub fn record(live: &Live, stacks: &StackTable, symbols: &dyn Frames, frames: Vec<Frame>, facts: Facts) -> Recording {
-    let mut tasks = Vec::with_capacity(live.threads().len());
-    let mut contexts = Vec::with_capacity(live.threads().len());
-    for (&tid, thread) in live.threads() {
-        let task = task(tid, thread, facts.target.pid, live, stacks, symbols);
-        let trend = match (task.state, thread.stack) {
-            (TaskState::Parked, Some(stack)) => live.trend(creation_stack(thread), stack),
-            _ => Vec::new(),
-        };
-        contexts.push(Context { new: !thread.before_us, trend });
-        tasks.push(task);
+pub fn record(
+    live: &Live,
+    stacks: &StackTable,
+    symbols: &dyn Frames,
+    frames: Vec<Frame>,
+    mut facts: Facts,
+) -> Recording {
+    let known = Known { live, stacks, symbols, frames: &frames, go: &facts.go, pid: facts.target.pid };
+    let mut sites = Sites::default();
+    let mut tasks = threads(known, &mut sites);
+    let goroutines = goroutine_tasks::survey(known, &mut sites);
+    let ordered = sites.order(&frames, |key| live.trend(key));
+    for task in &mut tasks {
+        task.site = site_key(task).and_then(|key| ordered.place(&key));
     }
-    let sites = sites::group(&mut tasks, &contexts, &frames);
-    let coverage = coverage(&tasks, live, &facts);
+    let mut coverage = coverage(&tasks, live, &facts);
+    let mut lose = |name: &str, count: u64| {
+        if count > 0 {
+            facts.losses.insert(name.to_owned(), count);
+        }
+    };
+    lose("sites_not_listed", ordered.left_out);
+    if let Some(goroutines) = goroutines {
+        lose("goroutines_not_listed", goroutines.not_listed());
+        coverage.go = Some(goroutines.coverage());
+        tasks.extend(goroutines.tasks(known, &ordered));
+    }
     Recording {
         schema: SCHEMA.to_owned(),
         tool: Tool { version: env!("CARGO_PKG_VERSION").to_owned() },
@@ -61,7 +87,7 @@ pub fn record(live: &Live, stacks: &StackTable, symbols: &dyn Frames, frames: Ve
         duration_ms: facts.duration_ms,
         min_block_ms: live.min_block_ns() / NS_PER_MS,
         tasks,
-        sites,
+        sites: ordered.sites,
         ended_waits: live.ended_waits(symbols, stacks),
         growth: live.growth(),
         coverage,
@@ -71,7 +97,55 @@ pub fn record(live: &Live, stacks: &StackTable, symbols: &dyn Frames, frames: Ve
     }
 }
 
-fn task(tid: u32, thread: &LiveThread, pid: u32, live: &Live, stacks: &StackTable, symbols: &dyn Frames) -> Task {
+/// The threads as tasks, counted into their sites.
+fn threads(known: Known<'_>, sites: &mut Sites) -> Vec<Task> {
+    let goroutines = goroutine_tasks::ids(known.live);
+    let mut tasks = Vec::with_capacity(known.live.threads().len());
+    for (&tid, thread) in known.live.threads() {
+        let mut task = thread_task(tid, thread, known);
+        if let Some(runs) = known.go.threads.get(&tid) {
+            task.runs = *runs;
+            task.role = match runs {
+                None => Role::Runtime,
+                Some(id) if goroutines.binary_search(id).is_ok() => Role::Carrier,
+                // What it runs is not told elsewhere.
+                Some(_) => Role::Own,
+            };
+        }
+        if let (Some(key), Some(wait)) = (site_key(&task), &task.wait) {
+            let member = Member {
+                parked: true,
+                new: !thread.before_us,
+                age_ms: wait.age_ms,
+                exact: wait.exact,
+                timeout_ms: wait.timeout_ms,
+                reason: &wait.reason,
+                name: &task.name,
+            };
+            let trend = thread.stack.map(|stack| (TaskKind::Thread, creation_stack(thread), stack));
+            let mut tally = Tally::default();
+            tally.add(&member, trend);
+            sites.add(key, tally);
+        }
+        tasks.push(task);
+    }
+    tasks
+}
+
+/// The site of a thread, if it is parked.
+fn site_key(task: &Task) -> Option<SiteKey> {
+    let wait = task.wait.as_ref().filter(|_| task.state == TaskState::Parked)?;
+    Some(SiteKey {
+        task: task.kind,
+        role: task.role,
+        creation: task.created_by.stack.clone(),
+        stack: task.stack.clone(),
+        kind: wait.kind,
+    })
+}
+
+fn thread_task(tid: u32, thread: &LiveThread, known: Known<'_>) -> Task {
+    let Known { live, stacks, symbols, pid, .. } = known;
     let now = live.now_ns();
     let wait = match &thread.activity {
         Activity::Blocked(blocking) => Some(Wait {
@@ -80,6 +154,7 @@ fn task(tid: u32, thread: &LiveThread, pid: u32, live: &Live, stacks: &StackTabl
             object: blocking.object.clone(),
             age_ms: now.saturating_sub(blocking.since_ns) / NS_PER_MS,
             exact: blocking.exact,
+            at_most_ms: None,
             timeout_ms: blocking.timeout_ms,
             owner: None,
         }),
@@ -103,6 +178,8 @@ fn task(tid: u32, thread: &LiveThread, pid: u32, live: &Live, stacks: &StackTabl
     Task {
         kind: TaskKind::Thread,
         id: u64::from(tid),
+        role: Role::Own,
+        runs: None,
         name: thread.name.clone(),
         state,
         wait,
@@ -111,6 +188,7 @@ fn task(tid: u32, thread: &LiveThread, pid: u32, live: &Live, stacks: &StackTabl
         lifetime_ms: lifetime.map(|lifetime| lifetime / NS_PER_MS),
         created_by: created_by(thread, symbols, why_unseen),
         site: None,
+        goroutine: None,
     }
 }
 
@@ -124,6 +202,7 @@ fn created_by(thread: &LiveThread, symbols: &dyn Frames, why_unseen: &str) -> Cr
     };
     CreatedBy {
         task: Some(u64::from(creation.creator)),
+        alive: None,
         name: creation.creator_name.clone(),
         known: why_unknown.is_none(),
         stack,
@@ -131,17 +210,18 @@ fn created_by(thread: &LiveThread, symbols: &dyn Frames, why_unseen: &str) -> Cr
     }
 }
 
-fn coverage(tasks: &[Task], live: &Live, facts: &Facts) -> Coverage {
-    let count = |test: &dyn Fn(&Task) -> bool| tasks.iter().filter(|task| test(task)).count() as u64;
+fn coverage(threads: &[Task], live: &Live, facts: &Facts) -> Coverage {
+    let count = |test: &dyn Fn(&Task) -> bool| threads.iter().filter(|task| test(task)).count() as u64;
     let blocked = |task: &Task| matches!(task.state, TaskState::Blocked | TaskState::Parked);
     Coverage {
         snapshots: facts.snapshots,
-        threads: tasks.len() as u64,
+        threads: threads.len() as u64,
         blocked: count(&blocked),
         stacks_complete: count(&|task| blocked(task) && task.stack_end == StackEnd::Complete),
         creations_known: count(&|task| task.created_by.known),
         created: live.created,
         exited: live.exited,
+        go: None,
         events: facts.events,
         sources: facts.sources.clone(),
         gaps: facts.gaps.clone(),

@@ -1,89 +1,200 @@
-//! Grouping parked tasks: same creation stack, same park stack, same kind of wait.
+//! Grouping tasks that wait: same creation stack, same park stack, same kind of wait.
+//!
+//! A site is counted from the live tables and not from the tasks of a recording, which need not list every one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::model::{Frame, Site, Task, Wait, WaitKind};
+use super::history;
+use crate::model::{Frame, Role, Site, TaskKind, WaitKind};
 
 /// Most names of tasks that a site keeps.
 const MAX_NAMES: usize = 5;
 
-/// What a task brings to its site besides itself.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Context {
-    /// Whether it was created while we watched.
-    pub(super) new: bool,
-    /// Parked tasks with the same stacks over time.
-    pub(super) trend: Vec<u64>,
+/// Most different names that are counted for each site.
+const MAX_COUNTED_NAMES: usize = 4096;
+
+/// Most sites that are told.
+const MAX_SITES: usize = 20_000;
+
+/// What makes tasks belong to one site.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct SiteKey {
+    pub(super) task: TaskKind,
+    pub(super) role: Role,
+    pub(super) creation: Vec<u32>,
+    pub(super) stack: Vec<u32>,
+    pub(super) kind: WaitKind,
 }
 
-type Key<'a> = (&'a [u32], &'a [u32], WaitKind);
+/// One task that waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Member<'a> {
+    pub(super) parked: bool,
+    /// Whether it was created while we watched.
+    pub(super) new: bool,
+    pub(super) age_ms: u64,
+    pub(super) exact: bool,
+    pub(super) timeout_ms: Option<u64>,
+    pub(super) reason: &'a str,
+    pub(super) name: &'a str,
+}
 
-/// Groups the parked ones among `tasks`, most suspicious first, and tells each task its site.
-pub(super) fn group(tasks: &mut [Task], contexts: &[Context], frames: &[Frame]) -> Vec<Site> {
-    let mut members: HashMap<Key<'_>, Vec<usize>> = HashMap::new();
-    for (index, task) in tasks.iter().enumerate() {
-        if let (Some(wait), true) = (&task.wait, task.state == crate::model::TaskState::Parked) {
-            members.entry((&task.created_by.stack, &task.stack, wait.kind)).or_default().push(index);
+/// What is counted of the tasks at one site.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tally {
+    count: u64,
+    parked: u64,
+    new: u64,
+    /// Age, whether it is exact, and the wait's reason.
+    oldest: Option<(u64, bool, String)>,
+    total_ms: u64,
+    with_timeout: u64,
+    shortest_timeout_ms: Option<u64>,
+    names: BTreeMap<String, u64>,
+    /// By what their numbers over time are known.
+    trends: BTreeSet<history::Key>,
+}
+
+impl Tally {
+    /// Counts a task; `trend` is by what its number over time is known.
+    pub(super) fn add(&mut self, member: &Member<'_>, trend: Option<history::Key>) {
+        self.count += 1;
+        self.parked += u64::from(member.parked);
+        self.new += u64::from(member.new);
+        let is_older = |(age, exact, _): &(u64, bool, String)| (member.age_ms, member.exact) >= (*age, *exact);
+        if self.oldest.as_ref().is_none_or(is_older) {
+            let known = self.oldest.take().map(|(_, _, reason)| reason).filter(|reason| reason == member.reason);
+            let reason = known.unwrap_or_else(|| member.reason.to_owned());
+            self.oldest = Some((member.age_ms, member.exact, reason));
+        }
+        self.total_ms = self.total_ms.saturating_add(member.age_ms);
+        if let Some(ms) = member.timeout_ms {
+            self.with_timeout += 1;
+            self.shortest_timeout_ms = self.shortest_timeout_ms.into_iter().chain([ms]).min();
+        }
+        self.name(member.name, 1);
+        if let Some(trend) = trend {
+            self.trends.insert(trend);
         }
     }
-    let mut sites: Vec<(Site, Vec<usize>)> =
-        members.into_iter().map(|(key, members)| (site(key, &members, tasks, contexts, frames), members)).collect();
-    sites.sort_by(|(a, _), (b, _)| suspicion(b).cmp(&suspicion(a)).then_with(|| a.id.cmp(&b.id)));
-    let mut ordered = Vec::with_capacity(sites.len());
-    for (place, (site, members)) in sites.into_iter().enumerate() {
-        for index in members {
-            tasks[index].site = u32::try_from(place).ok();
+
+    fn name(&mut self, name: &str, count: u64) {
+        if name.is_empty() {
+            return;
         }
-        ordered.push(site);
+        if let Some(known) = self.names.get_mut(name) {
+            *known += count;
+        } else if self.names.len() < MAX_COUNTED_NAMES {
+            self.names.insert(name.to_owned(), count);
+        }
     }
-    ordered
+
+    fn merge(&mut self, other: Self) {
+        self.count += other.count;
+        self.parked += other.parked;
+        self.new += other.new;
+        let age = |oldest: &Option<(u64, bool, String)>| oldest.as_ref().map(|(age, exact, _)| (*age, *exact));
+        if age(&other.oldest) > age(&self.oldest) {
+            self.oldest = other.oldest;
+        }
+        self.total_ms = self.total_ms.saturating_add(other.total_ms);
+        self.with_timeout += other.with_timeout;
+        self.shortest_timeout_ms = self.shortest_timeout_ms.into_iter().chain(other.shortest_timeout_ms).min();
+        for (name, count) in &other.names {
+            self.name(name, *count);
+        }
+        self.trends.extend(other.trends);
+    }
+}
+
+/// Tasks by site.
+#[derive(Debug, Default)]
+pub(super) struct Sites {
+    tallies: HashMap<SiteKey, Tally>,
+}
+
+/// All sites, in their order.
+pub(super) struct Ordered {
+    pub(super) sites: Vec<Site>,
+    places: HashMap<SiteKey, u32>,
+    /// Tasks at sites that were too many to be told.
+    pub(super) left_out: u64,
+}
+
+impl Ordered {
+    /// The site's place in `sites`.
+    pub(super) fn place(&self, key: &SiteKey) -> Option<u32> {
+        self.places.get(key).copied()
+    }
+}
+
+impl Sites {
+    /// Adds what was counted.
+    pub(super) fn add(&mut self, key: SiteKey, tally: Tally) {
+        self.tallies.entry(key).or_default().merge(tally);
+    }
+
+    /// The sites, most suspicious first. `trend` gives numbers over time.
+    pub(super) fn order(self, frames: &[Frame], trend: impl Fn(history::Key) -> Vec<u64>) -> Ordered {
+        let mut sites: Vec<(Site, SiteKey)> =
+            self.tallies.into_iter().map(|(key, tally)| (site(&key, tally, frames, &trend), key)).collect();
+        sites.sort_by(|(a, a_key), (b, b_key)| {
+            suspicion(b).cmp(&suspicion(a)).then_with(|| a.id.cmp(&b.id)).then_with(|| a_key.cmp(b_key))
+        });
+        let left_out = sites.drain(sites.len().min(MAX_SITES)..).map(|(site, _)| site.count).sum();
+        let (sites, keys): (Vec<Site>, Vec<SiteKey>) = sites.into_iter().unzip();
+        Ordered { sites, places: keys.into_iter().zip(0..).collect(), left_out }
+    }
 }
 
 /// What makes a site suspicious, in this order: its number grew while we watched; waits that nothing but somebody else will
-/// end; their age.
-fn suspicion(site: &Site) -> (u64, u64, u64) {
+/// end; their age. The program's own tasks come before those of its runtime.
+fn suspicion(site: &Site) -> (bool, u64, u64, u64) {
     let growth = match (site.trend.first(), site.trend.last()) {
         (Some(first), Some(last)) => last.saturating_sub(*first),
         _ => 0,
     };
-    (growth, site.count - site.with_timeout, site.oldest_ms)
+    (site.role.is_own(), growth, site.count - site.with_timeout, site.oldest_ms)
 }
 
-fn site(key: Key<'_>, members: &[usize], tasks: &[Task], contexts: &[Context], frames: &[Frame]) -> Site {
-    let (creation, stack, kind) = key;
-    let waits: Vec<&Wait> = members.iter().filter_map(|&index| tasks[index].wait.as_ref()).collect();
-    let oldest = waits.iter().max_by_key(|wait| (wait.age_ms, wait.exact));
-    let mut names: BTreeMap<&str, u64> = BTreeMap::new();
-    for &index in members {
-        *names.entry(tasks[index].name.as_str()).or_default() += 1;
-    }
-    let mut names: Vec<(&str, u64)> = names.into_iter().collect();
-    names.sort_by_key(|&(name, count)| (std::cmp::Reverse(count), name));
-    let count = members.len() as u64;
-    let created_while_watched = members.iter().filter(|&&index| contexts[index].new).count() as u64;
-    let with_timeout = waits.iter().filter(|wait| wait.timeout_ms.is_some()).count() as u64;
-    let trend = members.iter().map(|&index| &contexts[index].trend).max_by_key(|trend| trend.len());
+fn site(key: &SiteKey, tally: Tally, frames: &[Frame], trend: impl Fn(history::Key) -> Vec<u64>) -> Site {
+    let mut names: Vec<(String, u64)> = tally.names.into_iter().collect();
+    names.sort_by(|(a, most), (b, least)| least.cmp(most).then_with(|| a.cmp(b)));
+    let (oldest_ms, oldest_exact, wait) = tally.oldest.unwrap_or((0, true, String::new()));
     let mut site = Site {
-        id: stable_id(creation, stack, kind, frames),
-        kind,
-        count,
-        parked: count,
-        created_while_watched,
-        oldest_ms: oldest.map_or(0, |wait| wait.age_ms),
-        oldest_exact: oldest.is_none_or(|wait| wait.exact),
-        total_ms: waits.iter().map(|wait| wait.age_ms).fold(0, u64::saturating_add),
-        wait: oldest.map_or_else(String::new, |wait| wait.reason.clone()),
-        with_timeout,
-        shortest_timeout_ms: waits.iter().filter_map(|wait| wait.timeout_ms).min(),
-        stack: stack.to_vec(),
-        creation: creation.to_vec(),
-        names: names.iter().take(MAX_NAMES).map(|&(name, _)| name.to_owned()).collect(),
-        trend: trend.cloned().unwrap_or_default(),
+        id: stable_id(key, frames),
+        task: key.task,
+        role: key.role,
+        kind: key.kind,
+        count: tally.count,
+        parked: tally.parked,
+        created_while_watched: tally.new,
+        oldest_ms,
+        oldest_exact,
+        total_ms: tally.total_ms,
+        wait,
+        with_timeout: tally.with_timeout,
+        shortest_timeout_ms: tally.shortest_timeout_ms,
+        stack: key.stack.clone(),
+        creation: key.creation.clone(),
+        names: names.into_iter().take(MAX_NAMES).map(|(name, _)| name).collect(),
+        trend: sum(tally.trends.into_iter().map(trend)),
         verdict: String::new(),
         evidence: Vec::new(),
     };
     site.evidence = evidence(&site);
     site
+}
+
+/// Numbers over time, added up; all end at the same moment.
+fn sum(trends: impl Iterator<Item = Vec<u64>>) -> Vec<u64> {
+    trends.fold(Vec::new(), |sum, trend| {
+        let (mut longer, shorter) = if sum.len() < trend.len() { (trend, sum) } else { (sum, trend) };
+        for (number, more) in longer.iter_mut().rev().zip(shorter.iter().rev()) {
+            *number = number.saturating_add(*more);
+        }
+        longer
+    })
 }
 
 fn evidence(site: &Site) -> Vec<String> {
@@ -94,7 +205,9 @@ fn evidence(site: &Site) -> Vec<String> {
         facts.push(format!("grew from {first} to {last} waiting here while watched"));
     }
     if site.created_while_watched > 0 {
-        facts.push(format!("{} of {} created while watched, and still parked", site.created_while_watched, site.count));
+        let still = if site.parked == site.count { "parked" } else { "waiting" };
+        facts
+            .push(format!("{} of {} created while watched, and still {still}", site.created_while_watched, site.count));
     }
     if site.with_timeout == 0 {
         facts.push("none of the waits has a timeout".to_owned());
@@ -124,58 +237,107 @@ fn span(ms: u64) -> String {
 }
 
 /// Eight hex digits from functions and modules alone, so that they are the same in the next run: FNV-1a, 64 bits, folded.
-fn stable_id(creation: &[u32], stack: &[u32], kind: WaitKind, frames: &[Frame]) -> String {
+fn stable_id(key: &SiteKey, frames: &[Frame]) -> String {
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
     let mut add = |text: &str| {
         for byte in text.bytes().chain([0]) {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
     };
-    for part in [creation, stack] {
+    for part in [&key.creation, &key.stack] {
         for frame in part.iter().filter_map(|&index| frames.get(index as usize)) {
             add(frame.module_name());
             add(if frame.function.is_empty() { &frame.address } else { &frame.function });
         }
         add("");
     }
-    add(kind.name());
+    add(key.kind.name());
+    if key.task == TaskKind::Goroutine {
+        add("goroutine");
+    }
+    if !key.role.is_own() {
+        add("runtime");
+    }
     format!("{:08x}", (hash >> 32) as u32 ^ hash as u32)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{CreatedBy, StackEnd, TaskKind, TaskState};
+    use crate::model::{Stack, StackEnd, StackTable};
 
-    fn task(id: u64, timeout_ms: Option<u64>) -> Task {
-        Task {
-            kind: TaskKind::Thread,
-            id,
-            name: "worker".to_owned(),
-            state: TaskState::Parked,
-            wait: Some(Wait {
-                kind: WaitKind::Futex,
-                reason: "futex wait".to_owned(),
-                object: String::new(),
-                age_ms: 2_000,
-                exact: true,
-                timeout_ms,
-                owner: None,
-            }),
-            stack: Vec::new(),
-            stack_end: StackEnd::Complete,
-            lifetime_ms: None,
-            created_by: CreatedBy::default(),
-            site: None,
+    fn member(timeout_ms: Option<u64>) -> Member<'static> {
+        Member {
+            parked: true,
+            new: false,
+            age_ms: 2_000,
+            exact: true,
+            timeout_ms,
+            reason: "futex wait",
+            name: "worker",
         }
     }
 
+    fn key(task: TaskKind) -> SiteKey {
+        SiteKey { task, role: Role::Own, creation: Vec::new(), stack: Vec::new(), kind: WaitKind::Futex }
+    }
+
     fn site_of(timeouts: &[Option<u64>], trend: &[u64]) -> Site {
-        let mut tasks: Vec<Task> = (1..).zip(timeouts).map(|(id, &timeout)| task(id, timeout)).collect();
-        let contexts = vec![Context { new: false, trend: trend.to_vec() }; tasks.len()];
-        let mut sites = group(&mut tasks, &contexts, &[]);
-        assert_eq!(sites.len(), 1);
-        sites.remove(0)
+        let mut tally = Tally::default();
+        let stack = StackTable::default().intern(Stack::of_thread(vec![1], StackEnd::Complete));
+        for &timeout in timeouts {
+            tally.add(&member(timeout), Some((TaskKind::Thread, None, stack)));
+        }
+        let mut sites = Sites::default();
+        sites.add(key(TaskKind::Thread), tally);
+        let mut ordered = sites.order(&[], |_| trend.to_vec());
+        assert_eq!((ordered.sites.len(), ordered.place(&key(TaskKind::Thread))), (1, Some(0)));
+        ordered.sites.remove(0)
+    }
+
+    #[test]
+    fn threads_and_goroutines_never_share_a_site() {
+        let mut sites = Sites::default();
+        for kind in [TaskKind::Thread, TaskKind::Goroutine] {
+            let mut tally = Tally::default();
+            tally.add(&member(None), None);
+            sites.add(key(kind), tally);
+        }
+        let ordered = sites.order(&[], |_| Vec::new());
+        assert_eq!(ordered.sites.len(), 2);
+        assert_ne!(ordered.sites[0].id, ordered.sites[1].id);
+    }
+
+    #[test]
+    fn what_may_be_parked_counts_but_not_as_parked() {
+        let mut tally = Tally::default();
+        tally.add(&Member { parked: false, age_ms: 0, exact: false, ..member(None) }, None);
+        let mut more = Tally::default();
+        more.add(&Member { age_ms: 3_000, exact: false, reason: "select", name: "", ..member(None) }, None);
+        tally.merge(more);
+        let mut sites = Sites::default();
+        sites.add(key(TaskKind::Goroutine), tally);
+        let ordered = sites.order(&[], |_| Vec::new());
+        let site = &ordered.sites[0];
+        assert_eq!((site.count, site.parked, site.oldest_ms, site.oldest_exact), (2, 1, 3_000, false));
+        assert_eq!((site.wait.as_str(), &site.names[..]), ("select", &["worker".to_owned()][..]));
+    }
+
+    #[test]
+    fn too_many_sites_are_counted() {
+        let mut sites = Sites::default();
+        for place in 0..u32::try_from(MAX_SITES).unwrap() + 3 {
+            let mut tally = Tally::default();
+            tally.add(&member(None), None);
+            sites.add(SiteKey { stack: vec![place], ..key(TaskKind::Goroutine) }, tally);
+        }
+        let ordered = sites.order(&[], |_| Vec::new());
+        assert_eq!((ordered.sites.len(), ordered.left_out), (MAX_SITES, 3));
+    }
+
+    #[test]
+    fn numbers_over_time_are_added_up() {
+        assert_eq!(sum([vec![1, 2], vec![1, 1, 1], vec![]].into_iter()), [1, 2, 3]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use clap::{ArgAction, Args as ClapArgs, CommandFactory, Parser, Subcommand};
 
 use super::{
     Cli, Command, Output, Watch,
-    values::{self, Color, Probe, View, Weight},
+    values::{self, Color, GroupBy, Kind, Probe, View, Weight},
 };
 
 /// clap's description of the whole command line, for completions and man pages.
@@ -142,10 +142,10 @@ struct WatchArgs {
 
 #[derive(Clone, Debug, ClapArgs)]
 struct OutputArgs {
-    /// Write to FILE, in the format of its extension: .svg .folded .json .txt; repeatable, - is stdout
+    /// Write to FILE, in the format of its extension: .svg .folded .json .txt .goroutines.txt; repeatable, - is stdout
     #[arg(short, long, value_name = "FILE")]
     output: Vec<PathBuf>,
-    /// Format of stdout, and of outputs whose name does not tell: svg, folded, json, txt
+    /// Format of stdout, and of outputs whose name does not tell: svg, folded, json, txt, goroutines-txt
     #[arg(long, value_name = "NAME")]
     format: Option<String>,
     /// Print the recording as JSON in place of the report
@@ -163,7 +163,23 @@ struct OutputArgs {
     /// Which stacks a flame graph shows
     #[arg(long, value_enum, default_value_t)]
     view: View,
-    /// Show every site and every frame, not only the most telling ones
+    /// Which tasks to show
+    #[arg(long, value_enum, default_value_t)]
+    kind: Kind,
+    /// Group by creator, site, wait, channel, label, label=KEY or thread-name: rows of the table, outermost frames of a flame
+    /// graph
+    #[arg(long, value_name = "WHAT", value_parser = values::group_by)]
+    group_by: Option<GroupBy>,
+    /// Show only tasks with a function, on their stack or their creator's, that REGEX matches; repeatable
+    #[arg(short = 'I', long, value_name = "REGEX")]
+    include: Vec<String>,
+    /// Show no task with a function that REGEX matches; repeatable
+    #[arg(short = 'X', long, value_name = "REGEX")]
+    exclude: Vec<String>,
+    /// Show the frames inside Go's runtime that its own dumps leave out
+    #[arg(long)]
+    all_frames: bool,
+    /// Show every site, every frame of a stack, and the Go runtime's own goroutines, not only the most telling ones
     #[arg(long)]
     all: bool,
 }
@@ -217,6 +233,11 @@ impl OutputArgs {
             color: self.color,
             weight: self.weight,
             view: self.view,
+            kind: self.kind,
+            group_by: self.group_by,
+            include: self.include,
+            exclude: self.exclude,
+            all_frames: self.all_frames,
             all: self.all,
         }
     }

@@ -8,7 +8,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::Parser;
 
 pub use args::command;
-pub use values::{Color, Probe, View, Weight};
+pub use values::{Color, GroupBy, Kind, Probe, View, Weight};
 
 /// A command, ready to be carried out.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,6 +84,16 @@ pub struct Output {
     pub weight: Weight,
     /// Which stacks a flame graph shows.
     pub view: View,
+    /// Which tasks are shown.
+    pub kind: Kind,
+    /// What they are grouped by, if that was asked for.
+    pub group_by: Option<GroupBy>,
+    /// Patterns of functions that tasks must have one of.
+    pub include: Vec<String>,
+    /// Patterns of functions that tasks must not have.
+    pub exclude: Vec<String>,
+    /// The frames that Go's dumps leave out, too.
+    pub all_frames: bool,
     /// Every site in the table.
     pub all: bool,
 }

@@ -36,6 +36,55 @@ pub enum View {
     Creation,
 }
 
+/// Which tasks are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Threads, whatever they run.
+    Threads,
+    /// Goroutines.
+    Goroutines,
+    /// Goroutines, and threads that do not belong to Go's runtime.
+    #[default]
+    All,
+}
+
+/// What tasks are grouped by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupBy {
+    /// The function that created them.
+    Creator,
+    /// Their site.
+    Site,
+    /// What they wait for.
+    Wait,
+    /// The channels that they wait on.
+    Channel,
+    /// Their profiler labels, or the one of that name.
+    Label(Option<String>),
+    /// The thread's name.
+    ThreadName,
+}
+
+/// `creator`, `site`, `wait`, `channel`, `label`, `label=KEY` or `thread-name`.
+pub(super) fn group_by(text: &str) -> Result<GroupBy, String> {
+    Ok(match text {
+        "creator" => GroupBy::Creator,
+        "site" => GroupBy::Site,
+        "wait" => GroupBy::Wait,
+        "channel" => GroupBy::Channel,
+        "label" => GroupBy::Label(None),
+        "thread-name" => GroupBy::ThreadName,
+        _ => match text.strip_prefix("label=") {
+            Some(key) if !key.is_empty() => GroupBy::Label(Some(key.to_owned())),
+            _ => {
+                return Err(format!(
+                    "'{text}' is nothing to group by; use creator, site, wait, channel, label, label=KEY or thread-name"
+                ));
+            }
+        },
+    })
+}
+
 /// What is watched besides snapshots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Probe {

@@ -6,12 +6,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use regex::{Regex, RegexBuilder};
+
 use super::{ExitCode, Failure};
 use crate::{
-    cli::{Color, Output, View, Weight},
+    cli::{Color, GroupBy, Kind, Output, View, Weight},
     model::Recording,
     report::{self, Format, files::Owner},
 };
+
+/// Most memory that a compiled pattern may take.
+const MAX_PATTERN_BYTES: usize = 1 << 20;
 
 /// Where everything goes, checked before any work is done: a format that does not exist is found out at once.
 #[derive(Clone, Debug)]
@@ -60,6 +65,15 @@ impl Plan {
                     View::Parked => report::View::Parked,
                     View::Creation => report::View::Creation,
                 },
+                kind: match output.kind {
+                    Kind::Threads => report::Kind::Threads,
+                    Kind::Goroutines => report::Kind::Goroutines,
+                    Kind::All => report::Kind::All,
+                },
+                group_by: output.group_by.as_ref().map(group_by),
+                include: patterns("--include", &output.include)?,
+                exclude: patterns("--exclude", &output.exclude)?,
+                all_frames: output.all_frames,
                 color: match output.color {
                     Color::Auto => terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
                     Color::Always => true,
@@ -113,6 +127,34 @@ impl Plan {
             let _ = writeln!(io::stderr(), "{what}");
         }
     }
+}
+
+fn group_by(by: &GroupBy) -> report::GroupBy {
+    match by {
+        GroupBy::Creator => report::GroupBy::Creator,
+        GroupBy::Site => report::GroupBy::Site,
+        GroupBy::Wait => report::GroupBy::Wait,
+        GroupBy::Channel => report::GroupBy::Channel,
+        GroupBy::Label(key) => report::GroupBy::Label(key.clone()),
+        GroupBy::ThreadName => report::GroupBy::ThreadName,
+    }
+}
+
+/// Compiles patterns, and says of which option and why one cannot be.
+fn patterns(option: &str, patterns: &[String]) -> Result<Vec<Regex>, Failure> {
+    let compile = |pattern: &String| {
+        RegexBuilder::new(pattern).size_limit(MAX_PATTERN_BYTES).build().map_err(|error| {
+            let why = match error {
+                regex::Error::CompiledTooBig(_) => "it is too large".to_owned(),
+                // The last line says what is wrong; those before it point at the place.
+                error => error.to_string().lines().last().unwrap_or_default().replace("error: ", ""),
+            };
+            let what =
+                format!("cannot use {option} {pattern:?}: {why}; give a regular expression such as 'main\\.worker'");
+            Failure::new(ExitCode::Usage, what)
+        })
+    };
+    patterns.iter().map(compile).collect()
 }
 
 /// `report FILE.json`.

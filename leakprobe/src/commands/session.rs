@@ -274,6 +274,7 @@ impl Session {
             gaps,
             events: self.events,
             snapshots: self.engine.snapshots(),
+            go: analysis::GoFacts::default(),
             losses,
             cost: cost(self.first_snapshot),
         };

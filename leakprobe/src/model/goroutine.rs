@@ -71,7 +71,7 @@ pub struct Channel {
 }
 
 /// What a goroutine waits on.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum GoObject {
     /// Nothing that could be named.
     #[default]
@@ -163,9 +163,6 @@ pub struct Goroutine {
     /// The thread that it runs on, or is in a system call or C code on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thread: Option<u32>,
-    /// The runtime's own goroutine, which Go's dumps leave out.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub system: bool,
     /// Whether it is tied to one thread.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub locked_to_thread: bool,

@@ -16,9 +16,9 @@ pub use frame::Frame;
 pub use goroutine::{
     Ancestor, AncestorSample, Channel, GoFrame, GoObject, GoStatus, GoWait, Goroutine, GoroutineSample, GoroutineSink,
 };
-pub use recording::{Cost, Coverage, EndedWait, GrowthSample, Recording, SCHEMA, TargetInfo, Tool};
+pub use recording::{Cost, Coverage, EndedWait, GoCoverage, GrowthSample, Recording, SCHEMA, TargetInfo, Tool};
 pub use site::Site;
 pub use snapshot::{Activity, Blocking, Change, ChangeKind, News, Snapshot, ThreadSample};
 pub use stack::{Stack, StackEnd, StackId, StackKind, StackTable};
-pub use task::{CreatedBy, Task, TaskKind, TaskState};
+pub use task::{CreatedBy, Role, Task, TaskKind, TaskState};
 pub use wait::{Owner, Wait, WaitKind};

@@ -89,15 +89,24 @@ pub struct EndedWait {
     pub name: String,
 }
 
-/// Number of tasks at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Number of threads and goroutines at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GrowthSample {
     /// ms since watching began.
     pub at_ms: u64,
-    /// Tasks alive.
+    /// Threads alive.
     pub tasks: u64,
     /// Of them parked.
     pub parked: u64,
+    /// Goroutines alive, without the runtime's own. `tasks` are threads alone.
+    #[serde(default)]
+    pub goroutines: u64,
+    /// Of them parked in the runtime. Those in system calls count as threads do.
+    #[serde(default)]
+    pub goroutines_parked: u64,
+    /// Goroutines created since watching began.
+    #[serde(default)]
+    pub goroutines_created: u64,
 }
 
 /// What was looked at, and how completely.
@@ -117,6 +126,9 @@ pub struct Coverage {
     pub created: u64,
     /// Threads that exited while we watched.
     pub exited: u64,
+    /// What was seen of goroutines; `None` if the target is no Go program, or not one that could be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub go: Option<GoCoverage>,
     /// Events that the kernel streamed.
     pub events: u64,
     /// What was watched: e.g. `lifecycle`, `futex`, `snapshots`; what is missing here was not.
@@ -124,6 +136,27 @@ pub struct Coverage {
     /// What was not watched, and why, one sentence each.
     #[serde(default)]
     pub gaps: Vec<String>,
+}
+
+/// What was seen of goroutines, and how completely.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GoCoverage {
+    /// Goroutines alive at the last snapshot, without the runtime's own.
+    pub goroutines: u64,
+    /// The runtime's own.
+    pub system: u64,
+    /// Those of the program that were blocked.
+    pub blocked: u64,
+    /// Of them those whose stack was read to its outermost frame.
+    pub stacks_complete: u64,
+    /// Those that ran, so that there was no stack to read.
+    pub running: u64,
+    /// Those whose place of creation is known.
+    pub creations_known: u64,
+    /// Created while we watched.
+    pub created: u64,
+    /// Ended while we watched.
+    pub gone: u64,
 }
 
 /// What leakprobe itself used.

@@ -3,18 +3,25 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::WaitKind;
+use super::{Role, TaskKind, WaitKind};
 
-/// All parked tasks with the same creation stack, park stack and kind of wait.
+/// All parked tasks with the same creation stack, park stack and kind of wait; and goroutines of which it is not known whether
+/// they are parked, since nobody saw their wait begin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Site {
     /// Eight hex digits, made from functions and modules only: the same in another run of the same program.
     pub id: String,
+    /// What sort of tasks are here.
+    #[serde(default)]
+    pub task: TaskKind,
+    /// Whose work they do.
+    #[serde(default, skip_serializing_if = "Role::is_own")]
+    pub role: Role,
     /// The kind of wait.
     pub kind: WaitKind,
-    /// Tasks parked here at the end.
+    /// Tasks that waited here at the end.
     pub count: u64,
-    /// As `count`; kept apart for groupings that also hold tasks which are not parked.
+    /// Of them parked. Of the others it is not known for how long they have waited.
     pub parked: u64,
     /// How many of them were created while we watched.
     pub created_while_watched: u64,

@@ -3,16 +3,38 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{StackEnd, Wait};
+use super::{Goroutine, StackEnd, Wait};
 
 /// What sort of task it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TaskKind {
     /// An OS thread.
+    #[default]
     Thread,
     /// A goroutine.
     Goroutine,
+}
+
+/// Whose work a task does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// The program's.
+    #[default]
+    Own,
+    /// That of the goroutine which the thread runs, and which is told as a task of its own.
+    Carrier,
+    /// The Go runtime's: a thread that runs no goroutine, or a goroutine that the runtime began for its own purposes.
+    Runtime,
+}
+
+impl Role {
+    /// Whether it is the program's.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        *self == Self::Own
+    }
 }
 
 /// What a task does.
@@ -52,7 +74,13 @@ pub struct Task {
     pub kind: TaskKind,
     /// Thread id or goroutine id.
     pub id: u64,
-    /// The thread's name.
+    /// Whose work it does.
+    #[serde(default, skip_serializing_if = "Role::is_own")]
+    pub role: Role,
+    /// The goroutine that the thread runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs: Option<u64>,
+    /// The thread's name; empty for a goroutine.
     pub name: String,
     /// What it does.
     pub state: TaskState,
@@ -66,8 +94,22 @@ pub struct Task {
     pub lifetime_ms: Option<u64>,
     /// Who created it, and where.
     pub created_by: CreatedBy,
-    /// The place of its site in [`super::Recording::sites`]; `None` if it is not parked.
+    /// The place of its site in [`super::Recording::sites`]; `None` if it is at none.
     pub site: Option<u32>,
+    /// What else there is to tell of a goroutine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goroutine: Option<Box<Goroutine>>,
+}
+
+impl Task {
+    /// Whether it may be parked though it does not count as that: when its wait began is not known.
+    ///
+    /// `min_block_ms` is the recording's parked threshold.
+    #[must_use]
+    pub fn may_be_parked(&self, min_block_ms: u64) -> bool {
+        let open = |wait: &Wait| !wait.exact && wait.at_most_ms.is_none_or(|most| most >= min_block_ms);
+        self.state == TaskState::Blocked && self.wait.as_ref().is_some_and(open)
+    }
 }
 
 /// Who created a task, and where.
@@ -75,6 +117,9 @@ pub struct Task {
 pub struct CreatedBy {
     /// The creator's id; `None` if it is not known.
     pub task: Option<u64>,
+    /// Whether the creator still lives; `None` if that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alive: Option<bool>,
     /// The creator's name at that time; empty if it is not known.
     #[serde(default)]
     pub name: String,

@@ -106,6 +106,9 @@ pub struct Wait {
     pub age_ms: u64,
     /// Whether `age_ms` is the whole age; if not, it is a lower bound, shown as `≥`.
     pub exact: bool,
+    /// If `age_ms` is a lower bound: an upper one, ms, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most_ms: Option<u64>,
     /// After how many ms from its beginning the wait ends by itself; `None` if it does not.
     pub timeout_ms: Option<u64>,
     /// Who would have to end the wait, if that is known.

@@ -12,13 +12,13 @@ use crate::model::SCHEMA;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The output's name does not tell its format.
-    #[error("cannot tell the output format of {}: end its name with one of {}, or give --format", path.display(), names("."))]
+    #[error("cannot tell the output format of {}: end its name with one of {}, or give --format", path.display(), extensions())]
     UnknownExtension {
         /// The output.
         path: PathBuf,
     },
     /// There is no such format.
-    #[error("`{name}` is no output format: use one of {}", names(""))]
+    #[error("`{name}` is no output format: use one of {}", names())]
     UnknownFormat {
         /// What was given.
         name: String,
@@ -77,9 +77,14 @@ pub enum Error {
     },
 }
 
-fn names(prefix: &str) -> String {
-    let names: Vec<String> = Format::ALL.iter().map(|format| format!("{prefix}{format}")).collect();
+fn names() -> String {
+    let names: Vec<&str> = Format::ALL.iter().map(|format| format.name()).collect();
     names.join(", ")
+}
+
+fn extensions() -> String {
+    let extensions: Vec<String> = Format::ALL.iter().map(|format| format!(".{}", format.extension())).collect();
+    extensions.join(", ")
 }
 
 /// How an output is called: `-` is how it is given, not what it is.

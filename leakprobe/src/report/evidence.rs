@@ -1,48 +1,101 @@
 //! What a recording rests on, in words that every format for people shares: what was counted, and what was not seen.
 
-use super::words;
-use crate::model::{Recording, TaskKind, TaskState};
+use super::{Kind, shown::Shown, words};
+use crate::model::{Recording, StackEnd, TaskKind, TaskState};
 
-/// What the recording's tasks are called: `thread`, `goroutine`, or `task` if there are both.
-pub(super) fn noun(recording: &Recording) -> &'static str {
-    let has = |kind| recording.tasks.iter().any(|task| task.kind == kind);
-    match (has(TaskKind::Thread), has(TaskKind::Goroutine)) {
+/// What the tasks that are shown are called: `thread`, `goroutine`, or `task` if there are both.
+pub(super) fn noun(shown: &Shown<'_>) -> &'static str {
+    match (shown.has(TaskKind::Thread), shown.has(TaskKind::Goroutine)) {
         (true, true) => "task",
         (false, true) => "goroutine",
-        (_, false) => "thread",
+        (true, false) => "thread",
+        (false, false) if shown.kind == Kind::Threads || shown.recording.coverage.go.is_none() => "thread",
+        (false, false) => "goroutine",
     }
 }
 
-/// Tasks that were alive at the end.
-pub(super) fn alive(recording: &Recording) -> u64 {
-    let alive = |state| state != TaskState::Exited;
-    let tasks = recording.tasks.iter();
-    tasks.filter(|task| alive(task.state)).count() as u64
+/// What a task of that kind is called.
+pub(super) const fn noun_of(kind: TaskKind) -> &'static str {
+    match kind {
+        TaskKind::Thread => "thread",
+        TaskKind::Goroutine => "goroutine",
+    }
 }
 
-/// Tasks that were parked at the end.
-pub(super) fn parked(recording: &Recording) -> u64 {
-    let tasks = recording.tasks.iter();
-    tasks.filter(|task| task.state == TaskState::Parked).count() as u64
+/// How many tasks were alive at the end, of each kind that is shown: `1,203 goroutines and 2 threads`.
+pub(super) fn alive(shown: &Shown<'_>) -> String {
+    let kinds = [TaskKind::Goroutine, TaskKind::Thread].into_iter().filter(|&kind| shown.has(kind));
+    let kinds: Vec<String> = kinds.map(|kind| words::count(shown.alive(kind), noun_of(kind))).collect();
+    if kinds.is_empty() { words::count(0, noun(shown)) } else { kinds.join(" and ") }
+}
+
+/// How many tasks were parked at the end, and of how many it is not known: `12 parked longer than 1 s, 3 waiting for an unknown
+/// time`.
+pub(super) fn parked(shown: &Shown<'_>) -> String {
+    let threshold = words::short_span(shown.recording.min_block_ms);
+    let parked = match shown.parked() {
+        0 => "none".to_owned(),
+        parked => words::thousands(parked),
+    };
+    format!("{parked} parked longer than {threshold}{}", unknown(shown))
+}
+
+/// `, 3 waiting for an unknown time`, or nothing if there are none of those.
+pub(super) fn unknown(shown: &Shown<'_>) -> String {
+    match at_sites_unknown(shown) {
+        0 => String::new(),
+        unknown => format!(", {} waiting for an unknown time", words::thousands(unknown)),
+    }
+}
+
+/// Tasks at sites of which it is not known for how long they wait.
+fn at_sites_unknown(shown: &Shown<'_>) -> u64 {
+    let unknown = shown.sites.iter().map(|site| site.count.saturating_sub(site.parked));
+    unknown.fold(0, u64::saturating_add)
 }
 
 /// Says that nothing is parked, and neither more nor less than that.
-pub(super) fn nothing_parked(recording: &Recording) -> String {
-    format!("no {} was parked for longer than {}", noun(recording), words::short_span(recording.min_block_ms))
+pub(super) fn nothing_parked(shown: &Shown<'_>) -> String {
+    format!("no {} was parked for longer than {}", noun(shown), words::short_span(shown.recording.min_block_ms))
 }
 
 /// What was not seen, one clause each: gaps, stacks and ages that are not known, losses. Empty if everything was seen.
-pub(super) fn unseen(recording: &Recording) -> Vec<String> {
-    let mut unseen: Vec<String> = gaps(recording).collect();
-    let coverage = &recording.coverage;
-    let cut = coverage.blocked.saturating_sub(coverage.stacks_complete);
+pub(super) fn unseen(shown: &Shown<'_>) -> Vec<String> {
+    let mut unseen: Vec<String> = gaps(shown.recording).collect();
+    let cut = stacks(shown).iter().map(|&(_, complete, blocked)| blocked.saturating_sub(complete)).sum();
     if cut > 0 {
         let stacks = words::count(cut, "stack");
         unseen.push(format!("{stacks} could not be read completely"));
     }
-    unseen.extend(unknown_ages(recording));
-    unseen.extend(losses(recording));
+    unseen.extend(unknown_ages(shown));
+    unseen.extend(losses(shown.recording));
     unseen
+}
+
+/// For each kind of tasks that is shown: how many of those that were blocked have a complete stack, and how many there are.
+pub(super) fn stacks(shown: &Shown<'_>) -> Vec<(TaskKind, u64, u64)> {
+    let coverage = &shown.recording.coverage;
+    let mut stacks = Vec::new();
+    if let Some(go) = coverage.go.as_ref().filter(|_| shown.kind != Kind::Threads) {
+        stacks.push((TaskKind::Goroutine, go.stacks_complete, go.blocked));
+    }
+    if coverage.go.is_none() || shown.kind == Kind::Threads {
+        stacks.push((TaskKind::Thread, coverage.stacks_complete, coverage.blocked));
+    } else {
+        // Only of those that are no part of Go's runtime.
+        let blocked = |end: Option<StackEnd>| {
+            let tasks = shown.tasks.iter().filter(|task| {
+                task.kind == TaskKind::Thread
+                    && matches!(task.state, TaskState::Blocked | TaskState::Parked)
+                    && end.is_none_or(|end| task.stack_end == end)
+            });
+            tasks.count() as u64
+        };
+        if blocked(None) > 0 {
+            stacks.push((TaskKind::Thread, blocked(Some(StackEnd::Complete)), blocked(None)));
+        }
+    }
+    stacks
 }
 
 /// What was not watched, and why.
@@ -51,17 +104,14 @@ pub(super) fn gaps(recording: &Recording) -> impl Iterator<Item = String> {
     gaps.map(|gap| words::harmless(gap).trim_end_matches(['.', ' ']).to_owned()).filter(|gap| !gap.is_empty())
 }
 
-/// Blocked tasks whose wait has only a lower bound below the threshold: they may be parked without counting as it.
-pub(super) fn unknown_ages(recording: &Recording) -> Option<String> {
-    let unknown = recording.tasks.iter().filter(|task| {
-        let wait = task.wait.as_ref();
-        task.state == TaskState::Blocked && wait.is_some_and(|wait| !wait.exact)
-    });
-    let unknown = unknown.count() as u64;
+/// Tasks that wait, of which it is not known for how long: they may be parked without counting as it. What is at a site is told
+/// there.
+pub(super) fn unknown_ages(shown: &Shown<'_>) -> Option<String> {
+    let unknown = shown.may_be_parked().saturating_sub(at_sites_unknown(shown));
     (unknown > 0).then(|| {
         format!(
             "{} may be parked: when {} wait began is not known",
-            words::count(unknown, &format!("more {}", noun(recording))),
+            words::count(unknown, &format!("more {}", noun(shown))),
             if unknown == 1 { "its" } else { "their" }
         )
     })
@@ -90,6 +140,10 @@ fn loss(name: &str, n: u64) -> String {
         "event_stack_unreadable" => ("event", "recorded without a stack: its memory could not be read".into()),
         "stack_unreadable" => ("stack", "whose memory could not be read".into()),
         "futex_slot_taken" => ("futex wait", "not timed: another thread's wait had its slot".into()),
+        "goroutines_not_listed" => {
+            ("goroutine", "counted at their sites, but not listed one by one: there are too many".into())
+        }
+        "sites_not_listed" => ("task", "at sites that are not listed: there are too many".into()),
         "task_unreadable" => ("task", "with a field that could not be read".into()),
         _ => {
             let name = words::harmless(&name.replace('_', " "));
@@ -104,7 +158,14 @@ mod tests {
     use leakprobe_common::counter::Counter;
 
     use super::*;
-    use crate::{model::Wait, report::fixture};
+    use crate::{
+        model::Wait,
+        report::{Options, fixture},
+    };
+
+    fn unknown_ages_of(recording: &Recording) -> Option<String> {
+        unknown_ages(&Shown::of(recording, &Options::default()))
+    }
 
     #[test]
     fn every_counter_of_the_kernel_side_has_words() {
@@ -121,26 +182,27 @@ mod tests {
     #[test]
     fn what_may_be_parked_is_not_hidden() {
         let mut recording = fixture::idle();
-        assert_eq!(unknown_ages(&recording), None);
+        assert_eq!(unknown_ages_of(&recording), None);
         for task in &mut recording.tasks {
             task.state = TaskState::Blocked;
             task.wait = Some(Wait { exact: false, ..fixture::wait(crate::model::WaitKind::Poll, 3) });
         }
         assert_eq!(
-            unknown_ages(&recording).unwrap(),
+            unknown_ages_of(&recording).unwrap(),
             "3 more threads may be parked: when their wait began is not known"
         );
     }
 
     #[test]
     fn tasks_are_called_what_they_are() {
+        let noun_of_all = |recording: &Recording| noun(&Shown::of(recording, &Options::default()));
         let mut recording = fixture::idle();
-        assert_eq!(noun(&recording), "thread");
+        assert_eq!(noun_of_all(&recording), "thread");
         recording.tasks[0].kind = TaskKind::Goroutine;
-        assert_eq!(noun(&recording), "task");
+        assert_eq!(noun_of_all(&recording), "task");
         recording.tasks.truncate(1);
-        assert_eq!(noun(&recording), "goroutine");
+        assert_eq!(noun_of_all(&recording), "goroutine");
         recording.tasks.clear();
-        assert_eq!(noun(&recording), "thread");
+        assert_eq!(noun_of_all(&recording), "thread");
     }
 }

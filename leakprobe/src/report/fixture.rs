@@ -1,10 +1,12 @@
 //! Recordings made by hand, like those of real runs.
 
+pub(super) mod go;
+
 use std::collections::BTreeMap;
 
 use crate::model::{
-    Cost, Coverage, CreatedBy, EndedWait, Frame, GrowthSample, Recording, SCHEMA, Site, StackEnd, TargetInfo, Task,
-    TaskKind, TaskState, Tool, Wait, WaitKind,
+    Cost, Coverage, CreatedBy, EndedWait, Frame, GrowthSample, Recording, Role, SCHEMA, Site, StackEnd, TargetInfo,
+    Task, TaskKind, TaskState, Tool, Wait, WaitKind,
 };
 
 const APP: &str = "/srv/checkout/bin/checkout";
@@ -13,7 +15,7 @@ const LIBSTDCXX: &str = "/usr/lib/x86_64-linux-gnu/libstdc++.so.6.0.33";
 
 /// Every recording of this file.
 pub(super) fn all() -> Vec<Recording> {
-    vec![checkout(), single_thread(), idle(), idle_with_gaps(), large()]
+    vec![checkout(), single_thread(), idle(), idle_with_gaps(), large(), go::service(), go::glance()]
 }
 
 /// A C++ service that leaks a thread a request, beside its pool, a timer and a thread that could not be read.
@@ -90,6 +92,7 @@ pub(super) fn checkout() -> Recording {
             at_ms: second * 1_000,
             tasks: 180 + second * 12 / 30,
             parked: 178 + second * 12 / 30,
+            ..GrowthSample::default()
         })
         .collect();
     r.ended_waits =
@@ -254,6 +257,7 @@ pub(super) fn wait(kind: WaitKind, age_ms: u64) -> Wait {
         object: object.into(),
         age_ms,
         exact: kind == WaitKind::Futex && age_ms < 11_520_000,
+        at_most_ms: None,
         timeout_ms: None,
         owner: None,
     }
@@ -338,6 +342,8 @@ impl Build for Recording {
         if self.sites.len() == site as usize {
             self.sites.push(Site {
                 id: format!("{:08x}", u32::wrapping_mul(site + 1, 0x9e37_79b1)),
+                task: TaskKind::Thread,
+                role: Role::Own,
                 kind: wait.kind,
                 count: 0,
                 parked: 0,
@@ -373,6 +379,8 @@ impl Build for Recording {
         self.tasks.push(Task {
             kind: TaskKind::Thread,
             id,
+            role: Role::Own,
+            runs: None,
             name: name.into(),
             state: TaskState::Parked,
             lifetime_ms: Some(wait.age_ms + 10),
@@ -381,12 +389,14 @@ impl Build for Recording {
             stack_end: StackEnd::Complete,
             created_by: CreatedBy {
                 task: known.then_some(4242),
+                alive: None,
                 name: if known { "checkout".into() } else { String::new() },
                 stack: creation.into(),
                 known,
                 why_unknown: (!known).then(|| "thread is older than the attach".into()),
             },
             site: Some(site),
+            goroutine: None,
         });
     }
 
@@ -395,6 +405,8 @@ impl Build for Recording {
         self.tasks.push(Task {
             kind: TaskKind::Thread,
             id,
+            role: Role::Own,
+            runs: None,
             name: name.into(),
             state,
             wait: (state == TaskState::Blocked).then(|| Wait { exact: true, ..wait(WaitKind::Poll, 12) }),
@@ -403,6 +415,7 @@ impl Build for Recording {
             lifetime_ms: None,
             created_by: CreatedBy::default(),
             site: None,
+            goroutine: None,
         });
     }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Options, Report, stacks::Stacks};
+use super::{Options, Report, shown::Shown, stacks::Stacks};
 use crate::model::Recording;
 
 /// The `.folded` format.
@@ -10,7 +10,7 @@ pub(super) struct Folded;
 
 impl Report for Folded {
     fn write(&self, recording: &Recording, options: &Options, out: &mut dyn io::Write) -> io::Result<()> {
-        let stacks = Stacks::of(recording, options);
+        let stacks = Stacks::of(&Shown::of(recording, options), options);
         for stack in stacks.iter() {
             writeln!(out, "{}", stacks.folded(stack))?;
         }

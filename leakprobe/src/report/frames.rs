@@ -3,8 +3,8 @@
 //! A report has room for one frame of a stack. The innermost of all is always the same few functions of libc; what tells a
 //! person something is the innermost one that they, or a library that they chose, wrote.
 
-use super::words;
-use crate::model::{Frame, Recording};
+use super::{shown::Shown, words};
+use crate::model::Frame;
 
 /// Begin of the file name of modules that hold the language's runtime and not the user's code.
 const RUNTIME_MODULES: &[&str] = &[
@@ -38,9 +38,6 @@ const RUNTIME_NAMESPACES: &[&str] = &[
     "lock_api::",
     "__gnu_cxx::",
     "__cxxabiv1::",
-    // Go.
-    "runtime.",
-    "internal/runtime/",
     // A libc that is linked into the executable has no module of its own.
     "pthread_",
     "__pthread_",
@@ -72,8 +69,67 @@ const RUNTIME_FUNCTIONS: &[&str] = &[
 /// namespace, so the file tells what the name does not.
 const RUNTIME_SOURCES: &[&str] = &["/rustc/", "/rustlib/src/rust/library/", "/include/c++/"];
 
+/// First part of the import paths of Go's standard library.
+const GO_STANDARD_LIBRARY: &[&str] = &[
+    "archive",
+    "bufio",
+    "builtin",
+    "bytes",
+    "cmp",
+    "compress",
+    "container",
+    "context",
+    "crypto",
+    "database",
+    "debug",
+    "embed",
+    "encoding",
+    "errors",
+    "expvar",
+    "flag",
+    "fmt",
+    "go",
+    "hash",
+    "html",
+    "image",
+    "index",
+    "internal",
+    "io",
+    "iter",
+    "log",
+    "maps",
+    "math",
+    "mime",
+    "net",
+    "os",
+    "path",
+    "plugin",
+    "reflect",
+    "regexp",
+    "runtime",
+    "slices",
+    "sort",
+    "strconv",
+    "strings",
+    "structs",
+    "sync",
+    "syscall",
+    "testing",
+    "text",
+    "time",
+    "type:",
+    "unicode",
+    "unique",
+    "unsafe",
+    "vendor",
+    "weak",
+];
+
 /// Whether `frame` is neither libc nor a well-known wrapper.
 pub(super) fn is_users(frame: &Frame) -> bool {
+    if frame.go.is_some() || frame.function.starts_with("runtime.") {
+        return !is_of_go_itself(&frame.function);
+    }
     let module = frame.module_name();
     if RUNTIME_MODULES.iter().any(|name| module.starts_with(name)) {
         return false;
@@ -86,17 +142,25 @@ pub(super) fn is_users(frame: &Frame) -> bool {
     !RUNTIME_FUNCTIONS.contains(&name) && !RUNTIME_NAMESPACES.iter().any(|namespace| name.starts_with(namespace))
 }
 
+/// Whether a Go function is of the standard library: its import path has a first part without a dot, and a known one.
+fn is_of_go_itself(function: &str) -> bool {
+    let first = function.split(['/', '.']).next().unwrap_or_default();
+    GO_STANDARD_LIBRARY.contains(&first)
+}
+
 /// The innermost of the user's frames on `stack`, which is innermost first. One without a name says nothing, so it stands
 /// only if none has one.
-pub(super) fn innermost_users<'a>(recording: &'a Recording, stack: &[u32]) -> Option<&'a Frame> {
-    let users = || resolve(recording, stack).filter(|frame| is_users(frame));
+pub(super) fn innermost_users<'a>(shown: &Shown<'a>, stack: &[u32]) -> Option<&'a Frame> {
+    let frames = shown.frames(stack);
+    let users = || frames.iter().copied().filter(|frame| is_users(frame));
     users().find(|frame| !frame.function.is_empty()).or_else(|| users().next())
 }
 
 /// The outermost of the user's frames on `stack`: on a complete stack, the function that the thread was started with. A closure
 /// says nothing by its name, so the first function within it that has one is preferred.
-pub(super) fn outermost_users<'a>(recording: &'a Recording, stack: &[u32]) -> Option<&'a Frame> {
-    let users = || resolve(recording, stack).rev().filter(|frame| is_users(frame));
+pub(super) fn outermost_users<'a>(shown: &Shown<'a>, stack: &[u32]) -> Option<&'a Frame> {
+    let frames = shown.frames(stack);
+    let users = || frames.iter().rev().copied().filter(|frame| is_users(frame));
     users().find(|frame| !is_closure(&frame.function)).or_else(|| users().next())
 }
 
@@ -109,11 +173,6 @@ fn is_closure(function: &str) -> bool {
 pub(super) fn label(frame: &Frame) -> String {
     let label = words::harmless(&frame.label());
     if label.is_empty() { "[no name]".into() } else { label }
-}
-
-/// The frames of `stack`. Indices that point nowhere are left out; [`super::json::read`] lets none in.
-pub(super) fn resolve<'a>(recording: &'a Recording, stack: &[u32]) -> impl DoubleEndedIterator<Item = &'a Frame> {
-    stack.iter().filter_map(|&index| recording.frames.get(index as usize))
 }
 
 /// The function's name without what C++ puts before it (a template function's return type) and Rust around it (the `<` of
@@ -144,7 +203,10 @@ fn qualified_name(function: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::fixture;
+    use crate::{
+        model::GoFrame,
+        report::{Options, fixture},
+    };
 
     #[test]
     fn inlined_functions_of_the_standard_library_are_known_by_their_file() {
@@ -164,7 +226,7 @@ mod tests {
             frame("handle_connection", server),
             frame("main", server),
         ];
-        let innermost = |stack: &[u32]| innermost_users(&recording, stack).map(label);
+        let innermost = |stack: &[u32]| innermost_users(&Shown::of(&recording, &Options::default()), stack).map(label);
         assert_eq!(innermost(&[0, 1, 2, 3]).as_deref(), Some("handle_connection"));
         assert_eq!(innermost(&[0, 1]).as_deref(), Some("[server+]"));
         assert_eq!(innermost(&[0]), None);
@@ -192,6 +254,22 @@ mod tests {
         for module in ["/usr/bin/app", "/usr/lib/libcurl.so.4", "/usr/lib/libpq.so.5", ""] {
             assert!(is_users(&frame("anything", module)), "{module}");
             assert!(is_users(&frame("", module)), "{module}");
+        }
+    }
+
+    #[test]
+    fn go_s_own_packages_are_not_the_users() {
+        let go = |function: &str| Frame {
+            go: Some(GoFrame { offset: Some(1), hidden: false }),
+            ..frame(function, "/usr/bin/server")
+        };
+        for function in
+            ["runtime.gopark", "net/http.(*conn).serve", "sync.(*Mutex).Lock", "internal/poll.(*FD).Read", "time.Sleep"]
+        {
+            assert!(!is_users(&go(function)), "{function}");
+        }
+        for function in ["main.main", "github.com/a/net.Dial", "server/handlers.Get", "golang.org/x/net/http2.(*T).f"] {
+            assert!(is_users(&go(function)), "{function}");
         }
     }
 

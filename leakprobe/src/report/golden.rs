@@ -1,6 +1,6 @@
 //! Whole outputs, as they were looked at and found good. `INSTA_UPDATE=always cargo test` writes them anew.
 
-use super::{Format, Options, View, Weight, fixture};
+use super::{Format, GroupBy, Kind, Options, View, Weight, fixture};
 use crate::model::Recording;
 
 fn written(format: Format, recording: &Recording, options: &Options) -> String {
@@ -62,6 +62,39 @@ fn txt() {
     insta::assert_snapshot!("txt_crowd_all", written(format, &fixture::crowd(), &narrow_all));
     let colored = written(format, &fixture::single_thread(), &color);
     insta::assert_snapshot!("txt_color", colored.replace('\x1b', "ESC"));
+}
+
+#[test]
+fn goroutines() {
+    let (service, glance) = (fixture::go::service(), fixture::go::glance());
+    let plain = Options::default();
+    let by = |group_by| Options { group_by: Some(group_by), ..Options::default() };
+    let pattern = |pattern: &str| vec![pattern.parse().unwrap()];
+    let threads = Options { kind: Kind::Threads, ..Options::default() };
+    let all = Options { all: true, all_frames: true, ..Options::default() };
+    let filtered =
+        Options { include: pattern(r"^main\.|shop/orders"), exclude: pattern("refresh"), ..Options::default() };
+    for (name, format, recording, options) in [
+        ("go_txt", Format::Txt, &service, &plain),
+        ("go_txt_threads", Format::Txt, &service, &threads),
+        ("go_txt_all", Format::Txt, &service, &all),
+        ("go_txt_filtered", Format::Txt, &service, &filtered),
+        ("go_txt_glance", Format::Txt, &glance, &plain),
+        ("go_txt_by_creator", Format::Txt, &service, &by(GroupBy::Creator)),
+        ("go_txt_by_wait", Format::Txt, &service, &by(GroupBy::Wait)),
+        ("go_txt_by_channel", Format::Txt, &service, &by(GroupBy::Channel)),
+        ("go_txt_by_label", Format::Txt, &service, &by(GroupBy::Label(Some("tenant".into())))),
+        ("go_txt_by_thread", Format::Txt, &service, &by(GroupBy::ThreadName)),
+        ("go_folded", Format::Folded, &service, &plain),
+        ("go_folded_all_frames", Format::Folded, &service, &all),
+        ("go_folded_by_label", Format::Folded, &service, &by(GroupBy::Label(None))),
+        ("go_folded_glance", Format::Folded, &glance, &plain),
+        ("go_json", Format::Json, &glance, &plain),
+        ("go_goroutines_txt", Format::GoroutinesTxt, &service, &plain),
+        ("go_goroutines_txt_filtered", Format::GoroutinesTxt, &service, &filtered),
+    ] {
+        insta::assert_snapshot!(name, written(format, recording, options));
+    }
 }
 
 /// They stay in `target/pictures`: look at them after a change of how flame graphs look.

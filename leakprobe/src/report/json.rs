@@ -91,6 +91,11 @@ fn check_indices(recording: &Recording) -> Result<(), String> {
     for task in &recording.tasks {
         check(&task.stack, &|| format!("the stack of task {}", task.id))?;
         check(&task.created_by.stack, &|| format!("the creation stack of task {}", task.id))?;
+        for ancestor in task.goroutine.iter().flat_map(|goroutine| &goroutine.ancestors) {
+            let whose = || format!("the stack of ancestor {} of task {}", ancestor.id, task.id);
+            check(&ancestor.stack, &whose)?;
+            check(&ancestor.creation, &whose)?;
+        }
         if let Some(site) = task.site.filter(|&site| site as usize >= sites) {
             return Err(format!("task {} has site {site} and there are {sites}", task.id));
         }
@@ -268,12 +273,14 @@ mod tests {
         let good = fixture::checkout();
         let frames = u32::try_from(good.frames.len()).unwrap();
         let sites = u32::try_from(good.sites.len()).unwrap();
-        let break_it: [fn(&mut Recording, u32, u32); 5] = [
+        let break_it: [fn(&mut Recording, u32, u32); 7] = [
             |bad, frames, _| bad.tasks[3].stack.push(frames),
             |bad, _, _| bad.tasks[3].created_by.stack.push(u32::MAX),
             |bad, _, sites| bad.tasks[3].site = Some(sites),
             |bad, frames, _| bad.sites[1].stack.push(frames),
             |bad, frames, _| bad.sites[0].creation.insert(0, frames),
+            |bad, frames, _| bad.tasks[0].goroutine = Some(fixture::go::with_ancestor(frames, vec![])),
+            |bad, frames, _| bad.tasks[0].goroutine = Some(fixture::go::with_ancestor(0, vec![frames])),
         ];
         for break_it in break_it {
             let mut bad = good.clone();

@@ -8,6 +8,8 @@
 
 use std::{fmt, io, path::Path};
 
+use regex::Regex;
+
 use crate::model::Recording;
 
 mod error;
@@ -15,7 +17,10 @@ mod evidence;
 pub mod files;
 mod folded;
 mod frames;
+mod goroutines;
+mod groups;
 pub mod json;
+mod shown;
 mod stacks;
 mod svg;
 mod txt;
@@ -51,13 +56,15 @@ pub enum Format {
     Json,
     /// Text for a person.
     Txt,
+    /// Goroutines as Go's own dumps write them, so that tools which read those work.
+    GoroutinesTxt,
 }
 
 impl Format {
     /// Every format, in the order of help texts.
-    pub const ALL: &'static [Self] = &[Self::Svg, Self::Folded, Self::Json, Self::Txt];
+    pub const ALL: &'static [Self] = &[Self::Svg, Self::Folded, Self::Json, Self::Txt, Self::GoroutinesTxt];
 
-    /// Its name, which is also its file name extension.
+    /// Its name, as `--format` takes it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -65,6 +72,16 @@ impl Format {
             Self::Folded => "folded",
             Self::Json => "json",
             Self::Txt => "txt",
+            Self::GoroutinesTxt => "goroutines-txt",
+        }
+    }
+
+    /// Its file name extension, without the first dot.
+    #[must_use]
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Self::GoroutinesTxt => "goroutines.txt",
+            _ => self.name(),
         }
     }
 
@@ -76,10 +93,12 @@ impl Format {
     pub fn from_path(path: &Path) -> Result<Self, Error> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let name = name.to_lowercase();
-        // The end of the name and not `Path::extension`: formats with two dots in their extension need no other rule.
-        let has_extension =
-            |format: &&Self| name.strip_suffix(format.name()).is_some_and(|stem| stem.len() > 1 && stem.ends_with('.'));
-        Self::ALL.iter().find(has_extension).copied().ok_or_else(|| Error::UnknownExtension { path: path.into() })
+        // The end of the name and not `Path::extension`: an extension may have two dots, and then the longer one tells.
+        let has_extension = |format: &&Self| {
+            name.strip_suffix(format.extension()).is_some_and(|stem| stem.len() > 1 && stem.ends_with('.'))
+        };
+        let found = Self::ALL.iter().filter(has_extension).max_by_key(|format| format.extension().len());
+        found.copied().ok_or_else(|| Error::UnknownExtension { path: path.into() })
     }
 
     /// The format of that name, as `--format` takes it.
@@ -103,6 +122,7 @@ impl Format {
             Self::Folded => &folded::Folded,
             Self::Json => &json::Json,
             Self::Txt => &txt::Txt,
+            Self::GoroutinesTxt => &goroutines::GoroutinesTxt,
         }
     }
 }
@@ -133,9 +153,48 @@ pub enum View {
     Creation,
 }
 
-/// How a report is to look. Each format uses what concerns it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Which tasks are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Goroutines, and the threads that do not belong to Go's runtime.
+    #[default]
+    All,
+    /// Threads, whatever they run.
+    Threads,
+    /// Goroutines.
+    Goroutines,
+}
+
+/// What tasks are grouped by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum GroupBy {
+    /// The function that created them.
+    Creator,
+    /// Their site.
+    Site,
+    /// What they wait for.
+    Wait,
+    /// The channels that they wait on.
+    Channel,
+    /// Their profiler labels, or the one of that name.
+    Label(Option<String>),
+    /// The name of the thread, or of the one that the goroutine is on.
+    ThreadName,
+}
+
+/// How a report is to look. Each format uses what concerns it; the recording itself (json) is always whole.
+#[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// Which tasks are shown (svg, folded, txt).
+    pub kind: Kind,
+    /// What they are grouped by (svg, folded: the outermost frame; txt: a row); by site without a frame for it if `None`.
+    pub group_by: Option<GroupBy>,
+    /// Only tasks with a function that one of these matches, if there are any: where they are or where they were created.
+    pub include: Vec<Regex>,
+    /// No task with a function that one of these matches.
+    pub exclude: Vec<Regex>,
+    /// Whether frames are shown that Go's own dumps leave out (svg, folded, txt).
+    pub all_frames: bool,
     /// What makes a stack weigh (svg, folded).
     pub weight: Weight,
     /// Which stack is shown (svg, folded).
@@ -175,12 +234,14 @@ mod tests {
             ("x.folded", Format::Folded),
             ("before.load.json", Format::Json),
             ("x.txt", Format::Txt),
+            ("x.goroutines.txt", Format::GoroutinesTxt),
+            ("goroutines.txt", Format::Txt),
         ] {
             assert_eq!(Format::from_path(Path::new(path)).unwrap(), format);
         }
         for path in ["-", "svg", ".svg", "x", "x.png", "", "dir.svg/x", "/"] {
             let error = Format::from_path(Path::new(path)).unwrap_err().to_string();
-            assert!(error.contains(".svg, .folded, .json, .txt"), "{error}");
+            assert!(error.contains(".svg, .folded, .json, .txt, .goroutines.txt"), "{error}");
         }
     }
 
@@ -190,6 +251,6 @@ mod tests {
             assert_eq!(Format::from_name(format.name()).unwrap(), format);
         }
         let error = Format::from_name("pdf").unwrap_err();
-        insta::assert_snapshot!(error, @"`pdf` is no output format: use one of svg, folded, json, txt");
+        insta::assert_snapshot!(error, @"`pdf` is no output format: use one of svg, folded, json, txt, goroutines-txt");
     }
 }

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use super::{Options, View, Weight, frames, words};
-use crate::model::{Recording, StackEnd, Task, TaskState, WaitKind};
+use super::{Options, View, Weight, frames, groups, shown::Shown, words};
+use crate::model::{StackEnd, Task, TaskState, WaitKind};
 
 /// The largest sum of weights: what the script in a flame graph can count exactly. Only a recording made up by hand is over it.
 const MAX_TOTAL: u64 = 1 << 53;
 
-/// The parked tasks of a recording, those with equal stacks together.
+/// The tasks of a recording that are or may be parked, those with equal stacks together.
 #[derive(Debug)]
 pub(super) struct Stacks {
     /// Each distinct frame text once, harmless in folded lines. A text has no `;`, no line break, and is not empty.
@@ -31,28 +31,45 @@ pub(super) struct WeightedStack {
 }
 
 impl Stacks {
-    /// The weighted stacks of `recording`; none if nothing is parked.
-    pub(super) fn of(recording: &Recording, options: &Options) -> Self {
-        let mut labels = Labels::new(recording);
+    /// The weighted stacks of what is `shown`; none if nothing is parked.
+    pub(super) fn of(shown: &Shown<'_>, options: &Options) -> Self {
+        let mut labels = Labels::new(shown, options);
         let mut found: HashMap<(Vec<u32>, WaitKind), (u64, u64)> = HashMap::new();
-        for task in &recording.tasks {
-            if task.state != TaskState::Parked {
+        let mut add = |stack: Vec<u32>, kind: WaitKind, tasks: u64, weight: u64| {
+            let (count, sum) = found.entry((stack, kind)).or_default();
+            *count = count.saturating_add(tasks);
+            *sum = sum.saturating_add(weight);
+        };
+        let mut listed_ms = vec![0_u64; shown.sites.len()];
+        for &task in &shown.tasks {
+            let site = shown.site_of(task);
+            if task.state != TaskState::Parked && site.is_none() {
                 continue;
             }
             let wait = task.wait.as_ref();
-            let kind = wait.map_or(WaitKind::Other, |wait| wait.kind);
+            let age_ms = wait.map_or(0, |wait| wait.age_ms);
+            if let Some(listed) = site.and_then(|site| listed_ms.get_mut(site)) {
+                *listed = listed.saturating_add(age_ms);
+            }
             let weight = match options.weight {
                 Weight::Tasks => 1,
-                Weight::Time => wait.map_or(1, |wait| wait.age_ms.max(1)),
+                Weight::Time => age_ms.max(1),
             };
-            let mut stack = match options.view {
-                View::Parked => labels.park_stack(task),
-                View::Creation => labels.creation_stack(task),
-            };
-            stack.push(labels.intern(wait_label(kind)));
-            let (tasks, sum) = found.entry((stack, kind)).or_default();
-            *tasks += 1;
-            *sum = sum.saturating_add(weight);
+            let group = options.group_by.as_ref().map(|by| groups::name(shown, by, task));
+            let kind = wait.map_or(WaitKind::Other, |wait| wait.kind);
+            add(labels.stack_of(task, kind, group), kind, 1, weight);
+        }
+        // Those that the recording does not list one by one are like one that it does.
+        for ((site, members), listed_ms) in shown.sites.iter().zip(shown.members()).zip(listed_ms) {
+            let more = site.count.saturating_sub(members.len() as u64);
+            if let (true, Some(like)) = (more > 0, members.first()) {
+                let weight = match options.weight {
+                    Weight::Tasks => more,
+                    Weight::Time => site.total_ms.saturating_sub(listed_ms).max(more),
+                };
+                let group = options.group_by.as_ref().map(|by| groups::name_of_unlisted(shown, by, site));
+                add(labels.stack_of(like, site.kind, group), site.kind, more, weight);
+            }
         }
         let labels = labels.texts;
         let limit = MAX_TOTAL / found.len().max(1) as u64;
@@ -99,57 +116,63 @@ fn texts<'a>(labels: &'a [String], stack: &'a WeightedStack) -> impl Iterator<It
 
 /// Gives each distinct frame text one index: ten thousand parked tasks need some hundred texts.
 struct Labels<'a> {
-    recording: &'a Recording,
-    /// Per frame of the recording: the index of its text, once it was needed.
-    of_frame: Vec<Option<u32>>,
+    shown: &'a Shown<'a>,
+    view: View,
+    /// The index of each frame's text, once it was needed.
+    of_frame: HashMap<u32, u32>,
     indices: HashMap<String, u32>,
     texts: Vec<String>,
 }
 
 impl<'a> Labels<'a> {
-    fn new(recording: &'a Recording) -> Self {
-        Self { recording, of_frame: vec![None; recording.frames.len()], indices: HashMap::new(), texts: Vec::new() }
+    fn new(shown: &'a Shown<'a>, options: &Options) -> Self {
+        Self { shown, view: options.view, of_frame: HashMap::new(), indices: HashMap::new(), texts: Vec::new() }
     }
 
-    fn park_stack(&mut self, task: &Task) -> Vec<u32> {
-        let mut labels = Vec::with_capacity(task.stack.len() + 2);
+    /// The labels of a task, outermost first: its group, if there are groups, its frames, and what it waits for.
+    fn stack_of(&mut self, task: &Task, kind: WaitKind, group: Option<String>) -> Vec<u32> {
+        let mut labels = Vec::with_capacity(task.stack.len() + 3);
+        if let Some(group) = group {
+            labels.push(self.intern(text(&group)));
+        }
+        match self.view {
+            View::Parked => self.park_stack(task, &mut labels),
+            View::Creation => self.creation_stack(task, &mut labels),
+        }
+        labels.push(self.intern(wait_label(kind)));
+        labels
+    }
+
+    fn park_stack(&mut self, task: &Task, labels: &mut Vec<u32>) {
         match (task.stack_end, task.stack.is_empty()) {
             (StackEnd::Complete, false) => {}
             (StackEnd::Complete, true) => labels.push(self.intern("[no stack]".into())),
             (end, true) => labels.push(self.intern(format!("[no stack: {}]", end.explain()))),
             (end, false) => labels.push(self.intern(format!("[stack cut: {}]", end.explain()))),
         }
-        self.push_frames(&task.stack, &mut labels);
-        labels
+        self.push_frames(&task.stack, labels);
     }
 
-    fn creation_stack(&mut self, task: &Task) -> Vec<u32> {
+    fn creation_stack(&mut self, task: &Task, labels: &mut Vec<u32>) {
         let creation = &task.created_by;
-        let mut labels = Vec::with_capacity(creation.stack.len() + 2);
         if creation.stack.is_empty() {
             let why = creation.why_unknown.as_deref().unwrap_or("reason not known");
             labels.push(self.intern(text(&format!("[creation not seen: {}]", words::harmless(why)))));
             // Where it began says at least which of the unknown ones belong together.
             if task.stack_end == StackEnd::Complete
-                && let Some(entry) = frames::outermost_users(self.recording, &task.stack)
+                && let Some(entry) = frames::outermost_users(self.shown, &task.stack)
             {
                 labels.push(self.intern(text(&frames::label(entry))));
             }
         }
-        self.push_frames(&creation.stack, &mut labels);
-        labels
+        self.push_frames(&creation.stack, labels);
     }
 
     fn push_frames(&mut self, stack: &[u32], labels: &mut Vec<u32>) {
-        let recording = self.recording;
-        for &frame in stack.iter().rev() {
-            let index = frame as usize;
-            // An index that points nowhere is left out; reading a recording lets none in.
-            let (Some(known), Some(frame)) = (self.of_frame.get(index).copied(), recording.frames.get(index)) else {
-                continue;
-            };
+        for (place, frame) in self.shown.resolve(stack).into_iter().rev() {
+            let known = self.of_frame.get(&place).copied();
             let label = known.unwrap_or_else(|| self.intern(text(&frames::label(frame))));
-            self.of_frame[index] = Some(label);
+            self.of_frame.insert(place, label);
             labels.push(label);
         }
     }
@@ -177,10 +200,10 @@ fn text(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::fixture;
+    use crate::{model::Recording, report::fixture};
 
     fn folded(recording: &Recording, options: &Options) -> Vec<String> {
-        let stacks = Stacks::of(recording, options);
+        let stacks = Stacks::of(&Shown::of(recording, options), options);
         stacks.iter().map(|stack| stacks.folded(stack)).collect()
     }
 
@@ -202,7 +225,7 @@ mod tests {
             }
         }
         let options = Options { weight: Weight::Time, ..Options::default() };
-        let stacks = Stacks::of(&recording, &options);
+        let stacks = Stacks::of(&Shown::of(&recording, &options), &options);
         let total: u64 = stacks.iter().map(|stack| stack.weight).sum();
         assert!(total <= MAX_TOTAL && total > MAX_TOTAL / 2);
     }
@@ -221,6 +244,6 @@ mod tests {
 
     #[test]
     fn nothing_parked_gives_no_stack() {
-        assert!(Stacks::of(&fixture::idle(), &Options::default()).is_empty());
+        assert!(folded(&fixture::idle(), &Options::default()).is_empty());
     }
 }

@@ -56,6 +56,36 @@ pub(super) fn age(ms: u64, exact: bool) -> String {
     format!("{}{}", if exact { "" } else { "≥ " }, span(ms))
 }
 
+/// How often something happens that happened `n` times within `ms`: `0.2`, `3.1`, `120`. Without `/s`.
+pub(super) fn rate(n: u64, ms: u64) -> String {
+    let rate = n as f64 * 1_000.0 / ms.max(1) as f64;
+    if rate < 10.0 { format!("{rate:.1}") } else { thousands(rate.round() as u64) }
+}
+
+/// `numbers` as a line of at most `width` blocks, from the least to the greatest of them; the last of each group if there are
+/// too many.
+pub(super) fn spark(numbers: &[u64], width: usize) -> String {
+    const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let (Some(&least), Some(&greatest)) = (numbers.iter().min(), numbers.iter().max()) else {
+        return String::new();
+    };
+    let width = numbers.len().min(width);
+    let height = |number: u64| {
+        let part = (number - least) as f64 / ((greatest - least) as f64).max(1.0);
+        BLOCKS[(part * (BLOCKS.len() - 1) as f64).round() as usize % BLOCKS.len()]
+    };
+    (1..=width).map(|place| height(numbers[numbers.len() * place / width - 1])).collect()
+}
+
+/// With a capital letter.
+pub(super) fn capitalized(sentence: &str) -> String {
+    let mut chars = sentence.chars();
+    match chars.next() {
+        Some(first) => first.to_uppercase().chain(chars).collect(),
+        None => String::new(),
+    }
+}
+
 /// An RFC 3339 moment as `2026-05-04 10:11:12 UTC`; what is not one is shown as it is.
 pub(super) fn utc(moment: &str) -> String {
     match moment.parse::<Timestamp>() {
@@ -98,6 +128,9 @@ pub(super) fn shorten(name: &str, width: usize) -> String {
         let free = width.saturating_sub(label.chars().count());
         return cut_middle(&format!("{label}{}", shorten(name, free)), width);
     }
+    if is_go(name) {
+        return cut_middle(&shorten_go(name, width), width);
+    }
     let mut name = without(name, '(', ')');
     if !fits(&name) {
         name = without(&name, '<', '>');
@@ -117,6 +150,25 @@ pub(super) fn shorten(name: &str, width: usize) -> String {
         rest = inner;
     }
     cut_middle(&name, width)
+}
+
+/// Whether a name is Go's: it has a path or a receiver, and no namespace.
+fn is_go(name: &str) -> bool {
+    !name.contains("::") && (name.contains(".(*") || name.contains('/')) && !name.contains(' ')
+}
+
+/// `shop/orders.(*Queue[go.shape.int]).put` without type arguments; and if that does not fit, without the path before its last
+/// part.
+fn shorten_go(name: &str, width: usize) -> String {
+    let fits = |name: &str| name.chars().count() <= width;
+    let mut name = without(name, '[', ']');
+    if !fits(&name) {
+        name = name.replace("[…]", "");
+    }
+    match name.rsplit_once('/') {
+        Some((_, last)) if !fits(&name) => format!("…/{last}"),
+        _ => name,
+    }
 }
 
 /// Keeps both ends of `text`, and more of its end, which tells more: it is where a path or a qualified name gets specific.
@@ -200,6 +252,25 @@ mod tests {
     }
 
     #[test]
+    fn rates() {
+        for (n, ms, rate) in [(0, 0, "0.0"), (3, 30_000, "0.1"), (31, 10_000, "3.1"), (1_234_567, 1_000, "1,234,567")] {
+            assert_eq!(super::rate(n, ms), rate);
+        }
+    }
+
+    #[test]
+    fn sparks_go_from_the_least_to_the_greatest() {
+        assert_eq!(spark(&[], 24), "");
+        assert_eq!(spark(&[5, 5], 24), "▁▁");
+        assert_eq!(spark(&[10, 17, 12], 24), "▁█▃");
+        let long: Vec<u64> = (0..1_000).collect();
+        let long = spark(&long, 24);
+        assert_eq!(long.chars().count(), 24);
+        assert!(long.starts_with('▁') && long.ends_with('█'));
+        assert_eq!(spark(&[0, u64::MAX], 24), "▁█");
+    }
+
+    #[test]
     fn moments() {
         assert_eq!(utc("2026-05-04T10:11:12.345Z"), "2026-05-04 10:11:12 UTC");
         assert_eq!(utc("2026-05-04T12:11:12+02:00"), "2026-05-04 10:11:12 UTC");
@@ -227,6 +298,11 @@ mod tests {
         assert_eq!(shorten(name, 1), "…");
         assert_eq!(shorten("entry: a::b::c::d(int)", 13), "entry: …::d");
         assert_eq!(shorten("<A as B>::c::d", 9), "<A …:c::d");
+        let name = "shop/orders.(*Queue[go.shape.int]).put";
+        assert_eq!(shorten(name, 30), "shop/orders.(*Queue[…]).put");
+        assert_eq!(shorten(name, 25), "shop/orders.(*Queue).put");
+        assert_eq!(shorten(name, 22), "…/orders.(*Queue).put");
+        assert_eq!(shorten(name, 12), "…/or…ue).put");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use self::{
 };
 use super::{
     Options, Report, View, Weight, evidence,
+    shown::Shown,
     stacks::{Stacks, WeightedStack},
     words,
 };
@@ -32,16 +33,17 @@ pub(super) struct Svg;
 
 impl Report for Svg {
     fn write(&self, recording: &Recording, options: &Options, out: &mut dyn io::Write) -> io::Result<()> {
-        let stacks = Stacks::of(recording, options);
+        let shown = &Shown::of(recording, options);
+        let stacks = Stacks::of(shown, options);
         let head = Head {
-            title: title(recording, options),
-            subtitle: subtitle(recording, options, &stacks),
-            legend: legend(recording, options, &stacks),
-            unseen: evidence::unseen(recording),
+            title: title(shown, options),
+            subtitle: subtitle(shown, options, &stacks),
+            legend: legend(shown, options, &stacks),
+            unseen: evidence::unseen(shown),
             width: options.width.unwrap_or(DEFAULT_WIDTH).max(MIN_WIDTH),
         };
         if stacks.is_empty() {
-            head.write_alone(&evidence::nothing_parked(recording), out)
+            head.write_alone(&evidence::nothing_parked(shown), out)
         } else {
             let mut lines: Vec<(String, &WeightedStack)> =
                 stacks.iter().map(|stack| (stacks.folded(stack), stack)).collect();
@@ -51,7 +53,7 @@ impl Report for Svg {
             let runs = Runs::of(runs);
             let mut palette = palette::by_text(&stacks);
             let lines = lines.iter().map(|(line, _)| line.as_str());
-            let picture = flame_graph(recording, options, lines, &mut palette, &head)?;
+            let picture = flame_graph(shown, options, lines, &mut palette, &head)?;
             head.write_into(&picture, &runs, out)
         }
     }
@@ -59,7 +61,7 @@ impl Report for Svg {
 
 /// The picture as inferno draws it from folded `lines`, which are sorted.
 fn flame_graph<'a>(
-    recording: &Recording,
+    shown: &Shown<'_>,
     options: &Options,
     lines: impl Iterator<Item = &'a str>,
     palette: &mut color::PaletteMap,
@@ -69,7 +71,7 @@ fn flame_graph<'a>(
     drawing.title.clone_from(&head.title);
     drawing.subtitle = Some(head.subtitle.clone());
     drawing.count_name = match options.weight {
-        Weight::Tasks => format!("{}s", evidence::noun(recording)),
+        Weight::Tasks => format!("{}s", evidence::noun(shown)),
         Weight::Time => "ms".into(),
     };
     drawing.font_size = FONT_SIZE;
@@ -85,38 +87,42 @@ fn flame_graph<'a>(
     String::from_utf8(picture).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-fn title(recording: &Recording, options: &Options) -> String {
-    let noun = evidence::noun(recording);
-    let target = &recording.target;
+fn title(shown: &Shown<'_>, options: &Options) -> String {
+    let noun = evidence::noun(shown);
+    let target = &shown.recording.target;
     let name = words::harmless(&target.comm);
-    match options.view {
-        View::Parked => format!("Parked {noun}s of {name} (pid {})", target.pid),
-        View::Creation => format!("Where parked {noun}s of {name} (pid {}) were created", target.pid),
-    }
+    let parked = if shown.parked() > 0 || shown.sites.is_empty() { "parked" } else { "waiting" };
+    let title = match options.view {
+        View::Parked => format!("{parked} {noun}s of {name} (pid {})", target.pid),
+        View::Creation => format!("where {parked} {noun}s of {name} (pid {}) were created", target.pid),
+    };
+    words::capitalized(&title)
 }
 
-fn subtitle(recording: &Recording, options: &Options, stacks: &Stacks) -> String {
-    let noun = evidence::noun(recording);
-    let alive = words::count(evidence::alive(recording), noun);
-    let threshold = words::short_span(recording.min_block_ms);
-    let moment = words::utc(&recording.started);
+fn subtitle(shown: &Shown<'_>, options: &Options, stacks: &Stacks) -> String {
+    let noun = evidence::noun(shown);
+    let alive = evidence::alive(shown);
+    let moment = words::utc(&shown.recording.started);
+    let left_out = shown.filtered_words().map_or_else(String::new, |left_out| format!(" · {left_out}"));
     if stacks.is_empty() {
-        return format!("{alive} · {moment}");
+        return format!("{alive} · {moment}{left_out}");
     }
-    let parked = words::thousands(evidence::parked(recording));
     let width = match options.weight {
         Weight::Tasks => format!("number of {noun}s"),
         Weight::Time => "time parked so far".into(),
     };
-    format!("{parked} of {alive} parked longer than {threshold} · {moment} · width: {width}")
+    let parked = words::thousands(shown.parked());
+    let threshold = words::short_span(shown.recording.min_block_ms);
+    let unknown = evidence::unknown(shown);
+    format!("{parked} of {alive} parked longer than {threshold}{unknown} · {moment} · width: {width}{left_out}")
 }
 
 /// One entry for each kind of wait that occurs, and one for what leads to several.
-fn legend(recording: &Recording, options: &Options, stacks: &Stacks) -> Vec<LegendEntry> {
+fn legend(shown: &Shown<'_>, options: &Options, stacks: &Stacks) -> Vec<LegendEntry> {
     let weight_of = |kind: WaitKind| {
         let stacks = stacks.iter().filter(|stack| stack.kind == kind);
         stacks.fold((0, 0), |(tasks, weight): (u64, u64), stack| {
-            (tasks + stack.tasks, weight.saturating_add(stack.weight))
+            (tasks.saturating_add(stack.tasks), weight.saturating_add(stack.weight))
         })
     };
     let mut legend = Vec::new();
@@ -131,8 +137,8 @@ fn legend(recording: &Recording, options: &Options, stacks: &Stacks) -> Vec<Lege
                     Weight::Time => words::span(weight),
                 },
                 about: format!(
-                    "{} parked in waits of this kind; click to mark them",
-                    words::count(tasks, evidence::noun(recording))
+                    "{} in waits of this kind; click to mark them",
+                    words::count(tasks, evidence::noun(shown))
                 ),
                 kind: Some(kind),
             });

@@ -25,13 +25,13 @@ pub(super) const fn of_kind(kind: WaitKind) -> Color {
         WaitKind::File => rgb(0xff, 0xaa, 0xbb),
         WaitKind::Child => rgb(0x99, 0xdd, 0xff),
         WaitKind::Signal => rgb(0xaa, 0xaa, 0x00),
-        // More of the same kind, for goroutines: his "bright" and "pale" colours, lightened where needed.
-        WaitKind::ChanReceive => rgb(0x66, 0xcc, 0xee),
-        WaitKind::ChanSend => rgb(0xf4, 0xa5, 0x82),
-        WaitKind::Select => rgb(0xc9, 0xa5, 0xd8),
-        WaitKind::Sync => rgb(0xcc, 0xbb, 0x44),
-        WaitKind::Runtime => rgb(0xcc, 0xcc, 0xcc),
-        WaitKind::Cgo => rgb(0x99, 0xcc, 0x99),
+        // For goroutines: the six that, found by search, stay furthest from those above and from each other.
+        WaitKind::ChanReceive => rgb(0xaa, 0x88, 0xee),
+        WaitKind::ChanSend => rgb(0xee, 0x77, 0xcc),
+        WaitKind::Select => rgb(0x00, 0xee, 0xdd),
+        WaitKind::Sync => rgb(0x33, 0x99, 0xff),
+        WaitKind::Runtime => rgb(0x88, 0xdd, 0x88),
+        WaitKind::Cgo => rgb(0x00, 0xbb, 0x77),
         WaitKind::Other => rgb(0xb4, 0xb4, 0xb4),
     }
 }
@@ -101,7 +101,7 @@ const fn rgb(r: u8, g: u8, b: u8) -> Color {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Options, fixture};
+    use crate::report::{Options, fixture, shown::Shown};
 
     /// Contrast with black text, as WCAG 2 defines it.
     fn contrast_with_black(color: Color) -> f64 {
@@ -122,6 +122,30 @@ mod tests {
         assert!(contrast_with_black(MIXED) > 7.0);
     }
 
+    /// A colour's place in CIE L*a*b*, where a distance of 2.3 is just visible.
+    fn lab(color: Color) -> [f64; 3] {
+        let [r, g, b] = [color.r, color.g, color.b].map(|part| {
+            let part = f64::from(part) / 255.0;
+            if part <= 0.04045 { part / 12.92 } else { ((part + 0.055) / 1.055).powf(2.4) }
+        });
+        let x = (0.4124 * r + 0.3576 * g + 0.1805 * b) / 0.95047;
+        let y = 0.2126 * r + 0.7152 * g + 0.0722 * b;
+        let z = (0.0193 * r + 0.1192 * g + 0.9505 * b) / 1.08883;
+        let [x, y, z] = [x, y, z].map(|t| if t > 0.008856 { t.cbrt() } else { 7.787 * t + 16.0 / 116.0 });
+        [116.0 * y - 16.0, 500.0 * (x - y), 200.0 * (y - z)]
+    }
+
+    #[test]
+    fn any_two_kinds_can_be_told_apart() {
+        let colors: Vec<Color> = WaitKind::ALL.iter().map(|&kind| of_kind(kind)).chain([MIXED]).collect();
+        for (place, &a) in colors.iter().enumerate() {
+            for &b in &colors[place + 1..] {
+                let distance: f64 = lab(a).iter().zip(lab(b)).map(|(a, b)| (a - b).powi(2)).sum();
+                assert!(distance.sqrt() > 13.0, "{a:?} and {b:?}: {}", distance.sqrt());
+            }
+        }
+    }
+
     #[test]
     fn a_frame_has_the_tint_of_its_only_kind() {
         use WaitKind::{Futex, Poll};
@@ -138,7 +162,7 @@ mod tests {
 
     #[test]
     fn every_text_has_a_colour_that_is_no_random_one() {
-        let stacks = Stacks::of(&fixture::checkout(), &Options::default());
+        let stacks = Stacks::of(&Shown::of(&fixture::checkout(), &Options::default()), &Options::default());
         let palette = by_text(&stacks);
         assert_eq!(palette.get("epoll_wait"), Some(MIXED));
         assert_eq!(palette.get("[poll]"), Some(of_kind(WaitKind::Poll)));

@@ -3,15 +3,16 @@
 use std::io;
 
 use super::{Page, paint::Style, wrap};
-use crate::report::{evidence as facts, words};
+use crate::{
+    model::{GrowthSample, TaskKind},
+    report::{Kind, evidence as facts, words},
+};
 
 /// In shorter runs the start, which costs the same in each, would pass for a lasting share of a core, ms.
 const MIN_SHARE_MS: u64 = 10_000;
 
 /// Characters of a sparkline.
 const SPARK_WIDTH: usize = 40;
-
-const SPARKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 impl Page<'_> {
     /// First and last number of tasks, and the way between.
@@ -25,11 +26,23 @@ impl Page<'_> {
         }
         let time = words::span(last.at_ms.saturating_sub(first.at_ms));
         self.heading(&format!("Growth in {time}"))?;
-        let noun = format!("{}s", facts::noun(self.recording));
-        let tasks: Vec<u64> = growth.iter().map(|sample| sample.tasks).collect();
-        let parked: Vec<u64> = growth.iter().map(|sample| sample.parked).collect();
-        self.grown(&noun, &tasks)?;
-        self.grown("parked", &parked)
+        let numbers = |of: fn(&GrowthSample) -> u64| growth.iter().map(of).collect::<Vec<u64>>();
+        if let Some(go) = self.recording.coverage.go.as_ref().filter(|_| self.shown.kind != Kind::Threads) {
+            self.grown("goroutines", &numbers(|sample| sample.goroutines))?;
+            self.grown("parked", &numbers(|sample| sample.goroutines_parked))?;
+            let rate = |n: u64| match self.recording.duration_ms {
+                0 => String::new(),
+                ms => format!(" ({}/s)", words::rate(n, ms)),
+            };
+            let (created, gone) = (words::thousands(go.created), words::thousands(go.gone));
+            writeln!(self.out, "  {created} created{}, {gone} ended{}", rate(go.created), rate(go.gone))?;
+        }
+        // Of a Go program's threads most are the runtime's.
+        if self.recording.coverage.go.is_none() || self.shown.kind == Kind::Threads {
+            self.grown("threads", &numbers(|sample| sample.tasks))?;
+            self.grown("parked", &numbers(|sample| sample.parked))?;
+        }
+        Ok(())
     }
 
     fn grown(&mut self, name: &str, numbers: &[u64]) -> io::Result<()> {
@@ -43,7 +56,7 @@ impl Page<'_> {
             words::thousands(to),
             words::thousands(from.abs_diff(to))
         );
-        writeln!(self.out, "  {name:<12} {change:<24} {}", spark(numbers))
+        writeln!(self.out, "  {name:<12} {change:<24} {}", words::spark(numbers, SPARK_WIDTH))
     }
 
     /// What was looked at, how completely, what was lost, what it cost.
@@ -61,33 +74,17 @@ impl Page<'_> {
                 words::count(coverage.events, "event")
             ),
         )?;
-        let noun = facts::noun(recording);
-        self.fact(
-            "stacks",
-            &format!(
-                "complete for {} of {}",
-                words::thousands(coverage.stacks_complete),
-                words::count(coverage.blocked, &format!("blocked {noun}"))
-            ),
-        )?;
-        let mut creations = format!(
-            "seen with stack for {} of {}",
-            words::thousands(coverage.creations_known),
-            words::count(coverage.threads, noun),
-        );
-        if recording.duration_ms > 0 {
-            creations += &format!(
-                " ({} created, {} exited meanwhile)",
-                words::thousands(coverage.created),
-                words::thousands(coverage.exited)
-            );
-        }
-        self.fact("creations", &creations)?;
+        let complete = facts::stacks(self.shown).into_iter().map(|(kind, complete, blocked)| {
+            let blocked = words::count(blocked, &format!("blocked {}", facts::noun_of(kind)));
+            format!("{} of {blocked}", words::thousands(complete))
+        });
+        self.fact("stacks", &format!("complete for {}", complete.collect::<Vec<_>>().join(" and ")))?;
+        self.creations()?;
         // If nothing is parked, the report began with these.
-        if facts::parked(recording) > 0 {
+        if !self.shown.sites.is_empty() {
             // A gap is a sentence that says itself what was not watched.
             self.facts("gap", facts::gaps(recording))?;
-            self.facts("not known", facts::unknown_ages(recording).into_iter())?;
+            self.facts("not known", facts::unknown_ages(self.shown).into_iter())?;
             self.facts("lost", facts::losses(recording))?;
         }
 
@@ -102,6 +99,32 @@ impl Page<'_> {
             text += &format!(", first snapshot read in {:.1} ms", cost.snapshot_ms);
         }
         self.fact("own cost", &text)
+    }
+
+    /// Of how many tasks it is known where they were created.
+    fn creations(&mut self) -> io::Result<()> {
+        let coverage = &self.recording.coverage;
+        let go = coverage.go.as_ref().filter(|_| self.shown.kind != Kind::Threads);
+        if let Some(go) = go {
+            let known = words::thousands(go.creations_known);
+            self.fact("creations", &format!("known for {known} of {}", words::count(go.goroutines, "goroutine")))?;
+        }
+        if go.is_some() && !self.shown.has(TaskKind::Thread) {
+            return Ok(());
+        }
+        let mut creations = format!(
+            "seen with stack for {} of {}",
+            words::thousands(coverage.creations_known),
+            words::count(coverage.threads, "thread"),
+        );
+        if self.recording.duration_ms > 0 {
+            creations += &format!(
+                " ({} created, {} exited meanwhile)",
+                words::thousands(coverage.created),
+                words::thousands(coverage.exited)
+            );
+        }
+        self.fact(if go.is_some() { "" } else { "creations" }, &creations)
     }
 
     fn fact(&mut self, name: &str, text: &str) -> io::Result<()> {
@@ -121,35 +144,5 @@ impl Page<'_> {
     fn labelled(&mut self, name: &str, text: &str, style: Style) -> io::Result<()> {
         let label = format!("  {name:<12} ");
         self.wrapped(&label, label.chars().count(), &wrap::sentence(text), style)
-    }
-}
-
-/// `numbers` as a line of blocks, from the least to the greatest of them; the last of each group if there are too many.
-fn spark(numbers: &[u64]) -> String {
-    let (Some(&least), Some(&greatest)) = (numbers.iter().min(), numbers.iter().max()) else {
-        return String::new();
-    };
-    let width = numbers.len().min(SPARK_WIDTH);
-    let height = |number: u64| {
-        let part = (number - least) as f64 / ((greatest - least) as f64).max(1.0);
-        SPARKS[(part * (SPARKS.len() - 1) as f64).round() as usize % SPARKS.len()]
-    };
-    (1..=width).map(|place| height(numbers[numbers.len() * place / width - 1])).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sparks_go_from_the_least_to_the_greatest() {
-        assert_eq!(spark(&[]), "");
-        assert_eq!(spark(&[5, 5]), "▁▁");
-        assert_eq!(spark(&[10, 17, 12]), "▁█▃");
-        let long: Vec<u64> = (0..1_000).collect();
-        let long = spark(&long);
-        assert_eq!(long.chars().count(), SPARK_WIDTH);
-        assert!(long.starts_with('▁') && long.ends_with('█'));
-        assert_eq!(spark(&[0, u64::MAX]), "▁█");
     }
 }

@@ -1,6 +1,8 @@
 //! Text for the person who was woken up: what hangs, where, who made it, and what all of that rests on.
 
 mod evidence;
+mod goroutines;
+mod groups;
 mod paint;
 mod sites;
 mod stacks;
@@ -11,7 +13,7 @@ mod wrap;
 use std::io;
 
 use self::paint::{Paint, Style};
-use super::{Options, Report, evidence as facts, words};
+use super::{GroupBy, Options, Report, evidence as facts, shown::Shown, words};
 use crate::model::Recording;
 
 /// Width if none is given: fits a log viewer, and most terminals.
@@ -24,14 +26,17 @@ impl Report for Txt {
     fn write(&self, recording: &Recording, options: &Options, out: &mut dyn io::Write) -> io::Result<()> {
         let mut page = Page {
             recording,
+            shown: &Shown::of(recording, options),
             all: options.all,
             width: options.width.unwrap_or(DEFAULT_WIDTH),
             paint: Paint { color: options.color },
             out,
         };
         page.headline()?;
-        if facts::parked(recording) == 0 {
+        if page.shown.sites.is_empty() {
             page.nothing_parked()?;
+        } else if let Some(by) = options.group_by.as_ref().filter(|&by| *by != GroupBy::Site) {
+            page.groups(by)?;
         } else {
             page.sites()?;
             page.sites_in_full()?;
@@ -46,6 +51,7 @@ impl Report for Txt {
 /// What is being written, and how. Each part of the page is one method, in the file that it has to do with.
 struct Page<'a> {
     recording: &'a Recording,
+    shown: &'a Shown<'a>,
     all: bool,
     width: usize,
     paint: Paint,
@@ -67,20 +73,20 @@ impl Page<'_> {
         writeln!(self.out, "{}{about}", self.paint.bold(&name))?;
         writeln!(self.out, "{}", self.watched())?;
 
-        let noun = facts::noun(recording);
-        let parked = facts::parked(recording);
-        let alive = words::count(facts::alive(recording), noun);
-        let sentence = if parked == 0 {
-            format!("{alive}, none parked longer than {}", self.threshold())
-        } else {
-            format!(
-                "{alive}, {} parked longer than {}, at {}",
-                words::thousands(parked),
-                self.threshold(),
-                words::count(recording.sites.len() as u64, "site")
-            )
-        };
-        writeln!(self.out, "{}", self.paint.bold(&sentence))
+        let mut sentence = format!("{}, {}", facts::alive(self.shown), facts::parked(self.shown));
+        if !self.shown.sites.is_empty() {
+            sentence += &format!(", at {}", words::count(self.shown.sites.len() as u64, "site"));
+        }
+        writeln!(self.out, "{}", self.paint.bold(&sentence))?;
+        let not_shown = self.shown.not_shown();
+        if !not_shown.is_empty() {
+            let text = format!("not shown: {}", not_shown.join(", "));
+            self.wrapped("", 2, &wrap::sentence(&text), Style::Dim)?;
+        }
+        match self.shown.filtered_words() {
+            Some(left_out) => self.wrapped("", 2, &wrap::sentence(&left_out), Style::Warning),
+            None => Ok(()),
+        }
     }
 
     /// When and how long, and what became of the target meanwhile.
@@ -111,15 +117,15 @@ impl Page<'_> {
 
     /// In place of the sites: what was found, and next to it what that does not cover.
     fn nothing_parked(&mut self) -> io::Result<()> {
-        let found = facts::nothing_parked(self.recording);
-        let unseen = facts::unseen(self.recording);
+        let found = facts::nothing_parked(self.shown);
+        let unseen = facts::unseen(self.shown);
         let when = if self.recording.duration_ms == 0 { "at that moment" } else { "when watching ended" };
         if unseen.is_empty() {
-            let sentence = format!("{} {when}.", capitalized(&found));
+            let sentence = format!("{} {when}.", words::capitalized(&found));
             writeln!(self.out)?;
             return self.wrapped("", 0, &wrap::sentence(&sentence), Style::Plain);
         }
-        let sentence = format!("{} {when}, as far as was seen. Not seen:", capitalized(&found));
+        let sentence = format!("{} {when}, as far as was seen. Not seen:", words::capitalized(&found));
         writeln!(self.out)?;
         self.wrapped("", 0, &wrap::sentence(&sentence), Style::Warning)?;
         for clause in unseen {
@@ -142,13 +148,5 @@ impl Page<'_> {
     /// Starts a part of the page.
     fn heading(&mut self, text: &str) -> io::Result<()> {
         writeln!(self.out, "\n{}", self.paint.bold(text))
-    }
-}
-
-fn capitalized(sentence: &str) -> String {
-    let mut chars = sentence.chars();
-    match chars.next() {
-        Some(first) => first.to_uppercase().chain(chars).collect(),
-        None => String::new(),
     }
 }

@@ -3,15 +3,15 @@
 use std::{cmp::Reverse, collections::HashMap, io};
 
 use super::{
-    Page,
+    Page, goroutines,
     paint::Style,
     stacks,
     table::{self, Column, Layout},
     wrap,
 };
 use crate::{
-    model::{EndedWait, Recording, Site, StackEnd, Task, WaitKind},
-    report::{evidence as facts, frames, words},
+    model::{EndedWait, Site, StackEnd, Task, TaskKind, WaitKind},
+    report::{Kind, evidence as facts, frames, shown::Shown, words},
 };
 
 /// Rows of the table of sites, unless all are asked for.
@@ -27,67 +27,109 @@ const MAX_THREADS_ALL: usize = 50;
 /// Things that the threads of a site wait on that are named.
 const MAX_OBJECTS: usize = 3;
 
+/// Characters of a site's sparkline, and how many moments it needs at least.
+const SPARK_WIDTH: usize = 24;
+const MIN_TREND: usize = 5;
+
 /// So many waits that ended at one place are no accident: its threads wake and wait again.
 const AGAIN_AND_AGAIN: u64 = 3;
 
 impl Page<'_> {
     /// Every site in a line, most suspicious first.
     pub(super) fn sites(&mut self) -> io::Result<()> {
-        let recording = self.recording;
-        let shown = if self.all { usize::MAX } else { MAX_SITES };
-        let sites: Vec<(&Site, Option<&Task>)> =
-            recording.sites.iter().take(shown).zip(first_tasks(recording)).collect();
-        let column = |title: &str, layout, style, text: &dyn Fn(&Site, Option<&Task>) -> String| {
-            let cells = sites.iter().map(|(site, task)| text(site, *task));
+        let shown = self.shown;
+        let rows = if self.all { usize::MAX } else { MAX_SITES };
+        let members = shown.members();
+        let sites: Vec<(&Site, &[&Task])> =
+            shown.sites.iter().copied().zip(members.iter().map(Vec::as_slice)).take(rows).collect();
+        let column = |title: &str, layout, style, text: &dyn Fn(&Site, &[&Task]) -> String| {
+            let cells = sites.iter().map(|(site, tasks)| text(site, tasks));
             Column::new(title, layout, style, cells)
         };
-        let nouns = format!("{}s", facts::noun(recording));
+        let nouns = format!("{}s", facts::noun(shown));
+        let both = shown.has(TaskKind::Thread) && shown.has(TaskKind::Goroutine);
         let columns = vec![
             column(&nouns, Layout::Right, Style::Bold, &|site, _| words::thousands(site.count)),
+            column("kind", Layout::Left, Style::Plain, &|site, _| match both {
+                true => facts::noun_of(site.task).to_owned(),
+                false => String::new(),
+            }),
+            column("parked", Layout::Right, Style::Plain, &|site, _| match site.parked == site.count {
+                true => String::new(),
+                false => words::thousands(site.parked),
+            }),
             column("new", Layout::Right, Style::Plain, &|site, _| match site.created_while_watched {
                 0 => String::new(),
                 new => format!("+{}", words::thousands(new)),
             }),
-            column("oldest", Layout::Right, Style::Plain, &|site, _| words::age(site.oldest_ms, site.oldest_exact)),
+            column("growth", Layout::Right, Style::Plain, &|site, _| self.growth_of(site)),
+            column("oldest", Layout::Right, Style::Plain, &|site, _| self.oldest(site)),
             column("verdict", Layout::Left, Style::Bold, &|site, _| site.verdict.clone()),
             column("wait", Layout::Name, Style::Plain, &|site, _| wait_words(site)),
-            column("created by", Layout::Name, Style::Plain, &|site, task| creator(recording, site, task)),
-            column("parked in", Layout::Name, Style::Plain, &|site, task| {
-                place(recording, &site.stack, task.map(|task| task.stack_end))
+            column("on", Layout::Name, Style::Plain, &|site, tasks| match site.task {
+                TaskKind::Goroutine => goroutines::object_in_short(tasks),
+                TaskKind::Thread => String::new(),
+            }),
+            column("created by", Layout::Name, Style::Plain, &|site, tasks| {
+                creator(shown, site, tasks.first().copied())
+            }),
+            column("parked in", Layout::Name, Style::Plain, &|site, tasks| {
+                place(shown, &site.stack, tasks.first().map(|task| task.stack_end))
             }),
             column("site", Layout::Left, Style::Dim, &|site, _| site.id.clone()),
         ];
         writeln!(self.out)?;
         table::write(columns, self.width, self.paint, self.out)?;
-        let left_out = (recording.sites.len() - sites.len()) as u64;
+        let left_out = (shown.sites.len() - sites.len()) as u64;
         self.left_out(left_out, "site")
     }
 
-    /// The most suspicious site with its stacks and threads, or every site.
-    pub(super) fn sites_in_full(&mut self) -> io::Result<()> {
-        let recording = self.recording;
-        let shown = if self.all { recording.sites.len() } else { 1 };
-        let mut threads: Vec<Vec<&Task>> = vec![Vec::new(); shown.min(recording.sites.len())];
-        for task in &recording.tasks {
-            let slot = task.site.and_then(|site| threads.get_mut(site as usize));
-            if let Some(slot) = slot {
-                slot.push(task);
+    /// How fast the number of a site's tasks grew; empty if it did not.
+    fn growth_of(&self, site: &Site) -> String {
+        match (site.trend.first(), site.trend.last()) {
+            (Some(first), Some(last)) if last > first && self.recording.duration_ms > 0 => {
+                format!("+{}/s", words::rate(last - first, self.recording.duration_ms))
             }
+            _ => String::new(),
         }
-        for (site, threads) in recording.sites.iter().zip(&threads) {
-            self.site(site, threads)?;
+    }
+
+    /// The age of the oldest wait of a site.
+    fn oldest(&self, site: &Site) -> String {
+        if site.parked == 0 && !site.oldest_exact && site.oldest_ms < self.recording.min_block_ms {
+            return "unknown".to_owned();
+        }
+        words::age(site.oldest_ms, site.oldest_exact)
+    }
+
+    /// The most suspicious site with its stacks and tasks, or every site.
+    pub(super) fn sites_in_full(&mut self) -> io::Result<()> {
+        let shown = self.shown;
+        let rows = if self.all { usize::MAX } else { 1 };
+        for (site, tasks) in shown.sites.iter().zip(&shown.members()).take(rows) {
+            self.site(site, tasks)?;
         }
         Ok(())
     }
 
-    /// A site's stacks, the facts that speak for it, and which threads are there.
+    /// A site's stacks, the facts that speak for it, and which tasks are there.
     fn site(&mut self, site: &Site, threads: &[&Task]) -> io::Result<()> {
         let id = words::harmless(&site.id);
-        let noun = facts::noun(self.recording);
+        let noun = facts::noun_of(site.task);
         let count = words::count(site.count, noun);
         self.heading(&format!("Site {id}: {count} in {}", wait_words(site)))?;
+        let unknown = site.count.saturating_sub(site.parked);
+        if unknown > 0 {
+            let text = format!(
+                "{} parked longer than {}; {} waiting for an unknown time: nobody saw the wait begin",
+                words::thousands(site.parked),
+                self.threshold(),
+                words::thousands(unknown),
+            );
+            self.wrapped("  ", 4, &wrap::sentence(&text), Style::Warning)?;
+        }
 
-        writeln!(self.out, "  parked in")?;
+        writeln!(self.out, "  {}", if site.parked > 0 { "parked in" } else { "waiting in" })?;
         let end = threads.first().map_or(StackEnd::Complete, |task| task.stack_end);
         self.stack(&site.stack, end.explain())?;
 
@@ -105,27 +147,32 @@ impl Page<'_> {
                 let id = creator.task.map_or(String::new(), |id| format!(" ({id})"));
                 writeln!(self.out, "    in {noun} {name}{id}")?;
             }
+            self.parents(threads)?;
         }
+        self.trend(site)?;
         for fact in &site.evidence {
             self.wrapped("  ", 4, &wrap::sentence(&words::harmless(fact)), Style::Plain)?;
         }
         self.objects(site, threads)?;
+        self.labels(threads)?;
         let shown = if self.all { MAX_THREADS_ALL } else { MAX_THREADS };
-        let named: Vec<String> = threads.iter().take(shown).map(|task| thread_name(task)).collect();
-        let more = threads.len() - named.len();
+        let named: Vec<String> = threads.iter().take(shown).map(|task| name_in_list(task)).collect();
+        let more = usize::try_from(site.count).unwrap_or(usize::MAX).max(threads.len()) - named.len();
         self.list(&format!("{noun}s:"), named, more)
     }
 
     /// What the threads of a site wait on, what most of them wait on first.
     fn objects(&mut self, site: &Site, threads: &[&Task]) -> io::Result<()> {
         let mut counts: HashMap<String, u64> = HashMap::new();
-        for wait in threads.iter().filter_map(|task| task.wait.as_ref()) {
-            *counts.entry(words::harmless(&wait.object)).or_default() += 1;
+        for task in threads {
+            for object in goroutines::objects(task) {
+                *counts.entry(object).or_default() += 1;
+            }
         }
         counts.remove("");
         let mut objects: Vec<(String, u64)> = counts.into_iter().collect();
         objects.sort_by(|(a, most), (b, least)| least.cmp(most).then_with(|| a.cmp(b)));
-        let noun = facts::noun(self.recording);
+        let noun = facts::noun_of(site.task);
         let named: Vec<String> = objects
             .iter()
             .take(MAX_OBJECTS)
@@ -139,8 +186,22 @@ impl Page<'_> {
         self.list(&format!("{wait} on"), named, more)
     }
 
+    /// How the number of a site's tasks went, if it changed.
+    fn trend(&mut self, site: &Site) -> io::Result<()> {
+        let (Some(first), Some(last)) = (site.trend.first(), site.trend.last()) else {
+            return Ok(());
+        };
+        if site.trend.len() < MIN_TREND || site.trend.iter().all(|number| number == first) {
+            return Ok(());
+        }
+        let spark = words::spark(&site.trend, SPARK_WIDTH);
+        let growth = self.growth_of(site);
+        let growth = if growth.is_empty() { growth } else { format!(" ({growth})") };
+        writeln!(self.out, "  trend {spark} {} → {}{growth}", words::thousands(*first), words::thousands(*last))
+    }
+
     /// `label` and a list of what is not empty, with the number of what is left out.
-    fn list(&mut self, label: &str, mut items: Vec<String>, more: usize) -> io::Result<()> {
+    pub(super) fn list(&mut self, label: &str, mut items: Vec<String>, more: usize) -> io::Result<()> {
         let Some(last) = items.last_mut() else {
             return Ok(());
         };
@@ -154,7 +215,8 @@ impl Page<'_> {
     /// Waits that were long and ended while we watched: what is slow rather than stuck.
     pub(super) fn ended_waits(&mut self) -> io::Result<()> {
         let recording = self.recording;
-        if recording.ended_waits.is_empty() {
+        // They are threads' waits.
+        if recording.ended_waits.is_empty() || self.shown.kind == Kind::Goroutines {
             return Ok(());
         }
         let mut waits: Vec<&EndedWait> = recording.ended_waits.iter().collect();
@@ -170,7 +232,7 @@ impl Page<'_> {
             column("longest", Layout::Right, Style::Plain, &|wait| words::age(wait.wait.age_ms, wait.wait.exact)),
             column("together", Layout::Right, Style::Plain, &|wait| words::span(wait.total_ms)),
             column("wait", Layout::Left, Style::Plain, &|wait| wait.wait.reason.clone()),
-            column("waited in", Layout::Name, Style::Plain, &|wait| place(recording, &wait.stack, None)),
+            column("waited in", Layout::Name, Style::Plain, &|wait| place(self.shown, &wait.stack, None)),
             column("longest in", Layout::Name, Style::Plain, &|wait| format!("{} ({})", wait.name, wait.task)),
         ];
         let heading = format!("Waits longer than {} that ended meanwhile", self.threshold());
@@ -181,12 +243,11 @@ impl Page<'_> {
         if !recording.ended_waits.iter().any(again) {
             return Ok(());
         }
-        let hint =
-            format!("A {} that wakes and waits again is not parked; -m lowers the threshold.", facts::noun(recording));
-        self.wrapped("", 0, &wrap::sentence(&hint), Style::Plain)
+        let hint = "A thread that wakes and waits again is not parked; -m lowers the threshold.";
+        self.wrapped("", 0, &wrap::sentence(hint), Style::Plain)
     }
 
-    fn left_out(&mut self, n: u64, noun: &str) -> io::Result<()> {
+    pub(super) fn left_out(&mut self, n: u64, noun: &str) -> io::Result<()> {
         if n == 0 {
             return Ok(());
         }
@@ -199,7 +260,7 @@ impl Page<'_> {
     /// A stack, and why it is not whole.
     fn stack(&mut self, stack: &[u32], cut: &str) -> io::Result<()> {
         let (all, width, paint) = (self.all, self.width, self.paint);
-        stacks::write(self.recording, stack, all, width, paint, self.out)?;
+        stacks::write(self.shown, stack, all, width, paint, self.out)?;
         if cut.is_empty() {
             return Ok(());
         }
@@ -213,21 +274,20 @@ impl Page<'_> {
     }
 }
 
-/// A thread as lists name it.
-pub(super) fn thread_name(task: &Task) -> String {
-    format!("{} ({})", words::harmless(&task.name), task.id).trim_start().into()
+/// A task as tables name it.
+pub(super) fn task_name(task: &Task) -> String {
+    match task.kind {
+        TaskKind::Goroutine => format!("goroutine {}", task.id),
+        TaskKind::Thread => format!("{} ({})", words::harmless(&task.name), task.id).trim_start().into(),
+    }
 }
 
-/// For each site its first task, which stands for the others in what a site does not hold itself.
-fn first_tasks(recording: &Recording) -> Vec<Option<&Task>> {
-    let mut first = vec![None; recording.sites.len()];
-    for task in &recording.tasks {
-        let slot = task.site.and_then(|site| first.get_mut(site as usize));
-        if let Some(slot) = slot {
-            slot.get_or_insert(task);
-        }
+/// A task as a list of its kind names it.
+fn name_in_list(task: &Task) -> String {
+    match task.kind {
+        TaskKind::Goroutine => task.id.to_string(),
+        TaskKind::Thread => task_name(task),
     }
-    first
 }
 
 /// What is waited for, and whether all of it ends by itself.
@@ -262,22 +322,23 @@ pub(super) fn bare_operation(kind: WaitKind, reason: &str) -> String {
 }
 
 /// Who created the tasks of a site: the user's function that did, or the one that they were started with.
-fn creator(recording: &Recording, site: &Site, task: Option<&Task>) -> String {
-    if let Some(frame) = frames::innermost_users(recording, &site.creation) {
+fn creator(shown: &Shown<'_>, site: &Site, task: Option<&Task>) -> String {
+    let innermost = || shown.frames(&site.creation).first().copied().filter(|_| site.task == TaskKind::Goroutine);
+    if let Some(frame) = frames::innermost_users(shown, &site.creation).or_else(innermost) {
         return frames::label(frame);
     }
     // The outermost frame of a stack that was cut is not what the thread was started with.
     let is_whole = task.is_some_and(|task| task.stack_end == StackEnd::Complete);
-    match frames::outermost_users(recording, &site.stack).filter(|_| is_whole) {
+    match frames::outermost_users(shown, &site.stack).filter(|_| is_whole) {
         Some(entry) => format!("entry: {}", frames::label(entry)),
         None => "not seen".into(),
     }
 }
 
 /// The user's function on `stack` that waits; or, if there is none, the innermost frame, or why there is no stack.
-pub(super) fn place(recording: &Recording, stack: &[u32], end: Option<StackEnd>) -> String {
-    let innermost = || frames::resolve(recording, stack).next();
-    match frames::innermost_users(recording, stack).or_else(innermost) {
+pub(super) fn place(shown: &Shown<'_>, stack: &[u32], end: Option<StackEnd>) -> String {
+    let innermost = || shown.frames(stack).first().copied();
+    match frames::innermost_users(shown, stack).or_else(innermost) {
         Some(frame) => frames::label(frame),
         None => match end {
             Some(StackEnd::Complete) | None => "no stack".into(),

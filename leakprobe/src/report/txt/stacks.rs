@@ -4,8 +4,8 @@ use std::io;
 
 use super::paint::Paint;
 use crate::{
-    model::{Frame, Recording},
-    report::{frames, words},
+    model::Frame,
+    report::{frames, shown::Shown, words},
 };
 
 /// Of a deep stack, so many innermost and outermost frames are shown: what waits, and what it was started for.
@@ -19,25 +19,25 @@ const GAP: usize = 2;
 
 /// Writes `stack`, innermost frame first, in lines of at most `width` characters; all of it or its most telling frames.
 pub(super) fn write(
-    recording: &Recording,
+    shown: &Shown<'_>,
     stack: &[u32],
     all: bool,
     width: usize,
     paint: Paint,
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
-    let frames: Vec<&Frame> = frames::resolve(recording, stack).collect();
+    let frames = shown.frames(stack);
     // One line that says that one frame is left out would be no shorter.
     let is_cut = !all && frames.len() > INNERMOST + OUTERMOST + 1;
     let (inner, outer) =
         if is_cut { (&frames[..INNERMOST], &frames[frames.len() - OUTERMOST..]) } else { (&frames[..], &frames[..0]) };
-    let shown = || inner.iter().chain(outer);
+    let lines = || inner.iter().chain(outer);
     let room = width.saturating_sub(INDENT.len() + GAP);
     // Functions get what locations do not need, but at least half.
-    let longest = shown().map(|frame| location(frame).chars().count()).max();
+    let longest = lines().map(|frame| location(frame).chars().count()).max();
     let at_most = room - longest.unwrap_or(0).min(room / 2);
     let function = |frame: &Frame| words::shorten(&frames::label(frame), at_most);
-    let longest = shown().map(|frame| function(frame).chars().count()).max();
+    let longest = lines().map(|frame| function(frame).chars().count()).max();
     let column = longest.unwrap_or(0);
 
     let line = |frame: &Frame, out: &mut dyn io::Write| {

@@ -27,8 +27,9 @@ type Key<'a> = (TaskState, Option<(WaitKind, &'a str)>, &'a [u32], StackEnd);
 impl Page<'_> {
     /// Every task that is not parked: how many are in which state, or which.
     pub(super) fn unparked(&mut self) -> io::Result<()> {
-        let recording = self.recording;
-        let tasks: Vec<&Task> = recording.tasks.iter().filter(|task| task.state != TaskState::Parked).collect();
+        let shown = self.shown;
+        let is_told = |task: &Task| task.state == TaskState::Parked || shown.site_of(task).is_some();
+        let tasks: Vec<&Task> = shown.tasks.iter().copied().filter(|task| !is_told(task)).collect();
         match (tasks.is_empty(), self.all) {
             (true, _) => Ok(()),
             (false, false) => self.count_unparked(&tasks),
@@ -37,10 +38,11 @@ impl Page<'_> {
     }
 
     fn count_unparked(&mut self, tasks: &[&Task]) -> io::Result<()> {
-        let recording = self.recording;
+        let min_block_ms = self.recording.min_block_ms;
         let short = format!("blocked for less than {}", self.threshold());
         let doing = |task: &Task| match task.state {
-            TaskState::Blocked if task.wait.as_ref().is_some_and(|wait| wait.exact) => short.as_str(),
+            TaskState::Blocked if task.may_be_parked(min_block_ms) => BLOCKED_UNKNOWN,
+            TaskState::Blocked if task.wait.is_some() => short.as_str(),
             TaskState::Blocked => BLOCKED_UNKNOWN,
             state => state.name(),
         };
@@ -48,8 +50,8 @@ impl Page<'_> {
         let count = |what: &str| tasks.iter().filter(|task| doing(task) == what).count();
         let states = order.iter().map(|what| (count(what), what)).filter(|&(count, _)| count > 0);
         let states: Vec<String> = states.map(|(n, what)| format!("{} {what}", words::thousands(n as u64))).collect();
-        let more = if facts::parked(recording) > 0 { "more " } else { "" };
-        let count = words::count(tasks.len() as u64, &format!("{more}{}", facts::noun(recording)));
+        let more = if !self.shown.sites.is_empty() { "more " } else { "" };
+        let count = words::count(tasks.len() as u64, &format!("{more}{}", noun(tasks)));
         let them = if tasks.len() == 1 { "it" } else { "them" };
         let sentence = format!("{count}: {} (--all shows {them})", states.join(", "));
         writeln!(self.out)?;
@@ -57,8 +59,8 @@ impl Page<'_> {
     }
 
     fn list_unparked(&mut self, tasks: &[&Task]) -> io::Result<()> {
-        let recording = self.recording;
-        let noun = format!("{}s", facts::noun(recording));
+        let shown = self.shown;
+        let nouns = format!("{}s", noun(tasks));
         let groups = groups(tasks);
         let column = |title: &str, layout, style, text: &dyn Fn(&[&Task]) -> String| {
             Column::new(title, layout, style, groups.iter().map(|group| text(group)))
@@ -66,26 +68,35 @@ impl Page<'_> {
         let first =
             |group: &[&Task], text: &dyn Fn(&Task) -> String| group.first().map_or_else(String::new, |task| text(task));
         let columns = vec![
-            column(&noun, Layout::Right, Style::Bold, &|group| words::thousands(group.len() as u64)),
+            column(&nouns, Layout::Right, Style::Bold, &|group| words::thousands(group.len() as u64)),
             column("state", Layout::Left, Style::Plain, &|group| first(group, &|task| task.state.name().into())),
             column("longest", Layout::Right, Style::Plain, &|group| {
                 longest(group).map_or_else(String::new, |wait| words::age(wait.age_ms, wait.exact))
             }),
             column("wait", Layout::Name, Style::Plain, &wait_words),
             column("in", Layout::Name, Style::Plain, &|group| {
-                first(group, &|task| sites::place(recording, &task.stack, Some(task.stack_end)))
+                first(group, &|task| sites::place(shown, &task.stack, Some(task.stack_end)))
             }),
             column("name (id)", Layout::Name, Style::Plain, &|group| {
-                let name = first(group, &sites::thread_name);
+                let name = first(group, &sites::task_name);
                 if group.len() > 1 { format!("{name}, …") } else { name }
             }),
         ];
-        let heading = match facts::parked(recording) {
-            0 => words::count(tasks.len() as u64, facts::noun(recording)),
-            _ => words::count(tasks.len() as u64, &format!("more {}", facts::noun(recording))),
+        let heading = match self.shown.sites.len() {
+            0 => words::count(tasks.len() as u64, noun(tasks)),
+            _ => words::count(tasks.len() as u64, &format!("more {}", noun(tasks))),
         };
         self.heading(&format!("{heading} not parked"))?;
         table::write(columns, self.width, self.paint, self.out)
+    }
+}
+
+/// What these tasks are called.
+fn noun(tasks: &[&Task]) -> &'static str {
+    let mut kinds = tasks.iter().map(|task| task.kind);
+    match kinds.next() {
+        Some(first) if kinds.all(|kind| kind == first) => facts::noun_of(first),
+        _ => "task",
     }
 }
 

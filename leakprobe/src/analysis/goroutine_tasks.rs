@@ -1,0 +1,308 @@
+//! From the live table of goroutines to sites, which count every one, and to tasks, which are as many as a recording can hold.
+
+use std::collections::HashMap;
+
+use super::{
+    Live,
+    goroutines::{self, Goroutines},
+    join::{self, Clock, Doing},
+    recording::Known,
+    sites::{Member, Ordered, SiteKey, Sites, Tally},
+};
+use crate::model::{
+    Ancestor, Channel, CreatedBy, GoCoverage, GoObject, Goroutine, Role, StackEnd, StackId, Task, TaskKind, TaskState,
+    WaitKind,
+};
+
+/// Most goroutines that are told one by one: each takes some 700 bytes until the recording is written.
+const MAX_LISTED: usize = 100_000;
+
+/// Most channels of a select that its object names.
+const MAX_NAMED_CHANNELS: usize = 4;
+
+/// Goroutines that are alike in all that a site is made of. Comparing places is cheaper than comparing stacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Alike {
+    place: u32,
+    role: Role,
+    kind: Option<WaitKind>,
+    /// Whether they wait, and are or may be parked.
+    at_site: bool,
+    /// For those whose stack begins on a thread: which one.
+    thread: Option<u32>,
+}
+
+/// What was found out of all goroutines.
+pub(super) struct Survey<'a> {
+    table: &'a Goroutines,
+    /// For each goroutine, in the table's order, its group.
+    group_of: Vec<u32>,
+    groups: Vec<Group>,
+    coverage: GoCoverage,
+    listed_each: u64,
+}
+
+struct Group {
+    site: Option<SiteKey>,
+    tally: Tally,
+    count: u64,
+}
+
+/// The ids of all goroutines, ascending.
+pub(super) fn ids(live: &Live) -> Vec<u64> {
+    let mut ids: Vec<u64> =
+        live.goroutines().into_iter().flat_map(Goroutines::iter).map(goroutines::Live::id).collect();
+    ids.sort_unstable();
+    ids
+}
+
+/// Looks at every goroutine and counts it into its site; `None` if the target has none.
+pub(super) fn survey<'a>(known: Known<'a>, sites: &mut Sites) -> Option<Survey<'a>> {
+    let table = known.live.goroutines()?;
+    let mut coverage = GoCoverage { created: table.created(), gone: table.gone(), ..GoCoverage::default() };
+    let mut group_of = Vec::with_capacity(usize::try_from(table.alive() + table.system()).unwrap_or(0));
+    let mut groups: Vec<Group> = Vec::new();
+    let mut places: HashMap<Alike, u32> = HashMap::new();
+    for goroutine in table.iter() {
+        let doing = doing(goroutine, known);
+        cover(&mut coverage, goroutine, &doing, known);
+        let alike = alike(goroutine, &doing, known);
+        let next = u32::try_from(groups.len()).unwrap_or(u32::MAX);
+        let place = *places.entry(alike).or_insert(next);
+        if place == next {
+            let site = alike.at_site.then(|| site_key(goroutine, &doing, known)).flatten();
+            groups.push(Group { site, tally: Tally::default(), count: 0 });
+        }
+        group_of.push(place);
+        let Some(group) = groups.get_mut(place as usize) else { continue };
+        group.count += 1;
+        if let (true, Some(wait)) = (alike.at_site, &doing.wait) {
+            let member = Member {
+                parked: doing.state == TaskState::Parked,
+                new: !goroutine.was_before_us(),
+                age_ms: wait.age_ms,
+                exact: wait.exact,
+                timeout_ms: wait.timeout_ms,
+                reason: &wait.reason,
+                name: "",
+            };
+            let trend = goroutine.stack().map(|stack| (TaskKind::Goroutine, goroutine.creation(), stack));
+            group.tally.add(&member, trend);
+        }
+    }
+    for group in &mut groups {
+        if let Some(site) = &group.site {
+            sites.add(site.clone(), std::mem::take(&mut group.tally));
+        }
+    }
+    let listed_each = listed_each(&groups, MAX_LISTED as u64);
+    Some(Survey { table, group_of, groups, coverage, listed_each })
+}
+
+/// How many of each group are listed at most, so that no more than `limit` are in all and every group is represented.
+fn listed_each(groups: &[Group], limit: u64) -> u64 {
+    let listed = |each: u64| groups.iter().fold(0_u64, |sum, group| sum.saturating_add(group.count.min(each)));
+    if listed(u64::MAX) <= limit {
+        return u64::MAX;
+    }
+    let (mut fits, mut too_many) = (0, limit + 1);
+    while too_many - fits > 1 {
+        let middle = fits + (too_many - fits) / 2;
+        if listed(middle) <= limit { fits = middle } else { too_many = middle }
+    }
+    fits
+}
+
+impl Survey<'_> {
+    /// How many goroutines are counted, but not listed.
+    pub(super) fn not_listed(&self) -> u64 {
+        self.groups.iter().map(|group| group.count.saturating_sub(self.listed_each)).sum()
+    }
+
+    pub(super) fn coverage(&self) -> GoCoverage {
+        self.coverage.clone()
+    }
+
+    /// The goroutines that are told one by one, in the order of the runtime's own list.
+    pub(super) fn tasks(&self, known: Known<'_>, sites: &Ordered) -> Vec<Task> {
+        let ids = ids(known.live);
+        let of_group: Vec<Option<u32>> =
+            self.groups.iter().map(|group| group.site.as_ref().and_then(|key| sites.place(key))).collect();
+        let mut listed = vec![0_u64; self.groups.len()];
+        let mut tasks = Vec::new();
+        for (goroutine, &group) in self.table.iter().zip(&self.group_of) {
+            let Some(listed) = listed.get_mut(group as usize) else { continue };
+            *listed += 1;
+            if *listed <= self.listed_each {
+                let site = of_group.get(group as usize).copied().flatten();
+                tasks.push(task(goroutine, site, known, &ids));
+            }
+        }
+        tasks
+    }
+}
+
+/// The thread that carries `goroutine` while it is in a system call or in C code, if that is confirmed.
+fn carrier<'a>(goroutine: goroutines::Live<'_>, known: Known<'a>) -> Option<(&'a super::LiveThread, &'a [u32])> {
+    if !known.go.confirmed.contains(&goroutine.id()) {
+        return None;
+    }
+    let thread = known.live.threads().get(&goroutine.thread()?)?;
+    Some((thread, thread.stack.map_or(&[], |stack| known.symbols.of(stack))))
+}
+
+fn doing(goroutine: goroutines::Live<'_>, known: Known<'_>) -> Doing {
+    let table = known.live.goroutines();
+    let clock = Clock { now_ns: table.map_or(0, Goroutines::now_ns), min_block_ns: known.live.min_block_ns() };
+    join::doing(goroutine, carrier(goroutine, known), known.frames, clock)
+}
+
+fn alike(goroutine: goroutines::Live<'_>, doing: &Doing, known: Known<'_>) -> Alike {
+    let at_site = match doing.state {
+        TaskState::Parked => true,
+        TaskState::Blocked => doing.wait.as_ref().is_some_and(|wait| {
+            let min_block_ms = known.live.min_block_ns() / 1_000_000;
+            !wait.exact && wait.at_most_ms.is_none_or(|most| most >= min_block_ms)
+        }),
+        TaskState::Running | TaskState::Runnable | TaskState::Exited => false,
+    };
+    Alike {
+        place: goroutine.place(),
+        role: role(goroutine),
+        kind: doing.wait.as_ref().map(|wait| wait.kind),
+        at_site,
+        thread: goroutine.thread().filter(|_| doing.native > 0),
+    }
+}
+
+fn role(goroutine: goroutines::Live<'_>) -> Role {
+    if goroutine.is_system() { Role::Runtime } else { Role::Own }
+}
+
+fn site_key(goroutine: goroutines::Live<'_>, doing: &Doing, known: Known<'_>) -> Option<SiteKey> {
+    Some(SiteKey {
+        task: TaskKind::Goroutine,
+        role: role(goroutine),
+        creation: frames(goroutine.creation(), known),
+        stack: whole_stack(goroutine, doing, known),
+        kind: doing.wait.as_ref()?.kind,
+    })
+}
+
+fn frames(stack: Option<StackId>, known: Known<'_>) -> Vec<u32> {
+    stack.map(|id| known.symbols.of(id).to_vec()).unwrap_or_default()
+}
+
+/// Its own frames, and before them the native ones of the C code that it has called.
+fn whole_stack(goroutine: goroutines::Live<'_>, doing: &Doing, known: Known<'_>) -> Vec<u32> {
+    let own = frames(goroutine.stack(), known);
+    match carrier(goroutine, known).and_then(|(_, stack)| stack.get(..doing.native)) {
+        Some(native) if !native.is_empty() => [native, &own].concat(),
+        _ => own,
+    }
+}
+
+fn stack_end(goroutine: goroutines::Live<'_>, known: Known<'_>) -> StackEnd {
+    goroutine.stack().and_then(|id| known.stacks.get(id)).map_or(StackEnd::None, |stack| stack.end)
+}
+
+fn cover(coverage: &mut GoCoverage, goroutine: goroutines::Live<'_>, doing: &Doing, known: Known<'_>) {
+    if goroutine.is_system() {
+        coverage.system += 1;
+        return;
+    }
+    coverage.goroutines += 1;
+    coverage.creations_known += u64::from(goroutine.creation().is_some());
+    match doing.state {
+        TaskState::Parked | TaskState::Blocked => {
+            coverage.blocked += 1;
+            coverage.stacks_complete += u64::from(stack_end(goroutine, known) == StackEnd::Complete);
+        }
+        TaskState::Running => coverage.running += 1,
+        TaskState::Runnable | TaskState::Exited => {}
+    }
+}
+
+fn task(goroutine: goroutines::Live<'_>, site: Option<u32>, known: Known<'_>, ids: &[u64]) -> Task {
+    let doing = doing(goroutine, known);
+    let stack = whole_stack(goroutine, &doing, known);
+    let object = goroutine.object();
+    let mut wait = doing.wait;
+    if let Some(wait) = wait.as_mut().filter(|wait| wait.object.is_empty()) {
+        wait.object = object_words(&object);
+    }
+    let ancestor = |ancestor: &crate::model::AncestorSample| Ancestor {
+        id: ancestor.id,
+        stack: frames(Some(ancestor.stack), known),
+        creation: frames(ancestor.creation, known),
+    };
+    Task {
+        kind: TaskKind::Goroutine,
+        id: goroutine.id(),
+        role: role(goroutine),
+        runs: None,
+        name: String::new(),
+        state: doing.state,
+        wait,
+        stack,
+        stack_end: stack_end(goroutine, known),
+        lifetime_ms: None,
+        created_by: created_by(goroutine, known, ids),
+        site,
+        goroutine: Some(Box::new(Goroutine {
+            status: goroutine.status(),
+            thread: goroutine.thread(),
+            locked_to_thread: goroutine.is_locked(),
+            labels: goroutine.labels().cloned().unwrap_or_default(),
+            channels: match &object {
+                GoObject::Channel(channel) => vec![*channel],
+                GoObject::Select(channels) => channels.to_vec(),
+                GoObject::None | GoObject::Sync(..) | GoObject::Named(_) => Vec::new(),
+            },
+            forever: goroutine.wait().is_some_and(|wait| wait.forever),
+            ancestors: goroutine.ancestors().iter().map(ancestor).collect(),
+        })),
+    }
+}
+
+fn created_by(goroutine: goroutines::Live<'_>, known: Known<'_>, ids: &[u64]) -> CreatedBy {
+    let parent = Some(goroutine.parent()).filter(|&parent| parent > 0);
+    let why_unknown = match goroutine.creation() {
+        Some(_) => None,
+        None if goroutine.id() == 1 => Some("it is the process's first goroutine"),
+        None => Some("the runtime does not tell"),
+    };
+    CreatedBy {
+        task: parent,
+        alive: parent.map(|parent| ids.binary_search(&parent).is_ok()),
+        name: String::new(),
+        stack: frames(goroutine.creation(), known),
+        known: why_unknown.is_none(),
+        why_unknown: why_unknown.map(Into::into),
+    }
+}
+
+/// What is waited on, as one text: equal for those who wait on the same.
+fn object_words(object: &GoObject) -> String {
+    let address = |channel: &Channel| match channel.address {
+        0 => "nil channel".to_owned(),
+        address => format!("chan {address:#x}"),
+    };
+    match object {
+        GoObject::None => String::new(),
+        GoObject::Channel(channel) => address(channel),
+        GoObject::Select(channels) => {
+            let named: Vec<String> = channels.iter().take(MAX_NAMED_CHANNELS).map(address).collect();
+            match channels.len() - named.len() {
+                0 => named.join(", "),
+                more => format!("{} and {more} more", named.join(", ")),
+            }
+        }
+        GoObject::Sync(name, address) => format!("{name} {address:#x}"),
+        GoObject::Named(name) => name.to_string(),
+    }
+}
+
+#[cfg(test)]
+#[path = "goroutine_tasks_tests.rs"]
+mod tests;

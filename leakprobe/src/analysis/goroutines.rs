@@ -1,0 +1,486 @@
+//! The live table of goroutines: by slot, in fewer than a hundred bytes each, because a program may have a million.
+//!
+//! What many have in common is held once, and the numbers that every snapshot needs are kept true by each change rather than
+//! counted anew.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::Hash,
+    num::NonZeroU32,
+    sync::Arc,
+};
+
+use super::history::Key;
+use crate::model::{
+    AncestorSample, Channel, GoObject, GoStatus, GoWait, GoroutineSample, GoroutineSink, StackId, TaskKind, WaitKind,
+};
+
+/// Slots that are allocated together: growing never copies what is there.
+const CHUNK: usize = 1 << 12;
+
+/// Most wordings of waits; a runtime has some forty. Further ones are told by their kind alone.
+const MAX_WAITS: usize = 4096;
+
+/// So many details of objects are kept at least before those that nobody uses any more are dropped.
+const MIN_DETAILS: usize = 4096;
+
+/// The goroutines that there are, and how many wait where.
+#[derive(Debug)]
+pub struct Goroutines {
+    chunks: Vec<Vec<Option<Entry>>>,
+    waits: Interned<WaitWords>,
+    details: Interned<Detail>,
+    places: Vec<Place>,
+    place_of: HashMap<(Option<StackId>, StackId), u32>,
+    ages: Ages,
+    alive: u64,
+    system: u64,
+    /// Told at the first snapshot's end; until then, whoever comes was there before us.
+    at_first: Option<u64>,
+    created: u64,
+    now_ns: u64,
+}
+
+/// What the table holds of one goroutine.
+#[derive(Debug)]
+struct Entry {
+    id: u64,
+    parent: u64,
+    /// As in [`GoWait`]; 0 where there is none.
+    since_ns: u64,
+    not_before_ns: u64,
+    until_ns: u64,
+    object: Object,
+    extra: Option<Box<Extra>>,
+    place: u32,
+    /// Its wording in `waits`; `None` if it is not blocked in the runtime.
+    wait: Option<NonZeroU32>,
+    thread: Option<NonZeroU32>,
+    status: GoStatus,
+    system: bool,
+    locked: bool,
+    before_us: bool,
+}
+
+/// [`GoObject`] without what many have in common, which is a place in `details`.
+#[derive(Debug)]
+enum Object {
+    None,
+    At(u32, u64),
+    Select(Box<[(u32, u64)]>),
+    Named(Arc<str>),
+}
+
+/// What is told of an object besides its address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Detail {
+    /// The channel's address is 0 here.
+    Channel(Channel),
+    Sync(&'static str),
+}
+
+/// What few goroutines have.
+#[derive(Debug)]
+struct Extra {
+    labels: Option<Arc<BTreeMap<String, String>>>,
+    ancestors: Option<Arc<[AncestorSample]>>,
+}
+
+/// What a wait is called.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct WaitWords {
+    kind: WaitKind,
+    reason: Arc<str>,
+    forever: bool,
+}
+
+/// Where goroutines are, and how many of them, without the runtime's own, are blocked there.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    creation: Option<StackId>,
+    stack: StackId,
+    blocked: u64,
+}
+
+/// A goroutine of the table, as whoever reads the table sees it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Live<'a> {
+    table: &'a Goroutines,
+    entry: &'a Entry,
+}
+
+impl Goroutines {
+    /// An empty table. Goroutines whose wait is older than `min_block_ns` count as parked.
+    pub(super) fn new(min_block_ns: u64) -> Self {
+        Self {
+            chunks: Vec::new(),
+            waits: Interned::default(),
+            details: Interned::default(),
+            places: Vec::new(),
+            place_of: HashMap::new(),
+            ages: Ages { min_block_ns, ..Ages::default() },
+            alive: 0,
+            system: 0,
+            at_first: None,
+            created: 0,
+            now_ns: 0,
+        }
+    }
+
+    /// To be called when all goroutines of a snapshot are put. `taken_ns` is its moment (`CLOCK_MONOTONIC`), `created` how many
+    /// goroutines the runtime has created since the first snapshot, those that have ended included.
+    pub fn end_snapshot(&mut self, taken_ns: u64, created: u64) {
+        self.now_ns = taken_ns;
+        self.ages.advance(taken_ns);
+        self.at_first.get_or_insert(self.alive + self.system);
+        self.created = self.created.max(created);
+        if self.details.len() > MIN_DETAILS.max(2 * usize::try_from(self.alive + self.system).unwrap_or(usize::MAX)) {
+            self.drop_unused_details();
+        }
+    }
+
+    /// Goroutines alive, without the runtime's own.
+    #[must_use]
+    pub fn alive(&self) -> u64 {
+        self.alive
+    }
+
+    /// The runtime's own.
+    #[must_use]
+    pub fn system(&self) -> u64 {
+        self.system
+    }
+
+    /// How many were parked in the runtime at the last snapshot, without the runtime's own.
+    #[must_use]
+    pub fn parked(&self) -> u64 {
+        self.ages.parked
+    }
+
+    /// Created since the first snapshot.
+    #[must_use]
+    pub fn created(&self) -> u64 {
+        self.created
+    }
+
+    /// Ended since the first snapshot.
+    #[must_use]
+    pub fn gone(&self) -> u64 {
+        let ever = self.at_first.unwrap_or(0).saturating_add(self.created);
+        ever.saturating_sub(self.alive + self.system)
+    }
+
+    /// The moment of the last snapshot, `CLOCK_MONOTONIC`, ns.
+    #[must_use]
+    pub fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    /// How many are blocked where.
+    pub(super) fn places(&self) -> impl Iterator<Item = (Key, u64)> {
+        self.places.iter().map(|place| ((TaskKind::Goroutine, place.creation, place.stack), place.blocked))
+    }
+
+    /// How many are blocked with these stacks.
+    pub(super) fn blocked_at(&self, creation: Option<StackId>, stack: StackId) -> u64 {
+        let place = self.place_of.get(&(creation, stack)).and_then(|&place| self.places.get(place as usize));
+        place.map_or(0, |place| place.blocked)
+    }
+
+    /// All goroutines, in the order of the runtime's own list.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Live<'_>> {
+        self.chunks.iter().flatten().flatten().map(|entry| Live { table: self, entry })
+    }
+
+    fn slot(&mut self, slot: u32) -> Option<&mut Option<Entry>> {
+        self.chunks.get_mut(slot as usize / CHUNK)?.get_mut(slot as usize % CHUNK)
+    }
+
+    fn place(&mut self, creation: Option<StackId>, stack: StackId) -> u32 {
+        let next = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
+        let place = *self.place_of.entry((creation, stack)).or_insert(next);
+        if place == next {
+            self.places.push(Place { creation, stack, blocked: 0 });
+        }
+        place
+    }
+
+    fn pack(&mut self, object: GoObject) -> Object {
+        let mut channel = |channel: Channel| {
+            let detail = self.details.intern(Detail::Channel(Channel { address: 0, ..channel }));
+            (detail, channel.address)
+        };
+        match object {
+            GoObject::None => Object::None,
+            GoObject::Channel(one) => {
+                let (detail, address) = channel(one);
+                Object::At(detail, address)
+            }
+            GoObject::Select(channels) => Object::Select(channels.iter().map(|&one| channel(one)).collect()),
+            GoObject::Sync(name, address) => Object::At(self.details.intern(Detail::Sync(name)), address),
+            GoObject::Named(name) => Object::Named(name),
+        }
+    }
+
+    fn wait(&mut self, wait: &GoWait) -> Option<NonZeroU32> {
+        let reason = if self.waits.len() < MAX_WAITS { Arc::clone(&wait.reason) } else { wait.kind.name().into() };
+        let words = WaitWords { kind: wait.kind, reason, forever: wait.forever };
+        NonZeroU32::new(self.waits.intern(words).saturating_add(1))
+    }
+
+    /// Keeps the numbers true: `entry` has come, or is about to go.
+    fn count(&mut self, entry: &Entry, comes: bool) {
+        let change = |number: &mut u64| *number = if comes { *number + 1 } else { number.saturating_sub(1) };
+        if entry.system {
+            return change(&mut self.system);
+        }
+        change(&mut self.alive);
+        if entry.wait.is_some() {
+            if let Some(place) = self.places.get_mut(entry.place as usize) {
+                change(&mut place.blocked);
+            }
+            self.ages.count(entry.since_ns, comes);
+        }
+    }
+
+    fn drop_unused_details(&mut self) {
+        let old = std::mem::take(&mut self.details);
+        for entry in self.chunks.iter_mut().flatten().flatten() {
+            let mut renew = |detail: &mut u32| {
+                if let Some(known) = old.get(*detail) {
+                    *detail = self.details.intern(known.clone());
+                }
+            };
+            match &mut entry.object {
+                Object::At(detail, _) => renew(detail),
+                Object::Select(channels) => channels.iter_mut().for_each(|(detail, _)| renew(detail)),
+                Object::None | Object::Named(_) => {}
+            }
+        }
+    }
+}
+
+impl GoroutineSink for Goroutines {
+    fn put(&mut self, slot: u32, sample: GoroutineSample) {
+        let mut before_us = self.at_first.is_none();
+        if let Some(old) = self.slot(slot).and_then(Option::take) {
+            before_us |= old.id == sample.id && old.before_us;
+            self.count(&old, false);
+        }
+        let wait = sample.wait.as_ref();
+        let (labels, ancestors) = (sample.labels, sample.ancestors);
+        let entry = Entry {
+            id: sample.id,
+            parent: sample.parent,
+            since_ns: wait.map_or(0, |wait| wait.since_ns),
+            not_before_ns: wait.and_then(|wait| wait.not_before_ns).unwrap_or(0),
+            until_ns: wait.and_then(|wait| wait.until_ns).unwrap_or(0),
+            wait: wait.and_then(|wait| self.wait(wait)),
+            object: sample.wait.map_or(Object::None, |wait| self.pack(wait.object)),
+            extra: (labels.is_some() || ancestors.is_some()).then(|| Box::new(Extra { labels, ancestors })),
+            place: self.place(sample.creation, sample.stack),
+            thread: sample.thread.and_then(NonZeroU32::new),
+            status: sample.status,
+            system: sample.system,
+            locked: sample.locked,
+            before_us,
+        };
+        self.count(&entry, true);
+        while self.chunks.len() <= slot as usize / CHUNK {
+            self.chunks.push(Vec::new());
+        }
+        if let Some(chunk) = self.chunks.get_mut(slot as usize / CHUNK) {
+            if chunk.is_empty() {
+                chunk.resize_with(CHUNK, || None);
+            }
+            if let Some(place) = chunk.get_mut(slot as usize % CHUNK) {
+                *place = Some(entry);
+            }
+        }
+    }
+
+    fn set_object(&mut self, slot: u32, object: GoObject) {
+        let object = self.pack(object);
+        if let Some(Some(entry)) = self.slot(slot) {
+            entry.object = object;
+        }
+    }
+
+    fn remove(&mut self, slot: u32) {
+        if let Some(old) = self.slot(slot).and_then(Option::take) {
+            self.count(&old, false);
+        }
+    }
+}
+
+impl<'a> Live<'a> {
+    pub(super) fn id(self) -> u64 {
+        self.entry.id
+    }
+
+    pub(super) fn parent(self) -> u64 {
+        self.entry.parent
+    }
+
+    pub(super) fn status(self) -> GoStatus {
+        self.entry.status
+    }
+
+    pub(super) fn is_system(self) -> bool {
+        self.entry.system
+    }
+
+    pub(super) fn is_locked(self) -> bool {
+        self.entry.locked
+    }
+
+    pub(super) fn was_before_us(self) -> bool {
+        self.entry.before_us
+    }
+
+    pub(super) fn thread(self) -> Option<u32> {
+        self.entry.thread.map(NonZeroU32::get)
+    }
+
+    /// The number of its place: equal for all that have the same stacks.
+    pub(super) fn place(self) -> u32 {
+        self.entry.place
+    }
+
+    pub(super) fn creation(self) -> Option<StackId> {
+        self.table.places.get(self.entry.place as usize).and_then(|place| place.creation)
+    }
+
+    pub(super) fn stack(self) -> Option<StackId> {
+        self.table.places.get(self.entry.place as usize).map(|place| place.stack)
+    }
+
+    pub(super) fn labels(self) -> Option<&'a BTreeMap<String, String>> {
+        self.entry.extra.as_ref().and_then(|extra| extra.labels.as_deref())
+    }
+
+    pub(super) fn ancestors(self) -> &'a [AncestorSample] {
+        self.entry.extra.as_ref().and_then(|extra| extra.ancestors.as_deref()).unwrap_or_default()
+    }
+
+    /// Its wait, if it is blocked in the runtime, without the object.
+    pub(super) fn wait(self) -> Option<RuntimeWait<'a>> {
+        let words = self.table.waits.get(self.entry.wait?.get() - 1)?;
+        let some = |ns: u64| (ns > 0).then_some(ns);
+        Some(RuntimeWait {
+            kind: words.kind,
+            reason: &words.reason,
+            forever: words.forever,
+            since_ns: self.entry.since_ns,
+            not_before_ns: some(self.entry.not_before_ns),
+            until_ns: some(self.entry.until_ns),
+        })
+    }
+
+    /// What it waits on.
+    pub(super) fn object(self) -> GoObject {
+        let detail = |detail: u32, address: u64| match self.table.details.get(detail) {
+            Some(Detail::Channel(channel)) => GoObject::Channel(Channel { address, ..*channel }),
+            Some(Detail::Sync(name)) => GoObject::Sync(name, address),
+            None => GoObject::None,
+        };
+        match &self.entry.object {
+            Object::None => GoObject::None,
+            &Object::At(place, address) => detail(place, address),
+            Object::Select(channels) => {
+                let channel = |&(place, address): &(u32, u64)| match detail(place, address) {
+                    GoObject::Channel(channel) => Some(channel),
+                    _ => None,
+                };
+                GoObject::Select(channels.iter().filter_map(channel).collect())
+            }
+            Object::Named(name) => GoObject::Named(Arc::clone(name)),
+        }
+    }
+}
+
+/// [`GoWait`] without its object, which is made only for those goroutines that are told one by one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RuntimeWait<'a> {
+    pub(super) kind: WaitKind,
+    pub(super) reason: &'a str,
+    pub(super) forever: bool,
+    pub(super) since_ns: u64,
+    pub(super) not_before_ns: Option<u64>,
+    pub(super) until_ns: Option<u64>,
+}
+
+/// How many waits are older than the threshold, without looking at each: those that are not yet wait in the order in which they
+/// will be.
+#[derive(Debug, Default)]
+struct Ages {
+    min_block_ns: u64,
+    parked: u64,
+    /// Waits that began up to this moment are in `parked`; `None` until there can be any.
+    parked_until_ns: Option<u64>,
+    /// How many of the others began at which moment.
+    younger: BTreeMap<u64, u64>,
+}
+
+impl Ages {
+    fn count(&mut self, since_ns: u64, comes: bool) {
+        if self.parked_until_ns.is_some_and(|until| since_ns <= until) {
+            self.parked = if comes { self.parked + 1 } else { self.parked.saturating_sub(1) };
+        } else if comes {
+            *self.younger.entry(since_ns).or_default() += 1;
+        } else if let Some(count) = self.younger.get_mut(&since_ns) {
+            *count -= 1;
+            if *count == 0 {
+                self.younger.remove(&since_ns);
+            }
+        }
+    }
+
+    fn advance(&mut self, now_ns: u64) {
+        let Some(until) = now_ns.checked_sub(self.min_block_ns) else {
+            return;
+        };
+        let until = self.parked_until_ns.map_or(until, |before| before.max(until));
+        while let Some(first) = self.younger.first_entry().filter(|first| *first.key() <= until) {
+            self.parked += first.remove();
+        }
+        self.parked_until_ns = Some(until);
+    }
+}
+
+/// Holds each distinct value once.
+#[derive(Debug)]
+struct Interned<T> {
+    places: HashMap<T, u32>,
+    values: Vec<T>,
+}
+
+impl<T> Default for Interned<T> {
+    fn default() -> Self {
+        Self { places: HashMap::new(), values: Vec::new() }
+    }
+}
+
+impl<T: Clone + Eq + Hash> Interned<T> {
+    fn intern(&mut self, value: T) -> u32 {
+        if let Some(&place) = self.places.get(&value) {
+            return place;
+        }
+        let place = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
+        self.values.push(value.clone());
+        self.places.insert(value, place);
+        place
+    }
+
+    fn get(&self, place: u32) -> Option<&T> {
+        self.values.get(place as usize)
+    }
+
+    fn len(&self) -> usize {
+        self.values.len()
+    }
+}
+
+#[cfg(test)]
+#[path = "goroutines_tests.rs"]
+mod tests;

@@ -1,0 +1,149 @@
+use super::*;
+use crate::model::{Stack, StackEnd, StackTable};
+
+const SECOND: u64 = 1_000_000_000;
+
+fn stacks() -> (StackTable, [StackId; 3]) {
+    let mut table = StackTable::default();
+    let ids = [1, 2, 3].map(|n| table.intern(Stack::of_goroutine(vec![n], StackEnd::Complete)));
+    (table, ids)
+}
+
+fn channel(address: u64) -> Channel {
+    Channel { address, send: Some(false), len: 1, cap: 2, closed: true, receivers: 3, senders: 0, timer: false }
+}
+
+/// A goroutine that waits since `since_ns`, or that runs if there is none.
+fn sample(id: u64, stack: StackId, since_ns: Option<u64>) -> GoroutineSample {
+    GoroutineSample {
+        id,
+        status: if since_ns.is_some() { GoStatus::Waiting } else { GoStatus::Running },
+        wait: since_ns.map(|since_ns| GoWait {
+            kind: WaitKind::ChanReceive,
+            reason: "chan receive".into(),
+            object: GoObject::Channel(channel(id << 8)),
+            since_ns,
+            not_before_ns: None,
+            until_ns: None,
+            forever: false,
+        }),
+        stack,
+        thread: None,
+        creation: None,
+        parent: 1,
+        system: false,
+        locked: false,
+        labels: None,
+        ancestors: None,
+    }
+}
+
+#[test]
+fn numbers_are_those_of_a_walk_whatever_happens() {
+    let (_, places) = stacks();
+    let mut table = Goroutines::new(SECOND);
+    // A fixed sequence that looks random.
+    let mut state = 7_u64;
+    let mut next = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    for round in 1..200 {
+        let now = round * SECOND / 2;
+        for _ in 0..40 {
+            let slot = u32::try_from(next(60)).unwrap();
+            match next(5) {
+                0 => table.remove(slot),
+                1 => table.set_object(slot, GoObject::Select(vec![channel(next(9)); 2].into())),
+                _ => {
+                    let since = (next(4) > 0).then(|| now.saturating_sub(next(3) * SECOND / 2));
+                    let stack = places[usize::try_from(next(3)).unwrap()];
+                    let sample = sample(next(100) + 1, stack, since);
+                    table.put(slot, GoroutineSample { system: next(9) == 0, ..sample });
+                }
+            }
+        }
+        table.end_snapshot(now, round);
+        let own: Vec<Live<'_>> = table.iter().filter(|live| !live.is_system()).collect();
+        let parked = own.iter().filter_map(|live| live.wait()).filter(|wait| now - wait.since_ns >= SECOND).count();
+        assert_eq!(table.alive(), own.len() as u64);
+        assert_eq!(table.system(), (table.iter().count() - own.len()) as u64);
+        assert_eq!(table.parked(), parked as u64, "round {round}");
+        for stack in places {
+            let here = own.iter().filter(|live| live.stack() == Some(stack) && live.wait().is_some()).count();
+            assert_eq!(table.blocked_at(None, stack), here as u64);
+        }
+    }
+}
+
+#[test]
+fn what_is_put_comes_back() {
+    let (_, [stack, creation, _]) = stacks();
+    let mut table = Goroutines::new(SECOND);
+    let objects = [
+        GoObject::None,
+        GoObject::Channel(channel(0xc000)),
+        GoObject::Channel(Channel { address: 0, ..channel(0) }),
+        GoObject::Select([channel(1), Channel { timer: true, ..channel(2) }].into()),
+        GoObject::Sync("sync.Mutex", 0xc0de),
+        GoObject::Named("fd 7 (tcp)".into()),
+    ];
+    for (slot, object) in (0..).zip(&objects) {
+        let mut sample = sample(u64::from(slot) + 1, stack, Some(5));
+        sample.creation = Some(creation);
+        sample.thread = Some(12);
+        sample.locked = true;
+        sample.labels = Some(Arc::new([("a".to_owned(), "b".to_owned())].into()));
+        if let Some(wait) = &mut sample.wait {
+            wait.object = object.clone();
+            (wait.not_before_ns, wait.until_ns, wait.forever) = (Some(3), Some(9), true);
+        }
+        table.put(slot * 5_000, sample);
+    }
+    let found: Vec<Live<'_>> = table.iter().collect();
+    assert_eq!(found.iter().map(|live| live.object()).collect::<Vec<_>>(), objects);
+    assert_eq!(found.iter().map(|live| live.id()).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6], "in the order of slots");
+    for live in found {
+        let wait = live.wait().unwrap();
+        assert_eq!((wait.kind, wait.reason, wait.forever), (WaitKind::ChanReceive, "chan receive", true));
+        assert_eq!((wait.since_ns, wait.not_before_ns, wait.until_ns), (5, Some(3), Some(9)));
+        assert_eq!((live.stack(), live.creation(), live.thread()), (Some(stack), Some(creation), Some(12)));
+        assert_eq!((live.parent(), live.is_locked(), live.status()), (1, true, GoStatus::Waiting));
+        assert_eq!(live.labels().unwrap()["a"], "b");
+        assert!(live.ancestors().is_empty() && !live.is_system());
+    }
+}
+
+#[test]
+fn who_comes_after_the_first_snapshot_is_new() {
+    let (_, [stack, ..]) = stacks();
+    let mut table = Goroutines::new(SECOND);
+    table.put(0, sample(1, stack, None));
+    table.put(1, sample(2, stack, None));
+    table.end_snapshot(SECOND, 0);
+    table.put(0, sample(1, stack, Some(SECOND))); // has run
+    table.put(1, sample(9, stack, None)); // another in the same slot
+    table.end_snapshot(2 * SECOND, 7);
+    let before_us: Vec<bool> = table.iter().map(Live::was_before_us).collect();
+    assert_eq!(before_us, [true, false]);
+    assert_eq!((table.created(), table.gone()), (7, 7), "6 came and went between the snapshots");
+}
+
+#[test]
+fn details_that_nobody_uses_are_dropped() {
+    let (_, [stack, ..]) = stacks();
+    let mut table = Goroutines::new(SECOND);
+    table.put(0, sample(1, stack, Some(5)));
+    for len in 0..3 * MIN_DETAILS as u64 {
+        table.set_object(0, GoObject::Channel(Channel { len, ..channel(4) }));
+    }
+    table.end_snapshot(SECOND, 0);
+    assert_eq!(table.details.len(), 1);
+    let last = GoObject::Channel(Channel { len: 3 * MIN_DETAILS as u64 - 1, ..channel(4) });
+    assert_eq!(table.iter().next().unwrap().object(), last);
+}
+
+#[test]
+fn a_million_goroutines_fit() {
+    assert!(size_of::<Option<Entry>>() <= 96, "{}", size_of::<Option<Entry>>());
+}

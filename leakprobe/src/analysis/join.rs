@@ -1,0 +1,140 @@
+//! A goroutine in a system call or in C code, and the thread that carries it: the one knows the Go part of the stack, the other
+//! what is waited for and the native part.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::{LiveThread, goroutines};
+use crate::model::{Activity, Frame, GoStatus, TaskState, Wait, WaitKind};
+
+const NS_PER_MS: u64 = 1_000_000;
+
+/// How goroutines and threads belong together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GoFacts {
+    /// The threads of the Go runtime, and the goroutine that each runs, if it runs one.
+    pub threads: BTreeMap<u32, Option<u64>>,
+    /// Goroutines in system calls or C code which were there, on the same thread, before and after that thread was looked at.
+    pub confirmed: HashSet<u64>,
+}
+
+/// What a goroutine does, all told.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Doing {
+    pub(super) state: TaskState,
+    pub(super) wait: Option<Wait>,
+    /// How many of its thread's innermost frames are native and belong before its own.
+    pub(super) native: usize,
+}
+
+/// The moment and threshold that ages are measured by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    pub(super) now_ns: u64,
+    pub(super) min_block_ns: u64,
+}
+
+impl Clock {
+    /// How long ago that was, ns.
+    fn age(self, since_ns: u64) -> u64 {
+        self.now_ns.saturating_sub(since_ns)
+    }
+
+    fn state(self, since_ns: u64) -> TaskState {
+        if self.age(since_ns) >= self.min_block_ns { TaskState::Parked } else { TaskState::Blocked }
+    }
+}
+
+/// What `goroutine` does. Of a system call or C code `thread` tells, which is the one that carries it, if that is confirmed;
+/// `thread_stack` is its stack as places in `frames`.
+pub(super) fn doing(
+    goroutine: goroutines::Live<'_>,
+    thread: Option<(&LiveThread, &[u32])>,
+    frames: &[Frame],
+    clock: Clock,
+) -> Doing {
+    if let Some(wait) = goroutine.wait() {
+        return in_runtime(wait, clock);
+    }
+    let plainly = |state| Doing { state, wait: None, native: 0 };
+    match goroutine.status() {
+        GoStatus::Syscall => match thread {
+            Some((thread, stack)) => on_thread(thread, native_frames(stack, frames), clock),
+            None => unknown("system call or C code"),
+        },
+        GoStatus::Waiting | GoStatus::Leaked => unknown(goroutine.status().name()),
+        GoStatus::Running => plainly(TaskState::Running),
+        GoStatus::Idle | GoStatus::Runnable | GoStatus::Copystack | GoStatus::Preempted => plainly(TaskState::Runnable),
+    }
+}
+
+/// Blocked in the runtime.
+fn in_runtime(wait: goroutines::RuntimeWait<'_>, clock: Clock) -> Doing {
+    let wait_of = Wait {
+        kind: wait.kind,
+        reason: wait.reason.to_owned(),
+        object: String::new(),
+        age_ms: clock.age(wait.since_ns) / NS_PER_MS,
+        exact: false,
+        at_most_ms: wait.not_before_ns.map(|earliest| clock.age(earliest) / NS_PER_MS),
+        timeout_ms: wait.until_ns.map(|until| until.saturating_sub(wait.since_ns) / NS_PER_MS),
+        owner: None,
+    };
+    Doing { state: clock.state(wait.since_ns), wait: Some(wait_of), native: 0 }
+}
+
+fn on_thread(thread: &LiveThread, native: usize, clock: Clock) -> Doing {
+    match &thread.activity {
+        Activity::Blocked(blocking) => {
+            let wait = Wait {
+                kind: blocking.kind,
+                reason: blocking.reason.clone(),
+                object: blocking.object.clone(),
+                age_ms: clock.age(blocking.since_ns) / NS_PER_MS,
+                exact: blocking.exact,
+                at_most_ms: None,
+                timeout_ms: blocking.timeout_ms,
+                owner: None,
+            };
+            Doing { state: clock.state(blocking.since_ns), wait: Some(wait), native }
+        }
+        Activity::Exited => unknown("system call or C code"),
+        activity => {
+            let state = if *activity == Activity::Running { TaskState::Running } else { TaskState::Runnable };
+            Doing { state, wait: (native > 0).then(|| lasting(WaitKind::Cgo, "C code")), native }
+        }
+    }
+}
+
+fn unknown(reason: &str) -> Doing {
+    Doing { state: TaskState::Blocked, wait: Some(lasting(WaitKind::Other, reason)), native: 0 }
+}
+
+/// Nobody knows for how long.
+fn lasting(kind: WaitKind, reason: &str) -> Wait {
+    Wait {
+        kind,
+        reason: reason.to_owned(),
+        object: String::new(),
+        age_ms: 0,
+        exact: false,
+        at_most_ms: None,
+        timeout_ms: None,
+        owner: None,
+    }
+}
+
+/// How many of a thread's innermost frames are C code that Go has called. None if that cannot be seen: then the thread may be
+/// somewhere else in the runtime by now.
+fn native_frames(stack: &[u32], frames: &[Frame]) -> usize {
+    let frame = |&place: &u32| frames.get(place as usize);
+    let is_go = |frame: &Frame| frame.go.is_some() || is_cgo_call(frame);
+    match stack.iter().position(|place| frame(place).is_some_and(is_go)) {
+        Some(depth) if stack.get(depth).and_then(frame).is_some_and(is_cgo_call) => depth,
+        _ => 0,
+    }
+}
+
+/// The function through which Go calls C. Source: <https://github.com/golang/go/blob/go1.27.0/src/runtime/asm_amd64.s>
+fn is_cgo_call(frame: &Frame) -> bool {
+    matches!(frame.function.as_str(), "runtime.asmcgocall" | "runtime.asmcgocall.abi0")
+}
