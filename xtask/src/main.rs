@@ -5,6 +5,8 @@ mod bench;
 mod build_ebpf;
 mod ci;
 mod debian;
+mod go;
+mod go_programs;
 mod kernels;
 mod programs;
 mod repo;
@@ -25,6 +27,7 @@ enum Task {
     BuildEbpf(build_ebpf::Args),
     Ci(ci::Args),
     Kernels(kernels::Args),
+    Programs(programs::Args),
     Test(test::Args),
 }
 
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         Task::BuildEbpf(args) => build_ebpf::run(&args),
         Task::Ci(args) => ci::run(&args),
         Task::Kernels(args) => kernels::run(&args),
+        Task::Programs(args) => programs::run(&args),
         Task::Test(args) => test::run(&args),
     };
     match done {

@@ -6,7 +6,16 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::{repo, run};
+use crate::{go_programs, repo, run};
+
+/// Build the test programs, as `cargo xtask test` does
+#[derive(clap::Args)]
+pub(crate) struct Args {}
+
+pub(crate) fn run(_: &Args) -> Result<()> {
+    build()?;
+    go_programs::build()
+}
 
 /// Suffix of a variant, and the compiler's arguments for it in C and C++, and in Rust.
 const VARIANTS: [(&str, &[&str], &[&str]); 5] = [

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use crate::tally::{self, Tally};
-use crate::{debian, kernels, programs, repo, run};
+use crate::{debian, go_programs, kernels, programs, repo, run};
 
 /// Install what the tests need and pass all of them, here and in other kernels
 #[derive(clap::Args)]
@@ -36,6 +36,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
     run::run(repo::cargo().args(["build", "--release", "--locked"]))?;
     let programs = programs::build()?;
+    go_programs::build()?;
     let mut cargo = repo::cargo();
     cargo.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
     // The tests of real programs use what users run; unit tests have the checks of a debug build.
