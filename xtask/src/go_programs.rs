@@ -57,7 +57,8 @@ pub(crate) fn build() -> Result<()> {
     let sources = repo::root().join("leakprobe/tests/programs/go");
     let newest = newest_below(&sources)?.max(modified(&repo::root().join("xtask/src/go_programs.rs"))?);
     let mut jobs = Vec::new();
-    for toolchain in &go::toolchains()? {
+    let toolchains = go::toolchains()?;
+    for toolchain in &toolchains {
         let version = toolchain.version;
         let newest_source = newest.max(modified(&toolchain.goroot().join("VERSION"))?);
         let folder = folder().join(version);
@@ -84,13 +85,33 @@ pub(crate) fn build() -> Result<()> {
             add(&CGO, "server", "server")?;
         }
     }
+    jobs.extend(leak_suite(&toolchains)?);
     jobs.retain(|job| !modified(&job.output).is_ok_and(|built| built > job.newest_source));
     run_all(jobs)?;
-    hosts(&sources.join("host/host.c"))
+    hosts(&sources.join("host/host.c"), &toolchains)
+}
+
+/// The programs of the newest toolchain's own leak tests, which lie with its sources, and the list of their cases.
+fn leak_suite(toolchains: &[go::Toolchain]) -> Result<Vec<Job>> {
+    let Some(toolchain) = toolchains.last() else { return Ok(Vec::new()) };
+    let runtime = toolchain.goroot().join("src/runtime");
+    let folder = folder().join(toolchain.version).join("leak-suite");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    fs::copy(runtime.join("goroutineleakprofile_test.go"), folder.join("cases.txt"))
+        .with_context(|| format!("cannot copy the list of Go's leak tests from {}", runtime.display()))?;
+    let job = |program: &str, package: &str| -> Result<Job> {
+        let output = folder.join(program);
+        let mut command = toolchain.go();
+        // Part of the standard library's module, which is not ours to change.
+        command.env("GOFLAGS", "").current_dir(runtime.join("testdata/testgoroutineleakprofile"));
+        command.arg("build").arg("-o").arg(&output).arg(package);
+        Ok(Job { command, output, newest_source: modified(&toolchain.goroot().join("VERSION"))? })
+    };
+    Ok(vec![job("small", ".")?, job("goker", "./goker")?])
 }
 
 /// The C programs that Go libraries are loaded into.
-fn hosts(source: &Path) -> Result<()> {
+fn hosts(source: &Path, toolchains: &[go::Toolchain]) -> Result<()> {
     let mut jobs = Vec::new();
     let mut add = |output: PathBuf, after: &[&Path], arguments: &[&str]| -> Result<()> {
         let mut command = Command::new("cc");
@@ -105,7 +126,7 @@ fn hosts(source: &Path) -> Result<()> {
         Ok(())
     };
     add(folder().join("host"), &[], &[])?;
-    for toolchain in go::toolchains()? {
+    for toolchain in toolchains {
         let library = folder().join(toolchain.version).join("c-shared/libwaits.so");
         let path = library.to_string_lossy();
         let host = library.with_file_name("host");

@@ -14,11 +14,13 @@ pub(crate) struct Args {
 }
 
 /// What the tests run, and the Debian package that holds it.
-const NEEDED: [(&str, &str); 11] = [
+const NEEDED: [(&str, &str); 13] = [
     ("cc", "gcc"),
     ("c++", "g++"),
     ("/usr/include/stdio.h", "libc6-dev"),
     ("eu-stack", "elfutils"),
+    ("etcd", "etcd-server"),
+    ("prometheus", "prometheus"),
     ("redis-server", "redis-server"),
     ("redis-cli", "redis-tools"),
     ("python3", "python3"),

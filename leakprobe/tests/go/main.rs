@@ -2,7 +2,15 @@
 //!
 //! `cargo xtask programs` builds the programs.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod compare;
+mod crowds;
+mod distribution;
 mod dump;
+mod embedded;
+mod equality;
+mod leak_suite;
 #[path = "../support/mod.rs"]
 mod support;
+mod target;

@@ -19,15 +19,22 @@ func startIO() {
 func startTCP() {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	control.Must(err)
-	client, err := net.Dial("tcp", listener.Addr().String())
-	control.Must(err)
-	server, err := listener.Accept()
-	control.Must(err)
+	client, server := connect(listener)
 	control.Must(server.SetReadDeadline(time.Now().Add(24 * time.Hour)))
+	writer, unread := connect(listener)
+	keep = append(keep, unread)
 	go accept(listener)
 	go readFrom(client)
 	go readFrom(server)
-	go writeTo(client)
+	go writeTo(writer)
+}
+
+func connect(listener net.Listener) (client, server net.Conn) {
+	client, err := net.Dial("tcp", listener.Addr().String())
+	control.Must(err)
+	server, err = listener.Accept()
+	control.Must(err)
+	return client, server
 }
 
 func accept(listener net.Listener) {

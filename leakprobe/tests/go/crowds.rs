@@ -1,0 +1,122 @@
+//! Many goroutines, and goroutines that come and go all the time.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    dump::{Goroutine, Line, parse},
+    target::{ours, ready, take},
+};
+
+const VERSIONS: [&str; 4] = ["1.19", "1.21", "1.24", "1.27"];
+
+/// More than the runtime itself can write down: its text is cut off at 64 MB.
+#[test]
+fn two_hundred_thousand() {
+    const COUNT: usize = 200_000;
+    for version in VERSIONS {
+        let many = ready(&format!("{version}/default/many"), &[&COUNT.to_string(), "20"]);
+        let ours = ours(many.pid());
+        let mut sites: BTreeMap<(&str, Vec<&str>), usize> = BTreeMap::new();
+        for goroutine in ours.iter().filter(|goroutine| goroutine.is_created_by("main.main")) {
+            let main = goroutine.functions().into_iter().filter(|function| function.starts_with("main.")).collect();
+            *sites.entry((goroutine.status.as_str(), main)).or_default() += 1;
+        }
+        let lock = if version == "1.19" { "semacquire" } else { "sync.Mutex.Lock" };
+        let site = |status, function, count| ((status, vec![function; 20]), count);
+        let mut expected = BTreeMap::from([
+            site("select", "main.selecting", COUNT / 10),
+            site(lock, "main.locking", COUNT / 10),
+            site("chan receive", "main.receiving", COUNT / 10 * 8),
+        ]);
+        // What answers commands.
+        sites.retain(|(_, functions), _| !functions.contains(&"main.serve"));
+        assert_eq!(sites.len(), expected.len(), "{version}: {sites:?}");
+        for (site, count) in sites {
+            assert_eq!(expected.remove(&site), Some(count), "{version}: {site:?}");
+        }
+    }
+}
+
+/// No frame is wrong while stacks are moved and goroutines end and are used again.
+#[test]
+fn goroutines_that_come_and_go() {
+    for version in VERSIONS {
+        let mut churn = ready(&format!("{version}/default/churn"), &["8"]);
+        let before: u64 = churn.ask("created", "created").parse().unwrap();
+        let (mut with_stack, mut deepest) = (0, 0);
+        for _ in 0..20 {
+            let mut ours = ours(churn.pid());
+            take(&mut ours, 1);
+            for goroutine in &ours {
+                if !goroutine.is_created_by("main.spawner") {
+                    assert!(goroutine.is_created_by("main.main"), "{version}: {goroutine:?}");
+                    continue;
+                }
+                let depth = check_short(goroutine).unwrap_or_else(|why| panic!("{version}: {why}: {goroutine:?}"));
+                with_stack += usize::from(depth > 0);
+                deepest = deepest.max(depth);
+            }
+        }
+        let created = churn.ask("created", "created").parse::<u64>().unwrap() - before;
+        assert!(created > 10_000, "{version}: only {created} goroutines were created meanwhile");
+        assert!(with_stack > 1000 && deepest > 50, "{version}: {with_stack} stacks, the deepest {deepest}");
+    }
+}
+
+/// How many frames of its own a goroutine of `main.short` has, all of which must be where they can be: whatever the runtime
+/// does, then perhaps `main.leaf`, any number of `main.grow`, and `main.short`.
+fn check_short(goroutine: &Goroutine) -> Result<usize, &'static str> {
+    let functions = goroutine.functions();
+    let own = functions.iter().position(|function| function.starts_with("main.")).unwrap_or(functions.len());
+    let (runtime, own) = functions.split_at(own);
+    // One that has not run yet is at the entry of what passes the arguments on.
+    let passes_on = |function: &&str| ["main.spawner.func1", "main.spawner.gowrap1"].contains(function);
+    if own.first().is_some_and(passes_on) {
+        let alone =
+            runtime.is_empty() && own.get(1..).is_some_and(|rest| rest.is_empty() || rest == ["runtime.goexit"]);
+        return if alone { Ok(1) } else { Err("it runs already") };
+    }
+    let packages = ["runtime.", "sync.", "time.", "internal/", "sync/atomic."];
+    if !runtime.iter().all(|function| packages.iter().any(|package| function.starts_with(package))) {
+        return Err("a frame of a package that it does not call");
+    }
+    if own.is_empty() {
+        let runs = ["running", "runnable"].contains(&goroutine.status.as_str());
+        return if runs { Ok(0) } else { Err("no frame") };
+    }
+    // Go 1.19 leaves out all frames beyond the hundredth.
+    let is_cut = matches!(goroutine.stack.last(), Some(Line::Remark(_)));
+    let rest = own.strip_prefix(&["main.leaf"]).unwrap_or(own);
+    let rest = if is_cut { Some(rest) } else { rest.strip_suffix(&["main.short"]) };
+    match rest {
+        None => Err("it does not begin in main.short"),
+        Some(rest) if rest.iter().all(|function| *function == "main.grow") => Ok(own.len()),
+        Some(_) => Err("a frame that cannot be there"),
+    }
+}
+
+#[test]
+fn wrong_stacks_of_the_churn_are_told() {
+    let goroutine = |status: &str, functions: &[&str], remark: &str| {
+        let frames: String = functions.iter().map(|function| format!("{function}()\n\t/a.go:1\n")).collect();
+        let text = format!("goroutine 7 [{status}]:\n{frames}{remark}created by main.spawner\n\t/a.go:1\n");
+        check_short(&parse(&text).unwrap()[0])
+    };
+    assert_eq!(goroutine("runnable", &["main.spawner.gowrap1", "runtime.goexit"], ""), Ok(1));
+    assert_eq!(goroutine("chan send", &["main.leaf", "main.grow", "main.grow", "main.short"], ""), Ok(4));
+    assert_eq!(goroutine("sleep", &["time.Sleep", "main.leaf", "main.grow", "main.short"], ""), Ok(3));
+    assert_eq!(goroutine("chan send", &["main.leaf", "main.grow"], "...additional frames elided...\n"), Ok(2));
+    assert_eq!(goroutine("running", &[], "\tgoroutine running on other thread; stack unavailable\n"), Ok(0));
+    for wrong in [
+        goroutine("chan send", &["main.leaf", "main.grow"], ""),
+        goroutine("chan send", &["main.grow", "main.leaf", "main.short"], ""),
+        goroutine("chan send", &["main.leaf", "main.short", "main.grow", "main.short"], ""),
+        goroutine("chan send", &["main.leaf", "runtime.goexit", "main.short"], ""),
+        goroutine("chan send", &["os.Open", "main.leaf", "main.grow", "main.short"], ""),
+        goroutine("chan send", &["main.spawner.gowrap1", "main.short"], ""),
+        goroutine("chan send", &["main.main"], ""),
+        goroutine("chan send", &[], ""),
+    ] {
+        assert!(wrong.is_err(), "{wrong:?}");
+    }
+}
