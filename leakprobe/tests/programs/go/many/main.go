@@ -16,6 +16,7 @@ import (
 
 var (
 	never   = make(chan int)
+	nothing = make(chan int)
 	lock    sync.Mutex
 	started sync.WaitGroup
 )
@@ -129,8 +130,8 @@ func selecting(depth int) int {
 	select {
 	case n := <-never:
 		return n
-	case never <- 1:
-		return 0
+	case n := <-nothing:
+		return n
 	}
 }
 

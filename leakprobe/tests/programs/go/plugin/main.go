@@ -1,15 +1,18 @@
 // A Go plugin with goroutines of its own.
 package main
 
-var never = make(chan int)
+var (
+	never   = make(chan int)
+	nothing = make(chan int)
+)
 
 // Start starts them.
 func Start() {
 	go inPlugin(never)
 	go func() {
 		select {
-		case never <- 1:
 		case <-never:
+		case <-nothing:
 		}
 	}()
 	go deepInPlugin(20)
