@@ -52,6 +52,13 @@ pub(crate) fn folder() -> PathBuf {
     programs::folder().join("go")
 }
 
+/// A program of the newest version, built if it is missing.
+pub(crate) fn built(build_name: &str, program: &str) -> Result<PathBuf> {
+    build()?;
+    let newest = SOME_VERSIONS.last().copied().unwrap_or_default();
+    Ok(folder().join(newest).join(build_name).join(program))
+}
+
 /// Builds what is missing or older than the sources, two at a time.
 pub(crate) fn build() -> Result<()> {
     let sources = repo::root().join("leakprobe/tests/programs/go");

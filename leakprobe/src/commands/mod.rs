@@ -4,6 +4,7 @@ mod attach;
 mod demo;
 mod doctor;
 mod failure;
+mod goroutines;
 mod output;
 mod run;
 mod session;

@@ -16,7 +16,7 @@ use nix::{
     time::ClockId,
 };
 
-use super::{ExitCode, Failure};
+use super::{ExitCode, Failure, goroutines::Goroutines};
 use crate::{
     analysis::{self, Facts, Live},
     cli::{Probe, Watch},
@@ -35,6 +35,7 @@ pub(super) struct Session {
     pub(super) target: Target,
     probes: Probes,
     engine: Engine,
+    goroutines: Goroutines,
     stacks: StackTable,
     symbols: symbols::Stacks,
     pub(super) live: Live,
@@ -90,6 +91,7 @@ impl Session {
             target,
             probes,
             engine,
+            goroutines: Goroutines::new(watch.pid),
             stacks: StackTable::default(),
             symbols: symbols::Stacks::new(symbols::Options {
                 debug_info: watch.debug_info,
@@ -116,7 +118,6 @@ impl Session {
     /// Takes a snapshot into the live table. `meanwhile` gives the records that came while it was taken, if there are any: they
     /// are taken in after it.
     pub(super) fn snapshot(&mut self, meanwhile: impl FnOnce() -> Vec<Vec<u8>>) -> Result<(), Failure> {
-        let began = Instant::now();
         // A new name whose event was lost is seen by looking, but a thread that has not run is not looked at again. And the
         // thread gets its name only after the event, so that one look may be too early.
         let lost_names = self.probes.counter(Counter::RingFullRenamed).unwrap_or(0);
@@ -128,11 +129,17 @@ impl Session {
             self.looks_for_names -= 1;
             self.engine.forget_threads();
         }
+        self.goroutines.find(self.engine.modules(), &mut self.symbols);
+        let began = Instant::now();
+        if !self.is_dying {
+            self.goroutines.snapshot(self.engine.modules(), &mut self.stacks, &mut self.live);
+        }
         let snapshot = match self.engine.snapshot(&self.probes, &mut self.stacks) {
             Ok(snapshot) => snapshot,
             Err(_) if !self.target.is_alive() => return Ok(()), // its end is told elsewhere
             Err(error) => return Err(error.into()),
         };
+        self.goroutines.join(self.engine.modules());
         self.first_snapshot.get_or_insert(began.elapsed());
         tracing::debug!("took a snapshot in {:?}", began.elapsed());
         let meanwhile = meanwhile();
@@ -212,6 +219,7 @@ impl Session {
         if let Err(error) = self.engine.restart() {
             tracing::debug!("after exec: {error}");
         }
+        self.goroutines = Goroutines::new(self.target.pid);
         self.target.refresh();
     }
 
@@ -238,6 +246,9 @@ impl Session {
 
     /// The result.
     pub(super) fn into_recording(mut self, single: bool) -> Recording {
+        if !single && self.target.is_alive() {
+            self.goroutines.refresh(self.engine.modules(), &mut self.live);
+        }
         self.resolve();
         let mut losses: BTreeMap<String, u64> = self
             .probes
@@ -255,7 +266,9 @@ impl Session {
         lose("record_malformed", self.malformed);
         lose("program_skipped", self.probes.skipped());
         lose("events_made_good_by_snapshot", self.live.made_good);
+        losses.extend(self.goroutines.losses().map(|(name, count)| (name.to_owned(), count)));
         let mut gaps = std::mem::take(&mut self.probes.gaps);
+        gaps.extend(self.goroutines.gaps());
         gaps.extend(
             self.symbols.losses().map(|(module, why)| format!("no lines or inlined functions in {module}: {why}")),
         );
@@ -264,7 +277,7 @@ impl Session {
                 pid: self.target.pid,
                 comm: self.target.comm.clone(),
                 exe: self.target.exe.to_string_lossy().into_owned(),
-                runtime: "native".to_owned(),
+                runtime: self.goroutines.versions().unwrap_or_else(|| "native".to_owned()),
                 ended: self.ended.take(),
                 execs: self.live.execs,
             },
@@ -274,7 +287,7 @@ impl Session {
             gaps,
             events: self.events,
             snapshots: self.engine.snapshots(),
-            go: analysis::GoFacts::default(),
+            go: self.goroutines.take_facts(),
             losses,
             cost: cost(self.first_snapshot),
         };

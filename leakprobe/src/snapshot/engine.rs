@@ -174,7 +174,7 @@ impl Engine {
         self.snapshots += 1;
         // Exact to the ns, and threads that have exited still count: the same time means that not one thread has run.
         // Read first: what runs during the passes below is found next time.
-        let cpu_time = self.process_cpu_time();
+        let cpu_time = process_cpu_time(self.pid);
         if cpu_time.is_some() && cpu_time == self.cpu_time {
             return Ok(Snapshot { taken_ns: waits::clock_ns(ClockId::CLOCK_MONOTONIC), news: None });
         }
@@ -271,14 +271,6 @@ impl Engine {
         Ok(Snapshot { taken_ns, news: Some(News { alive, changed }) })
     }
 
-    /// CPU time of all of the process's threads, ns. Source:
-    /// <https://elixir.bootlin.com/linux/v6.12/source/kernel/sched/cputime.c#L313> (`thread_group_cputime`).
-    fn process_cpu_time(&self) -> Option<u64> {
-        let pid = Pid::from_raw(i32::try_from(self.pid).ok()?);
-        let time = clock_gettime(clock_getcpuclockid(pid).ok()?).ok()?;
-        Some(u64::try_from(time.tv_sec()).ok()? * 1_000_000_000 + u64::try_from(time.tv_nsec()).ok()?)
-    }
-
     /// The second look at threads whose stacks were just read.
     fn look_again(&self, probes: &Probes, read: &[&ThreadRecord]) -> Result<HashMap<u32, ThreadBrief>, ProbeError> {
         let briefs = if read.len() <= FEW {
@@ -350,6 +342,16 @@ impl Engine {
         let mut memory = StackMemory::live(stack_pointer(&record.regs), bytes, &self.memory);
         self.unwinder.unwind(&mut self.modules, &record.regs, &mut memory)
     }
+}
+
+/// CPU time of all of a process's threads, those that have exited included, ns: exact to the ns, so that if it has not changed
+/// nothing has run. Source: <https://elixir.bootlin.com/linux/v6.12/source/kernel/sched/cputime.c#L313>
+/// (`thread_group_cputime`).
+#[must_use]
+pub fn process_cpu_time(pid: u32) -> Option<u64> {
+    let pid = Pid::from_raw(i32::try_from(pid).ok()?);
+    let time = clock_gettime(clock_getcpuclockid(pid).ok()?).ok()?;
+    Some(u64::try_from(time.tv_sec()).ok()? * 1_000_000_000 + u64::try_from(time.tv_nsec()).ok()?)
 }
 
 impl Losses {

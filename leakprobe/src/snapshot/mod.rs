@@ -11,7 +11,7 @@ mod unwind;
 mod waits;
 
 pub(crate) use descriptors::Descriptors;
-pub use engine::{Engine, Losses};
+pub use engine::{Engine, Losses, process_cpu_time};
 pub use memory::{Memory, Piece, ProcessMemory};
 pub use unwind::{StackMemory, Unwinder, stack_pointer};
 pub(crate) use waits::{clock_ns, futex_reason};

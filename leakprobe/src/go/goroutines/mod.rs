@@ -226,6 +226,13 @@ impl Goroutines {
         }
     }
 
+    /// The same runtime has other code: a plugin was loaded.
+    pub fn update(&mut self, runtime: Runtime) {
+        self.unwinder = Unwinder::new(Arc::clone(&runtime.code));
+        self.system = System::default();
+        self.runtime = Arc::new(runtime);
+    }
+
     /// Takes a snapshot: what is new goes into `sink`, stacks into `stacks`.
     ///
     /// Costs about 1 µs for each goroutine that is new or has run, a third of that for each other one.

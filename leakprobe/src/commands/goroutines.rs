@@ -1,0 +1,186 @@
+//! The goroutines of a session's target: their runtimes are found, read before each look at the threads, and joined with it.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use crate::{
+    analysis::{self, GoFacts},
+    go::{Finder, goroutines},
+    model::{GoObject, GoroutineSample, GoroutineSink, StackTable},
+    snapshot::{ProcessMemory, process_cpu_time},
+    symbols::{self, GoCode},
+    target::Modules,
+};
+
+/// Most Go runtimes in one process that are read: each shared library that is written in Go has one.
+const MAX_RUNTIMES: usize = 16;
+/// Slots that a runtime can have, as a power of two: the slots of several follow each other.
+const SLOT_BITS: u32 = 24;
+
+/// What a session knows of its target's goroutines.
+pub(super) struct Goroutines {
+    pid: u32,
+    finder: Finder,
+    readers: Vec<Watched>,
+    /// Runtimes that could not be read, and why; what is not sure of the others.
+    problems: BTreeSet<String>,
+    /// The CPU time of the whole process, read just before the last snapshot, ns.
+    cpu_time: Option<u64>,
+    facts: GoFacts,
+}
+
+/// A runtime.
+struct Watched {
+    reader: goroutines::Goroutines,
+    /// The largest number that a goroutine had at the first snapshot, and at the last.
+    newest: Option<(u64, u64)>,
+}
+
+impl Goroutines {
+    /// Nothing is known yet of the process `pid`.
+    pub(super) fn new(pid: u32) -> Self {
+        Self {
+            pid,
+            finder: Finder::default(),
+            readers: Vec::new(),
+            problems: BTreeSet::new(),
+            cpu_time: None,
+            facts: GoFacts::default(),
+        }
+    }
+
+    /// Looks for runtimes, if any can have come or gone since the last time.
+    pub(super) fn find(&mut self, modules: &Modules, symbols: &mut symbols::Stacks) {
+        let mut runtimes = Vec::new();
+        self.problems.clear();
+        for found in self.finder.find(modules, &self.memory(modules)).into_iter().take(MAX_RUNTIMES) {
+            match found {
+                Ok(runtime) => {
+                    self.problems.extend(runtime.notes.iter().cloned());
+                    runtimes.push(runtime);
+                }
+                Err(problem) => {
+                    self.problems.insert(problem.to_string());
+                }
+            }
+        }
+        let code = |known: &Watched| Arc::clone(&known.reader.runtime().code);
+        let is_same = runtimes.len() == self.readers.len()
+            && runtimes.iter().zip(&self.readers).all(|(runtime, known)| Arc::ptr_eq(&runtime.code, &code(known)));
+        if is_same {
+            return;
+        }
+        let mut known = std::mem::take(&mut self.readers);
+        for runtime in runtimes {
+            // A plugin that was loaded changes the code of its runtime, and nothing else.
+            let place = known.iter().position(|known| known.reader.runtime().allgs == runtime.allgs);
+            let watched = match place.map(|place| known.swap_remove(place)) {
+                Some(mut watched) => {
+                    watched.reader.update(runtime);
+                    watched
+                }
+                None => Watched { reader: goroutines::Goroutines::new(self.pid, runtime), newest: None },
+            };
+            self.readers.push(watched);
+        }
+        symbols.set_go(self.readers.iter().filter_map(|known| GoCode::new(known.reader.runtime())).collect());
+    }
+
+    /// Reads the goroutines into the live table. To be called before the threads are looked at.
+    pub(super) fn snapshot(&mut self, modules: &Modules, stacks: &mut StackTable, live: &mut analysis::Live) {
+        if self.readers.is_empty() {
+            return;
+        }
+        // As with threads: if nothing has run since, nothing has changed.
+        let cpu_time = process_cpu_time(self.pid);
+        let ran = cpu_time.is_none() || cpu_time != self.cpu_time;
+        self.cpu_time = cpu_time;
+        let table = live.goroutines_mut();
+        if ran {
+            let memory = self.memory(modules);
+            for (place, known) in (0..).zip(&mut self.readers) {
+                let mut sink = Shifted { table, by: place << SLOT_BITS };
+                match known.reader.snapshot(&memory, stacks, &mut sink) {
+                    Ok(summary) => {
+                        let (first, _) = known.newest.unwrap_or((summary.newest, summary.newest));
+                        known.newest = Some((first, summary.newest));
+                    }
+                    // Its end is told elsewhere; anything else lasts.
+                    Err(error) => {
+                        tracing::debug!("goroutines: {error}");
+                    }
+                }
+            }
+        }
+        let created = self.readers.iter().filter_map(|known| known.newest).map(|(first, last)| last - first).sum();
+        table.end_snapshot(crate::snapshot::clock_ns(nix::time::ClockId::CLOCK_MONOTONIC), created);
+    }
+
+    /// Joins what was read with the threads. To be called after these were looked at.
+    pub(super) fn join(&mut self, modules: &Modules) {
+        let memory = self.memory(modules);
+        self.facts = GoFacts::default();
+        for known in &self.readers {
+            let threads = known.reader.threads().unwrap_or_default();
+            self.facts.threads.extend(threads.iter().map(|thread| (thread.tid, thread.goroutine)));
+            let confirmed = known.reader.confirm_syscalls(&memory);
+            self.facts.confirmed.extend(confirmed.iter().map(|goroutine| goroutine.id));
+        }
+    }
+
+    /// Looks again at what goroutines wait on, which changes without them.
+    pub(super) fn refresh(&mut self, modules: &Modules, live: &mut analysis::Live) {
+        let memory = self.memory(modules);
+        for (place, known) in (0..).zip(&mut self.readers) {
+            let mut sink = Shifted { table: live.goroutines_mut(), by: place << SLOT_BITS };
+            if let Err(error) = known.reader.refresh_objects(&memory, &mut sink) {
+                tracing::debug!("channels: {error}");
+            }
+        }
+    }
+
+    /// The versions of the runtimes, e.g. `go1.27.3`; `None` if there is none.
+    pub(super) fn versions(&self) -> Option<String> {
+        let versions: Vec<String> =
+            self.readers.iter().map(|known| known.reader.runtime().version.to_string()).collect();
+        (!versions.is_empty()).then(|| versions.join(", "))
+    }
+
+    /// What could not be seen, and why; one sentence each.
+    pub(super) fn gaps(&self) -> impl Iterator<Item = String> {
+        self.problems.iter().cloned()
+    }
+
+    /// What was lost, by name.
+    pub(super) fn losses(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.readers.iter().flat_map(|known| known.reader.losses().named().collect::<Vec<_>>())
+    }
+
+    /// How threads and goroutines belonged together at the last snapshot.
+    pub(super) fn take_facts(&mut self) -> GoFacts {
+        std::mem::take(&mut self.facts)
+    }
+
+    fn memory(&self, modules: &Modules) -> ProcessMemory {
+        ProcessMemory::new(modules.reader().unwrap_or(self.pid))
+    }
+}
+
+/// Puts the slots of one runtime behind those of the others.
+struct Shifted<'a> {
+    table: &'a mut analysis::Goroutines,
+    by: u32,
+}
+
+impl GoroutineSink for Shifted<'_> {
+    fn put(&mut self, slot: u32, sample: GoroutineSample) {
+        self.table.put(self.by + slot, sample);
+    }
+
+    fn set_object(&mut self, slot: u32, object: GoObject) {
+        self.table.set_object(self.by + slot, object);
+    }
+
+    fn remove(&mut self, slot: u32) {
+        self.table.remove(self.by + slot);
+    }
+}

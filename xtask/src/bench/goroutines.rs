@@ -1,0 +1,87 @@
+//! Parked goroutines, beside the target's own `runtime/pprof`.
+
+use std::time::Instant;
+
+use anyhow::Result;
+
+use super::target::Target;
+use super::{Bench, cost, goal, median, stall};
+use crate::go_programs;
+
+/// How deep the parked goroutines are.
+const DEPTH: &str = "3";
+
+pub(super) fn measure(bench: &mut Bench, goroutines: u32) -> Result<()> {
+    let many = go_programs::built("default", "many")?;
+    let (mut target, _) = Target::start(&many, &[&goroutines.to_string(), DEPTH])?;
+    snapshot(bench, &mut target, goroutines)?;
+    again(bench, &mut target, goroutines)?;
+    stall::measure(bench, &mut target, goroutines)?;
+    drop(target);
+    let goroutines = goroutines.saturating_mul(10);
+    let (mut target, _) = Target::start(&many, &[&goroutines.to_string(), DEPTH])?;
+    million(bench, &mut target, goroutines)
+}
+
+/// The whole first snapshot, beside debug=2, which is what tells as much.
+fn snapshot(bench: &mut Bench, target: &mut Target, goroutines: u32) -> Result<()> {
+    let mut collecting = Vec::new();
+    let mut whole = Vec::new();
+    let mut theirs = Vec::new();
+    let mut seen = 0;
+    for n in 0..bench.runs {
+        let began = Instant::now();
+        let recording = bench.leakprobe("snapshot", &target.pid(), &["--kind", "goroutines"])?;
+        whole.push(began.elapsed().as_secs_f64() * 1e3);
+        collecting.push(cost(&recording, "snapshot_ms"));
+        seen = recording["coverage"]["go"]["goroutines"].as_u64().unwrap_or(0);
+        if n * 5 < bench.runs * 2 {
+            theirs.push(pprof(bench, target, 2)?);
+        }
+    }
+    let (collecting, whole, theirs) = (median(&mut collecting), median(&mut whole), median(&mut theirs));
+    let ratio = theirs / collecting;
+    bench.tell(format!(
+        "snapshot of {goroutines} goroutines ({seen} seen): {collecting:.0} ms ({}), debug=2 {theirs:.0} ms: ×{ratio:.0} ({})",
+        goal(collecting < 200.0, "goal: under 200 ms"),
+        goal(ratio >= 10.0, "goal: ×10")
+    ));
+    bench.tell(format!("  whole command, with the recording of all of them: {whole:.0} ms"));
+    Ok(())
+}
+
+/// Snapshots after the first, of a target that runs meanwhile: one that has not run at all is not even looked at.
+fn again(bench: &mut Bench, target: &mut Target, goroutines: u32) -> Result<()> {
+    target.tell("stall 4")?;
+    let recording = bench.leakprobe("attach", &target.pid(), &["--kind", "goroutines", "-i", "200ms", "-d", "3s"])?;
+    let _ = target.line()?;
+    let (first, repeated) = (cost(&recording, "snapshot_ms"), cost(&recording, "repeated_snapshot_ms"));
+    let ratio = first / repeated;
+    bench.tell(format!(
+        "  repeated while the target runs: {repeated:.0} ms, the first one {first:.0} ms: ×{ratio:.1} ({})",
+        goal(ratio >= 3.0, "goal: ×3")
+    ));
+    bench.tell(format!("  largest memory while attached to {goroutines}: {:.0} MB", cost(&recording, "rss_mb")));
+    Ok(())
+}
+
+fn million(bench: &mut Bench, target: &mut Target, goroutines: u32) -> Result<()> {
+    let recording = bench.leakprobe("snapshot", &target.pid(), &["--kind", "goroutines"])?;
+    let theirs = pprof(bench, target, 2)?;
+    let (ours, memory) = (cost(&recording, "snapshot_ms"), cost(&recording, "rss_mb"));
+    bench.tell(format!(
+        "snapshot of {goroutines} goroutines ({} seen): {ours:.0} ms ({}), debug=2 {theirs:.0} ms: ×{:.0}",
+        recording["coverage"]["go"]["goroutines"].as_u64().unwrap_or(0),
+        goal(ours < 3000.0, "goal: under 3,000 ms"),
+        theirs / ours
+    ));
+    bench.tell(format!("  largest memory: {memory:.0} MB ({})", goal(memory < 300.0, "goal: under 300 MB")));
+    Ok(())
+}
+
+/// How long the target takes for its own goroutine profile, ms.
+fn pprof(bench: &Bench, target: &mut Target, debug: u8) -> Result<f64> {
+    let file = bench.out.join("pprof.txt");
+    let took = target.ask(&format!("debug{debug} {}", file.display()))?;
+    Ok(took.first().copied().unwrap_or(f64::NAN) / 1e6)
+}
