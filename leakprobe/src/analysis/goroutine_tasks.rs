@@ -14,8 +14,8 @@ use crate::model::{
     WaitKind,
 };
 
-/// Most goroutines that are told one by one: each takes some 700 bytes until the recording is written.
-const MAX_LISTED: usize = 100_000;
+/// Most goroutines that are told one by one: each takes some 900 bytes until the recording is written.
+const MAX_LISTED: usize = 50_000;
 
 /// Most channels of a select that its object names.
 const MAX_NAMED_CHANNELS: usize = 4;

@@ -63,8 +63,10 @@ pub(super) fn objects(task: &Task) -> Vec<String> {
     }
 }
 
-/// What the goroutines of a site wait on, if it is the same for all; else how many things it is.
-pub(super) fn object_in_short(tasks: &[&Task]) -> String {
+/// What the `count` goroutines of a site, of which `tasks` are listed, wait on, if it is the same for all; else how many things
+/// it is.
+pub(super) fn object_in_short(count: u64, tasks: &[&Task]) -> String {
+    let all = tasks.len() as u64 >= count;
     let mut objects: Vec<&str> =
         tasks.iter().filter_map(|task| task.wait.as_ref()).map(|wait| wait.object.as_str()).collect();
     objects.sort_unstable();
@@ -72,8 +74,9 @@ pub(super) fn object_in_short(tasks: &[&Task]) -> String {
     objects.retain(|object| !object.is_empty());
     match objects.as_slice() {
         [] => String::new(),
-        [one] => words::harmless(one),
-        many => format!("{} different", words::thousands(many.len() as u64)),
+        [one] if all => words::harmless(one),
+        [one] => format!("{}, …", words::harmless(one)),
+        many => format!("{}{} different", if all { "" } else { "≥ " }, words::thousands(many.len() as u64)),
     }
 }
 

@@ -67,7 +67,7 @@ impl Page<'_> {
             column("verdict", Layout::Left, Style::Bold, &|site, _| site.verdict.clone()),
             column("wait", Layout::Name, Style::Plain, &|site, _| wait_words(site)),
             column("on", Layout::Name, Style::Plain, &|site, tasks| match site.task {
-                TaskKind::Goroutine => goroutines::object_in_short(tasks),
+                TaskKind::Goroutine => goroutines::object_in_short(site.count, tasks),
                 TaskKind::Thread => String::new(),
             }),
             column("created by", Layout::Name, Style::Plain, &|site, tasks| {
