@@ -6,7 +6,7 @@ use crate::{
     analysis::{self, GoFacts},
     go::{Finder, goroutines},
     model::{GoObject, GoroutineSample, GoroutineSink, StackTable},
-    snapshot::{ProcessMemory, process_cpu_time},
+    snapshot::{Engine, ProcessMemory, process_cpu_time},
     symbols::{self, GoCode},
     target::Modules,
 };
@@ -49,7 +49,8 @@ impl Goroutines {
     }
 
     /// Looks for runtimes, if any can have come or gone since the last time.
-    pub(super) fn find(&mut self, modules: &Modules, symbols: &mut symbols::Stacks) {
+    pub(super) fn find(&mut self, engine: &mut Engine, symbols: &mut symbols::Stacks) {
+        let modules = engine.modules();
         let mut runtimes = Vec::new();
         self.problems.clear();
         for found in self.finder.find(modules, &self.memory(modules)).into_iter().take(MAX_RUNTIMES) {
@@ -82,6 +83,7 @@ impl Goroutines {
             };
             self.readers.push(watched);
         }
+        engine.set_frame_sizes(self.readers.iter().map(|known| code(known) as _).collect());
         symbols.set_go(self.readers.iter().filter_map(|known| GoCode::new(known.reader.runtime())).collect());
     }
 

@@ -129,7 +129,7 @@ impl Session {
             self.looks_for_names -= 1;
             self.engine.forget_threads();
         }
-        self.goroutines.find(self.engine.modules(), &mut self.symbols);
+        self.goroutines.find(&mut self.engine, &mut self.symbols);
         let began = Instant::now();
         if !self.is_dying {
             self.goroutines.snapshot(self.engine.modules(), &mut self.stacks, &mut self.live);

@@ -10,6 +10,7 @@ use super::{
     moduledata::Moduledata,
     pclntab::{Header, Table},
 };
+use crate::snapshot::{FrameSize, FrameSizes};
 
 /// Most bytes after `gofunc` that are read: the trees of inlined calls of one module and more.
 const MAX_GOFUNC: u64 = 128 << 20;
@@ -96,5 +97,19 @@ impl Code {
     #[must_use]
     pub fn modules(&self) -> &[GoModule] {
         &self.modules
+    }
+}
+
+/// For threads, whose stacks may be Go's at one end and the system's at the other.
+impl FrameSizes for Code {
+    fn frame_size(&self, address: u64) -> Option<FrameSize> {
+        let function = self.find(address)?.table.find(address)?;
+        let flags = function.flags();
+        // A function that writes the stack pointer has come from another stack: where the scheduler's or the system's begins.
+        let begins = flags.is_top_frame() || (flags.is_sp_write() && !function.is_named("runtime.cgocallback"));
+        if begins && !function.is_foreign() {
+            return Some(FrameSize::Outermost);
+        }
+        function.frame_size_at(address).filter(|_| !function.is_foreign()).map(FrameSize::Bytes)
     }
 }

@@ -13,7 +13,7 @@
 //! that ran in between is either seen on a CPU or has another count.
 //! Source: <https://elixir.bootlin.com/linux/v6.12/source/kernel/sched/core.c> (`__schedule`, `finish_task`).
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use leakprobe_common::{
     event::PAGE,
@@ -25,7 +25,7 @@ use nix::{
 };
 
 use super::{
-    ProcessMemory, StackMemory, Unwinder,
+    FrameSizes, ProcessMemory, StackMemory, Unwinder,
     clock::SchedClock,
     stack_pointer,
     waits::{self, Context, Now},
@@ -110,6 +110,11 @@ impl Engine {
     /// The target's code.
     pub fn modules(&mut self) -> &mut Modules {
         &mut self.modules
+    }
+
+    /// See [`Unwinder::set_frame_sizes`].
+    pub fn set_frame_sizes(&mut self, own: Vec<Arc<dyn FrameSizes>>) {
+        self.unwinder.set_frame_sizes(own);
     }
 
     /// What was not seen so far.

@@ -13,5 +13,5 @@ mod waits;
 pub(crate) use descriptors::Descriptors;
 pub use engine::{Engine, Losses, process_cpu_time};
 pub use memory::{Memory, Piece, ProcessMemory};
-pub use unwind::{StackMemory, Unwinder, stack_pointer};
+pub use unwind::{FrameSize, FrameSizes, StackMemory, Unwinder, stack_pointer};
 pub(crate) use waits::{clock_ns, futex_reason};

@@ -107,6 +107,21 @@ impl<'a> StackMemory<'a> {
     }
 }
 
+/// How to get on from a frame of code that tells the sizes of its frames itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameSize {
+    /// So many bytes lie between the stack pointer and the return address.
+    Bytes(u32),
+    /// This is where its stack begins.
+    Outermost,
+}
+
+/// Code that tells the sizes of its frames in a way of its own, and perhaps in no other.
+pub trait FrameSizes: Send + Sync {
+    /// What is known of the frame of the code at `address`; `None` if it is other code, or the size is not known.
+    fn frame_size(&self, address: u64) -> Option<FrameSize>;
+}
+
 /// Unwinds the threads of one process. Keeps what it learned of modules and code addresses.
 #[derive(Default)]
 pub struct Unwinder {
@@ -121,6 +136,7 @@ pub struct Unwinder {
     plans: HashMap<u64, Plan>,
     /// The mappings that the two above, `inner` and its cache are about.
     generation: u64,
+    own: Vec<Arc<dyn FrameSizes>>,
 }
 
 /// Where a step led.
@@ -149,6 +165,11 @@ enum By {
 }
 
 impl Unwinder {
+    /// From now on these are asked first.
+    pub fn set_frame_sizes(&mut self, own: Vec<Arc<dyn FrameSizes>>) {
+        self.own = own;
+    }
+
     /// Unwinds from `regs`. The second value says whether an address was met that lies in no known mapping, so that it may
     /// be worth to read the mappings again.
     pub fn unwind(&mut self, modules: &mut Modules, regs: &Regs, memory: &mut StackMemory<'_>) -> (Stack, bool) {
@@ -212,6 +233,9 @@ impl Unwinder {
         regs: &mut arch::UnwindRegs,
         memory: &mut StackMemory<'_>,
     ) -> (By, Result<Caller, Error>) {
+        if let Some(size) = self.own.iter().find_map(|own| own.frame_size(frame.address_for_lookup())) {
+            return (By::Information, step_by_size(size, regs, memory));
+        }
         let id = match code {
             Some(Code::Module(id)) => id,
             Some(Code::Anonymous) => return (By::Guess, self.step_by_frame_pointer(frame, regs, memory)),
@@ -304,6 +328,22 @@ impl Unwinder {
         let mut read = |address| memory.word(address);
         self.by_frame_pointer.unwind_frame(frame, regs, &mut self.cache, &mut read).map(Caller::of_return)
     }
+}
+
+fn step_by_size(size: FrameSize, regs: &mut arch::UnwindRegs, memory: &mut StackMemory<'_>) -> Result<Caller, Error> {
+    let FrameSize::Bytes(size) = size else {
+        return Ok(Caller::Outermost);
+    };
+    let place = regs.sp().wrapping_add(u64::from(size));
+    let mut read = |address| memory.word(address).map_err(|()| Error::CouldNotReadStack(address));
+    let address = read(place)?;
+    if size >= 8 {
+        // A frame begins with its caller's frame pointer.
+        regs.set_bp(read(place.wrapping_sub(8))?);
+    }
+    regs.set_sp(place.wrapping_add(8));
+    regs.set_ip(address);
+    Ok(Caller::of_return(Some(address)))
 }
 
 /// Restores the registers that framehop leaves out, after a step that led from a frame at `below`.
