@@ -14,3 +14,4 @@ mod leak_suite;
 #[path = "../support/mod.rs"]
 mod support;
 mod target;
+mod threads;
