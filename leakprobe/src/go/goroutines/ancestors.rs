@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{batch::word, labels::words, unwind::MAX_FRAMES};
+use super::{batch::word, labels::words, unwind::FEWER_FRAMES};
 use crate::{
     go::AncestorLayout,
     model::{AncestorSample, Stack, StackEnd, StackTable},
@@ -32,7 +32,7 @@ pub(super) fn read(
     let read = memory.read(start, &mut infos);
     let ancestors = infos.get(..read)?.chunks_exact(size).filter_map(|info| {
         let gopc = word(info, layout.gopc)?;
-        let count = usize::try_from(word(info, layout.pcs + 8)?).unwrap_or(usize::MAX).min(MAX_FRAMES);
+        let count = usize::try_from(word(info, layout.pcs + 8)?).unwrap_or(usize::MAX).min(FEWER_FRAMES);
         let mut pcs = vec![0; 8 * count];
         let read = memory.read(word(info, layout.pcs)?, &mut pcs);
         let addresses: Vec<u64> = pcs.get(..read)?.chunks_exact(8).filter_map(|bytes| word(bytes, 0usize)).collect();

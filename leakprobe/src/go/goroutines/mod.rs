@@ -257,6 +257,7 @@ impl Goroutines {
         }
         self.threads = Threads::read(&self.runtime, memory);
         self.in_syscalls.clear();
+        self.unwinder.begin_snapshot();
         let unread = std::mem::take(&mut self.unread);
         let runtime = Arc::clone(&self.runtime);
         let mut pass = Pass {

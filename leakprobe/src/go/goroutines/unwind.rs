@@ -8,10 +8,15 @@ use std::sync::Arc;
 use super::batch::word;
 use crate::{go::Code, model::StackEnd};
 
-/// Most frames that are followed, as in threads' stacks.
-pub(super) const MAX_FRAMES: usize = 1024;
-/// Most bytes of one stack that are read, likewise.
-pub(super) const MAX_STACK: usize = 1 << 20;
+/// Most frames that are followed: Go's own dumps show the outermost ones of a stack however deep it is.
+const MAX_FRAMES: usize = 1 << 14;
+/// Most bytes of one stack that are read: so many frames of 256 bytes, which few functions have.
+const MAX_STACK: usize = 4 << 20;
+/// Most frames that are followed once a snapshot has met [`DEEP_FRAMES`], as in threads' stacks.
+pub(super) const FEWER_FRAMES: usize = 1024;
+/// Frames beyond [`FEWER_FRAMES`] that one snapshot follows, over all its stacks: 32 MB of addresses, and some 50 ms, even if
+/// each of a million goroutines is endlessly deep.
+const DEEP_FRAMES: usize = 4 << 20;
 /// Code addresses whose frame sizes are kept. A power of two.
 const PLACES: usize = 1 << 12;
 
@@ -69,16 +74,31 @@ pub(super) struct Unwinder {
     code: Arc<Code>,
     /// By the address, one a place: a stack that is met again costs no search.
     places: Vec<Place>,
+    /// What is left of [`DEEP_FRAMES`].
+    deep_left: usize,
 }
 
 impl Unwinder {
     pub(super) fn new(code: Arc<Code>) -> Self {
-        Self { code, places: vec![Place { pc: 0, size: 0, step: Step::NoCode }; PLACES] }
+        Self { code, places: vec![Place { pc: 0, size: 0, step: Step::NoCode }; PLACES], deep_left: DEEP_FRAMES }
+    }
+
+    /// To be called when a snapshot begins.
+    pub(super) fn begin_snapshot(&mut self) {
+        self.deep_left = DEEP_FRAMES;
     }
 
     /// Unwinds one stack; its return addresses are added to `addresses`, and how far from `sp` the frame of each ends to
     /// `ends`.
     pub(super) fn unwind(&mut self, stack: Memory<'_>, addresses: &mut Vec<u64>, ends: &mut Vec<u32>) -> Outcome {
+        let begin = addresses.len();
+        let most = MAX_FRAMES.min(FEWER_FRAMES.saturating_add(self.deep_left));
+        let outcome = self.follow(stack, most, addresses, ends);
+        self.deep_left = self.deep_left.saturating_sub((addresses.len() - begin).saturating_sub(FEWER_FRAMES));
+        outcome
+    }
+
+    fn follow(&mut self, stack: Memory<'_>, most: usize, addresses: &mut Vec<u64>, ends: &mut Vec<u32>) -> Outcome {
         let begin = addresses.len();
         let (mut pc, mut at, size) = (stack.pc, 0usize, stack.hi.wrapping_sub(stack.sp));
         if stack.sp == 0 || stack.hi <= stack.sp || !stack.sp.is_multiple_of(8) {
@@ -119,7 +139,7 @@ impl Unwinder {
             }
             addresses.push(pc);
             ends.push(end_of(at, place.size));
-            if addresses.len() - begin >= MAX_FRAMES {
+            if addresses.len() - begin >= most {
                 return Outcome::End(StackEnd::TooDeep);
             }
             at = at.saturating_add(place.size as usize);
@@ -227,7 +247,25 @@ mod tests {
 
     #[test]
     fn endless_stacks_are_cut() {
-        let (addresses, _, outcome) = unwind(GROW, false, &[GROW; 8192], 0);
+        let words = vec![GROW; 4 * MAX_FRAMES + 4];
+        let (addresses, _, outcome) = unwind(GROW, false, &words, 0);
         assert_eq!((addresses.len(), outcome), (MAX_FRAMES, Outcome::End(StackEnd::TooDeep)));
+    }
+
+    #[test]
+    fn a_crowd_of_endless_stacks_is_cut_early() {
+        let bytes: Vec<u8> = vec![GROW; 4 * MAX_FRAMES + 4].iter().flat_map(|word| word.to_le_bytes()).collect();
+        let stack = Memory { pc: GROW, sp: 0x1000, is_syscall: false, hi: 0x1000 + bytes.len() as u64, bytes: &bytes };
+        let mut unwinder = unwinder();
+        let mut depth = || {
+            let mut addresses = Vec::new();
+            unwinder.unwind(stack, &mut addresses, &mut Vec::new());
+            addresses.len()
+        };
+        let depths: Vec<usize> = (0..1000).map(|_| depth()).collect();
+        assert_eq!((depths[0], depths[999]), (MAX_FRAMES, FEWER_FRAMES));
+        assert_eq!(depths.iter().sum::<usize>(), 1000 * FEWER_FRAMES + DEEP_FRAMES);
+        unwinder.begin_snapshot();
+        assert_eq!(unwinder.deep_left, DEEP_FRAMES);
     }
 }
