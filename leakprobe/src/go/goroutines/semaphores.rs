@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::{
     batch::Batch,
     g::{G, mix},
+    labels::words,
     stack_words::{Stack, StackWords},
     waits::Primitive,
 };
@@ -16,6 +17,8 @@ use crate::{
 
 /// Frames in which the name of the primitive is looked for, if the wait's reason does not say which it is.
 const NAMED_WITHIN: usize = 6;
+/// How far `notifyList.lock` lies in it.
+const NOTIFY_LOCK: u64 = 8;
 /// Most kinds of stacks whose primitives are remembered.
 const MAX_KNOWN: usize = 1 << 12;
 
@@ -62,7 +65,10 @@ impl Semaphores {
                 known => *known,
             };
             let base = match at(layout.sudog.elem) {
-                Some(0) if primitive == Primitive::Cond => notify_list(layout, memory, sudog, stack),
+                Some(0) if primitive == Primitive::Cond => {
+                    let ticket = at(layout.sudog.ticket).unwrap_or_default() as u32;
+                    notify_list(layout, memory, (sudog, ticket), stack)
+                }
                 elem => elem,
             };
             let Some(object) = base.and_then(|base| object(layout, primitive, base)) else { continue };
@@ -93,18 +99,38 @@ fn object(layout: &Layout, primitive: Primitive, address: u64) -> Option<GoObjec
     (base != 0 && address.is_multiple_of(4)).then_some(GoObject::Sync(name, base))
 }
 
-/// The `notifyList` that a waiter is the first or the last of: its address is on the stack, too. Until Go 1.25 the waiter does
-/// not say.
-fn notify_list(layout: &Layout, memory: &dyn Memory, sudog: u64, stack: &Stack<'_>) -> Option<u64> {
-    let head = usize::from(layout.sync.notify_head);
-    let mut bytes = [0; 64];
-    let bytes = bytes.get_mut(..head + 16)?;
-    let mut found = stack.words().map(|(_, word)| word).filter(|&list| {
-        memory.read(list, bytes) == head + 16
-            && [head, head + 8].into_iter().any(|at| super::batch::word(bytes, at) == Some(sudog))
+/// The `notifyList` that a waiter is in: until Go 1.25 the waiter does not say, but the frames that wait have the address of the
+/// `sync.Cond`, or that of its list, or that of the list's lock.
+fn notify_list(layout: &Layout, memory: &dyn Memory, sudog: (u64, u32), stack: &Stack<'_>) -> Option<u64> {
+    let from_cond = u64::from(layout.sync.cond_notify);
+    let near = |word: u64| [Some(word), word.checked_add(from_cond), word.checked_sub(NOTIFY_LOCK)];
+    let mut found = stack.words().flat_map(|(_, word)| near(word)).flatten().filter(|&list| {
+        is_in_list(layout, memory, sudog, list).unwrap_or(false)
     });
     let list = found.next()?;
     found.all(|other| other == list).then_some(list)
+}
+
+/// Whether a waiter, told by address and ticket, is in what may be a `notifyList`. Only its ends are looked at: one that is at
+/// neither is in it if its ticket is one of the list's, and the ends are waiters of a list.
+fn is_in_list(layout: &Layout, memory: &dyn Memory, (sudog, ticket): (u64, u32), list: u64) -> Option<bool> {
+    let [tickets] = words(memory, list)?;
+    let [head, tail] = words(memory, list.checked_add(u64::from(layout.sync.notify_head))?)?;
+    if head == sudog || tail == sudog {
+        return Some(true);
+    }
+    let (next, oldest) = (tickets as u32, (tickets >> 32) as u32);
+    let is_ticket_of_list = ticket.wrapping_sub(oldest) < next.wrapping_sub(oldest);
+    Some(is_ticket_of_list && is_end(layout, memory, head)? && is_end(layout, memory, tail)? && head != tail)
+}
+
+/// Whether this is a waiter in some `notifyList`.
+fn is_end(layout: &Layout, memory: &dyn Memory, sudog: u64) -> Option<bool> {
+    let at = |offset: u16| {
+        let [word] = words(memory, sudog.checked_add(u64::from(offset))?)?;
+        Some(word)
+    };
+    Some(at(layout.sudog.g)? != 0 && at(layout.sudog.elem)? == 0 && at(layout.sudog.c)? == 0)
 }
 
 /// The primitive by the function of package sync that waits.
