@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     Live,
-    goroutines::{self, Goroutines},
+    goroutines::{self, GoId, Goroutines},
     join::{self, Clock, Doing},
     recording::Known,
     sites::{Member, Ordered, SiteKey, Sites, Tally},
@@ -48,10 +48,10 @@ struct Group {
     count: u64,
 }
 
-/// The ids of all goroutines, ascending.
-pub(super) fn ids(live: &Live) -> Vec<u64> {
-    let mut ids: Vec<u64> =
-        live.goroutines().into_iter().flat_map(Goroutines::iter).map(goroutines::Live::id).collect();
+/// All goroutines, ascending.
+pub(super) fn ids(live: &Live) -> Vec<GoId> {
+    let mut ids: Vec<GoId> =
+        live.goroutines().into_iter().flat_map(Goroutines::iter).map(goroutines::Live::go_id).collect();
     ids.sort_unstable();
     ids
 }
@@ -144,7 +144,7 @@ impl Survey<'_> {
 
 /// The thread that carries `goroutine` while it is in a system call or in C code, if that is confirmed.
 fn carrier<'a>(goroutine: goroutines::Live<'_>, known: Known<'a>) -> Option<(&'a super::LiveThread, &'a [u32])> {
-    if !known.go.confirmed.contains(&goroutine.id()) {
+    if !known.go.confirmed.contains(&goroutine.go_id()) {
         return None;
     }
     let thread = known.live.threads().get(&goroutine.thread()?)?;
@@ -223,7 +223,7 @@ fn cover(coverage: &mut GoCoverage, goroutine: goroutines::Live<'_>, doing: &Doi
     }
 }
 
-fn task(goroutine: goroutines::Live<'_>, site: Option<u32>, known: Known<'_>, ids: &[u64]) -> Task {
+fn task(goroutine: goroutines::Live<'_>, site: Option<u32>, known: Known<'_>, ids: &[GoId]) -> Task {
     let doing = doing(goroutine, known);
     let stack = whole_stack(goroutine, &doing, known);
     let object = goroutine.object();
@@ -261,12 +261,15 @@ fn task(goroutine: goroutines::Live<'_>, site: Option<u32>, known: Known<'_>, id
             },
             forever: goroutine.wait().is_some_and(|wait| wait.forever),
             ancestors: goroutine.ancestors().iter().map(ancestor).collect(),
+            bubble: goroutine.bubble(),
+            runtime: goroutine.runtime(),
         })),
     }
 }
 
-fn created_by(goroutine: goroutines::Live<'_>, known: Known<'_>, ids: &[u64]) -> CreatedBy {
+fn created_by(goroutine: goroutines::Live<'_>, known: Known<'_>, ids: &[GoId]) -> CreatedBy {
     let parent = Some(goroutine.parent()).filter(|&parent| parent > 0);
+    let runtime = goroutine.runtime();
     let why_unknown = match goroutine.creation() {
         Some(_) => None,
         None if goroutine.id() == 1 => Some("it is the process's first goroutine"),
@@ -274,7 +277,7 @@ fn created_by(goroutine: goroutines::Live<'_>, known: Known<'_>, ids: &[u64]) ->
     };
     CreatedBy {
         task: parent,
-        alive: parent.map(|parent| ids.binary_search(&parent).is_ok()),
+        alive: parent.map(|id| ids.binary_search(&GoId { runtime, id }).is_ok()),
         name: String::new(),
         stack: frames(goroutine.creation(), known),
         known: why_unknown.is_none(),

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::*;
 use crate::{
-    analysis::{Facts, Frames, GoFacts, record},
+    analysis::{Facts, Frames, GoFacts, GoId, record},
     model::{
         Activity, Blocking, Cost, Frame, GoFrame, GoStatus, GoWait, GoroutineSample, GoroutineSink, News, Recording,
         Snapshot, Stack, StackTable, TargetInfo, ThreadSample,
@@ -55,6 +55,7 @@ impl Program {
             locked: false,
             labels: None,
             ancestors: None,
+            bubble: None,
         };
         self.live.goroutines_mut().put(self.next_slot, sample);
         self.next_slot += 1;
@@ -102,6 +103,11 @@ impl Program {
         };
         record(&self.live, &self.stacks, &symbols, (0..200).map(frame).collect(), facts)
     }
+}
+
+/// A goroutine of the first runtime.
+fn go_id(id: u64) -> GoId {
+    GoId { runtime: 0, id }
 }
 
 fn wait(since_ns: u64, not_before_ns: Option<u64>) -> Option<GoWait> {
@@ -170,7 +176,7 @@ fn a_goroutine_in_a_system_call_waits_as_its_thread_does() {
         .goroutine(2, GoStatus::Syscall, &[10, 11], None)
         .thread(1_001, &[12, 13], blocked(WaitKind::Pipe, "read", 3 * SECOND, true))
         .thread(1_002, &[12, 13], blocked(WaitKind::Pipe, "read", 3 * SECOND, true));
-    program.go.confirmed = HashSet::from([1]);
+    program.go.confirmed = HashSet::from([go_id(1)]);
     let recording = program.record();
     let known = goroutine(&recording, 1);
     let known_wait = known.wait.as_ref().unwrap();
@@ -196,7 +202,7 @@ fn c_code_comes_before_the_goroutine_that_called_it() {
         // In no C code that Go called: a callback, or the scheduler.
         .thread(1_003, &[101, 102, 12, 99], blocked(WaitKind::Futex, "futex wait", 2 * SECOND, false))
         .thread(1_004, &[12], Activity::Runnable);
-    program.go.confirmed = HashSet::from([1, 2, 3, 4]);
+    program.go.confirmed = HashSet::from([1, 2, 3, 4].map(go_id));
     let recording = program.record();
     assert_eq!(goroutine(&recording, 1).stack, [101, 102, 10, 11]);
     assert_eq!(goroutine(&recording, 1).state, TaskState::Parked);
@@ -224,7 +230,7 @@ fn threads_of_the_runtime_are_told_from_others() {
         .thread(2, &[21], idle())
         .thread(3, &[22], Activity::Running)
         .thread(4, &[21], idle());
-    program.go.threads = BTreeMap::from([(1, Some(7)), (2, None), (3, Some(8))]);
+    program.go.threads = BTreeMap::from([(1, Some(go_id(7))), (2, None), (3, Some(go_id(8)))]);
     let recording = program.record();
     let roles: Vec<_> = recording.tasks.iter().map(|task| (task.id, task.role, task.runs)).collect();
     assert_eq!(
@@ -307,4 +313,30 @@ fn objects_are_named_alike_for_those_who_wait_on_the_same() {
     ] {
         assert_eq!(object_words(&object), words);
     }
+}
+
+#[test]
+fn each_runtime_has_numbers_of_its_own() {
+    let mut program = Program::new();
+    program
+        .goroutine(1, GoStatus::Waiting, &[1], wait(NOW, None))
+        .goroutine(3, GoStatus::Syscall, &[10, 11], None)
+        .thread(1_003, &[12, 13], blocked(WaitKind::Pipe, "read", 3 * SECOND, true))
+        .thread(8, &[12], Activity::Running);
+    program.next_slot = 1 << goroutines::SLOT_BITS;
+    program
+        .goroutine(2, GoStatus::Waiting, &[1], wait(NOW, None))
+        .goroutine(3, GoStatus::Syscall, &[10, 11], None);
+    program.go.confirmed = HashSet::from([GoId { runtime: 1, id: 3 }]);
+    program.go.threads = BTreeMap::from([(8, Some(GoId { runtime: 1, id: 1 }))]);
+    let recording = program.record();
+    let of = |runtime: u32, id: u64| {
+        let is_it = |task: &&Task| task.id == id && task.goroutine.as_ref().is_some_and(|go| go.runtime == runtime);
+        recording.tasks.iter().find(is_it).unwrap()
+    };
+    assert_eq!(of(1, 2).created_by.alive, Some(false), "goroutine 1 lives, but in the other runtime");
+    assert_eq!(of(0, 3).created_by.alive, Some(true));
+    assert_eq!((of(0, 3).state, of(1, 3).state), (TaskState::Blocked, TaskState::Parked));
+    let thread = recording.tasks.iter().find(|task| task.kind == TaskKind::Thread && task.id == 8).unwrap();
+    assert_eq!((thread.role, thread.runs), (Role::Own, Some(1)), "what it runs was not seen");
 }

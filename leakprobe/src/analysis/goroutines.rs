@@ -15,6 +15,9 @@ use crate::model::{
     AncestorSample, Channel, GoObject, GoStatus, GoWait, GoroutineSample, GoroutineSink, StackId, TaskKind, WaitKind,
 };
 
+/// Slots that a runtime can have, as a power of two: those of a process's runtimes, counted from 0, follow each other.
+pub const SLOT_BITS: u32 = 24;
+
 /// Slots that are allocated together: growing never copies what is there.
 const CHUNK: usize = 1 << 12;
 
@@ -80,10 +83,11 @@ enum Detail {
 }
 
 /// What few goroutines have.
-#[derive(Debug)]
+#[derive(Debug, Default, PartialEq)]
 struct Extra {
     labels: Option<Arc<BTreeMap<String, String>>>,
     ancestors: Option<Arc<[AncestorSample]>>,
+    bubble: Option<u64>,
 }
 
 /// What a wait is called.
@@ -102,10 +106,20 @@ struct Place {
     blocked: u64,
 }
 
+/// Which goroutine of a process: each runtime numbers its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GoId {
+    /// Which runtime, counted from 0.
+    pub runtime: u32,
+    /// Its number there.
+    pub id: u64,
+}
+
 /// A goroutine of the table, as whoever reads the table sees it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Live<'a> {
     table: &'a Goroutines,
+    slot: u32,
     entry: &'a Entry,
 }
 
@@ -189,7 +203,9 @@ impl Goroutines {
 
     /// All goroutines, in the order of the runtime's own list.
     pub(super) fn iter(&self) -> impl Iterator<Item = Live<'_>> {
-        self.chunks.iter().flatten().flatten().map(|entry| Live { table: self, entry })
+        let chunks = (0..).step_by(CHUNK).zip(&self.chunks);
+        let slots = chunks.flat_map(|(first, chunk)| (first..).zip(chunk));
+        slots.filter_map(|(slot, entry)| Some(Live { table: self, slot, entry: entry.as_ref()? }))
     }
 
     fn slot(&mut self, slot: u32) -> Option<&mut Option<Entry>> {
@@ -268,7 +284,7 @@ impl GoroutineSink for Goroutines {
             self.count(&old, false);
         }
         let wait = sample.wait.as_ref();
-        let (labels, ancestors) = (sample.labels, sample.ancestors);
+        let extra = Extra { labels: sample.labels, ancestors: sample.ancestors, bubble: sample.bubble };
         let entry = Entry {
             id: sample.id,
             parent: sample.parent,
@@ -277,7 +293,7 @@ impl GoroutineSink for Goroutines {
             until_ns: wait.and_then(|wait| wait.until_ns).unwrap_or(0),
             wait: wait.and_then(|wait| self.wait(wait)),
             object: sample.wait.map_or(Object::None, |wait| self.pack(wait.object)),
-            extra: (labels.is_some() || ancestors.is_some()).then(|| Box::new(Extra { labels, ancestors })),
+            extra: (extra != Extra::default()).then(|| Box::new(extra)),
             place: self.place(sample.creation, sample.stack),
             thread: sample.thread.and_then(NonZeroU32::new),
             status: sample.status,
@@ -316,6 +332,14 @@ impl GoroutineSink for Goroutines {
 impl<'a> Live<'a> {
     pub(super) fn id(self) -> u64 {
         self.entry.id
+    }
+
+    pub(super) fn go_id(self) -> GoId {
+        GoId { runtime: self.runtime(), id: self.id() }
+    }
+
+    pub(super) fn runtime(self) -> u32 {
+        self.slot >> SLOT_BITS
     }
 
     pub(super) fn parent(self) -> u64 {
@@ -361,6 +385,10 @@ impl<'a> Live<'a> {
 
     pub(super) fn ancestors(self) -> &'a [AncestorSample] {
         self.entry.extra.as_ref().and_then(|extra| extra.ancestors.as_deref()).unwrap_or_default()
+    }
+
+    pub(super) fn bubble(self) -> Option<u64> {
+        self.entry.extra.as_ref().and_then(|extra| extra.bubble)
     }
 
     /// Its wait, if it is blocked in the runtime, without the object.

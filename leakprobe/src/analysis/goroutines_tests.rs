@@ -35,6 +35,7 @@ fn sample(id: u64, stack: StackId, since_ns: Option<u64>) -> GoroutineSample {
         locked: false,
         labels: None,
         ancestors: None,
+        bubble: None,
     }
 }
 

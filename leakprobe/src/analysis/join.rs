@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::{LiveThread, goroutines};
+use super::{LiveThread, goroutines::{self, GoId}};
 use crate::model::{Activity, Frame, GoStatus, TaskState, Wait, WaitKind};
 
 const NS_PER_MS: u64 = 1_000_000;
@@ -12,9 +12,9 @@ const NS_PER_MS: u64 = 1_000_000;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GoFacts {
     /// The threads of the Go runtime, and the goroutine that each runs, if it runs one.
-    pub threads: BTreeMap<u32, Option<u64>>,
+    pub threads: BTreeMap<u32, Option<GoId>>,
     /// Goroutines in system calls or C code which were there, on the same thread, before and after that thread was looked at.
-    pub confirmed: HashSet<u64>,
+    pub confirmed: HashSet<GoId>,
 }
 
 /// What a goroutine does, all told.

@@ -9,7 +9,7 @@ mod live;
 mod recording;
 mod sites;
 
-pub use goroutines::Goroutines;
+pub use goroutines::{GoId, Goroutines, SLOT_BITS};
 pub use join::GoFacts;
 pub use live::{Creation, Live, LiveThread};
 pub use recording::{Facts, record};

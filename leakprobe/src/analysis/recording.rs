@@ -104,10 +104,10 @@ fn threads(known: Known<'_>, sites: &mut Sites) -> Vec<Task> {
     for (&tid, thread) in known.live.threads() {
         let mut task = thread_task(tid, thread, known);
         if let Some(runs) = known.go.threads.get(&tid) {
-            task.runs = *runs;
+            task.runs = runs.map(|runs| runs.id);
             task.role = match runs {
                 None => Role::Runtime,
-                Some(id) if goroutines.binary_search(id).is_ok() => Role::Carrier,
+                Some(runs) if goroutines.binary_search(runs).is_ok() => Role::Carrier,
                 // What it runs is not told elsewhere.
                 Some(_) => Role::Own,
             };

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
-    analysis::{self, GoFacts},
+    analysis::{self, GoFacts, GoId, SLOT_BITS},
     go::{Finder, goroutines},
     model::{GoObject, GoroutineSample, GoroutineSink, StackTable},
     snapshot::{Engine, ProcessMemory, process_cpu_time},
@@ -13,8 +13,6 @@ use crate::{
 
 /// Most Go runtimes in one process that are read: each shared library that is written in Go has one.
 const MAX_RUNTIMES: usize = 16;
-/// Slots that a runtime can have, as a power of two: the slots of several follow each other.
-const SLOT_BITS: u32 = 24;
 
 /// What a session knows of its target's goroutines.
 pub(super) struct Goroutines {
@@ -30,6 +28,8 @@ pub(super) struct Goroutines {
 
 /// A runtime.
 struct Watched {
+    /// Its place among the runtimes, which it keeps when others come.
+    place: u32,
     reader: goroutines::Goroutines,
     /// The largest number that a goroutine had at the first snapshot, and at the last.
     newest: Option<(u64, u64)>,
@@ -66,11 +66,12 @@ impl Goroutines {
         }
         let code = |known: &Watched| Arc::clone(&known.reader.runtime().code);
         let is_same = runtimes.len() == self.readers.len()
-            && runtimes.iter().zip(&self.readers).all(|(runtime, known)| Arc::ptr_eq(&runtime.code, &code(known)));
+            && runtimes.iter().all(|runtime| self.readers.iter().any(|known| Arc::ptr_eq(&runtime.code, &code(known))));
         if is_same {
             return;
         }
         let mut known = std::mem::take(&mut self.readers);
+        let mut next = known.iter().map(|known| known.place + 1).max().unwrap_or(0);
         for runtime in runtimes {
             // A plugin that was loaded changes the code of its runtime, and nothing else.
             let place = known.iter().position(|known| known.reader.runtime().allgs == runtime.allgs);
@@ -79,10 +80,14 @@ impl Goroutines {
                     watched.reader.update(runtime);
                     watched
                 }
-                None => Watched { reader: goroutines::Goroutines::new(self.pid, runtime), newest: None },
+                None => {
+                    next += 1;
+                    Watched { place: next - 1, reader: goroutines::Goroutines::new(self.pid, runtime), newest: None }
+                }
             };
             self.readers.push(watched);
         }
+        self.readers.sort_unstable_by_key(|known| known.place);
         engine.set_frame_sizes(self.readers.iter().map(|known| code(known) as _).collect());
         symbols.set_go(self.readers.iter().filter_map(|known| GoCode::new(known.reader.runtime())).collect());
     }
@@ -99,8 +104,8 @@ impl Goroutines {
         let table = live.goroutines_mut();
         if ran {
             let memory = self.memory(modules);
-            for (place, known) in (0..).zip(&mut self.readers) {
-                let mut sink = Shifted { table, by: place << SLOT_BITS };
+            for known in &mut self.readers {
+                let mut sink = Shifted { table, by: known.place << SLOT_BITS };
                 match known.reader.snapshot(&memory, stacks, &mut sink) {
                     Ok(summary) => {
                         let (first, _) = known.newest.unwrap_or((summary.newest, summary.newest));
@@ -123,17 +128,18 @@ impl Goroutines {
         self.facts = GoFacts::default();
         for known in &self.readers {
             let threads = known.reader.threads().unwrap_or_default();
-            self.facts.threads.extend(threads.iter().map(|thread| (thread.tid, thread.goroutine)));
+            let go_id = |id| GoId { runtime: known.place, id };
+            self.facts.threads.extend(threads.iter().map(|thread| (thread.tid, thread.goroutine.map(go_id))));
             let confirmed = known.reader.confirm_syscalls(&memory);
-            self.facts.confirmed.extend(confirmed.iter().map(|goroutine| goroutine.id));
+            self.facts.confirmed.extend(confirmed.iter().map(|goroutine| go_id(goroutine.id)));
         }
     }
 
     /// Looks again at what goroutines wait on, which changes without them.
     pub(super) fn refresh(&mut self, modules: &Modules, live: &mut analysis::Live) {
         let memory = self.memory(modules);
-        for (place, known) in (0..).zip(&mut self.readers) {
-            let mut sink = Shifted { table: live.goroutines_mut(), by: place << SLOT_BITS };
+        for known in &mut self.readers {
+            let mut sink = Shifted { table: live.goroutines_mut(), by: known.place << SLOT_BITS };
             if let Err(error) = known.reader.refresh_objects(&memory, &mut sink) {
                 tracing::debug!("channels: {error}");
             }

@@ -28,6 +28,8 @@ pub struct Layout {
     pub poll: Option<PollLayout>,
     /// `runtime.ancestorInfo`.
     pub ancestor: AncestorLayout,
+    /// `synctestBubble.id`, `u64`, since Go 1.25.
+    pub bubble_id: Option<Offset>,
     /// What [`GLayout::labels`] leads to.
     pub labels: Labels,
     /// How the primitives of package sync are made up.
@@ -362,6 +364,7 @@ impl Layout {
             timer: TimerLayout { when, period: when + 8, size: row.timer },
             poll,
             ancestor: AncestorLayout { size: 40, pcs: 0, goid: 24, gopc: 32 },
+            bubble_id: (minor >= 25).then_some(BUBBLE_ID),
             labels: if minor >= 24 { Labels::Pairs } else { Labels::Map },
             sync: SyncLayout {
                 mutex_sema: 4,
@@ -386,6 +389,9 @@ impl Layout {
 const G_SIZE: Offset = 400;
 /// Bytes of an `m` that do so.
 const M_SIZE: Offset = 544;
+
+/// `synctestBubble.id`, behind the lock and the timers.
+const BUBBLE_ID: Offset = 72;
 
 impl GLayout {
     /// Two groups of fields always move together: those around the status, and those around the function's entry.

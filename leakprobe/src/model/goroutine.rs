@@ -130,6 +130,8 @@ pub struct GoroutineSample {
     pub labels: Option<Arc<BTreeMap<String, String>>>,
     /// Who created its creator, and so on, if the target keeps that (`GODEBUG=tracebackancestors=N`).
     pub ancestors: Option<Arc<[AncestorSample]>>,
+    /// The number of the bubble of testing/synctest that it is in, if it is in one.
+    pub bubble: Option<u64>,
 }
 
 /// A creator of a creator, as a snapshot has found it.
@@ -178,6 +180,18 @@ pub struct Goroutine {
     /// Who created its creator, and so on, if the target keeps that (`GODEBUG=tracebackancestors=N`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ancestors: Vec<Ancestor>,
+    /// The number of the bubble of testing/synctest that it is in; since Go 1.25.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bubble: Option<u64>,
+    /// Which of the process's Go runtimes it is of, counted from 0 in the order of [`super::TargetInfo::runtime`]: each numbers
+    /// its own goroutines.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub runtime: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_first(runtime: &u32) -> bool {
+    *runtime == 0
 }
 
 /// A creator of a creator.

@@ -62,7 +62,7 @@ pub struct TargetInfo {
     pub comm: String,
     /// Path of its executable; empty if it could not be read.
     pub exe: String,
-    /// `native`, or a language runtime's version.
+    /// `native`, or a language runtime's version; those of several are separated by commas.
     pub runtime: String,
     /// How it ended, if it did so while we watched, e.g. `exited`; `None` if it still ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]

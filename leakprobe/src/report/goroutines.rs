@@ -27,13 +27,17 @@ impl Report for GoroutinesTxt {
         // Always goroutines, and every frame is needed to know which of them Go leaves out.
         let options = Options { kind: Kind::Goroutines, all_frames: true, ..options.clone() };
         let shown = Shown::of(recording, &options);
-        let dump = Dump { shown: &shown, version: Version::of(recording) };
+        let dumps: Vec<Dump<'_>> =
+            Version::of_each(recording).map(|version| Dump { shown: &shown, version }).collect();
         let goroutines = shown.tasks.iter().filter(|task| task.kind == TaskKind::Goroutine && task.role == Role::Own);
         for (place, task) in goroutines.enumerate() {
             if place > 0 {
                 writeln!(out)?;
             }
-            dump.goroutine(task, out)?;
+            let runtime = task.goroutine.as_ref().map_or(0, |goroutine| goroutine.runtime);
+            if let Some(dump) = dumps.get(runtime as usize).or(dumps.last()) {
+                dump.goroutine(task, out)?;
+            }
         }
         let not_listed = recording.losses.get("goroutines_not_listed").copied().unwrap_or(0);
         if not_listed > 0 {
@@ -50,13 +54,15 @@ struct Version {
 }
 
 impl Version {
-    /// That of the target; one that is not known is taken for the newest.
-    fn of(recording: &Recording) -> Self {
-        let minor = recording.target.runtime.strip_prefix("go1.").map(|rest| {
-            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-            digits.parse().unwrap_or(u32::MAX)
-        });
-        Self { minor: minor.unwrap_or(u32::MAX) }
+    /// Those of the target's runtimes; one that is not known is taken for the newest.
+    fn of_each(recording: &Recording) -> impl Iterator<Item = Self> {
+        recording.target.runtime.split(", ").map(|runtime| {
+            let minor = runtime.strip_prefix("go1.").map(|rest| {
+                let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+                digits.parse().unwrap_or(u32::MAX)
+            });
+            Self { minor: minor.unwrap_or(u32::MAX) }
+        })
     }
 
     /// Whether deep stacks are cut in the middle, and type arguments in names: Go 1.21 has a new way of walking stacks.
@@ -112,6 +118,9 @@ impl Dump<'_> {
         if goroutine.locked_to_thread {
             header += ", locked to thread";
         }
+        if let Some(bubble) = goroutine.bubble {
+            header += &format!(", synctest bubble {bubble}");
+        }
         header.push(']');
         if self.version.writes_labels() && !goroutine.labels.is_empty() {
             let labels: Vec<String> =
@@ -135,10 +144,11 @@ impl Dump<'_> {
         if !self.version.cuts_the_middle() {
             // What is limited are functions that the compiler did not inline; what the dump counts are lines.
             let physical = frames.iter().enumerate().filter(|(_, (frame, _))| !frame.inlined).map(|(place, _)| place);
-            let end = physical.take(FRAMES_IN_ALL).last().map_or(0, |last| last + 1);
+            let physical: Vec<usize> = physical.take(FRAMES_IN_ALL).collect();
+            let end = physical.last().map_or(0, |last| last + 1);
             let frames = listed(&frames[..end]);
             self.lines(&frames, out)?;
-            if frames.len() == FRAMES_IN_ALL || is_cut && frames.len() < FRAMES_IN_ALL {
+            if frames.len() == FRAMES_IN_ALL || is_cut && physical.len() < FRAMES_IN_ALL {
                 writeln!(out, "...additional frames elided...")?;
             }
             return Ok(());

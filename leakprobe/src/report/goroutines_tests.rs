@@ -100,6 +100,11 @@ fn deep_stacks_are_cut_as_each_version_does() {
         let parsed = parse(&dump(&deep(runtime, frames, false, false)));
         assert_eq!((parsed[0].frames.len(), parsed[0].elided), (lines, elided), "{runtime} with {frames}");
     }
+    // The dump tells that it is cut by the lines that it has written, of which hidden frames are none.
+    let mut old = deep("go1.19.8", 250, true, false);
+    old.tasks[0].stack_end = StackEnd::TooDeep;
+    let old = parse(&dump(&old));
+    assert_eq!((old[0].frames.len(), old[0].elided), (67, 0));
     let newest = parse(&dump(&deep("go1.26.6", 250, false, false)));
     assert_eq!((newest[0].frames[49].0.as_str(), newest[0].frames[50].0.as_str()), ("main.f49", "main.f200"));
     // Hidden frames do not count, and before Go 1.21 inlined ones do not while stacks are walked.
@@ -134,6 +139,16 @@ fn labels_and_names_are_written_as_the_version_does() {
     recording.target.runtime = "go1.26.6".into();
     assert!(of(&recording, "goroutine 100 [chan send]:"));
     assert!(of(&recording, "shop/orders.(*Queue[...]).put(...)"));
+    recording.target.runtime = "go1.26.6, go1.27.3".into();
+    assert!(of(&recording, "goroutine 100 [chan send]:"));
+    let second = |task: &mut Task| task.goroutine.iter_mut().for_each(|goroutine| goroutine.runtime = 1);
+    recording.tasks.iter_mut().for_each(second);
+    assert!(of(&recording, "goroutine 100 [chan send] {handler: /confirm, tenant: globex}:"));
+    recording.tasks.iter_mut().flat_map(|task| &mut task.goroutine).for_each(|goroutine| {
+        goroutine.runtime = 0;
+        goroutine.bubble = Some(7);
+    });
+    assert!(of(&recording, "goroutine 100 [chan send, synctest bubble 7]:"));
     recording.target.runtime = "go1.20".into();
     assert!(of(&recording, "shop/orders.(*Queue[go.shape.int]).put(...)"));
 }

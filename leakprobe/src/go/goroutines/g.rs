@@ -32,6 +32,7 @@ pub(super) struct G {
     pub(super) labels: u64,
     pub(super) timer: u64,
     pub(super) sleep_when: Option<u64>,
+    pub(super) bubble: u64,
 }
 
 impl G {
@@ -66,6 +67,7 @@ impl G {
                 Some(offset) => Some(at(offset)?),
                 None => None,
             },
+            bubble: layout.bubble.map_or(Some(0), at)?,
         })
     }
 

@@ -6,7 +6,7 @@ use super::{
     Goroutines, InSyscall, Record, ancestors,
     batch::Batch,
     g::G,
-    labels::Labels,
+    labels::{Labels, words},
     objects::{self, Blocked, Context, Found},
     read_gs, stack_words,
     unwind::{self, Outcome},
@@ -226,7 +226,9 @@ impl Pass<'_> {
         let number = item.g.waitreason;
         waits.then(|| {
             let known = self.engine.reasons.get(usize::from(number)).cloned();
-            known.unwrap_or_else(|| Reason::new(format!("wait reason {number}").into()))
+            let reason = known.unwrap_or_else(|| Reason::new(format!("wait reason {number}").into()));
+            let in_bubble = item.g.bubble != 0 && item.status == GoStatus::Waiting;
+            if in_bubble && self.context.runtime.layout.bubble_id.is_some() { reason.in_bubble() } else { reason }
         })
     }
 
@@ -264,7 +266,8 @@ impl Pass<'_> {
                 object: found.object,
                 since_ns,
                 not_before_ns,
-                until_ns: found.until_ns,
+                // A bubble has a clock of its own.
+                until_ns: found.until_ns.filter(|_| g.bubble == 0),
             }),
             stack: self.stacks.intern_ref(stack),
             thread: thread.then(|| self.engine.threads.tid(g.m)).flatten(),
@@ -275,6 +278,10 @@ impl Pass<'_> {
             locked: g.lockedm != 0,
             labels: self.labels.at(memory, g.labels),
             ancestors: ancestors::read(&layout.ancestor, memory, g.ancestors, self.stacks),
+            bubble: layout.bubble_id.filter(|_| g.bubble != 0).and_then(|id| {
+                let [id] = words(memory, g.bubble.checked_add(u64::from(id))?)?;
+                Some(id)
+            }),
         };
         self.sink.put(slot, sample);
         if item.status == GoStatus::Syscall && !is_unstable {

@@ -45,13 +45,38 @@ pub(super) enum Primitive {
 #[derive(Clone, Debug)]
 pub(super) struct Reason {
     pub(super) text: Arc<str>,
+    /// As the runtime tells it of a goroutine in a bubble of testing/synctest.
+    in_bubble: Arc<str>,
     pub(super) class: Class,
 }
 
 impl Reason {
     pub(super) fn new(text: Arc<str>) -> Self {
-        Self { class: Class::of(&text), text }
+        let in_bubble = if is_idle_in_bubble(&text) { format!("{text} (durable)").into() } else { Arc::clone(&text) };
+        Self { class: Class::of(&text), text, in_bubble }
     }
+
+    /// The same for a goroutine in a bubble.
+    pub(super) fn in_bubble(self) -> Self {
+        Self { text: Arc::clone(&self.in_bubble), ..self }
+    }
+}
+
+/// Whether only the bubble itself can end such a wait of a goroutine in a bubble, though the reason does not say so.
+///
+/// Source: <https://github.com/golang/go/blob/go1.27.0/src/runtime/runtime2.go> (`isIdleInSynctest`); the same since Go 1.25.
+fn is_idle_in_bubble(text: &str) -> bool {
+    matches!(
+        text,
+        "chan receive (nil chan)"
+            | "chan send (nil chan)"
+            | "select (no cases)"
+            | "sleep"
+            | "sync.Cond.Wait"
+            | "coroutine"
+            | "synctest.Run"
+            | "synctest.Wait"
+    )
 }
 
 impl Class {
