@@ -173,8 +173,13 @@ impl Progress {
         }
         let seconds = self.began.elapsed().as_secs_f64().max(0.001);
         let cpu = Session::cpu_time().saturating_sub(self.cpu_before).as_secs_f64();
+        let goroutines = session.live.goroutines().map(|table| {
+            let created = table.created() as f64 / seconds;
+            format!("{} goroutines, {} parked, +{created:.0}/s; ", table.alive(), table.parked())
+        });
         self.bar.set_message(format!(
-            "{} threads, {} parked, {:.0} events/s, {} lost, own CPU {:.1} %  (Ctrl-C ends and reports)",
+            "{}{} threads, {} parked, {:.0} events/s, {} lost, own CPU {:.1} %  (Ctrl-C ends and reports)",
+            goroutines.unwrap_or_default(),
             session.live.threads().len(),
             session.live.parked(),
             session.events() as f64 / seconds,
