@@ -62,8 +62,8 @@ impl EndedWaits {
             .map(|((stack, reason), place)| EndedWait {
                 wait: Wait {
                     kind: WaitKind::Futex,
-                    reason: reason.clone(),
-                    object: place.object.clone(),
+                    reason: reason.as_str().into(),
+                    object: place.object.as_str().into(),
                     age_ms: place.longest_ns / 1_000_000,
                     exact: true,
                     at_most_ms: None,

@@ -1,6 +1,9 @@
 //! From the live table of goroutines to sites, which count every one, and to tasks, which are as many as a recording can hold.
 
-use std::collections::HashMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use super::{
     Live,
@@ -14,8 +17,8 @@ use crate::model::{
     WaitKind,
 };
 
-/// Most goroutines that are told one by one: each takes some 900 bytes until the recording is written.
-const MAX_LISTED: usize = 50_000;
+/// Most goroutines that are told one by one: each takes some 450 bytes until the recording is written.
+const MAX_LISTED: usize = 250_000;
 
 /// Most channels of a select that its object names.
 const MAX_NAMED_CHANNELS: usize = 4;
@@ -43,9 +46,17 @@ pub(super) struct Survey<'a> {
 }
 
 struct Group {
+    stacks: Stacks,
     site: Option<SiteKey>,
     tally: Tally,
     count: u64,
+}
+
+/// The stacks that all goroutines of a group have.
+struct Stacks {
+    stack: Arc<[u32]>,
+    end: StackEnd,
+    creation: Arc<[u32]>,
 }
 
 /// All goroutines, ascending.
@@ -70,8 +81,10 @@ pub(super) fn survey<'a>(known: Known<'a>, sites: &mut Sites) -> Option<Survey<'
         let next = u32::try_from(groups.len()).unwrap_or(u32::MAX);
         let place = *places.entry(alike).or_insert(next);
         if place == next {
-            let site = alike.at_site.then(|| site_key(goroutine, &doing, known)).flatten();
-            groups.push(Group { site, tally: Tally::default(), count: 0 });
+            let stacks = Stacks::of(goroutine, &doing, known);
+            let kind = doing.wait.as_ref().map(|wait| wait.kind).filter(|_| alike.at_site);
+            let site = kind.map(|kind| stacks.site_key(alike.role, kind));
+            groups.push(Group { stacks, site, tally: Tally::default(), count: 0 });
         }
         group_of.push(place);
         let Some(group) = groups.get_mut(place as usize) else { continue };
@@ -83,6 +96,7 @@ pub(super) fn survey<'a>(known: Known<'a>, sites: &mut Sites) -> Option<Survey<'
                 age_ms: wait.age_ms,
                 exact: wait.exact,
                 timeout_ms: wait.timeout_ms,
+                forever: is_forever(goroutine),
                 reason: &wait.reason,
                 name: "",
             };
@@ -123,22 +137,25 @@ impl Survey<'_> {
         self.coverage.clone()
     }
 
-    /// The goroutines that are told one by one, in the order of the runtime's own list.
-    pub(super) fn tasks(&self, known: Known<'_>, sites: &Ordered) -> Vec<Task> {
+    /// Adds the goroutines that are told one by one, in the order of the runtime's own list.
+    pub(super) fn tasks(&self, known: Known<'_>, sites: &Ordered, tasks: &mut Vec<Task>) {
+        let count: u64 = self.groups.iter().map(|group| group.count.min(self.listed_each)).sum();
+        // Growing by and by would need twice the room.
+        tasks.reserve_exact(usize::try_from(count).unwrap_or(0));
+        let no_labels = Arc::default();
         let ids = ids(known.live);
         let of_group: Vec<Option<u32>> =
             self.groups.iter().map(|group| group.site.as_ref().and_then(|key| sites.place(key))).collect();
         let mut listed = vec![0_u64; self.groups.len()];
-        let mut tasks = Vec::new();
         for (goroutine, &group) in self.table.iter().zip(&self.group_of) {
-            let Some(listed) = listed.get_mut(group as usize) else { continue };
+            let place = group as usize;
+            let (Some(group), Some(listed)) = (self.groups.get(place), listed.get_mut(place)) else { continue };
             *listed += 1;
             if *listed <= self.listed_each {
-                let site = of_group.get(group as usize).copied().flatten();
-                tasks.push(task(goroutine, site, known, &ids));
+                let site = of_group.get(place).copied().flatten();
+                tasks.push(task(goroutine, &group.stacks, site, known, Common { ids: &ids, no_labels: &no_labels }));
             }
         }
-        tasks
     }
 }
 
@@ -179,27 +196,33 @@ fn role(goroutine: goroutines::Live<'_>) -> Role {
     if goroutine.is_system() { Role::Runtime } else { Role::Own }
 }
 
-fn site_key(goroutine: goroutines::Live<'_>, doing: &Doing, known: Known<'_>) -> Option<SiteKey> {
-    Some(SiteKey {
-        task: TaskKind::Goroutine,
-        role: role(goroutine),
-        creation: frames(goroutine.creation(), known),
-        stack: whole_stack(goroutine, doing, known),
-        kind: doing.wait.as_ref()?.kind,
-    })
-}
-
-fn frames(stack: Option<StackId>, known: Known<'_>) -> Vec<u32> {
-    stack.map(|id| known.symbols.of(id).to_vec()).unwrap_or_default()
-}
-
-/// Its own frames, and before them the native ones of the C code that it has called.
-fn whole_stack(goroutine: goroutines::Live<'_>, doing: &Doing, known: Known<'_>) -> Vec<u32> {
-    let own = frames(goroutine.stack(), known);
-    match carrier(goroutine, known).and_then(|(_, stack)| stack.get(..doing.native)) {
-        Some(native) if !native.is_empty() => [native, &own].concat(),
-        _ => own,
+impl Stacks {
+    fn of(goroutine: goroutines::Live<'_>, doing: &Doing, known: Known<'_>) -> Self {
+        let own = frames(goroutine.stack(), known);
+        let native = carrier(goroutine, known).and_then(|(_, stack)| stack.get(..doing.native));
+        Self {
+            // Before its own frames, the native ones of the C code that it has called.
+            stack: match native {
+                Some(native) if !native.is_empty() => [native, own].concat().into(),
+                _ => own.into(),
+            },
+            end: stack_end(goroutine, known),
+            creation: frames(goroutine.creation(), known).into(),
+        }
     }
+
+    fn site_key(&self, role: Role, kind: WaitKind) -> SiteKey {
+        SiteKey { task: TaskKind::Goroutine, role, creation: self.creation.to_vec(), stack: self.stack.to_vec(), kind }
+    }
+}
+
+fn frames<'a>(stack: Option<StackId>, known: Known<'a>) -> &'a [u32] {
+    stack.map(|id| known.symbols.of(id)).unwrap_or_default()
+}
+
+/// Whether nothing can ever end its wait.
+fn is_forever(goroutine: goroutines::Live<'_>) -> bool {
+    goroutine.wait().is_some_and(|wait| wait.forever)
 }
 
 fn stack_end(goroutine: goroutines::Live<'_>, known: Known<'_>) -> StackEnd {
@@ -223,43 +246,56 @@ fn cover(coverage: &mut GoCoverage, goroutine: goroutines::Live<'_>, doing: &Doi
     }
 }
 
-fn task(goroutine: goroutines::Live<'_>, site: Option<u32>, known: Known<'_>, ids: &[GoId]) -> Task {
-    let doing = doing(goroutine, known);
-    let stack = whole_stack(goroutine, &doing, known);
+/// What the tasks of all goroutines are made with.
+#[derive(Clone, Copy)]
+struct Common<'a> {
+    /// All goroutines, ascending.
+    ids: &'a [GoId],
+    /// What those without labels share.
+    no_labels: &'a Arc<BTreeMap<String, String>>,
+}
+
+fn task(
+    goroutine: goroutines::Live<'_>,
+    stacks: &Stacks,
+    site: Option<u32>,
+    known: Known<'_>,
+    common: Common<'_>,
+) -> Task {
+    let Doing { state, mut wait, .. } = doing(goroutine, known);
     let object = goroutine.object();
-    let mut wait = doing.wait;
     if let Some(wait) = wait.as_mut().filter(|wait| wait.object.is_empty()) {
         wait.object = object_words(&object);
     }
     let ancestor = |ancestor: &crate::model::AncestorSample| Ancestor {
         id: ancestor.id,
-        stack: frames(Some(ancestor.stack), known),
-        creation: frames(ancestor.creation, known),
+        stack: frames(Some(ancestor.stack), known).into(),
+        creation: frames(ancestor.creation, known).into(),
     };
     Task {
         kind: TaskKind::Goroutine,
         id: goroutine.id(),
         role: role(goroutine),
         runs: None,
-        name: String::new(),
-        state: doing.state,
+        name: Arc::default(),
+        state,
         wait,
-        stack,
-        stack_end: stack_end(goroutine, known),
+        stack: Arc::clone(&stacks.stack),
+        stack_end: stacks.end,
         lifetime_ms: None,
-        created_by: created_by(goroutine, known, ids),
+        created_by: created_by(goroutine, &stacks.creation, common.ids),
         site,
         goroutine: Some(Box::new(Goroutine {
             status: goroutine.status(),
             thread: goroutine.thread(),
             locked_to_thread: goroutine.is_locked(),
-            labels: goroutine.labels().cloned().unwrap_or_default(),
+            labels: Arc::clone(goroutine.labels().unwrap_or(common.no_labels)),
             channels: match &object {
-                GoObject::Channel(channel) => vec![*channel],
-                GoObject::Select(channels) => channels.to_vec(),
-                GoObject::None | GoObject::Sync(..) | GoObject::Named(_) => Vec::new(),
+                GoObject::Channel(channel) => [*channel].into(),
+                GoObject::Select(channels) => Arc::clone(channels),
+                GoObject::None | GoObject::Sync(..) | GoObject::Named(_) => Arc::default(),
             },
-            forever: goroutine.wait().is_some_and(|wait| wait.forever),
+            forever: is_forever(goroutine),
             ancestors: goroutine.ancestors().iter().map(ancestor).collect(),
             bubble: goroutine.bubble(),
             runtime: goroutine.runtime(),
@@ -267,7 +303,7 @@ fn task(goroutine: goroutines::Live<'_>, site: Option<u32>, known: Known<'_>, id
     }
 }
 
-fn created_by(goroutine: goroutines::Live<'_>, known: Known<'_>, ids: &[GoId]) -> CreatedBy {
+fn created_by(goroutine: goroutines::Live<'_>, creation: &Arc<[u32]>, ids: &[GoId]) -> CreatedBy {
     let parent = Some(goroutine.parent()).filter(|&parent| parent > 0);
     let runtime = goroutine.runtime();
     let why_unknown = match goroutine.creation() {
@@ -278,31 +314,31 @@ fn created_by(goroutine: goroutines::Live<'_>, known: Known<'_>, ids: &[GoId]) -
     CreatedBy {
         task: parent,
         alive: parent.map(|id| ids.binary_search(&GoId { runtime, id }).is_ok()),
-        name: String::new(),
-        stack: frames(goroutine.creation(), known),
+        name: Arc::default(),
+        stack: Arc::clone(creation),
         known: why_unknown.is_none(),
         why_unknown: why_unknown.map(Into::into),
     }
 }
 
 /// What is waited on, as one text: equal for those who wait on the same.
-fn object_words(object: &GoObject) -> String {
+fn object_words(object: &GoObject) -> Arc<str> {
     let address = |channel: &Channel| match channel.address {
         0 => "nil channel".to_owned(),
         address => format!("chan {address:#x}"),
     };
     match object {
-        GoObject::None => String::new(),
-        GoObject::Channel(channel) => address(channel),
+        GoObject::None => Arc::default(),
+        GoObject::Channel(channel) => address(channel).into(),
         GoObject::Select(channels) => {
             let named: Vec<String> = channels.iter().take(MAX_NAMED_CHANNELS).map(address).collect();
             match channels.len() - named.len() {
-                0 => named.join(", "),
-                more => format!("{} and {more} more", named.join(", ")),
+                0 => named.join(", ").into(),
+                more => format!("{} and {more} more", named.join(", ")).into(),
             }
         }
-        GoObject::Sync(name, address) => format!("{name} {address:#x}"),
-        GoObject::Named(name) => name.to_string(),
+        GoObject::Sync(name, address) => format!("{name} {address:#x}").into(),
+        GoObject::Named(name) => Arc::clone(name),
     }
 }
 

@@ -379,8 +379,8 @@ impl<'a> Live<'a> {
         self.table.places.get(self.entry.place as usize).map(|place| place.stack)
     }
 
-    pub(super) fn labels(self) -> Option<&'a BTreeMap<String, String>> {
-        self.entry.extra.as_ref().and_then(|extra| extra.labels.as_deref())
+    pub(super) fn labels(self) -> Option<&'a Arc<BTreeMap<String, String>>> {
+        self.entry.extra.as_ref().and_then(|extra| extra.labels.as_ref())
     }
 
     pub(super) fn ancestors(self) -> &'a [AncestorSample] {
@@ -431,7 +431,7 @@ impl<'a> Live<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RuntimeWait<'a> {
     pub(super) kind: WaitKind,
-    pub(super) reason: &'a str,
+    pub(super) reason: &'a Arc<str>,
     pub(super) forever: bool,
     pub(super) since_ns: u64,
     pub(super) not_before_ns: Option<u64>,

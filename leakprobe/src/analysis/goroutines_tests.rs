@@ -106,7 +106,7 @@ fn what_is_put_comes_back() {
     assert_eq!(found.iter().map(|live| live.id()).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6], "in the order of slots");
     for live in found {
         let wait = live.wait().unwrap();
-        assert_eq!((wait.kind, wait.reason, wait.forever), (WaitKind::ChanReceive, "chan receive", true));
+        assert_eq!((wait.kind, &**wait.reason, wait.forever), (WaitKind::ChanReceive, "chan receive", true));
         assert_eq!((wait.since_ns, wait.not_before_ns, wait.until_ns), (5, Some(3), Some(9)));
         assert_eq!((live.stack(), live.creation(), live.thread()), (Some(stack), Some(creation), Some(12)));
         assert_eq!((live.parent(), live.is_locked(), live.status()), (1, true, GoStatus::Waiting));

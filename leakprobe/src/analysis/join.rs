@@ -1,7 +1,10 @@
 //! A goroutine in a system call or in C code, and the thread that carries it: the one knows the Go part of the stack, the other
 //! what is waited for and the native part.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use super::{LiveThread, goroutines::{self, GoId}};
 use crate::model::{Activity, Frame, GoStatus, TaskState, Wait, WaitKind};
@@ -71,8 +74,8 @@ pub(super) fn doing(
 fn in_runtime(wait: goroutines::RuntimeWait<'_>, clock: Clock) -> Doing {
     let wait_of = Wait {
         kind: wait.kind,
-        reason: wait.reason.to_owned(),
-        object: String::new(),
+        reason: Arc::clone(wait.reason),
+        object: Arc::default(),
         age_ms: clock.age(wait.since_ns) / NS_PER_MS,
         exact: false,
         at_most_ms: wait.not_before_ns.map(|earliest| clock.age(earliest) / NS_PER_MS),
@@ -87,8 +90,8 @@ fn on_thread(thread: &LiveThread, native: usize, clock: Clock) -> Doing {
         Activity::Blocked(blocking) => {
             let wait = Wait {
                 kind: blocking.kind,
-                reason: blocking.reason.clone(),
-                object: blocking.object.clone(),
+                reason: blocking.reason.as_str().into(),
+                object: blocking.object.as_str().into(),
                 age_ms: clock.age(blocking.since_ns) / NS_PER_MS,
                 exact: blocking.exact,
                 at_most_ms: None,
@@ -113,8 +116,8 @@ fn unknown(reason: &str) -> Doing {
 fn lasting(kind: WaitKind, reason: &str) -> Wait {
     Wait {
         kind,
-        reason: reason.to_owned(),
-        object: String::new(),
+        reason: reason.into(),
+        object: Arc::default(),
         age_ms: 0,
         exact: false,
         at_most_ms: None,

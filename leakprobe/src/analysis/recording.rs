@@ -1,6 +1,6 @@
 //! From the live table to a [`Recording`].
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     Frames, GoFacts, Live, goroutine_tasks,
@@ -77,7 +77,7 @@ pub fn record(
     if let Some(goroutines) = goroutines {
         lose("goroutines_not_listed", goroutines.not_listed());
         coverage.go = Some(goroutines.coverage());
-        tasks.extend(goroutines.tasks(known, &ordered));
+        goroutines.tasks(known, &ordered, &mut tasks);
     }
     Recording {
         schema: SCHEMA.to_owned(),
@@ -119,6 +119,7 @@ fn threads(known: Known<'_>, sites: &mut Sites) -> Vec<Task> {
                 age_ms: wait.age_ms,
                 exact: wait.exact,
                 timeout_ms: wait.timeout_ms,
+                forever: false,
                 reason: &wait.reason,
                 name: &task.name,
             };
@@ -138,8 +139,8 @@ fn site_key(task: &Task) -> Option<SiteKey> {
     Some(SiteKey {
         task: task.kind,
         role: task.role,
-        creation: task.created_by.stack.clone(),
-        stack: task.stack.clone(),
+        creation: task.created_by.stack.to_vec(),
+        stack: task.stack.to_vec(),
         kind: wait.kind,
     })
 }
@@ -150,8 +151,8 @@ fn thread_task(tid: u32, thread: &LiveThread, known: Known<'_>) -> Task {
     let wait = match &thread.activity {
         Activity::Blocked(blocking) => Some(Wait {
             kind: blocking.kind,
-            reason: blocking.reason.clone(),
-            object: blocking.object.clone(),
+            reason: blocking.reason.as_str().into(),
+            object: blocking.object.as_str().into(),
             age_ms: now.saturating_sub(blocking.since_ns) / NS_PER_MS,
             exact: blocking.exact,
             at_most_ms: None,
@@ -180,10 +181,10 @@ fn thread_task(tid: u32, thread: &LiveThread, known: Known<'_>) -> Task {
         id: u64::from(tid),
         role: Role::Own,
         runs: None,
-        name: thread.name.clone(),
+        name: thread.name.as_str().into(),
         state,
         wait,
-        stack: thread.stack.map(|id| symbols.of(id).to_vec()).unwrap_or_default(),
+        stack: thread.stack.map(|id| symbols.of(id).into()).unwrap_or_default(),
         stack_end: thread.stack.and_then(|id| stacks.get(id)).map_or(StackEnd::None, |stack| stack.end),
         lifetime_ms: lifetime.map(|lifetime| lifetime / NS_PER_MS),
         created_by: created_by(thread, symbols, why_unseen),
@@ -194,16 +195,16 @@ fn thread_task(tid: u32, thread: &LiveThread, known: Known<'_>) -> Task {
 
 fn created_by(thread: &LiveThread, symbols: &dyn Frames, why_unseen: &str) -> CreatedBy {
     let Some(creation) = &thread.creation else {
-        return CreatedBy { why_unknown: Some(why_unseen.to_owned()), ..CreatedBy::default() };
+        return CreatedBy { why_unknown: Some(why_unseen.into()), ..CreatedBy::default() };
     };
     let (stack, why_unknown) = match &creation.stack {
-        Ok(id) => (symbols.of(*id).to_vec(), None),
-        Err(why) => (Vec::new(), Some(why.clone())),
+        Ok(id) => (symbols.of(*id).into(), None),
+        Err(why) => (Arc::default(), Some(why.as_str().into())),
     };
     CreatedBy {
         task: Some(u64::from(creation.creator)),
         alive: None,
-        name: creation.creator_name.clone(),
+        name: creation.creator_name.as_str().into(),
         known: why_unknown.is_none(),
         stack,
         why_unknown,

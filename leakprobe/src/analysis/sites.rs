@@ -35,6 +35,8 @@ pub(super) struct Member<'a> {
     pub(super) age_ms: u64,
     pub(super) exact: bool,
     pub(super) timeout_ms: Option<u64>,
+    /// Whether nothing can ever end its wait.
+    pub(super) forever: bool,
     pub(super) reason: &'a str,
     pub(super) name: &'a str,
 }
@@ -50,6 +52,7 @@ pub(super) struct Tally {
     total_ms: u64,
     with_timeout: u64,
     shortest_timeout_ms: Option<u64>,
+    forever: u64,
     names: BTreeMap<String, u64>,
     /// By what their numbers over time are known.
     trends: BTreeSet<history::Key>,
@@ -72,6 +75,7 @@ impl Tally {
             self.with_timeout += 1;
             self.shortest_timeout_ms = self.shortest_timeout_ms.into_iter().chain([ms]).min();
         }
+        self.forever += u64::from(member.forever);
         self.name(member.name, 1);
         if let Some(trend) = trend {
             self.trends.insert(trend);
@@ -100,6 +104,7 @@ impl Tally {
         self.total_ms = self.total_ms.saturating_add(other.total_ms);
         self.with_timeout += other.with_timeout;
         self.shortest_timeout_ms = self.shortest_timeout_ms.into_iter().chain(other.shortest_timeout_ms).min();
+        self.forever += other.forever;
         for (name, count) in &other.names {
             self.name(name, *count);
         }
@@ -182,7 +187,7 @@ fn site(key: &SiteKey, tally: Tally, frames: &[Frame], trend: impl Fn(history::K
         verdict: String::new(),
         evidence: Vec::new(),
     };
-    site.evidence = evidence(&site);
+    site.evidence = evidence(&site, tally.forever);
     site
 }
 
@@ -197,7 +202,8 @@ fn sum(trends: impl Iterator<Item = Vec<u64>>) -> Vec<u64> {
     })
 }
 
-fn evidence(site: &Site) -> Vec<String> {
+/// The facts that speak for a site; nothing can ever end `forever` of its waits.
+fn evidence(site: &Site, forever: u64) -> Vec<String> {
     let mut facts = Vec::new();
     if let (Some(first), Some(last)) = (site.trend.first(), site.trend.last())
         && last > first
@@ -209,7 +215,10 @@ fn evidence(site: &Site) -> Vec<String> {
         facts
             .push(format!("{} of {} created while watched, and still {still}", site.created_while_watched, site.count));
     }
-    if site.with_timeout == 0 {
+    if forever > 0 {
+        let whose = if forever == site.count { "these".to_owned() } else { format!("{forever} of these") };
+        facts.push(format!("nothing can ever end {whose} waits: a nil channel, or a select with no cases"));
+    } else if site.with_timeout == 0 {
         facts.push("none of the waits has a timeout".to_owned());
     } else if site.with_timeout == site.count {
         let earliest = site.shortest_timeout_ms.map(|ms| format!(", after {} at the earliest", span(ms)));
@@ -273,6 +282,7 @@ mod tests {
             age_ms: 2_000,
             exact: true,
             timeout_ms,
+            forever: false,
             reason: "futex wait",
             name: "worker",
         }
@@ -351,6 +361,23 @@ mod tests {
         let none = site_of(&[None], &[]);
         assert_eq!(none.shortest_timeout_ms, None);
         assert_eq!(none.evidence, ["none of the waits has a timeout"]);
+    }
+
+    #[test]
+    fn a_wait_that_nothing_can_end_is_told_as_that() {
+        let evidence_of = |forevers: &[bool]| {
+            let mut sites = Sites::default();
+            for &forever in forevers {
+                let mut tally = Tally::default();
+                tally.add(&Member { forever, ..member(None) }, None);
+                sites.add(key(TaskKind::Goroutine), tally);
+            }
+            sites.order(&[], |_| Vec::new()).sites.remove(0).evidence
+        };
+        let why = "a nil channel, or a select with no cases";
+        assert_eq!(evidence_of(&[true, true]), [format!("nothing can ever end these waits: {why}")]);
+        assert_eq!(evidence_of(&[true, false]), [format!("nothing can ever end 1 of these waits: {why}")]);
+        assert_eq!(evidence_of(&[false]), ["none of the waits has a timeout"]);
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub(super) struct Session {
     /// In how many snapshots to look for them.
     looks_for_names: u8,
     first_snapshot: Option<Duration>,
+    /// Later snapshots before which something had run: how many, and how long they took together.
+    later_snapshots: (u32, Duration),
     /// How the target ended, once it has.
     pub(super) ended: Option<String>,
     /// Whether its threads are being ended, all of them: what snapshots would see from now on is no longer what it was.
@@ -105,6 +107,7 @@ impl Session {
             lost_names: 0,
             looks_for_names: 0,
             first_snapshot: None,
+            later_snapshots: (0, Duration::ZERO),
             ended: None,
             is_dying: false,
         })
@@ -140,7 +143,13 @@ impl Session {
             Err(error) => return Err(error.into()),
         };
         self.goroutines.join(self.engine.modules());
-        self.first_snapshot.get_or_insert(began.elapsed());
+        let took = began.elapsed();
+        if self.first_snapshot.is_none() {
+            self.first_snapshot = Some(took);
+        } else if snapshot.news.is_some() {
+            self.later_snapshots.0 += 1;
+            self.later_snapshots.1 += took;
+        }
         tracing::debug!("took a snapshot in {:?}", began.elapsed());
         let meanwhile = meanwhile();
         self.is_dying |= meanwhile.iter().any(|record| event::is_end_of_process(record));
@@ -289,10 +298,13 @@ impl Session {
             snapshots: self.engine.snapshots(),
             go: self.goroutines.take_facts(),
             losses,
-            cost: cost(self.first_snapshot),
+            cost: Cost::default(),
         };
+        // What the readers remember is of no use any more, and a recording needs room.
+        drop((self.goroutines, self.engine));
         let frames = self.symbols.frames().to_vec();
-        analysis::record(&self.live, &self.stacks, &self.symbols, frames, facts)
+        let recording = analysis::record(&self.live, &self.stacks, &self.symbols, frames, facts);
+        Recording { cost: cost(self.first_snapshot, self.later_snapshots), ..recording }
     }
 }
 
@@ -306,12 +318,15 @@ pub(super) fn ended_early(pid: u32) -> Failure {
     )
 }
 
-fn cost(first_snapshot: Option<Duration>) -> Cost {
+fn cost(first_snapshot: Option<Duration>, later_snapshots: (u32, Duration)) -> Cost {
+    let tenths = |time: Duration| (time.as_secs_f64() * 10_000.0).round() / 10.0;
+    let (count, together) = later_snapshots;
     let peak_kb = peak_memory_kb().unwrap_or(0);
     Cost {
         cpu_ms: u64::try_from(Session::cpu_time().as_millis()).unwrap_or(u64::MAX),
         rss_mb: (peak_kb as f64 / 102.4).round() / 10.0,
-        snapshot_ms: first_snapshot.map_or(0.0, |took| (took.as_secs_f64() * 10_000.0).round() / 10.0),
+        snapshot_ms: first_snapshot.map_or(0.0, tenths),
+        repeated_snapshot_ms: together.checked_div(count).map_or(0.0, tenths),
     }
 }
 

@@ -170,16 +170,16 @@ pub struct Goroutine {
     pub locked_to_thread: bool,
     /// Its profiler labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<String, String>,
+    pub labels: Arc<BTreeMap<String, String>>,
     /// The channels that it waits on: one, or all those of a select.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub channels: Vec<Channel>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub channels: Arc<[Channel]>,
     /// Whether nothing can ever end its wait: a nil channel, a select without cases.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub forever: bool,
     /// Who created its creator, and so on, if the target keeps that (`GODEBUG=tracebackancestors=N`).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub ancestors: Vec<Ancestor>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub ancestors: Box<[Ancestor]>,
     /// The number of the bubble of testing/synctest that it is in; since Go 1.25.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bubble: Option<u64>,
@@ -200,10 +200,10 @@ pub struct Ancestor {
     /// Its number.
     pub id: u64,
     /// Its stack when it created the next one: indices into [`super::Recording::frames`], innermost first.
-    pub stack: Vec<u32>,
+    pub stack: Arc<[u32]>,
     /// Where it was itself created, likewise.
     #[serde(default)]
-    pub creation: Vec<u32>,
+    pub creation: Arc<[u32]>,
 }
 
 /// What the Go runtime knows of a frame.

@@ -169,4 +169,7 @@ pub struct Cost {
     /// Time from the first to the last read of the first snapshot, ms.
     #[serde(default)]
     pub snapshot_ms: f64,
+    /// The same of the later snapshots before which something had run, on average, ms; 0 if there was none.
+    #[serde(default)]
+    pub repeated_snapshot_ms: f64,
 }

@@ -1,5 +1,7 @@
 //! What runs and blocks.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +69,7 @@ impl TaskState {
     }
 }
 
+// A recording may have hundreds of thousands of them: what many have in common is shared, and what few have is boxed.
 /// One task, as it was last seen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Task {
@@ -81,13 +84,13 @@ pub struct Task {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runs: Option<u64>,
     /// The thread's name; empty for a goroutine.
-    pub name: String,
+    pub name: Arc<str>,
     /// What it does.
     pub state: TaskState,
     /// What it waits for, if it is blocked.
     pub wait: Option<Wait>,
     /// Where it is: indices into [`super::Recording::frames`], innermost first.
-    pub stack: Vec<u32>,
+    pub stack: Arc<[u32]>,
     /// How the reading of `stack` ended.
     pub stack_end: StackEnd,
     /// How long the task has existed, ms; `None` if that is not known.
@@ -122,12 +125,12 @@ pub struct CreatedBy {
     pub alive: Option<bool>,
     /// The creator's name at that time; empty if it is not known.
     #[serde(default)]
-    pub name: String,
+    pub name: Arc<str>,
     /// The creator's stack at that moment: indices into [`super::Recording::frames`], innermost first.
-    pub stack: Vec<u32>,
+    pub stack: Arc<[u32]>,
     /// Whether the creation was seen with its stack.
     pub known: bool,
     /// Why it is not known, e.g. that the task is older than our attach.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub why_unknown: Option<String>,
+    pub why_unknown: Option<Arc<str>>,
 }

@@ -1,6 +1,6 @@
 //! What a blocked task waits for.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -98,10 +98,10 @@ pub struct Wait {
     /// What kind of thing is waited for.
     pub kind: WaitKind,
     /// The system call and what it was asked to do, e.g. `futex wait`, `epoll_wait`, `read`.
-    pub reason: String,
+    pub reason: Arc<str>,
     /// What is waited on: a futex word's address as `0x…`, or a descriptor as `fd 5 (pipe:[1234])`; empty if there is nothing to name.
     #[serde(default)]
-    pub object: String,
+    pub object: Arc<str>,
     /// How long the wait has lasted, ms.
     pub age_ms: u64,
     /// Whether `age_ms` is the whole age; if not, it is a lower bound, shown as `≥`.
@@ -113,7 +113,7 @@ pub struct Wait {
     pub timeout_ms: Option<u64>,
     /// Who would have to end the wait, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub owner: Option<Owner>,
+    pub owner: Option<Box<Owner>>,
 }
 
 /// The task that holds what is waited for.

@@ -140,6 +140,15 @@ fn loss(name: &str, n: u64) -> String {
         "event_stack_unreadable" => ("event", "recorded without a stack: its memory could not be read".into()),
         "stack_unreadable" => ("stack", "whose memory could not be read".into()),
         "futex_slot_taken" => ("futex wait", "not timed: another thread's wait had its slot".into()),
+        "goroutine_unstable" => ("goroutine stack", "not read: the goroutine ran whenever it was looked at".into()),
+        "goroutine_stack_too_deep" => ("goroutine stack", "cut: deeper than what is read of one".into()),
+        "goroutine_stack_no_unwind_info" => ("goroutine stack", "cut: its outer frames could not be found".into()),
+        "goroutine_stack_unreadable" => ("goroutine stack", "cut: its memory could not be read".into()),
+        "goroutine_unreadable" => ("goroutine", "not read: its memory could not be read".into()),
+        "goroutine_left_out" => ("goroutine", "neither listed nor counted: there are too many".into()),
+        "goroutine_channels_cut" => {
+            ("list", "of select cases or of a channel's waiters read only in part: too long".into())
+        }
         "goroutines_not_listed" => {
             ("goroutine", "counted at their sites, but not listed one by one: there are too many".into())
         }
@@ -159,6 +168,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        go::goroutines::Losses,
         model::Wait,
         report::{Options, fixture},
     };
@@ -177,6 +187,24 @@ mod tests {
         }
         assert_eq!(loss("ring_full_created", 1), "1 creation not recorded: the ring buffer was full");
         assert_eq!(loss("some_new_loss", 1_234), "some new loss: 1,234");
+    }
+
+    #[test]
+    fn every_loss_of_the_goroutine_reader_has_words() {
+        let losses = Losses {
+            unstable: 2,
+            too_deep: 2,
+            no_unwind_info: 2,
+            stack_unreadable: 2,
+            unreadable: 2,
+            left_out: 2,
+            channels_cut: 2,
+        };
+        for (name, n) in losses.named() {
+            let words = loss(name, n);
+            assert!(words.starts_with("2 "), "{name} has no words: {words}");
+        }
+        assert_eq!(loss("goroutine_stack_unreadable", 1), "1 goroutine stack cut: its memory could not be read");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 pub(super) mod go;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::model::{
     Cost, Coverage, CreatedBy, EndedWait, Frame, GrowthSample, Recording, Role, SCHEMA, Site, StackEnd, TargetInfo,
@@ -129,7 +129,7 @@ pub(super) fn crowd() -> Recording {
         let kinds = [(futex_wait, &futex), (Wait { exact: id % 6 == 0, ..wait(WaitKind::Poll, id % 900) }, &poll)];
         let (wait, stack) = kinds[usize::from(id % 3 == 0)].clone();
         task.wait = Some(wait);
-        task.stack.clone_from(stack);
+        task.stack = stack[..].into();
         task.stack_end = StackEnd::Complete;
     }
     for id in 9_990..10_005 {
@@ -313,7 +313,7 @@ fn empty(comm: &str, exe: &str) -> Recording {
             ..Coverage::default()
         },
         losses: BTreeMap::new(),
-        cost: Cost { cpu_ms: 41, rss_mb: 23.4, snapshot_ms: 5.25 },
+        cost: Cost { cpu_ms: 41, rss_mb: 23.4, snapshot_ms: 5.25, repeated_snapshot_ms: 1.5 },
     }
 }
 
@@ -351,7 +351,7 @@ impl Build for Recording {
                 oldest_ms: 0,
                 oldest_exact: true,
                 total_ms: 0,
-                wait: wait.reason.clone(),
+                wait: wait.reason.to_string(),
                 with_timeout: 0,
                 shortest_timeout_ms: None,
                 stack: stack.into(),
@@ -390,7 +390,7 @@ impl Build for Recording {
             created_by: CreatedBy {
                 task: known.then_some(4242),
                 alive: None,
-                name: if known { "checkout".into() } else { String::new() },
+                name: if known { "checkout".into() } else { Arc::default() },
                 stack: creation.into(),
                 known,
                 why_unknown: (!known).then(|| "thread is older than the attach".into()),
@@ -410,7 +410,7 @@ impl Build for Recording {
             name: name.into(),
             state,
             wait: (state == TaskState::Blocked).then(|| Wait { exact: true, ..wait(WaitKind::Poll, 12) }),
-            stack: vec![],
+            stack: Arc::default(),
             stack_end,
             lifetime_ms: None,
             created_by: CreatedBy::default(),

@@ -9,6 +9,7 @@
 
 use std::{
     borrow::Cow,
+    collections::HashMap,
     io::{self, Write},
 };
 
@@ -19,6 +20,9 @@ use crate::model::{Ancestor, Frame, GoFrame, GoStatus, Goroutine, Recording, Rol
 const FRAMES_AT_EACH_END: usize = 50;
 const FRAMES_IN_ALL: usize = 100;
 
+/// So much text of stacks is kept for those that come again, bytes: many goroutines have few stacks.
+const MAX_KEPT_BYTES: usize = 8 << 20;
+
 /// The `.goroutines.txt` format.
 pub(super) struct GoroutinesTxt;
 
@@ -27,6 +31,7 @@ impl Report for GoroutinesTxt {
         // Always goroutines, and every frame is needed to know which of them Go leaves out.
         let options = Options { kind: Kind::Goroutines, all_frames: true, ..options.clone() };
         let shown = Shown::of(recording, &options);
+        let mut stacks = StackTexts::default();
         let dumps: Vec<Dump<'_>> =
             Version::of_each(recording).map(|version| Dump { shown: &shown, version }).collect();
         let goroutines = shown.tasks.iter().filter(|task| task.kind == TaskKind::Goroutine && task.role == Role::Own);
@@ -36,7 +41,7 @@ impl Report for GoroutinesTxt {
             }
             let runtime = task.goroutine.as_ref().map_or(0, |goroutine| goroutine.runtime);
             if let Some(dump) = dumps.get(runtime as usize).or(dumps.last()) {
-                dump.goroutine(task, out)?;
+                dump.goroutine(task, &mut stacks, out)?;
             }
         }
         let not_listed = recording.losses.get("goroutines_not_listed").copied().unwrap_or(0);
@@ -81,13 +86,43 @@ impl Version {
     }
 }
 
+/// What was written of stacks, for those that come again.
+#[derive(Default)]
+struct StackTexts<'a> {
+    kept: HashMap<(&'a [u32], StackEnd), Vec<u8>>,
+    bytes: usize,
+}
+
+impl<'a> StackTexts<'a> {
+    /// Writes the stack of `task`, by way of `render` if it is new.
+    fn write(
+        &mut self,
+        task: &'a Task,
+        out: &mut dyn Write,
+        render: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let key = (&*task.stack, task.stack_end);
+        if let Some(text) = self.kept.get(&key) {
+            return out.write_all(text);
+        }
+        let mut text = Vec::new();
+        render(&mut text)?;
+        out.write_all(&text)?;
+        self.bytes += text.len();
+        if self.bytes <= MAX_KEPT_BYTES {
+            self.kept.insert(key, text);
+        }
+        Ok(())
+    }
+}
+
 struct Dump<'a> {
     shown: &'a Shown<'a>,
     version: Version,
 }
 
 impl Dump<'_> {
-    fn goroutine(&self, task: &Task, out: &mut dyn Write) -> io::Result<()> {
+    fn goroutine<'a>(&self, task: &'a Task, stacks: &mut StackTexts<'a>, out: &mut dyn Write) -> io::Result<()> {
         let Some(goroutine) = &task.goroutine else {
             return writeln!(out, "goroutine {} [???]:", task.id);
         };
@@ -95,7 +130,7 @@ impl Dump<'_> {
         if goroutine.status == GoStatus::Running {
             writeln!(out, "\tgoroutine running on other thread; stack unavailable")?;
         } else {
-            self.stack(task, out)?;
+            stacks.write(task, out, |out| self.stack(task, out))?;
         }
         if task.id != 1 {
             self.created_by(&task.created_by.stack, task.created_by.task.unwrap_or(0), out)?;

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
@@ -83,7 +85,7 @@ fn deep(runtime: &str, frames: usize, hidden: bool, inlined: bool) -> Recording 
         })
         .collect();
     r.tasks[0].stack = (0..u32::try_from(frames).unwrap()).collect();
-    r.tasks[0].created_by.stack = vec![];
+    r.tasks[0].created_by.stack = Arc::default();
     r
 }
 
@@ -125,9 +127,25 @@ fn a_stack_of_which_only_a_part_was_read_does_not_look_whole() {
 }
 
 #[test]
+fn a_stack_that_comes_again_is_written_as_it_is_alone() {
+    let mut recording = deep("go1.27.3", 60, false, false);
+    let alone = dump(&recording);
+    let cut = Task { id: 19, stack_end: StackEnd::TooDeep, ..recording.tasks[0].clone() };
+    let shorter = Task { id: 20, stack: [2, 1].into(), ..recording.tasks[0].clone() };
+    let again = Task { id: 21, ..recording.tasks[0].clone() };
+    recording.tasks.extend([cut, shorter, again]);
+    let all = dump(&recording);
+    assert!(all.ends_with(&format!("\n\n{}", alone.replace("goroutine 18 ", "goroutine 21 "))), "{all}");
+    let parsed = parse(&all);
+    let shapes: Vec<(u64, usize, u64)> =
+        parsed.iter().map(|goroutine| (goroutine.id, goroutine.frames.len(), goroutine.elided)).collect();
+    assert_eq!(shapes, [(18, 60, 0), (19, 60, u64::MAX), (20, 2, 0), (21, 60, 0)]);
+}
+
+#[test]
 fn a_stack_of_hidden_frames_alone_is_shown() {
     let mut recording = deep("go1.26.6", 3, true, false);
-    recording.tasks[0].stack = vec![1];
+    recording.tasks[0].stack = [1].into();
     assert_eq!(parse(&dump(&recording))[0].frames.len(), 1);
 }
 

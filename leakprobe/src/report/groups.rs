@@ -37,14 +37,14 @@ fn in_common(shown: &Shown<'_>, by: &GroupBy, task: &Task) -> String {
         }
         GroupBy::Wait => task.wait.as_ref().map_or_else(|| "no wait".to_owned(), |wait| wait.kind.to_string()),
         GroupBy::Channel => {
-            let channels = of_goroutine().map(|goroutine| goroutine.channels.as_slice()).unwrap_or_default();
+            let channels = of_goroutine().map(|goroutine| &*goroutine.channels).unwrap_or_default();
             match channels {
                 [] => "no channel".to_owned(),
-                _ => task.wait.as_ref().map_or_else(String::new, |wait| wait.object.clone()),
+                _ => task.wait.as_ref().map_or_else(String::new, |wait| wait.object.to_string()),
             }
         }
         GroupBy::Label(key) => {
-            let labels = of_goroutine().into_iter().flat_map(|goroutine| &goroutine.labels);
+            let labels = of_goroutine().into_iter().flat_map(|goroutine| goroutine.labels.iter());
             let wanted = labels.filter(|(name, _)| key.as_ref().is_none_or(|key| key == *name));
             let wanted: Vec<String> = wanted.map(|(name, value)| format!("{name}={value}")).collect();
             match (wanted.is_empty(), key) {
@@ -56,7 +56,7 @@ fn in_common(shown: &Shown<'_>, by: &GroupBy, task: &Task) -> String {
         GroupBy::ThreadName => {
             let thread = of_goroutine().map(|goroutine| goroutine.thread.map(u64::from));
             let name = match thread {
-                None => Some(task.name.as_str()),
+                None => Some(&*task.name),
                 Some(None) => None,
                 Some(Some(id)) => shown.thread_name(id),
             };

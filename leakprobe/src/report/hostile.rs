@@ -1,5 +1,7 @@
 //! Properties that hold whatever the target calls its functions, files and threads, and whatever a recording says.
 
+use std::sync::Arc;
+
 use proptest::{collection::vec, prelude::*};
 
 use super::{Format, GroupBy, Kind, Options, View, Weight, fixture, shown::Shown, stacks::Stacks};
@@ -67,19 +69,19 @@ fn recording() -> impl Strategy<Value = Recording> {
         recording.cost.cpu_ms = number(0);
         for (place, task) in recording.tasks.iter_mut().enumerate() {
             let depth = place % (stack.len() + 1);
-            task.stack = stack[..depth].to_vec();
-            task.created_by.stack = stack[depth..].to_vec();
-            task.created_by.name = text(7);
-            task.created_by.why_unknown = Some(text(8));
-            task.name = text(9);
+            task.stack = stack[..depth].into();
+            task.created_by.stack = stack[depth..].into();
+            task.created_by.name = text(7).into();
+            task.created_by.why_unknown = Some(text(8).into());
+            task.name = text(9).into();
             if let Some(goroutine) = &mut task.goroutine {
-                goroutine.labels = [(text(1), text(2))].into();
-                for channel in &mut goroutine.channels {
+                goroutine.labels = Arc::new([(text(1), text(2))].into());
+                for channel in Arc::make_mut(&mut goroutine.channels) {
                     (channel.len, channel.cap, channel.receivers) = (number(2), number(3), number(4));
                 }
                 for ancestor in &mut goroutine.ancestors {
-                    ancestor.stack = stack.clone();
-                    ancestor.creation = stack[depth..].to_vec();
+                    ancestor.stack = stack[..].into();
+                    ancestor.creation = stack[depth..].into();
                 }
             }
             if cut {
@@ -87,8 +89,8 @@ fn recording() -> impl Strategy<Value = Recording> {
             }
             if let Some(wait) = &mut task.wait {
                 wait.age_ms = number(4);
-                wait.reason = text(10);
-                wait.object = text(3);
+                wait.reason = text(10).into();
+                wait.object = text(3).into();
             }
         }
         for (place, site) in recording.sites.iter_mut().enumerate() {
@@ -107,7 +109,7 @@ fn recording() -> impl Strategy<Value = Recording> {
         for wait in &mut recording.ended_waits {
             wait.stack = stack.clone();
             wait.name = text(9);
-            wait.wait.reason = text(10);
+            wait.wait.reason = text(10).into();
             wait.total_ms = number(7);
         }
         for sample in &mut recording.growth {
@@ -222,8 +224,8 @@ proptest! {
     #[test]
     fn wrong_indices_do_no_harm(mut recording in recording(), options in options(), wrong in any::<u32>()) {
         for task in &mut recording.tasks {
-            task.stack.push(wrong);
-            task.created_by.stack.insert(0, wrong);
+            task.stack = [&*task.stack, &[wrong]].concat().into();
+            task.created_by.stack = [&[wrong], &*task.created_by.stack].concat().into();
             task.site = Some(wrong);
         }
         for site in &mut recording.sites {

@@ -274,13 +274,13 @@ mod tests {
         let frames = u32::try_from(good.frames.len()).unwrap();
         let sites = u32::try_from(good.sites.len()).unwrap();
         let break_it: [fn(&mut Recording, u32, u32); 7] = [
-            |bad, frames, _| bad.tasks[3].stack.push(frames),
-            |bad, _, _| bad.tasks[3].created_by.stack.push(u32::MAX),
+            |bad, frames, _| bad.tasks[3].stack = [frames].into(),
+            |bad, _, _| bad.tasks[3].created_by.stack = [u32::MAX].into(),
             |bad, _, sites| bad.tasks[3].site = Some(sites),
             |bad, frames, _| bad.sites[1].stack.push(frames),
             |bad, frames, _| bad.sites[0].creation.insert(0, frames),
-            |bad, frames, _| bad.tasks[0].goroutine = Some(fixture::go::with_ancestor(frames, vec![])),
-            |bad, frames, _| bad.tasks[0].goroutine = Some(fixture::go::with_ancestor(0, vec![frames])),
+            |bad, frames, _| bad.tasks[0].goroutine = Some(fixture::go::with_ancestor(frames, &[])),
+            |bad, frames, _| bad.tasks[0].goroutine = Some(fixture::go::with_ancestor(0, &[frames])),
         ];
         for break_it in break_it {
             let mut bad = good.clone();

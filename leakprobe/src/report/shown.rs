@@ -224,7 +224,7 @@ impl Filtered {
 
 fn thread_names(recording: &Recording) -> HashMap<u64, &str> {
     let threads = recording.tasks.iter().filter(|task| task.kind == TaskKind::Thread);
-    threads.map(|task| (task.id, task.name.as_str())).collect()
+    threads.map(|task| (task.id, &*task.name)).collect()
 }
 
 /// How many tasks of each site are listed.

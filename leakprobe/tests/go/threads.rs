@@ -41,7 +41,7 @@ fn goroutines_in_c_have_go_frames_and_native_ones() {
             }
             found += 1;
             let wait = goroutine.wait.as_ref().unwrap();
-            assert_eq!(wait.reason, "pause", "{version}: {functions:?}");
+            assert_eq!(&*wait.reason, "pause", "{version}: {functions:?}");
             let place = |name: &str| functions.iter().position(|function| function.trim_end_matches(".abi0") == name);
             let order = [place("block"), place("main._Cfunc_block")];
             assert!(order.iter().all(Option::is_some) && order.is_sorted(), "{version}: {functions:?}");

@@ -33,7 +33,7 @@ fn check_creations(variant: Variant) {
     assert_eq!(task_named(&recording, "by-main").id.to_string(), by_main);
     let created = creation(&recording, "by-main");
     assert!(created.known, "{created:?}");
-    assert_eq!((created.task, created.name.as_str()), (Some(u64::from(program.pid())), program_name(variant).as_str()));
+    assert_eq!((created.task, &*created.name), (Some(u64::from(program.pid())), program_name(variant).as_str()));
     chain(&recording, &created.stack, &["create", "inner", "middle", "outer", "main"]);
     let outermost = functions(&recording, &created.stack).pop();
     assert_eq!(outermost.as_deref(), Some("_start"), "the stack ends where the process begins");
@@ -44,7 +44,7 @@ fn check_creations(variant: Variant) {
     let created = creation(&recording, "by-maker");
     let maker_task = task_named(&recording, "maker");
     assert!(maker.contains_key(&maker_task.id));
-    assert_eq!((created.task, created.name.as_str()), (Some(maker_task.id), "maker"));
+    assert_eq!((created.task, &*created.name), (Some(maker_task.id), "maker"));
     chain(&recording, &created.stack, &["create", "inner", "middle", "outer", "make"]);
     assert!(
         !functions(&recording, &created.stack).iter().any(|name| name == "main"),

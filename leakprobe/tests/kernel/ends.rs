@@ -120,7 +120,7 @@ fn a_wait_that_ends_after_the_threshold_is_reported_with_its_stack_and_how_long_
     assert_eq!(own.len(), 1, "{:?}", leakprobe_ended.ended_waits);
     let wait = own[0];
     chain(&leakprobe_ended, &wait.stack, &["wait_until_woken", "run"]);
-    assert_eq!((wait.count, wait.wait.kind, wait.wait.reason.as_str()), (1, WaitKind::Futex, "futex wait"));
+    assert_eq!((wait.count, wait.wait.kind, &*wait.wait.reason), (1, WaitKind::Futex, "futex wait"));
     assert_eq!(wait.name, "waiter");
     let before = Program::field(&line, "before") as u64;
     let bounds = (woken - began) / 1_000_000..=(after - before) / 1_000_000;
@@ -166,7 +166,7 @@ fn a_first_thread_that_ends_between_two_snapshots_does_not_end_the_watch() {
     let recording = leakprobe.stop();
     assert_eq!(recording.target.ended, None);
     assert_eq!(recording.tasks.len(), 4, "{:?}", recording.tasks);
-    let stays = recording.tasks.iter().filter(|task| task.name == "stays");
+    let stays = recording.tasks.iter().filter(|task| &*task.name == "stays");
     for stays in stays {
         chain(&recording, &stays.stack, &["park", "stay", "parked"]);
         assert!(stays.created_by.known, "{stays:?}");

@@ -120,7 +120,7 @@ const EXPECTED: &[(&str, WaitKind, &str, Object, bool)] = &[
 ];
 
 fn check_object(name: &str, wait: &Wait, said: &Said, object: &Object) {
-    let shown = wait.object.as_str();
+    let shown = &*wait.object;
     let address = || {
         let hex = shown.split_whitespace().next().and_then(|word| word.strip_prefix("0x"));
         i64::from_str_radix(hex.unwrap_or_else(|| panic!("{name}: no address in '{shown}'")), 16).unwrap()
@@ -148,7 +148,7 @@ fn check_kinds(waits: &Waits, recording: &Recording, except: &[&str]) {
     assert_eq!(waits.said.len(), EXPECTED.len(), "{:?}", waits.said.keys());
     for (name, kind, reason, object, has_timeout) in EXPECTED.iter().filter(|(name, ..)| !except.contains(name)) {
         let wait = waits.wait(recording, name);
-        assert_eq!((wait.kind, wait.reason.as_str()), (*kind, *reason), "{name}: {wait:?}");
+        assert_eq!((wait.kind, &*wait.reason), (*kind, *reason), "{name}: {wait:?}");
         check_object(name, wait, &waits.said[*name], object);
         match (has_timeout, wait.timeout_ms) {
             (false, None) => {}
@@ -291,6 +291,6 @@ fn a_stopped_process_is_told_to_be_stopped() {
     });
     let recording = snapshot(program.pid());
     let main = task(&recording, u64::from(program.pid())).wait.clone().unwrap();
-    assert_eq!((main.kind, main.reason.as_str()), (WaitKind::Other, "stopped by a signal"));
+    assert_eq!((main.kind, &*main.reason), (WaitKind::Other, "stopped by a signal"));
     program.kill(libc::SIGCONT);
 }

@@ -28,7 +28,7 @@ pub fn lost(recording: &Recording) -> BTreeMap<&str, u64> {
 
 /// The tasks of that name.
 pub fn tasks_named<'a>(recording: &'a Recording, name: &str) -> Vec<&'a Task> {
-    recording.tasks.iter().filter(|task| task.name == name).collect()
+    recording.tasks.iter().filter(|task| *task.name == *name).collect()
 }
 
 /// The only task of that name.

@@ -97,6 +97,9 @@ impl Page<'_> {
         text += &format!(", {:.1} MB of memory", cost.rss_mb);
         if cost.snapshot_ms > 0.0 {
             text += &format!(", first snapshot read in {:.1} ms", cost.snapshot_ms);
+            if cost.repeated_snapshot_ms > 0.0 {
+                text += &format!(", later ones in {:.1} ms", cost.repeated_snapshot_ms);
+            }
         }
         self.fact("own cost", &text)
     }

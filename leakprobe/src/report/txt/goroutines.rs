@@ -38,7 +38,7 @@ impl Page<'_> {
     /// The profiler labels of a site's goroutines, the most frequent first.
     pub(super) fn labels(&mut self, tasks: &[&Task]) -> io::Result<()> {
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-        for (name, value) in tasks.iter().filter_map(|task| task.goroutine.as_ref()).flat_map(|it| &it.labels) {
+        for (name, value) in tasks.iter().filter_map(|task| task.goroutine.as_ref()).flat_map(|it| it.labels.iter()) {
             *counts.entry(words::harmless(&format!("{name}={value}"))).or_default() += 1;
         }
         let mut counts: Vec<(String, u64)> = counts.into_iter().collect();
@@ -55,7 +55,7 @@ impl Page<'_> {
 
 /// What a task waits on, one text each: the channels of a goroutine with their state.
 pub(super) fn objects(task: &Task) -> Vec<String> {
-    let channels = task.goroutine.as_ref().map(|goroutine| goroutine.channels.as_slice()).unwrap_or_default();
+    let channels = task.goroutine.as_ref().map(|goroutine| &*goroutine.channels).unwrap_or_default();
     if channels.is_empty() {
         task.wait.iter().map(|wait| words::harmless(&wait.object)).collect()
     } else {
@@ -67,8 +67,7 @@ pub(super) fn objects(task: &Task) -> Vec<String> {
 /// it is.
 pub(super) fn object_in_short(count: u64, tasks: &[&Task]) -> String {
     let all = tasks.len() as u64 >= count;
-    let mut objects: Vec<&str> =
-        tasks.iter().filter_map(|task| task.wait.as_ref()).map(|wait| wait.object.as_str()).collect();
+    let mut objects: Vec<&str> = tasks.iter().filter_map(|task| task.wait.as_ref()).map(|wait| &*wait.object).collect();
     objects.sort_unstable();
     objects.dedup();
     objects.retain(|object| !object.is_empty());

@@ -231,7 +231,7 @@ impl Page<'_> {
             column("waits", Layout::Right, Style::Bold, &|wait| words::thousands(wait.count)),
             column("longest", Layout::Right, Style::Plain, &|wait| words::age(wait.wait.age_ms, wait.wait.exact)),
             column("together", Layout::Right, Style::Plain, &|wait| words::span(wait.total_ms)),
-            column("wait", Layout::Left, Style::Plain, &|wait| wait.wait.reason.clone()),
+            column("wait", Layout::Left, Style::Plain, &|wait| wait.wait.reason.to_string()),
             column("waited in", Layout::Name, Style::Plain, &|wait| place(self.shown, &wait.stack, None)),
             column("longest in", Layout::Name, Style::Plain, &|wait| format!("{} ({})", wait.name, wait.task)),
         ];

@@ -104,7 +104,7 @@ fn noun(tasks: &[&Task]) -> &'static str {
 fn groups<'a>(tasks: &[&'a Task]) -> Vec<Vec<&'a Task>> {
     let mut groups: HashMap<Key<'a>, Vec<&'a Task>> = HashMap::new();
     for &task in tasks {
-        let wait = task.wait.as_ref().map(|wait| (wait.kind, wait.reason.as_str()));
+        let wait = task.wait.as_ref().map(|wait| (wait.kind, &*wait.reason));
         groups.entry((task.state, wait, &task.stack, task.stack_end)).or_default().push(task);
     }
     let mut groups: Vec<Vec<&Task>> = groups.into_values().collect();
