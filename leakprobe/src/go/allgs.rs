@@ -7,7 +7,7 @@ use std::ops::{ControlFlow, Range};
 
 use super::{
     layout::Layout,
-    memory::{Memory, word_at},
+    memory::{Words, word_at},
 };
 
 /// Most goroutines that a list can have: more than memory holds.
@@ -18,7 +18,7 @@ const LOOKED_AT: usize = 16;
 const MAX_SLICES: usize = 1 << 16;
 
 /// The address of the slice; `None` if there is none, as before the runtime has started.
-pub(super) fn find(memory: &impl Memory, bss: &Range<u64>, layout: &Layout) -> Option<u64> {
+pub(super) fn find(memory: &impl Words, bss: &Range<u64>, layout: &Layout) -> Option<u64> {
     let mut slices = 0;
     let mut found: Vec<(u64, u64, u64)> = Vec::new();
     memory.scan(bss, |address, &[first, len, capacity]| {
@@ -46,7 +46,7 @@ pub(super) fn find(memory: &impl Memory, bss: &Range<u64>, layout: &Layout) -> O
 }
 
 /// Whether a slice holds goroutines.
-fn is_list(memory: &impl Memory, first: u64, len: u64, layout: &Layout) -> bool {
+fn is_list(memory: &impl Words, first: u64, len: u64, layout: &Layout) -> bool {
     let goroutines = pointers(memory, first, len, LOOKED_AT);
     let looks: Vec<_> = goroutines.iter().map(|&goroutine| look(memory, goroutine, layout)).collect();
     let is = looks.iter().filter(|look| **look != Look::Nothing).count();
@@ -58,7 +58,7 @@ fn is_list(memory: &impl Memory, first: u64, len: u64, layout: &Layout) -> bool 
 }
 
 /// The first elements of a slice of pointers.
-pub(super) fn pointers(memory: &impl Memory, first: u64, len: u64, most: usize) -> Vec<u64> {
+pub(super) fn pointers(memory: &impl Words, first: u64, len: u64, most: usize) -> Vec<u64> {
     let count = usize::try_from(len).map_or(most, |len| len.min(most));
     let bytes = memory.bytes(first, 8 * count);
     bytes.as_chunks::<8>().0.iter().copied().map(u64::from_le_bytes).collect()
@@ -72,7 +72,7 @@ enum Look {
     Nothing,
 }
 
-fn look(memory: &impl Memory, goroutine: u64, layout: &Layout) -> Look {
+fn look(memory: &impl Words, goroutine: u64, layout: &Layout) -> Look {
     let bytes = if goroutine.is_multiple_of(8) {
         memory.bytes(goroutine, usize::from(layout.g.sched_g) + 8)
     } else {

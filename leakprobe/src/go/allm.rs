@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     layout::{Layout, Offset},
-    memory::Memory,
+    memory::Words,
 };
 
 /// Most threads of a list that are followed.
@@ -32,7 +32,7 @@ pub(super) struct AllM {
 }
 
 /// Looks for the list in the data with pointers; `links` are the offsets at which the link may lie.
-pub(super) fn find(memory: &impl Memory, bss: &Range<u64>, layout: &Layout, links: &[Offset]) -> Option<AllM> {
+pub(super) fn find(memory: &impl Words, bss: &Range<u64>, layout: &Layout, links: &[Offset]) -> Option<AllM> {
     let mut words = Vec::new();
     memory.scan(bss, |address, &[word]| {
         if word != 0 && word.is_multiple_of(8) {
@@ -59,7 +59,7 @@ pub(super) fn find(memory: &impl Memory, bss: &Range<u64>, layout: &Layout, link
 }
 
 /// Those of some addresses at which an `m` lies.
-fn threads_among(memory: &impl Memory, addresses: Vec<u64>, layout: &Layout) -> Vec<u64> {
+fn threads_among(memory: &impl Words, addresses: Vec<u64>, layout: &Layout) -> Vec<u64> {
     let g0s: Vec<u64> = addresses.iter().map(|address| address.wrapping_add(layout.m.g0.into())).collect();
     let g0s = memory.each_word(&g0s);
     let candidates =
@@ -76,7 +76,7 @@ fn threads_among(memory: &impl Memory, addresses: Vec<u64>, layout: &Layout) -> 
 }
 
 /// The chain from `head` on; `None` if it does not end, or leads to what is no `m`.
-fn chain(memory: &impl Memory, head: u64, link: Offset, layout: &Layout) -> Option<Vec<u64>> {
+fn chain(memory: &impl Words, head: u64, link: Offset, layout: &Layout) -> Option<Vec<u64>> {
     let mut chain = Vec::new();
     let mut seen = HashSet::new();
     let mut at = head;
@@ -96,7 +96,7 @@ fn chain(memory: &impl Memory, head: u64, link: Offset, layout: &Layout) -> Opti
 
 /// Whether this is the head of the list of idle threads, which may be the same thread: `sched.midle`, behind which lie the number of
 /// idle threads and that of all threads that there ever were.
-fn is_idle_list(memory: &impl Memory, holder: u64, threads: usize) -> bool {
+fn is_idle_list(memory: &impl Words, holder: u64, threads: usize) -> bool {
     let Some([idle, ever]) = holder.checked_add(8).and_then(|behind| memory.words(behind)) else {
         return false;
     };

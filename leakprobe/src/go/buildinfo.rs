@@ -6,7 +6,7 @@ use std::ops::{ControlFlow, Range};
 
 use super::{
     Version,
-    memory::{Memory, Scan, word_at},
+    memory::{Scan, Words, word_at},
 };
 
 /// What the blob begins with.
@@ -30,7 +30,7 @@ pub(super) enum BuildInfo {
 }
 
 /// The version in the blob that begins at `address`; `None` if none does.
-pub(super) fn at(memory: &impl Memory, address: u64) -> Option<BuildInfo> {
+pub(super) fn at(memory: &impl Words, address: u64) -> Option<BuildInfo> {
     let blob = memory.bytes(address, usize::from(HEADER) + 1 + MAX_VERSION);
     if !blob.starts_with(&MAGIC) {
         return None;
@@ -41,7 +41,7 @@ pub(super) fn at(memory: &impl Memory, address: u64) -> Option<BuildInfo> {
         // A length of 128 or more would be written in two bytes; no version is so long.
         rest.get(..usize::from(len))?.to_vec()
     } else {
-        let [pointer, len] = memory.words(word_at(&blob, 16)?)?;
+        let [pointer, len] = memory.words(word_at(&blob, 16_u16)?)?;
         memory.bytes(pointer, usize::try_from(len).ok()?.min(MAX_VERSION))
     };
     let text = String::from_utf8_lossy(&text);
@@ -52,8 +52,8 @@ pub(super) fn at(memory: &impl Memory, address: u64) -> Option<BuildInfo> {
 }
 
 /// Looks for the blob in a segment: it is 16-aligned.
-pub(super) fn find(memory: &impl Memory, segment: &Range<u64>) -> Option<BuildInfo> {
-    let magic = word_at(&MAGIC, 0)?;
+pub(super) fn find(memory: &impl Words, segment: &Range<u64>) -> Option<BuildInfo> {
+    let magic = word_at(&MAGIC, 0_u16)?;
     let found = memory.scan(segment, |address, &[word]| match address.is_multiple_of(16) && word == magic {
         true => at(memory, address).map_or(ControlFlow::Continue(()), ControlFlow::Break),
         false => ControlFlow::Continue(()),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     image::Image,
-    memory::Memory,
+    memory::Words,
     moduledata::Moduledata,
     pclntab::{Header, Table},
 };
@@ -28,7 +28,7 @@ pub struct GoModule {
 
 impl GoModule {
     /// Reads a module's function table, from its file if that holds the same as the process. Costs a copy of it.
-    pub(super) fn read(memory: &impl Memory, image: &Image, module: &Moduledata) -> Result<Self, String> {
+    pub(super) fn read(memory: &impl Words, image: &Image, module: &Moduledata) -> Result<Self, String> {
         let pclntab = read(memory, image, &module.pclntab)?;
         let gofunc = match &module.gofunc {
             None => Bytes::new(),
@@ -45,7 +45,7 @@ impl GoModule {
 }
 
 /// The bytes of a range that nobody writes to.
-fn read(memory: &impl Memory, image: &Image, range: &Range<u64>) -> Result<Bytes, String> {
+fn read(memory: &impl Words, image: &Image, range: &Range<u64>) -> Result<Bytes, String> {
     let from_file = image.read_constant(range).filter(|bytes| {
         // The header of a file of old may lack where the text starts, which is filled in when it is loaded: not looked at.
         let here = memory.bytes(range.start, Header::SIZE.min(bytes.len()));

@@ -10,7 +10,7 @@ use object::{
 
 use super::{
     buildinfo::{self, BuildInfo},
-    memory::Memory,
+    memory::Words,
 };
 use crate::target::{
     MappedFile,
@@ -51,12 +51,12 @@ pub(super) struct Load {
 
 impl Image {
     /// Looks at a mapped file; `None` if it is not Go. Reads its headers only, some 10 µs, unless it has no section headers.
-    pub(super) fn open(file: &MappedFile, memory: &impl Memory) -> Option<Self> {
+    pub(super) fn open(file: &MappedFile, memory: &impl Words) -> Option<Self> {
         let cache = ReadCache::new(&*file.handle);
         Self::read(&cache, file, memory)
     }
 
-    fn read<'data>(data: impl ReadRef<'data>, file: &MappedFile, memory: &impl Memory) -> Option<Self> {
+    fn read<'data>(data: impl ReadRef<'data>, file: &MappedFile, memory: &impl Words) -> Option<Self> {
         // The headers alone: whatever reads more of a large file takes longer than all else here.
         let elf = FileHeader64::<Endianness>::parse(data).ok()?;
         let endian = elf.endian().ok()?;

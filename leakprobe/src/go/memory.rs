@@ -2,7 +2,7 @@
 
 use std::ops::{ControlFlow, Range};
 
-use crate::snapshot::ProcessMemory;
+use crate::snapshot::{Memory, Piece};
 
 /// Bytes that one read of a scan asks for.
 const CHUNK: usize = 256 << 10;
@@ -12,18 +12,13 @@ const PAGE: u64 = 4096;
 /// No process has memory beyond, on any machine that Linux runs on.
 const USER_SPACE: u64 = 1 << 57;
 
-/// Memory that can be read. What is read may change at any time, and comes from whom we do not trust.
-pub(super) trait Memory {
-    /// As [`ProcessMemory::read`].
-    fn read(&self, address: u64, into: &mut [u8]) -> usize;
-
+/// What memory holds, as words. It may change at any time, and comes from whom we do not trust.
+pub(super) trait Words: Memory {
     /// Reads `N` words; `None` if not all can be read.
     fn words<const N: usize>(&self, address: u64) -> Option<[u64; N]> {
-        let mut bytes = vec![0; 8 * N];
-        (self.read(address, &mut bytes) == bytes.len()).then(|| {
-            let mut words = words_of(&bytes);
-            std::array::from_fn(|_| words.next().unwrap_or_default())
-        })
+        let mut bytes = [[0; 8]; N];
+        let flat = bytes.as_flattened_mut();
+        (self.read(address, flat) == flat.len()).then(|| bytes.map(u64::from_le_bytes))
     }
 
     /// Reads one word.
@@ -33,7 +28,10 @@ pub(super) trait Memory {
 
     /// Reads one word from each address; `None` where there is none.
     fn each_word(&self, addresses: &[u64]) -> Vec<Option<u64>> {
-        addresses.iter().map(|&address| self.word(address)).collect()
+        let pieces: Vec<Piece> = addresses.iter().map(|&address| Piece { address, len: 8 }).collect();
+        let mut bytes = vec![0; 8 * addresses.len()];
+        let lengths = self.read_all(&pieces, &mut bytes);
+        words_of(&bytes).zip(lengths).map(|(word, len)| (len == 8).then_some(word)).collect()
     }
 
     /// Reads up to `len` bytes, as many as there are.
@@ -91,17 +89,7 @@ pub(super) enum Scan<T> {
     Unreadable,
 }
 
-impl Memory for ProcessMemory {
-    fn read(&self, address: u64, into: &mut [u8]) -> usize {
-        Self::read(self, address, into)
-    }
-
-    fn each_word(&self, addresses: &[u64]) -> Vec<Option<u64>> {
-        let mut bytes = vec![0; 8 * addresses.len()];
-        let lengths = self.read_pieces(addresses, 8, &mut bytes);
-        words_of(&bytes).zip(lengths).map(|(word, len)| (len == 8).then_some(word)).collect()
-    }
-}
+impl<M: Memory + ?Sized> Words for M {}
 
 /// The little-endian words of some bytes.
 fn words_of(bytes: &[u8]) -> impl Iterator<Item = u64> {
@@ -109,12 +97,12 @@ fn words_of(bytes: &[u8]) -> impl Iterator<Item = u64> {
 }
 
 /// The integer of `N` bytes at an offset into a buffer.
-pub(super) fn field<const N: usize>(bytes: &[u8], offset: u16) -> Option<[u8; N]> {
-    bytes.get(usize::from(offset)..)?.first_chunk().copied()
+pub(super) fn field<const N: usize>(bytes: &[u8], offset: impl Into<usize>) -> Option<[u8; N]> {
+    bytes.get(offset.into()..)?.first_chunk().copied()
 }
 
-/// The word at an offset into a buffer.
-pub(super) fn word_at(bytes: &[u8], offset: u16) -> Option<u64> {
+/// The little-endian word at an offset into a buffer.
+pub(super) fn word_at(bytes: &[u8], offset: impl Into<usize>) -> Option<u64> {
     field(bytes, offset).map(u64::from_le_bytes)
 }
 

@@ -7,7 +7,7 @@ use std::ops::{ControlFlow, Range};
 use super::{
     image::Image,
     layout::{Known, Offset},
-    memory::{Memory, Scan, word_at},
+    memory::{Scan, Words, word_at},
     pclntab::Header,
 };
 
@@ -49,7 +49,7 @@ pub(super) struct Moduledata {
 
 impl Moduledata {
     /// Reads and checks what lies at `address`; `None` if it is none.
-    pub(super) fn at(memory: &impl Memory, address: u64, known: &Known) -> Option<Self> {
+    pub(super) fn at(memory: &impl Words, address: u64, known: &Known) -> Option<Self> {
         let bytes = memory.bytes(address, SIZE);
         let word = |offset| word_at(&bytes, offset);
         let range = |offset: Offset| Some(word(offset)?..word(offset + 8)?).filter(|range| range.start <= range.end);
@@ -94,7 +94,7 @@ impl Moduledata {
     }
 
     /// Looks for the one of a file, in what it can write to.
-    pub(super) fn find(memory: &impl Memory, image: &Image, known: &Known) -> Scan<Self> {
+    pub(super) fn find(memory: &impl Words, image: &Image, known: &Known) -> Scan<Self> {
         let data = image.loads.iter().filter(|load| load.writable).map(|load| load.file_backed());
         let mut result = Scan::Unreadable;
         for range in image.hints.iter().cloned().chain(data) {
@@ -118,7 +118,7 @@ impl Moduledata {
     }
 
     /// All modules from this one on, and whether the list could be followed to its end.
-    pub(super) fn chain(self, memory: &impl Memory, known: &Known) -> (Vec<Self>, bool) {
+    pub(super) fn chain(self, memory: &impl Words, known: &Known) -> (Vec<Self>, bool) {
         let mut next = self.next;
         let mut chain = vec![self];
         while next != 0 {

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use super::memory::{Memory, Scan};
+use super::memory::{Scan, Words};
 
 /// The word for number 1 since Go 1.5 or so; number 0 is empty.
 const FIRST: &[u8] = b"GC assist marking";
@@ -18,7 +18,7 @@ const MAX_REASONS: u64 = 128;
 const MAX_LEN: u64 = 64;
 
 /// The words by number, from a runtime's initialised data; empty if they are not there.
-pub(super) fn find(memory: &impl Memory, data: &Range<u64>) -> Arc<[Arc<str>]> {
+pub(super) fn find(memory: &impl Words, data: &Range<u64>) -> Arc<[Arc<str>]> {
     let found = memory.scan(data, |address, &[_, none, text, len]| {
         let may_be = none == 0 && len == FIRST.len() as u64;
         match may_be && memory.bytes(text, FIRST.len()) == FIRST {

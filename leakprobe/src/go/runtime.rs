@@ -10,7 +10,7 @@ use super::{
     code::{Code, GoModule},
     image::Image,
     layout::{Known, Layout, NEWEST, OLDEST, Offset},
-    memory::Memory,
+    memory::Words,
     moduledata::Moduledata,
     reasons,
 };
@@ -36,7 +36,7 @@ pub(super) fn known(version: &Version, path: &str) -> Result<Known, Problem> {
 
 /// Makes out a runtime from its modules, of which the first one is its own.
 pub(super) fn make_out(
-    memory: &impl Memory,
+    memory: &impl Words,
     version: &Version,
     known: &Known,
     modules: &[(&Arc<Image>, Moduledata)],
@@ -109,7 +109,7 @@ fn broken(path: &str, version: &Version) -> Problem {
 }
 
 /// Some goroutines from the whole list.
-fn sample(memory: &impl Memory, allgs: u64) -> Vec<Vec<u8>> {
+fn sample(memory: &impl Words, allgs: u64) -> Vec<Vec<u8>> {
     let Some([first, len]) = memory.words(allgs) else {
         return Vec::new();
     };
@@ -123,7 +123,7 @@ const PROCID: std::ops::RangeInclusive<Offset> = 40..=104;
 
 /// Takes in the list of threads if it is one: each holds a thread's id, of which at least one is of this process.
 fn take_threads(
-    memory: &impl Memory,
+    memory: &impl Words,
     layout: &mut Layout,
     allm: Option<&AllM>,
     version: &Version,

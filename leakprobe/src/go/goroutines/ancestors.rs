@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{batch::word, labels::words, unwind::FEWER_FRAMES};
+use super::unwind::FEWER_FRAMES;
 use crate::{
-    go::AncestorLayout,
+    go::{
+        AncestorLayout,
+        memory::{Words, word_at},
+    },
     model::{AncestorSample, Stack, StackEnd, StackTable},
     snapshot::Memory,
 };
@@ -26,16 +29,16 @@ pub(super) fn read(
     if address == 0 {
         return None;
     }
-    let [start, len] = words(memory, address)?;
+    let [start, len] = memory.words(address)?;
     let size = usize::from(layout.size);
     let mut infos = vec![0; size * usize::try_from(len).unwrap_or(usize::MAX).min(MAX_ANCESTORS)];
     let read = memory.read(start, &mut infos);
     let ancestors = infos.get(..read)?.chunks_exact(size).filter_map(|info| {
-        let gopc = word(info, layout.gopc)?;
-        let count = usize::try_from(word(info, layout.pcs + 8)?).unwrap_or(usize::MAX).min(FEWER_FRAMES);
+        let gopc = word_at(info, layout.gopc)?;
+        let count = usize::try_from(word_at(info, layout.pcs + 8)?).unwrap_or(usize::MAX).min(FEWER_FRAMES);
         let mut pcs = vec![0; 8 * count];
-        let read = memory.read(word(info, layout.pcs)?, &mut pcs);
-        let addresses: Vec<u64> = pcs.get(..read)?.chunks_exact(8).filter_map(|bytes| word(bytes, 0usize)).collect();
+        let read = memory.read(word_at(info, layout.pcs)?, &mut pcs);
+        let addresses: Vec<u64> = pcs.get(..read)?.chunks_exact(8).filter_map(|bytes| word_at(bytes, 0_u16)).collect();
         let end = if read < pcs.len() {
             StackEnd::Unreadable
         } else if addresses.len() >= KEPT {
@@ -44,7 +47,7 @@ pub(super) fn read(
             StackEnd::Complete
         };
         Some(AncestorSample {
-            id: word(info, layout.goid)?,
+            id: word_at(info, layout.goid)?,
             stack: stacks.intern(Stack::of_callers(addresses, end)),
             creation: (gopc != 0).then(|| stacks.intern(Stack::of_go_statement(gopc))),
         })

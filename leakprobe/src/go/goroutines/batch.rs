@@ -3,7 +3,10 @@
 //! Go keeps objects of one size side by side, so that what was allocated together lies together. A piece costs the kernel
 //! more than the bytes of a small gap do.
 
-use crate::snapshot::{Memory, Piece};
+use crate::{
+    go::memory::word_at,
+    snapshot::{Memory, Piece},
+};
 
 /// Gaps up to so many bytes are read, too.
 const MAX_GAP: u64 = 512;
@@ -80,13 +83,8 @@ impl Batch {
 
     /// A word of the object of this index.
     pub(super) fn word(&self, index: usize, offset: u16) -> Option<u64> {
-        word(self.get(index), offset)
+        word_at(self.get(index), offset)
     }
-}
-
-/// The little-endian word at `offset`.
-pub(super) fn word(bytes: &[u8], offset: impl Into<usize>) -> Option<u64> {
-    Some(u64::from_le_bytes(*bytes.get(offset.into()..)?.first_chunk()?))
 }
 
 #[cfg(test)]

@@ -7,12 +7,9 @@
 
 use std::collections::HashMap;
 
-use super::{
-    batch::{Batch, word},
-    pages::Pages,
-};
+use super::{batch::Batch, pages::Pages};
 use crate::{
-    go::Layout,
+    go::{Layout, memory::word_at},
     model::Channel,
     snapshot::{Memory, Piece},
 };
@@ -169,7 +166,7 @@ impl Channels {
         let pieces: Vec<Piece> = addresses.iter().map(|&address| piece(address, hchan.size)).collect();
         self.batch.read(memory, &pieces);
         let state = |bytes: &[u8]| {
-            let at = |offset: u16| word(bytes, offset);
+            let at = |offset: u16| word_at(bytes, offset);
             let queue = |offset| Some(Queue { first: at(offset)?, last: at(offset + 8)? });
             Some(State {
                 len: at(hchan.qcount)?,
@@ -200,7 +197,8 @@ impl Channels {
             }
             self.left -= 1;
             let Some(bytes) = self.pages.get(memory, piece(at, sudog.size)) else { break };
-            let (Some(g), Some(c), Some(next)) = (word(bytes, sudog.g), word(bytes, sudog.c), word(bytes, sudog.next))
+            let (Some(g), Some(c), Some(next)) =
+                (word_at(bytes, sudog.g), word_at(bytes, sudog.c), word_at(bytes, sudog.next))
             else {
                 break;
             };

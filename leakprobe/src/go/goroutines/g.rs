@@ -1,7 +1,9 @@
 //! One `runtime.g`, as it was at one moment.
 
-use super::batch::word;
-use crate::{go::GLayout, model::GoStatus};
+use crate::{
+    go::{GLayout, memory::word_at},
+    model::GoStatus,
+};
 
 /// `_Gscan`: set while the garbage collector looks at the stack.
 const SCAN: u32 = 0x1000;
@@ -39,7 +41,7 @@ impl G {
     /// The `g` at `address` from its memory; `None` if there is less than all of it.
     pub(super) fn parse(layout: &GLayout, address: u64, bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.get(..usize::from(layout.size))?;
-        let at = |offset| word(bytes, offset);
+        let at = |offset| word_at(bytes, offset);
         let byte = |offset: u16| bytes.get(usize::from(offset)).copied();
         Some(Self {
             address,

@@ -5,9 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use super::batch::word;
 use crate::{
-    go::Labels as Form,
+    go::{
+        Labels as Form,
+        memory::{Words, word_at},
+    },
     snapshot::{Memory, Piece},
 };
 
@@ -58,7 +60,7 @@ impl Labels {
 
 /// Since Go 1.24: <https://github.com/golang/go/blob/go1.27.0/src/internal/runtime/pprof/label/labelset.go>
 fn pairs(memory: &dyn Memory, address: u64) -> Option<BTreeMap<String, String>> {
-    let [start, len] = words(memory, address)?;
+    let [start, len] = memory.words(address)?;
     let len = usize::try_from(len).unwrap_or(usize::MAX).min(MAX_LABELS);
     let mut bytes = vec![0; 32 * len];
     let read = memory.read(start, &mut bytes);
@@ -71,8 +73,8 @@ fn map(memory: &dyn Memory, address: u64) -> Option<BTreeMap<String, String>> {
     /// Entries that are not there: empty, or moved to a new table.
     const NO_ENTRY: u8 = 4;
     const SIZE: usize = BUCKET + BUCKET * 32 + 8;
-    let [hmap] = words(memory, address)?;
-    let [_, flags, buckets] = words(memory, hmap)?;
+    let [hmap] = memory.words(address)?;
+    let [_, flags, buckets] = memory.words(hmap)?;
     let bits = (flags >> 8) as u8;
     let mut found = BTreeMap::new();
     let mut left = MAX_BUCKETS;
@@ -94,7 +96,7 @@ fn map(memory: &dyn Memory, address: u64) -> Option<BTreeMap<String, String>> {
                     .filter(|&(_, &hash)| hash > NO_ENTRY)
                     .filter_map(|((key, value), _)| entry(memory, &[key, value].concat())),
             );
-            at = word(overflow, 0usize)?;
+            at = word_at(overflow, 0_u16)?;
         }
     }
     Some(found)
@@ -106,14 +108,7 @@ fn entry(memory: &dyn Memory, pair: &[u8]) -> Option<(String, String)> {
 }
 
 fn text(memory: &dyn Memory, pair: &[u8], at: usize) -> Option<String> {
-    let text = Piece { address: word(pair, at)?, len: usize::try_from(word(pair, at + 8)?).ok()? };
+    let text = Piece { address: word_at(pair, at)?, len: usize::try_from(word_at(pair, at + 8)?).ok()? };
     let mut bytes = vec![0; text.len.min(MAX_TEXT)];
     (memory.read(text.address, &mut bytes) == bytes.len()).then(|| String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// `N` words.
-pub(super) fn words<const N: usize>(memory: &dyn Memory, address: u64) -> Option<[u64; N]> {
-    let mut bytes = [[0; 8]; N];
-    let flat = bytes.as_flattened_mut();
-    (memory.read(address, flat) == flat.len()).then(|| bytes.map(u64::from_le_bytes))
 }

@@ -32,11 +32,11 @@ mod waits;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use self::{
-    batch::{Batch, word},
+    batch::Batch,
     channels::{Channels, Waiter},
     clock::Clock,
     g::G,
-    labels::{Labels, words},
+    labels::Labels,
     objects::{Context, Objects},
     pass::Pass,
     system::System,
@@ -45,7 +45,10 @@ use self::{
     waits::Reason,
 };
 use crate::{
-    go::Runtime,
+    go::{
+        Runtime,
+        memory::{Words, word_at},
+    },
     model::{GoStatus, GoroutineSink, StackTable},
     snapshot::{Descriptors, Memory, Piece},
 };
@@ -360,7 +363,7 @@ impl Goroutines {
 
     /// How long the list of goroutines is.
     fn len(&self, memory: &dyn Memory) -> Result<u64, ReadError> {
-        words(memory, self.runtime.allgs).map(|[_, len]: [u64; 2]| len).ok_or(ReadError::List(self.runtime.allgs))
+        memory.words(self.runtime.allgs).map(|[_, len]: [u64; 2]| len).ok_or(ReadError::List(self.runtime.allgs))
     }
 
     fn context<'a>(&self, runtime: &'a Runtime, memory: &'a dyn Memory, clock: Clock, slots: usize) -> Context<'a> {
@@ -373,11 +376,11 @@ impl Goroutines {
 fn chunk(memory: &dyn Memory, allgs: u64, start: usize, slots: usize) -> Result<Vec<(u32, u64)>, ReadError> {
     let mut pointers = vec![0; 8 * CHUNK.min(slots - start)];
     for _ in 0..ATTEMPTS {
-        let Some([list]) = words(memory, allgs) else { break };
+        let Some([list]) = memory.words(allgs) else { break };
         let is_read = memory.read(list.saturating_add(8 * start as u64), &mut pointers) == pointers.len();
         // When the list grows, it moves, and what was there before is used for something else.
-        if words(memory, allgs) == Some([list]) && is_read {
-            let pointers = pointers.chunks_exact(8).filter_map(|bytes| word(bytes, 0usize));
+        if memory.words(allgs) == Some([list]) && is_read {
+            let pointers = pointers.chunks_exact(8).filter_map(|bytes| word_at(bytes, 0_u16));
             return Ok((start as u32..).zip(pointers).collect());
         }
     }

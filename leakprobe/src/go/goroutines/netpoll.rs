@@ -1,11 +1,11 @@
 //! The descriptors that goroutines wait for in the runtime's poller.
 
 use super::{
-    batch::{Batch, word},
+    batch::Batch,
     stack_words::{Stack, StackWords},
 };
 use crate::{
-    go::PollLayout,
+    go::{PollLayout, memory::word_at},
     snapshot::{Memory, Piece},
 };
 
@@ -53,7 +53,7 @@ impl Netpoll {
         for (index, &(n, address, deadline)) in tried.iter().enumerate() {
             let at = |offset| self.batch.word(index, offset);
             // The waiting functions keep the address of the whole, too.
-            let is_on_stack = stacks[n].bytes.chunks_exact(8).any(|bytes| word(bytes, 0usize) == Some(address));
+            let is_on_stack = stacks[n].bytes.chunks_exact(8).any(|bytes| word_at(bytes, 0_u16) == Some(address));
             let Some(fd) = at(layout.fd).filter(|&fd| fd < MAX_FD && is_on_stack) else { continue };
             let deadline = at(deadline).filter(|&deadline| deadline > 0 && deadline < i64::MAX as u64);
             polled[n].push(Polled { fd: fd as i32, deadline });

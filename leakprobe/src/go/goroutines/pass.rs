@@ -6,13 +6,14 @@ use super::{
     Goroutines, InSyscall, Record, ancestors,
     batch::Batch,
     g::G,
-    labels::{Labels, words},
+    labels::Labels,
     objects::{self, Blocked, Context, Found},
     read_gs, stack_words,
     unwind::{self, Outcome},
     waits::{Class, Reason},
 };
 use crate::{
+    go::memory::Words,
     model::{GoStatus, GoWait, GoroutineSample, GoroutineSink, Stack, StackEnd, StackTable},
     snapshot::Piece,
 };
@@ -278,10 +279,10 @@ impl Pass<'_> {
             locked: g.lockedm != 0,
             labels: self.labels.at(memory, g.labels),
             ancestors: ancestors::read(&layout.ancestor, memory, g.ancestors, self.stacks),
-            bubble: layout.bubble_id.filter(|_| g.bubble != 0).and_then(|id| {
-                let [id] = words(memory, g.bubble.checked_add(u64::from(id))?)?;
-                Some(id)
-            }),
+            bubble: layout
+                .bubble_id
+                .filter(|_| g.bubble != 0)
+                .and_then(|id| memory.word(g.bubble.checked_add(u64::from(id))?)),
         };
         self.sink.put(slot, sample);
         if item.status == GoStatus::Syscall && !is_unstable {

@@ -5,12 +5,11 @@ use std::collections::HashMap;
 use super::{
     batch::Batch,
     g::{G, mix},
-    labels::words,
     stack_words::{Stack, StackWords},
     waits::Primitive,
 };
 use crate::{
-    go::{Code, Layout},
+    go::{Code, Layout, memory::Words},
     model::GoObject,
     snapshot::{Memory, Piece},
 };
@@ -104,32 +103,29 @@ fn object(layout: &Layout, primitive: Primitive, address: u64) -> Option<GoObjec
 fn notify_list(layout: &Layout, memory: &dyn Memory, sudog: (u64, u32), stack: &Stack<'_>) -> Option<u64> {
     let from_cond = u64::from(layout.sync.cond_notify);
     let near = |word: u64| [Some(word), word.checked_add(from_cond), word.checked_sub(NOTIFY_LOCK)];
-    let mut found = stack.words().flat_map(|(_, word)| near(word)).flatten().filter(|&list| {
-        is_in_list(layout, memory, sudog, list).unwrap_or(false)
-    });
+    let mut found = stack
+        .words_and_arguments()
+        .flat_map(near)
+        .flatten()
+        .filter(|&list| is_in_list(layout, memory, sudog, list).unwrap_or(false));
     let list = found.next()?;
     found.all(|other| other == list).then_some(list)
 }
 
-/// Whether a waiter, told by address and ticket, is in what may be a `notifyList`. Only its ends are looked at: one that is at
-/// neither is in it if its ticket is one of the list's, and the ends are waiters of a list.
+/// Whether a waiter, told by address and ticket, is in what may be a `notifyList`: its ticket is one of the list's, and the
+/// list's ends are waiters. What is between the ends is not looked at: a list can be long. The ends alone would not do: in a
+/// list of one, they look like those of a list that begins 8 bytes further.
 fn is_in_list(layout: &Layout, memory: &dyn Memory, (sudog, ticket): (u64, u32), list: u64) -> Option<bool> {
-    let [tickets] = words(memory, list)?;
-    let [head, tail] = words(memory, list.checked_add(u64::from(layout.sync.notify_head))?)?;
-    if head == sudog || tail == sudog {
-        return Some(true);
-    }
+    let tickets = memory.word(list)?;
     let (next, oldest) = (tickets as u32, (tickets >> 32) as u32);
-    let is_ticket_of_list = ticket.wrapping_sub(oldest) < next.wrapping_sub(oldest);
-    Some(is_ticket_of_list && is_end(layout, memory, head)? && is_end(layout, memory, tail)? && head != tail)
+    let [head, tail] = memory.words(list.checked_add(u64::from(layout.sync.notify_head))?)?;
+    let may_be = ticket.wrapping_sub(oldest) < next.wrapping_sub(oldest) && (head != tail || head == sudog);
+    Some(may_be && is_end(layout, memory, head)? && is_end(layout, memory, tail)?)
 }
 
 /// Whether this is a waiter in some `notifyList`.
 fn is_end(layout: &Layout, memory: &dyn Memory, sudog: u64) -> Option<bool> {
-    let at = |offset: u16| {
-        let [word] = words(memory, sudog.checked_add(u64::from(offset))?)?;
-        Some(word)
-    };
+    let at = |offset: u16| memory.word(sudog.checked_add(u64::from(offset))?);
     Some(at(layout.sudog.g)? != 0 && at(layout.sudog.elem)? == 0 && at(layout.sudog.c)? == 0)
 }
 

@@ -7,11 +7,11 @@
 
 use std::collections::HashMap;
 
-use super::{
-    batch::{Batch, word},
-    g::mix,
+use super::{batch::Batch, g::mix};
+use crate::{
+    go::memory::word_at,
+    snapshot::{Memory, Piece},
 };
-use crate::snapshot::{Memory, Piece};
 
 /// How many frames the word may be in: gopark, perhaps goparkunlock, and the one that waits.
 const FRAMES: usize = 4;
@@ -41,9 +41,9 @@ impl Stack<'_> {
         mix(self.addresses.iter().take(FRAMES).copied())
     }
 
-    /// Bytes of the innermost frames.
-    fn inner(&self) -> &[u8] {
-        let last = self.ends.get(..FRAMES).unwrap_or(self.ends).last();
+    /// Bytes of the innermost frames, so many of them.
+    fn inner(&self, frames: usize) -> &[u8] {
+        let last = self.ends.get(..frames).unwrap_or(self.ends).last();
         let end = last.map_or(0, |&end| (end as usize).min(8 * MAX_WORDS));
         self.bytes.get(..end).unwrap_or(self.bytes)
     }
@@ -54,8 +54,17 @@ impl Stack<'_> {
     }
 
     /// The words within the innermost frames, with their offsets.
-    pub(super) fn words(&self) -> impl Iterator<Item = (usize, u64)> {
-        let words = self.inner().chunks_exact(8).filter_map(|bytes| word(bytes, 0usize));
+    fn words(&self) -> impl Iterator<Item = (usize, u64)> {
+        self.words_within(FRAMES)
+    }
+
+    /// The words of these frames and of the next one, where what they were called with is kept.
+    pub(super) fn words_and_arguments(&self) -> impl Iterator<Item = u64> {
+        self.words_within(FRAMES + 1).map(|(_, word)| word)
+    }
+
+    fn words_within(&self, frames: usize) -> impl Iterator<Item = (usize, u64)> {
+        let words = self.inner(frames).chunks_exact(8).filter_map(|bytes| word_at(bytes, 0_u16));
         (0..).step_by(8).zip(words).filter(|&(_, word)| self.is_candidate(word))
     }
 }
@@ -78,7 +87,7 @@ impl StackWords {
             for (n, stack) in stacks.iter().enumerate().filter(|&(n, _)| found[n].is_empty()) {
                 let hint = self.hints.get(&stack.key()).copied();
                 if by_hint {
-                    let hinted = hint.and_then(|at| Some((n, at, word(stack.bytes, at)?)));
+                    let hinted = hint.and_then(|at| Some((n, at, word_at(stack.bytes, at)?)));
                     tried.extend(hinted.filter(|&(_, _, word)| stack.is_candidate(word)));
                 } else {
                     let mut words: Vec<_> = stack.words().collect();

@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::batch::{Batch, word};
+use super::batch::Batch;
 use crate::{
-    go::{GLayout, MLayout, Runtime},
+    go::{GLayout, MLayout, Runtime, memory::word_at},
     snapshot::{Memory, Piece},
 };
 
@@ -71,7 +71,7 @@ impl Threads {
         batch.read(memory, &new.iter().map(|&address| Piece { address, len: size }).collect::<Vec<_>>());
         let mut found = Vec::with_capacity(new.len());
         for (index, &m) in new.iter().enumerate() {
-            let at = |offset| word(batch.get(index), offset);
+            let at = |offset| word_at(batch.get(index), offset);
             // 0 until the thread has begun.
             let Some(tid) = at(layout.procid).and_then(|tid| u32::try_from(tid).ok()).filter(|&tid| tid != 0) else {
                 continue;

@@ -5,8 +5,10 @@
 
 use std::sync::Arc;
 
-use super::batch::word;
-use crate::{go::Code, model::StackEnd};
+use crate::{
+    go::{Code, memory::word_at},
+    model::StackEnd,
+};
 
 /// Most frames that are followed: Go's own dumps show the outermost ones of a stack however deep it is.
 const MAX_FRAMES: usize = 1 << 14;
@@ -116,7 +118,7 @@ impl Unwinder {
         };
         if pc == 0 {
             // A call of a nil function: it begins in the caller.
-            let Some(caller) = word(stack.bytes, 0usize) else { return reach(8) };
+            let Some(caller) = word_at(stack.bytes, 0_u16) else { return reach(8) };
             (pc, at) = (caller, 8);
         }
         loop {
@@ -143,7 +145,7 @@ impl Unwinder {
                 return Outcome::End(StackEnd::TooDeep);
             }
             at = at.saturating_add(place.size as usize);
-            let Some(caller) = word(stack.bytes, at) else { return reach(at.saturating_add(8)) };
+            let Some(caller) = word_at(stack.bytes, at) else { return reach(at.saturating_add(8)) };
             at += 8;
             if caller == 0 {
                 return Outcome::End(StackEnd::Complete);
