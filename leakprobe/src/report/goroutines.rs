@@ -32,8 +32,7 @@ impl Report for GoroutinesTxt {
         let options = Options { kind: Kind::Goroutines, all_frames: true, ..options.clone() };
         let shown = Shown::of(recording, &options);
         let mut stacks = StackTexts::default();
-        let dumps: Vec<Dump<'_>> =
-            Version::of_each(recording).map(|version| Dump { shown: &shown, version }).collect();
+        let dumps: Vec<Dump<'_>> = Version::of_each(recording).map(|version| Dump { shown: &shown, version }).collect();
         let goroutines = shown.tasks.iter().filter(|task| task.kind == TaskKind::Goroutine && task.role == Role::Own);
         for (place, task) in goroutines.enumerate() {
             if place > 0 {
@@ -127,7 +126,8 @@ impl Dump<'_> {
             return writeln!(out, "goroutine {} [???]:", task.id);
         };
         self.header(task, goroutine, out)?;
-        if goroutine.status == GoStatus::Running {
+        // Go stops all others before it looks at them; one that ran each time that we looked is like one that runs.
+        if goroutine.status == GoStatus::Running || task.stack_end == StackEnd::Unstable {
             writeln!(out, "\tgoroutine running on other thread; stack unavailable")?;
         } else {
             stacks.write(task, out, |out| self.stack(task, out))?;
