@@ -325,9 +325,7 @@ fn each_runtime_has_numbers_of_its_own() {
         .thread(1_003, &[12, 13], blocked(WaitKind::Pipe, "read", 3 * SECOND, true))
         .thread(8, &[12], Activity::Running);
     program.next_slot = 1 << goroutines::SLOT_BITS;
-    program
-        .goroutine(2, GoStatus::Waiting, &[1], wait(NOW, None))
-        .goroutine(3, GoStatus::Syscall, &[10, 11], None);
+    program.goroutine(2, GoStatus::Waiting, &[1], wait(NOW, None)).goroutine(3, GoStatus::Syscall, &[10, 11], None);
     program.go.confirmed = HashSet::from([GoId { runtime: 1, id: 3 }]);
     program.go.threads = BTreeMap::from([(8, Some(GoId { runtime: 1, id: 1 }))]);
     let recording = program.record();

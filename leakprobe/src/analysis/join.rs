@@ -6,7 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use super::{LiveThread, goroutines::{self, GoId}};
+use super::{
+    LiveThread,
+    goroutines::{self, GoId},
+};
 use crate::model::{Activity, Frame, GoStatus, TaskState, Wait, WaitKind};
 
 const NS_PER_MS: u64 = 1_000_000;
