@@ -11,6 +11,7 @@ mod dump;
 mod embedded;
 mod equality;
 mod leak_suite;
+mod objects;
 #[path = "../support/mod.rs"]
 mod support;
 mod target;

@@ -1,0 +1,198 @@
+//! What the goroutines of a program wait on: channels with their state, locks by their addresses, connections by their ends.
+
+use leakprobe::model::{Channel, Recording, Task, TaskKind};
+
+use crate::{
+    support::{Program, functions, snapshot},
+    target::{VERSIONS, ready},
+};
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// The tasks whose innermost function of package kinds is this one.
+fn all<'a>(recording: &'a Recording, function: &str) -> Vec<&'a Task> {
+    let is_there = |task: &&Task| {
+        let functions = functions(recording, &task.stack);
+        let own = functions.iter().find_map(|label| label.strip_prefix("leakprobe.test/programs/kinds."));
+        task.kind == TaskKind::Goroutine && own == Some(function)
+    };
+    recording.tasks.iter().filter(is_there).collect()
+}
+
+fn one<'a>(recording: &'a Recording, function: &str) -> &'a Task {
+    match all(recording, function)[..] {
+        [task] => task,
+        ref others => panic!("{} goroutines are in {function}", others.len()),
+    }
+}
+
+fn object(task: &Task) -> &str {
+    &task.wait.as_ref().unwrap().object
+}
+
+fn channels(task: &Task) -> &[Channel] {
+    &task.goroutine.as_ref().unwrap().channels
+}
+
+/// Its only channel.
+fn channel(task: &Task) -> Channel {
+    match channels(task) {
+        [channel] => *channel,
+        others => panic!("{others:?} in {task:?}"),
+    }
+}
+
+fn is_forever(task: &Task) -> bool {
+    task.goroutine.as_ref().unwrap().forever
+}
+
+/// A channel without its address: length, capacity, receivers, senders.
+fn numbers(channel: Channel) -> [u64; 4] {
+    [channel.len, channel.cap, channel.receivers, channel.senders]
+}
+
+/// The address of a lock or the like, which is one of this type.
+fn address(task: &Task, name: &str) -> u64 {
+    let object = object(task);
+    let address = object.strip_prefix(name).and_then(|rest| rest.strip_prefix(" 0x"));
+    let address = address.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    address.unwrap_or_else(|| panic!("{object:?} is no {name}"))
+}
+
+/// The recordings of a program with a goroutine in every kind of wait.
+fn each(check: impl Fn(&str, &Program, &Recording)) {
+    for version in VERSIONS {
+        let program = ready(&format!("{version}/default/waits"), &[]);
+        check(version, &program, &snapshot(program.pid()));
+    }
+}
+
+fn minor(version: &str) -> u32 {
+    version.strip_prefix("1.").unwrap().parse().unwrap()
+}
+
+#[test]
+fn channels_have_their_state() {
+    each(|version, _, recording| {
+        let of = |function| channel(one(recording, function));
+        assert_eq!(numbers(of("receiveOk")), [0, 0, 1, 0], "{version}");
+        assert_eq!(numbers(of("startRangeOverChannel.func1")), [0, 16, 1, 0], "{version}");
+        let mut sends: Vec<Channel> = all(recording, "send").into_iter().map(channel).collect();
+        assert!(sends.iter().all(|channel| channel.send == Some(true) && !channel.closed), "{version}: {sends:?}");
+        sends.sort_by_key(|channel| channel.cap);
+        assert_eq!(
+            sends.iter().map(|&one| numbers(one)).collect::<Vec<_>>(),
+            [[0, 0, 0, 1], [3, 3, 0, 2], [3, 3, 0, 2]]
+        );
+        assert_ne!(sends[0].address, sends[1].address);
+        assert_eq!(sends[1].address, sends[2].address);
+        // All that wait on kinds.Never, and nobody else: a receiver each.
+        let never = of("labelled");
+        let on_never = recording.tasks.iter().filter(|task| {
+            let channels = task.goroutine.as_ref().map(|goroutine| &goroutine.channels);
+            channels.is_some_and(|channels| channels.iter().any(|channel| channel.address == never.address))
+        });
+        assert_eq!(numbers(never), [0, 0, on_never.count() as u64, 0], "{version}");
+        assert!(never.receivers > 15, "{version}: {never:?}");
+    });
+}
+
+#[test]
+fn what_nobody_can_end_is_told() {
+    each(|version, _, recording| {
+        for (function, send) in [("receiveNil", false), ("sendNil", true)] {
+            let task = one(recording, function);
+            let channel = channel(task);
+            assert_eq!((channel.address, channel.send, is_forever(task)), (0, Some(send), true), "{version}");
+        }
+        let nothing = one(recording, "selectNone");
+        assert!(is_forever(nothing) && channels(nothing).is_empty(), "{version}: {nothing:?}");
+        assert!(!is_forever(one(recording, "selectSeveral")));
+    });
+}
+
+#[test]
+fn a_select_has_all_its_channels() {
+    each(|version, _, recording| {
+        let mut cases = channels(one(recording, "selectSeveral")).to_vec();
+        cases.sort_by_key(|case| (case.cap, case.send));
+        // Not the nil channel, on which nothing can happen.
+        let found: Vec<_> = cases.iter().map(|&case| (numbers(case), case.send)).collect();
+        let expected = [([0, 0, 1, 1], Some(false)), ([0, 0, 1, 1], Some(true)), ([0, 2, 1, 0], Some(false))];
+        assert_eq!(found, expected, "{version}");
+        assert_eq!(cases[0].address, cases[1].address, "{version}");
+        assert_eq!(numbers(channel(one(recording, "selectOne"))), [0, 0, 1, 0], "{version}");
+    });
+}
+
+#[test]
+fn what_ends_by_itself_is_told() {
+    each(|version, _, recording| {
+        let left = |function| one(recording, function).wait.as_ref().unwrap().timeout_ms;
+        let is_a_day = |left: Option<u64>| left.is_some_and(|left| (DAY_MS - 60_000..=DAY_MS).contains(&left));
+        assert!(is_a_day(left("sleep")), "{version}: {:?}", left("sleep"));
+        for function in ["ticker", "timer", "selectAfter"] {
+            // Until Go 1.23 nothing leads from a channel to its timer.
+            let knows = minor(version) >= 23;
+            assert!(if knows { is_a_day(left(function)) } else { left(function).is_none() }, "{version}: {function}");
+            let is_timer = channels(one(recording, function)).iter().any(|channel| channel.timer);
+            assert_eq!(is_timer, knows, "{version}: {function}");
+        }
+        // One of two has a deadline.
+        let reads = all(recording, "readFrom").into_iter().map(|task| task.wait.as_ref().unwrap().timeout_ms);
+        assert_eq!(reads.filter(|&left| is_a_day(left)).count(), 1, "{version}");
+    });
+}
+
+/// They are fields of one struct: their addresses tell whether they are the right ones.
+#[test]
+fn locks_are_where_the_program_has_them() {
+    each(|version, program, recording| {
+        let of = |function, name| address(one(recording, function), name);
+        let held = of("(*locks).lock", "sync.Mutex");
+        assert_eq!(of("(*locks).writeLock", "sync.RWMutex"), held + 8, "{version}");
+        assert_eq!(of("(*locks).readLock", "sync.RWMutex"), held + 32, "{version}");
+        assert_eq!(of("(*locks).waitGroup", "sync.WaitGroup"), held + 56, "{version}");
+        // Of a sync.Once, the lock, behind what says that it is done.
+        assert_eq!(of("(*locks).onceRunning", "sync.Mutex"), held + 84, "{version}");
+        let signal = leakprobe::snapshot::ProcessMemory::new(program.pid()).word(held + 72);
+        assert_eq!(Some(of("(*locks).condition", "sync.Cond")), signal, "{version}");
+        assert_ne!(of("(*locks).lockTwice", "sync.Mutex"), held, "{version}");
+        assert_ne!(of("startGroup.func1", "sync.WaitGroup"), held + 56, "{version}");
+    });
+}
+
+#[test]
+fn connections_have_their_ends() {
+    each(|version, _, recording| {
+        let [accepts, reads] =
+            ["accept", "readFrom"].map(|function| all(recording, function).into_iter().map(object).collect::<Vec<_>>());
+        let count = |objects: &[&str], word: &str| objects.iter().filter(|object| object.contains(word)).count();
+        assert_eq!((count(&accepts, "(tcp 127.0.0.1:"), count(&accepts, "(unix /")), (1, 1), "{version}: {accepts:?}");
+        assert_eq!((count(&reads, " → 127.0.0.1:"), count(&reads, "(unix")), (2, 1), "{version}: {reads:?}");
+        assert!(object(one(recording, "writeTo")).contains(" → 127.0.0.1:"), "{version}");
+        assert!(object(one(recording, "receiveDatagram")).contains("(udp 127.0.0.1:"), "{version}");
+        assert!(object(one(recording, "readPipe")).contains("(pipe:["), "{version}");
+    });
+}
+
+#[test]
+fn bubbles_are_told() {
+    each(|version, _, recording| {
+        let in_bubble = |task: &Task| task.goroutine.as_ref().is_some_and(|goroutine| goroutine.bubble == Some(1));
+        let count = recording.tasks.iter().filter(|task| in_bubble(task)).count();
+        if minor(version) < 25 {
+            assert_eq!(count, 0, "{version}");
+            return;
+        }
+        // synctest.Test, its function, the two that this began; Go 1.25 has one of its own.
+        assert!((4..=5).contains(&count), "{version}: {count}");
+        for (function, reason) in [("bubbleSleep", "sleep (durable)"), ("bubbleReceive", "chan receive (durable)")] {
+            let task = one(recording, function);
+            let wait = task.wait.as_ref().unwrap();
+            assert_eq!((in_bubble(task), wait.reason.as_str()), (true, reason), "{version}");
+            // The clock of a bubble is none of ours.
+            assert_eq!(wait.timeout_ms, None, "{version}");
+        }
+    });
+}
