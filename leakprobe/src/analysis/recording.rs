@@ -119,6 +119,7 @@ fn threads(known: Known<'_>, sites: &mut Sites) -> Vec<Task> {
                 age_ms: wait.age_ms,
                 exact: wait.exact,
                 timeout_ms: wait.timeout_ms,
+                timeout_is_known: true,
                 forever: false,
                 reason: &wait.reason,
                 name: &task.name,

@@ -35,6 +35,8 @@ pub(super) struct Member<'a> {
     pub(super) age_ms: u64,
     pub(super) exact: bool,
     pub(super) timeout_ms: Option<u64>,
+    /// Whether that is known: if not, the wait may have begun earlier.
+    pub(super) timeout_is_known: bool,
     /// Whether nothing can ever end its wait.
     pub(super) forever: bool,
     pub(super) reason: &'a str,
@@ -52,6 +54,8 @@ pub(super) struct Tally {
     total_ms: u64,
     with_timeout: u64,
     shortest_timeout_ms: Option<u64>,
+    /// Whether a timeout is not known, so that the shortest is not, either.
+    unknown_timeout: bool,
     forever: u64,
     names: BTreeMap<String, u64>,
     /// By what their numbers over time are known.
@@ -73,6 +77,7 @@ impl Tally {
         self.total_ms = self.total_ms.saturating_add(member.age_ms);
         if let Some(ms) = member.timeout_ms {
             self.with_timeout += 1;
+            self.unknown_timeout |= !member.timeout_is_known;
             self.shortest_timeout_ms = self.shortest_timeout_ms.into_iter().chain([ms]).min();
         }
         self.forever += u64::from(member.forever);
@@ -104,6 +109,7 @@ impl Tally {
         self.total_ms = self.total_ms.saturating_add(other.total_ms);
         self.with_timeout += other.with_timeout;
         self.shortest_timeout_ms = self.shortest_timeout_ms.into_iter().chain(other.shortest_timeout_ms).min();
+        self.unknown_timeout |= other.unknown_timeout;
         self.forever += other.forever;
         for (name, count) in &other.names {
             self.name(name, *count);
@@ -179,7 +185,7 @@ fn site(key: &SiteKey, tally: Tally, frames: &[Frame], trend: impl Fn(history::K
         total_ms: tally.total_ms,
         wait,
         with_timeout: tally.with_timeout,
-        shortest_timeout_ms: tally.shortest_timeout_ms,
+        shortest_timeout_ms: tally.shortest_timeout_ms.filter(|_| !tally.unknown_timeout),
         stack: key.stack.clone(),
         creation: key.creation.clone(),
         names: names.into_iter().take(MAX_NAMES).map(|(name, _)| name).collect(),
@@ -282,6 +288,7 @@ mod tests {
             age_ms: 2_000,
             exact: true,
             timeout_ms,
+            timeout_is_known: true,
             forever: false,
             reason: "futex wait",
             name: "worker",
@@ -361,6 +368,20 @@ mod tests {
         let none = site_of(&[None], &[]);
         assert_eq!(none.shortest_timeout_ms, None);
         assert_eq!(none.evidence, ["none of the waits has a timeout"]);
+    }
+
+    #[test]
+    fn a_timeout_that_is_not_known_leaves_the_shortest_open() {
+        let mut known = Tally::default();
+        known.add(&member(Some(5_000)), None);
+        let mut tally = Tally::default();
+        tally.add(&Member { timeout_is_known: false, ..member(Some(20)) }, None);
+        tally.merge(known);
+        let mut sites = Sites::default();
+        sites.add(key(TaskKind::Goroutine), tally);
+        let site = sites.order(&[], |_| Vec::new()).sites.remove(0);
+        assert_eq!((site.with_timeout, site.shortest_timeout_ms), (2, None));
+        assert_eq!(site.evidence, ["all of the waits end by themselves"]);
     }
 
     #[test]

@@ -109,11 +109,21 @@ pub struct Wait {
     /// If `age_ms` is a lower bound: an upper one, ms, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_most_ms: Option<u64>,
-    /// After how many ms from its beginning the wait ends by itself; `None` if it does not.
+    /// After how many ms from its beginning the wait ends by itself, for a goroutine at least; `None` if it does not.
     pub timeout_ms: Option<u64>,
     /// Who would have to end the wait, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Box<Owner>>,
+}
+
+impl Wait {
+    /// [`Self::timeout_ms`] of a goroutine, which is counted from the latest moment at which the wait can have begun: `None` if it
+    /// may be longer by more than a tenth.
+    #[must_use]
+    pub fn goroutine_timeout_ms(&self) -> Option<u64> {
+        let at_most_ms = if self.exact { self.age_ms } else { self.at_most_ms? };
+        self.timeout_ms.filter(|ms| at_most_ms.saturating_sub(self.age_ms) <= ms / 10)
+    }
 }
 
 /// The task that holds what is waited for.
@@ -123,4 +133,32 @@ pub struct Owner {
     pub task: u64,
     /// Its name.
     pub name: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_known_only_if_the_beginning_is() {
+        let wait = |age_ms, at_most_ms, exact, timeout_ms| Wait {
+            kind: WaitKind::Sleep,
+            reason: "sleep".into(),
+            object: Arc::default(),
+            age_ms,
+            exact,
+            at_most_ms,
+            timeout_ms,
+            owner: None,
+        };
+        for (wait, known) in [
+            (wait(0, None, false, Some(3)), None),
+            (wait(0, Some(1_000), false, Some(3)), None),
+            (wait(0, Some(1_000), false, Some(60_000)), Some(60_000)),
+            (wait(0, None, true, Some(3)), Some(3)),
+            (wait(0, None, true, None), None),
+        ] {
+            assert_eq!(wait.goroutine_timeout_ms(), known, "{wait:?}");
+        }
+    }
 }

@@ -139,6 +139,13 @@ fn loss(name: &str, n: u64) -> String {
         "regs_unreadable" => ("event", "recorded without a stack: registers could not be read".into()),
         "event_stack_unreadable" => ("event", "recorded without a stack: its memory could not be read".into()),
         "stack_unreadable" => ("stack", "whose memory could not be read".into()),
+        "thread_unstable" => ("stack", "not read: the thread ran whenever it was looked at".into()),
+        "stack_too_deep" => ("stack", "cut: deeper than what is read of one".into()),
+        "stack_no_unwind_info" => ("stack", "cut: its outer frames could not be found".into()),
+        "event_stack_too_deep" => ("event", "with its stack cut: deeper than what is read of one".into()),
+        "event_stack_no_unwind_info" => ("event", "with its stack cut: its outer frames could not be found".into()),
+        "record_malformed" => ("event", "not recorded: what came from the kernel could not be understood".into()),
+        "events_made_good_by_snapshot" => ("event", "missed, and made good by a snapshot".into()),
         "futex_slot_taken" => ("futex wait", "not timed: another thread's wait had its slot".into()),
         "goroutine_unstable" => ("goroutine stack", "not read: the goroutine ran whenever it was looked at".into()),
         "goroutine_stack_too_deep" => ("goroutine stack", "cut: deeper than what is read of one".into()),
@@ -171,6 +178,7 @@ mod tests {
         go::goroutines::Losses,
         model::Wait,
         report::{Options, fixture},
+        snapshot,
     };
 
     fn unknown_ages_of(recording: &Recording) -> Option<String> {
@@ -205,6 +213,22 @@ mod tests {
             assert!(words.starts_with("2 "), "{name} has no words: {words}");
         }
         assert_eq!(loss("goroutine_stack_unreadable", 1), "1 goroutine stack cut: its memory could not be read");
+    }
+
+    #[test]
+    fn every_loss_of_the_thread_reader_has_words() {
+        let losses = snapshot::Losses {
+            unstable: 2,
+            unreadable: 2,
+            too_deep: 2,
+            no_unwind_info: 2,
+            event_too_deep: 2,
+            event_no_unwind_info: 2,
+        };
+        for (name, n) in losses.named() {
+            let words = loss(name, n);
+            assert!(words.starts_with("2 "), "{name} has no words: {words}");
+        }
     }
 
     #[test]

@@ -25,7 +25,9 @@ impl Page<'_> {
             return Ok(()); // one look shows no growth
         }
         let time = words::span(last.at_ms.saturating_sub(first.at_ms));
-        self.heading(&format!("Growth in {time}"))?;
+        // It was counted before anybody asked for a part.
+        let whole = if self.shown.filtered_words().is_some() { ", of the whole process" } else { "" };
+        self.heading(&format!("Growth in {time}{whole}"))?;
         let numbers = |of: fn(&GrowthSample) -> u64| growth.iter().map(of).collect::<Vec<u64>>();
         if let Some(go) = self.recording.coverage.go.as_ref().filter(|_| self.shown.kind != Kind::Threads) {
             self.grown("goroutines", &numbers(|sample| sample.goroutines))?;

@@ -10,7 +10,7 @@ use super::{
     wrap,
 };
 use crate::{
-    model::{StackEnd, Task, TaskState, Wait, WaitKind},
+    model::{StackEnd, Task, TaskKind, TaskState, Wait, WaitKind},
     report::{evidence as facts, words},
 };
 
@@ -133,7 +133,14 @@ fn wait_words(group: &[&Task]) -> String {
     } else {
         format!("{} on {}", sites::bare_operation(first.kind, &first.reason), first.object)
     };
-    let timeouts: Vec<u64> = waits.iter().filter_map(|wait| wait.timeout_ms).collect();
-    let timeout = timeouts.iter().min().filter(|_| timeouts.len() == waits.len());
-    operation + &timeout.map_or_else(String::new, |&ms| sites::timeout_words(Some(ms)))
+    if waits.iter().any(|wait| wait.timeout_ms.is_none()) {
+        return operation;
+    }
+    let timeout = |task: &&Task| match task.kind {
+        TaskKind::Thread => task.wait.as_ref()?.timeout_ms,
+        TaskKind::Goroutine => task.wait.as_ref()?.goroutine_timeout_ms(),
+    };
+    let timeouts: Vec<u64> = group.iter().filter_map(timeout).collect();
+    let shortest = timeouts.iter().min().copied().filter(|_| timeouts.len() == waits.len());
+    operation + &sites::timeout_words(shortest)
 }
