@@ -179,6 +179,9 @@ struct OutputArgs {
     /// Show the frames inside Go's runtime that its own dumps leave out
     #[arg(long)]
     all_frames: bool,
+    /// Show of a stack at most N frames, the innermost
+    #[arg(long, value_name = "N", value_parser = values::max_depth)]
+    max_depth: Option<usize>,
     /// Show every site, every frame of a stack, and the Go runtime's own goroutines, not only the most telling ones
     #[arg(long)]
     all: bool,
@@ -238,6 +241,7 @@ impl OutputArgs {
             include: self.include,
             exclude: self.exclude,
             all_frames: self.all_frames,
+            max_depth: self.max_depth,
             all: self.all,
         }
     }

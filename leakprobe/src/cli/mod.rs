@@ -94,6 +94,8 @@ pub struct Output {
     pub exclude: Vec<String>,
     /// The frames that Go's dumps leave out, too.
     pub all_frames: bool,
+    /// Most frames of a stack.
+    pub max_depth: Option<usize>,
     /// Every site in the table.
     pub all: bool,
 }

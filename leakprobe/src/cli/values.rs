@@ -138,6 +138,14 @@ pub(super) fn interval(text: &str) -> Result<Duration, String> {
     Ok(interval)
 }
 
+/// A number of frames, at least one.
+pub(super) fn max_depth(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(depth) if depth > 0 => Ok(depth),
+        _ => Err(format!("'{text}' is no number of frames; give one from 1 on, such as 64")),
+    }
+}
+
 /// The size of a ring buffer: a power of two, of pages.
 pub(super) fn ring_bytes(text: &str) -> Result<u32, String> {
     let help = || format!("'{text}' is no ring size; give a power of two from 4096 to 1073741824 (bytes)");
@@ -156,6 +164,14 @@ mod tests {
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         for bad in ["", "5", "s", "5 parsecs", "-1s", "infs", "1e400h", "5d"] {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_stack_has_at_least_one_frame() {
+        assert_eq!(max_depth("64"), Ok(64));
+        for bad in ["", "0", "-1", "all"] {
+            assert!(max_depth(bad).is_err(), "{bad}");
         }
     }
 

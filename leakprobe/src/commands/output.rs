@@ -74,6 +74,7 @@ impl Plan {
                 include: patterns("--include", &output.include)?,
                 exclude: patterns("--exclude", &output.exclude)?,
                 all_frames: output.all_frames,
+                max_depth: output.max_depth,
                 color: match output.color {
                     Color::Auto => terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
                     Color::Always => true,

@@ -72,6 +72,7 @@ fn goroutines() {
     let pattern = |pattern: &str| vec![pattern.parse().unwrap()];
     let threads = Options { kind: Kind::Threads, ..Options::default() };
     let all = Options { all: true, all_frames: true, ..Options::default() };
+    let cut = Options { max_depth: Some(1), ..Options::default() };
     let filtered =
         Options { include: pattern(r"^main\.|shop/orders"), exclude: pattern("refresh"), ..Options::default() };
     for (name, format, recording, options) in [
@@ -79,6 +80,7 @@ fn goroutines() {
         ("go_txt_threads", Format::Txt, &service, &threads),
         ("go_txt_all", Format::Txt, &service, &all),
         ("go_txt_filtered", Format::Txt, &service, &filtered),
+        ("go_txt_max_depth", Format::Txt, &service, &cut),
         ("go_txt_glance", Format::Txt, &glance, &plain),
         ("go_txt_by_creator", Format::Txt, &service, &by(GroupBy::Creator)),
         ("go_txt_by_wait", Format::Txt, &service, &by(GroupBy::Wait)),
@@ -87,6 +89,7 @@ fn goroutines() {
         ("go_txt_by_thread", Format::Txt, &service, &by(GroupBy::ThreadName)),
         ("go_folded", Format::Folded, &service, &plain),
         ("go_folded_all_frames", Format::Folded, &service, &all),
+        ("go_folded_max_depth", Format::Folded, &service, &cut),
         ("go_folded_by_label", Format::Folded, &service, &by(GroupBy::Label(None))),
         ("go_folded_glance", Format::Folded, &glance, &plain),
         ("go_json", Format::Json, &glance, &plain),

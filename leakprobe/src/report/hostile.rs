@@ -133,22 +133,26 @@ fn options() -> impl Strategy<Value = Options> {
     ]);
     let pattern = proptest::option::of(prop_oneof![Just("a"), Just("[;<]"), Just("^$")]);
     let filters = (pattern.clone(), pattern);
-    (any::<[bool; 4]>(), width, kind, group_by, filters).prop_map(|(bools, width, kind, group_by, filters)| {
-        let [time, creation, all, all_frames] = bools;
-        let patterns = |pattern: Option<&str>| pattern.into_iter().map(|it| it.parse().unwrap()).collect();
-        Options {
-            kind,
-            group_by,
-            include: patterns(filters.0),
-            exclude: patterns(filters.1),
-            all_frames,
-            weight: if time { Weight::Time } else { Weight::Tasks },
-            view: if creation { View::Creation } else { View::Parked },
-            all,
-            width,
-            color: false,
-        }
-    })
+    let max_depth = proptest::option::of(0..4_usize);
+    (any::<[bool; 4]>(), width, kind, group_by, filters, max_depth).prop_map(
+        |(bools, width, kind, group_by, filters, max_depth)| {
+            let [time, creation, all, all_frames] = bools;
+            let patterns = |pattern: Option<&str>| pattern.into_iter().map(|it| it.parse().unwrap()).collect();
+            Options {
+                kind,
+                group_by,
+                include: patterns(filters.0),
+                exclude: patterns(filters.1),
+                all_frames,
+                max_depth,
+                weight: if time { Weight::Time } else { Weight::Tasks },
+                view: if creation { View::Creation } else { View::Parked },
+                all,
+                width,
+                color: false,
+            }
+        },
+    )
 }
 
 fn written(format: Format, recording: &Recording, options: &Options) -> String {

@@ -195,6 +195,8 @@ pub struct Options {
     pub exclude: Vec<Regex>,
     /// Whether frames are shown that Go's own dumps leave out (svg, folded, txt).
     pub all_frames: bool,
+    /// Most frames of a stack that are shown, the innermost (svg, folded, txt); all if `None`.
+    pub max_depth: Option<usize>,
     /// What makes a stack weigh (svg, folded).
     pub weight: Weight,
     /// Which stack is shown (svg, folded).

@@ -21,6 +21,8 @@ pub(super) struct Shown<'a> {
     pub(super) kind: Kind,
     /// Whether frames are shown that Go's own dumps leave out.
     all_frames: bool,
+    /// Most frames of a stack that are shown.
+    max_depth: usize,
     folded: Folded,
     filtered: Option<Filtered>,
     thread_names: HashMap<u64, &'a str>,
@@ -53,6 +55,7 @@ impl<'a> Shown<'a> {
             places: Vec::with_capacity(recording.sites.len()),
             kind: options.kind,
             all_frames: options.all_frames,
+            max_depth: options.max_depth.unwrap_or(usize::MAX),
             folded: Folded::default(),
             filtered: filter.as_ref().map(|_| Filtered::default()),
             thread_names: thread_names(recording),
@@ -120,6 +123,12 @@ impl<'a> Shown<'a> {
     /// [`Self::resolve`] without the indices.
     pub(super) fn frames(&self, stack: &[u32]) -> Vec<&'a Frame> {
         self.resolve(stack).into_iter().map(|(_, frame)| frame).collect()
+    }
+
+    /// The innermost of `frames` that are to be shown, and how many more there are.
+    pub(super) fn cut<'f, T>(&self, frames: &'f [T]) -> (&'f [T], u64) {
+        let inner = frames.get(..self.max_depth).unwrap_or(frames);
+        (inner, (frames.len() - inner.len()) as u64)
     }
 
     /// Whether tasks of that kind are shown.

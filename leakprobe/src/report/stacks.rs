@@ -169,7 +169,13 @@ impl<'a> Labels<'a> {
     }
 
     fn push_frames(&mut self, stack: &[u32], labels: &mut Vec<u32>) {
-        for (place, frame) in self.shown.resolve(stack).into_iter().rev() {
+        let frames = self.shown.resolve(stack);
+        let (frames, more) = self.shown.cut(&frames);
+        if more > 0 {
+            // Without their number, so that stacks stay together that are alike.
+            labels.push(self.intern(format!("[outer frames left out by --max-depth {}]", frames.len())));
+        }
+        for &(place, frame) in frames.iter().rev() {
             let known = self.of_frame.get(&place).copied();
             let label = known.unwrap_or_else(|| self.intern(text(&frames::label(frame))));
             self.of_frame.insert(place, label);

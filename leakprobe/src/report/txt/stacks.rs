@@ -27,6 +27,7 @@ pub(super) fn write(
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
     let frames = shown.frames(stack);
+    let (frames, beyond) = shown.cut(&frames);
     // One line that says that one frame is left out would be no shorter.
     let is_cut = !all && frames.len() > INNERMOST + OUTERMOST + 1;
     let (inner, outer) =
@@ -58,6 +59,10 @@ pub(super) fn write(
     }
     for frame in outer {
         line(frame, out)?;
+    }
+    if beyond > 0 {
+        let text = format!("… {} left out by --max-depth", words::count(beyond, "outer frame"));
+        writeln!(out, "{INDENT}{}", paint.dim(&text))?;
     }
     Ok(())
 }
