@@ -190,7 +190,7 @@ fn bubbles_are_told() {
         for (function, reason) in [("bubbleSleep", "sleep (durable)"), ("bubbleReceive", "chan receive (durable)")] {
             let task = one(recording, function);
             let wait = task.wait.as_ref().unwrap();
-            assert_eq!((in_bubble(task), wait.reason.as_str()), (true, reason), "{version}");
+            assert_eq!((in_bubble(task), &*wait.reason), (true, reason), "{version}");
             // The clock of a bubble is none of ours.
             assert_eq!(wait.timeout_ms, None, "{version}");
         }
