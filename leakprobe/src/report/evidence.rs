@@ -141,17 +141,17 @@ fn loss(name: &str, n: u64) -> String {
         "stack_unreadable" => ("stack", "whose memory could not be read".into()),
         "thread_unstable" => ("stack", "not read: the thread ran whenever it was looked at".into()),
         "stack_too_deep" => ("stack", "cut: deeper than what is read of one".into()),
-        "stack_no_unwind_info" => ("stack", "cut: its outer frames could not be found".into()),
+        "stack_no_unwind_info" => ("stack", "cut: the outer frames could not be found".into()),
         "event_stack_too_deep" => ("event", "with its stack cut: deeper than what is read of one".into()),
-        "event_stack_no_unwind_info" => ("event", "with its stack cut: its outer frames could not be found".into()),
+        "event_stack_no_unwind_info" => ("event", "with its stack cut: the outer frames could not be found".into()),
         "record_malformed" => ("event", "not recorded: what came from the kernel could not be understood".into()),
         "events_made_good_by_snapshot" => ("event", "missed, and made good by a snapshot".into()),
         "futex_slot_taken" => ("futex wait", "not timed: another thread's wait had its slot".into()),
         "goroutine_unstable" => ("goroutine stack", "not read: the goroutine ran whenever it was looked at".into()),
         "goroutine_stack_too_deep" => ("goroutine stack", "cut: deeper than what is read of one".into()),
-        "goroutine_stack_no_unwind_info" => ("goroutine stack", "cut: its outer frames could not be found".into()),
-        "goroutine_stack_unreadable" => ("goroutine stack", "cut: its memory could not be read".into()),
-        "goroutine_unreadable" => ("goroutine", "not read: its memory could not be read".into()),
+        "goroutine_stack_no_unwind_info" => ("goroutine stack", "cut: the outer frames could not be found".into()),
+        "goroutine_stack_unreadable" => ("goroutine stack", "cut: the memory could not be read".into()),
+        "goroutine_unreadable" => ("goroutine", "not read: the memory could not be read".into()),
         "goroutine_left_out" => ("goroutine", "neither listed nor counted: there are too many".into()),
         "goroutine_channels_cut" => {
             ("list", "of select cases or of a channel's waiters read only in part: too long".into())
@@ -212,7 +212,7 @@ mod tests {
             let words = loss(name, n);
             assert!(words.starts_with("2 "), "{name} has no words: {words}");
         }
-        assert_eq!(loss("goroutine_stack_unreadable", 1), "1 goroutine stack cut: its memory could not be read");
+        assert_eq!(loss("goroutine_stack_unreadable", 1), "1 goroutine stack cut: the memory could not be read");
     }
 
     #[test]

@@ -158,7 +158,7 @@ fn is_go(name: &str) -> bool {
 }
 
 /// `shop/orders.(*Queue[go.shape.int]).put` without type arguments; and if that does not fit, without the path before its last
-/// part.
+/// part, as Go programs themselves call what they import.
 fn shorten_go(name: &str, width: usize) -> String {
     let fits = |name: &str| name.chars().count() <= width;
     let mut name = without(name, '[', ']');
@@ -166,7 +166,7 @@ fn shorten_go(name: &str, width: usize) -> String {
         name = name.replace("[…]", "");
     }
     match name.rsplit_once('/') {
-        Some((_, last)) if !fits(&name) => format!("…/{last}"),
+        Some((_, last)) if !fits(&name) => last.to_owned(),
         _ => name,
     }
 }
@@ -301,8 +301,9 @@ mod tests {
         let name = "shop/orders.(*Queue[go.shape.int]).put";
         assert_eq!(shorten(name, 30), "shop/orders.(*Queue[…]).put");
         assert_eq!(shorten(name, 25), "shop/orders.(*Queue).put");
-        assert_eq!(shorten(name, 22), "…/orders.(*Queue).put");
-        assert_eq!(shorten(name, 12), "…/or…ue).put");
+        assert_eq!(shorten(name, 22), "orders.(*Queue).put");
+        assert_eq!(shorten("leakprobe.test/programs/kinds.receive", 20), "kinds.receive");
+        assert_eq!(shorten(name, 12), "orde…ue).put");
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(super) fn write(
     // One line that says that one frame is left out would be no shorter.
     let is_cut = !all && frames.len() > INNERMOST + OUTERMOST + 1;
     let (inner, outer) =
-        if is_cut { (&frames[..INNERMOST], &frames[frames.len() - OUTERMOST..]) } else { (&frames[..], &frames[..0]) };
+        if is_cut { (&frames[..INNERMOST], &frames[frames.len() - OUTERMOST..]) } else { (frames, &frames[..0]) };
     let lines = || inner.iter().chain(outer);
     let room = width.saturating_sub(INDENT.len() + GAP);
     // Functions get what locations do not need, but at least half.
