@@ -173,19 +173,22 @@ impl Progress {
         }
         let seconds = self.began.elapsed().as_secs_f64().max(0.001);
         let cpu = Session::cpu_time().saturating_sub(self.cpu_before).as_secs_f64();
-        let goroutines = session.live.goroutines().map(|table| {
-            let created = table.created() as f64 / seconds;
-            format!("{} goroutines, {} parked, +{created:.0}/s; ", table.alive(), table.parked())
-        });
-        self.bar.set_message(format!(
-            "{}{} threads, {} parked, {:.0} events/s, {} lost, own CPU {:.1} %  (Ctrl-C ends and reports)",
-            goroutines.unwrap_or_default(),
-            session.live.threads().len(),
-            session.live.parked(),
-            session.events() as f64 / seconds,
-            session.lost_events(),
-            100.0 * cpu / seconds,
-        ));
+        let live = &session.live;
+        let threads = live.threads().len();
+        // Of a Go program's threads most are the runtime's; and a line has 80 columns.
+        let tasks = match live.goroutines() {
+            Some(table) => {
+                let created = table.created() as f64 / seconds;
+                let (alive, parked) = (table.alive(), table.parked());
+                format!("{alive} goroutines, {parked} parked, +{created:.0}/s, {threads} threads")
+            }
+            None => {
+                let events = session.events() as f64 / seconds;
+                format!("{threads} threads, {} parked, {events:.0} events/s", live.parked())
+            }
+        };
+        let (lost, share) = (session.lost_events(), 100.0 * cpu / seconds);
+        self.bar.set_message(format!("{tasks}, {lost} lost, own CPU {share:.1} %  (Ctrl-C ends)"));
     }
 
     fn finish(&self) {
