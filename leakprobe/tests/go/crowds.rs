@@ -1,8 +1,6 @@
 //! Many goroutines, and goroutines that come and go all the time.
 
-use std::collections::BTreeMap;
-
-use std::fs;
+use std::{collections::BTreeMap, fs};
 
 use leakprobe::model::TaskKind;
 
