@@ -273,6 +273,8 @@ impl Goroutines {
             summary: &mut summary,
             again: Vec::new(),
             is_last: false,
+            gs: Batch::default(),
+            stack_bytes: Batch::default(),
         };
         for start in (0..slots).step_by(CHUNK) {
             let chunk = chunk(memory, runtime.allgs, start, slots)?;

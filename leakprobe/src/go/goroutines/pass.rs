@@ -37,6 +37,9 @@ pub(super) struct Pass<'a> {
     pub(super) again: Vec<(u32, u64)>,
     /// Whether what is unstable is given up.
     pub(super) is_last: bool,
+    /// For what is read, so that not every chunk has to ask for memory.
+    pub(super) gs: Batch,
+    pub(super) stack_bytes: Batch,
 }
 
 /// A goroutine that is to be looked at.
@@ -74,7 +77,7 @@ impl Item {
 impl Pass<'_> {
     /// Looks at these slots: finds out which have changed, and tells what has become of them.
     pub(super) fn look(&mut self, slots: &[(u32, u64)]) {
-        let gs = read_gs(self.context.runtime, self.context.memory, &mut Batch::default(), slots);
+        let gs = read_gs(self.context.runtime, self.context.memory, &mut self.gs, slots);
         // Whatever is found to wait, has waited at this moment.
         self.context.clock = self.context.clock.later();
         let mut items = Vec::new();
@@ -125,7 +128,7 @@ impl Pass<'_> {
     /// Reads stacks and objects of goroutines, and tells of those that have not run meanwhile. Returns those whose stacks are
     /// deeper.
     fn look_at(&mut self, items: &[Item]) -> Vec<Item> {
-        let mut stacks = Batch::default();
+        let mut stacks = std::mem::take(&mut self.stack_bytes);
         stacks.read(self.context.memory, &items.iter().map(Item::piece).collect::<Vec<_>>());
         let (mut addresses, mut ends) = (Vec::with_capacity(8 * items.len()), Vec::with_capacity(8 * items.len()));
         let mut deeper = Vec::new();
@@ -162,7 +165,7 @@ impl Pass<'_> {
             found[n] = object;
         }
         let slots: Vec<(u32, u64)> = items.iter().map(|item| (item.slot, item.g.address)).collect();
-        let after = read_gs(self.context.runtime, self.context.memory, &mut Batch::default(), &slots);
+        let after = read_gs(self.context.runtime, self.context.memory, &mut self.gs, &slots);
         let mut stack = Stack::of_goroutine(Vec::new(), StackEnd::None);
         for ((item, unwound), (found, after)) in items.iter().zip(&unwound).zip(found.into_iter().zip(after)) {
             if after.is_some_and(|after| after.status().is_none()) {
@@ -189,6 +192,7 @@ impl Pass<'_> {
             };
             self.tell(item, &stack, found);
         }
+        self.stack_bytes = stacks;
         deeper
     }
 
