@@ -56,7 +56,8 @@ fn at_sites_unknown(shown: &Shown<'_>) -> u64 {
 
 /// Says that nothing is parked, and neither more nor less than that.
 pub(super) fn nothing_parked(shown: &Shown<'_>) -> String {
-    format!("no {} was parked for longer than {}", noun(shown), words::short_span(shown.recording.min_block_ms))
+    let which = if shown.is_filtered() { " of those that --include and --exclude leave" } else { "" };
+    format!("no {}{which} was parked for longer than {}", noun(shown), words::short_span(shown.recording.min_block_ms))
 }
 
 /// What was not seen, one clause each: gaps, stacks and ages that are not known, losses. Empty if everything was seen.

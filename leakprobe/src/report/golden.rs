@@ -66,11 +66,13 @@ fn txt() {
 
 #[test]
 fn goroutines() {
-    let (service, glance) = (fixture::go::service(), fixture::go::glance());
+    let (service, glance, native) = (fixture::go::service(), fixture::go::glance(), fixture::single_thread());
     let plain = Options::default();
     let by = |group_by| Options { group_by: Some(group_by), ..Options::default() };
     let pattern = |pattern: &str| vec![pattern.parse().unwrap()];
     let threads = Options { kind: Kind::Threads, ..Options::default() };
+    let goroutines = Options { kind: Kind::Goroutines, ..Options::default() };
+    let inside = Options { include: pattern("gopark"), ..Options::default() };
     let all = Options { all: true, all_frames: true, ..Options::default() };
     let cut = Options { max_depth: Some(1), ..Options::default() };
     let filtered =
@@ -82,6 +84,8 @@ fn goroutines() {
         ("go_txt_filtered", Format::Txt, &service, &filtered),
         ("go_txt_max_depth", Format::Txt, &service, &cut),
         ("go_txt_glance", Format::Txt, &glance, &plain),
+        ("go_txt_of_a_native_program", Format::Txt, &native, &goroutines),
+        ("go_txt_filtered_by_what_is_hidden", Format::Txt, &service, &inside),
         ("go_txt_by_creator", Format::Txt, &service, &by(GroupBy::Creator)),
         ("go_txt_by_wait", Format::Txt, &service, &by(GroupBy::Wait)),
         ("go_txt_by_channel", Format::Txt, &service, &by(GroupBy::Channel)),

@@ -17,8 +17,10 @@ pub(super) struct Shown<'a> {
     pub(super) sites: Vec<&'a Site>,
     /// For each site of the recording its place in `sites`.
     places: Vec<Option<usize>>,
-    /// Which kinds were asked for.
+    /// Which kinds are shown.
     pub(super) kind: Kind,
+    /// Whether that is what there is instead of what was asked for.
+    instead: bool,
     /// Whether frames are shown that Go's own dumps leave out.
     all_frames: bool,
     /// Most frames of a stack that are shown.
@@ -47,13 +49,17 @@ struct Filtered {
 impl<'a> Shown<'a> {
     /// What `options` want to see of `recording`.
     pub(super) fn of(recording: &'a Recording, options: &Options) -> Self {
-        let filter = FrameFilter::of(recording, &options.include, &options.exclude);
+        let filter = FrameFilter::of(recording, options);
+        // Who asks for goroutines where there are none gets what there is, and is told.
+        let instead = options.kind == Kind::Goroutines && recording.coverage.go.is_none();
+        let kind = if instead { Kind::Threads } else { options.kind };
         let mut shown = Self {
             recording,
             tasks: Vec::with_capacity(recording.tasks.len()),
             sites: Vec::with_capacity(recording.sites.len()),
             places: Vec::with_capacity(recording.sites.len()),
-            kind: options.kind,
+            kind,
+            instead,
             all_frames: options.all_frames,
             max_depth: options.max_depth.unwrap_or(usize::MAX),
             folded: Folded::default(),
@@ -63,7 +69,7 @@ impl<'a> Shown<'a> {
         let passes = |stack: &[u32], creation: &[u32]| filter.as_ref().is_none_or(|it| it.passes(stack, creation));
         let listed = listed_by_site(recording);
         for (place, site) in recording.sites.iter().enumerate() {
-            let is_shown = is_shown(site.task, site.role, options);
+            let is_shown = is_shown(site.task, site.role, kind, options.all);
             let passes = !is_shown || passes(&site.stack, &site.creation);
             shown.places.push((is_shown && passes).then_some(shown.sites.len()));
             if is_shown && passes {
@@ -75,8 +81,8 @@ impl<'a> Shown<'a> {
             }
         }
         for task in &recording.tasks {
-            if !is_shown(task.kind, task.role, options) {
-                shown.folded.add(task, options.kind);
+            if !is_shown(task.kind, task.role, kind, options.all) {
+                shown.folded.add(task, kind);
             } else if passes(&task.stack, &task.created_by.stack) {
                 shown.tasks.push(task);
             } else if let Some(filtered) = &mut shown.filtered {
@@ -188,7 +194,15 @@ impl<'a> Shown<'a> {
         clause(carriers, "thread", if carriers == 1 { "that runs a goroutine" } else { "that run goroutines" });
         clause(runtime_threads, "thread", "of the Go runtime without a goroutine");
         clause(runtime_goroutines, "goroutine", "of the runtime itself");
+        if self.instead {
+            clauses.push("goroutines, since none could be found: these are threads".to_owned());
+        }
         clauses
+    }
+
+    /// Whether the user asked for some tasks only.
+    pub(super) fn is_filtered(&self) -> bool {
+        self.filtered.is_some()
     }
 
     /// What `--include` and `--exclude` left out; `None` if nothing of the kind was asked for.
@@ -248,11 +262,11 @@ fn listed_by_site(recording: &Recording) -> Vec<u64> {
 }
 
 /// Whether tasks of that kind and role are asked for.
-fn is_shown(kind: TaskKind, role: Role, options: &Options) -> bool {
-    match (options.kind, kind) {
-        (Kind::Threads, kind) => kind == TaskKind::Thread,
+fn is_shown(task: TaskKind, role: Role, kind: Kind, all: bool) -> bool {
+    match (kind, task) {
+        (Kind::Threads, task) => task == TaskKind::Thread,
         (Kind::Goroutines, TaskKind::Thread) => false,
-        (Kind::Goroutines | Kind::All, TaskKind::Goroutine) => role.is_own() || options.all,
+        (Kind::Goroutines | Kind::All, TaskKind::Goroutine) => role.is_own() || all,
         (Kind::All, TaskKind::Thread) => role.is_own(),
     }
 }
@@ -264,15 +278,19 @@ struct FrameFilter {
 }
 
 impl FrameFilter {
-    fn of(recording: &Recording, include: &[Regex], exclude: &[Regex]) -> Option<Self> {
+    fn of(recording: &Recording, options: &Options) -> Option<Self> {
+        let Options { include, exclude, all_frames, .. } = options;
         if include.is_empty() && exclude.is_empty() {
             return None;
         }
-        let matches = |patterns: &[Regex]| -> Vec<bool> {
-            let matches = |frame: &Frame| patterns.iter().any(|pattern| pattern.is_match(&frame.label()));
+        let by_frame = |patterns: &[Regex]| -> Vec<bool> {
+            // What is not shown does not count: whom would it tell why a task is there?
+            let counts = |frame: &Frame| *all_frames || !frame.go.is_some_and(|go| go.hidden);
+            let matches =
+                |frame: &Frame| counts(frame) && patterns.iter().any(|pattern| pattern.is_match(&frame.label()));
             recording.frames.iter().map(matches).collect()
         };
-        Some(Self { included: (!include.is_empty()).then(|| matches(include)), excluded: matches(exclude) })
+        Some(Self { included: (!include.is_empty()).then(|| by_frame(include)), excluded: by_frame(exclude) })
     }
 
     /// Whether a frame is wanted, and none is unwanted, of where a task is and where it was created.
