@@ -8,7 +8,7 @@ use crate::{
     model::{GoObject, GoroutineSample, GoroutineSink, StackTable},
     snapshot::{Engine, ProcessMemory, process_cpu_time},
     symbols::{self, GoCode},
-    target::Modules,
+    target::{Modules, has_memory},
 };
 
 /// Most Go runtimes in one process that are read: each shared library that is written in Go has one.
@@ -23,6 +23,8 @@ pub(super) struct Goroutines {
     problems: BTreeSet<String>,
     /// The CPU time of the whole process, read just before the last snapshot, ns.
     cpu_time: Option<u64>,
+    /// Lists of goroutines that could not be read.
+    unread: u64,
     facts: GoFacts,
 }
 
@@ -44,6 +46,7 @@ impl Goroutines {
             readers: Vec::new(),
             problems: BTreeSet::new(),
             cpu_time: None,
+            unread: 0,
             facts: GoFacts::default(),
         }
     }
@@ -108,17 +111,20 @@ impl Goroutines {
                 let mut sink = Shifted { table, by: known.place << SLOT_BITS };
                 match known.reader.snapshot(&memory, stacks, &mut sink) {
                     Ok(summary) => {
-                        let (first, _) = known.newest.unwrap_or((summary.newest, summary.newest));
-                        known.newest = Some((first, summary.newest));
+                        let (first, last) = known.newest.unwrap_or((summary.newest, summary.newest));
+                        // The newest of all may have ended.
+                        known.newest = Some((first, last.max(summary.newest)));
                     }
-                    // Its end is told elsewhere; anything else lasts.
                     Err(error) => {
                         tracing::debug!("goroutines: {error}");
+                        // The end of the process is told elsewhere.
+                        self.unread += u64::from(has_memory(self.pid));
                     }
                 }
             }
         }
-        let created = self.readers.iter().filter_map(|known| known.newest).map(|(first, last)| last - first).sum();
+        let created =
+            self.readers.iter().filter_map(|known| known.newest).map(|(first, last)| last.saturating_sub(first)).sum();
         table.end_snapshot(crate::snapshot::clock_ns(nix::time::ClockId::CLOCK_MONOTONIC), created);
     }
 
@@ -160,7 +166,8 @@ impl Goroutines {
 
     /// What was lost, by name.
     pub(super) fn losses(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.readers.iter().flat_map(|known| known.reader.losses().named().collect::<Vec<_>>())
+        let of_readers = self.readers.iter().flat_map(|known| known.reader.losses().named().collect::<Vec<_>>());
+        of_readers.chain((self.unread > 0).then_some(("goroutine_list_unreadable", self.unread)))
     }
 
     /// How threads and goroutines belonged together at the last snapshot.

@@ -275,7 +275,9 @@ impl Session {
         lose("record_malformed", self.malformed);
         lose("program_skipped", self.probes.skipped());
         lose("events_made_good_by_snapshot", self.live.made_good);
-        losses.extend(self.goroutines.losses().map(|(name, count)| (name.to_owned(), count)));
+        for (name, count) in self.goroutines.losses() {
+            *losses.entry(name.to_owned()).or_default() += count; // of each runtime
+        }
         let mut gaps = std::mem::take(&mut self.probes.gaps);
         gaps.extend(self.goroutines.gaps());
         gaps.extend(
