@@ -20,7 +20,7 @@ use crate::{debian, repo, run};
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// What to measure
-    #[arg(value_enum, default_values_t = [What::Threads, What::Goroutines])]
+    #[arg(value_enum, default_values_t = [What::Threads, What::Goroutines, What::Throughput])]
     what: Vec<What>,
     /// Parked threads of the target
     #[arg(long, default_value_t = 10_000)]
@@ -40,6 +40,8 @@ enum What {
     Threads,
     /// Goroutines, beside the target's own pprof
     Goroutines,
+    /// What a Go server under load loses
+    Throughput,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -57,6 +59,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     if args.what.contains(&What::Goroutines) {
         goroutines::measure(&mut bench, args.goroutines)?;
+    }
+    if args.what.contains(&What::Throughput) {
         throughput::measure(&mut bench)?;
     }
     run::say("");

@@ -11,7 +11,9 @@ use super::{Bench, goal, median};
 use crate::{go_programs, repo, run};
 
 /// How long each measurement lasts, s.
-const SECONDS: u32 = 5;
+const SECONDS: u32 = 4;
+/// What comes before each.
+const PAUSE: Duration = Duration::from_millis(1500);
 
 pub(super) fn measure(bench: &mut Bench) -> Result<()> {
     let server = go_programs::built("cgo", "server")?;
@@ -20,11 +22,18 @@ pub(super) fn measure(bench: &mut Bench) -> Result<()> {
     let url = format!("http://127.0.0.1:{port}/");
     let _warm_up = requests(&url)?;
     let (mut plain, mut traced) = (Vec::new(), Vec::new());
-    for _ in 0..bench.runs {
-        plain.push(requests(&url)?);
-        let leakprobe = Attached::to(&target.pid())?;
-        traced.push(requests(&url)?);
-        leakprobe.detach()?;
+    for round in 0..2 * bench.runs {
+        // Each way comes first every other time, and after a pause: else what came before would count, too.
+        for attached in [round % 2 == 0, round % 2 != 0] {
+            if attached {
+                let leakprobe = Attached::to(&target.pid())?;
+                traced.push(requests(&url)?);
+                leakprobe.detach()?;
+            } else {
+                thread::sleep(PAUSE);
+                plain.push(requests(&url)?);
+            }
+        }
     }
     let (plain, traced) = (median(&mut plain), median(&mut traced));
     let ratio = traced / plain;
@@ -51,7 +60,7 @@ impl Attached {
         command.args(["attach", "-q", "-p", pid, "-o", "/dev/null", "--format", "json"]).stdin(Stdio::null());
         let attached = Self(command.spawn().context("cannot start leakprobe")?);
         // Loading its programs and the first snapshot are not what is measured.
-        thread::sleep(Duration::from_millis(1500));
+        thread::sleep(PAUSE);
         Ok(attached)
     }
 
