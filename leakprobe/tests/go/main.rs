@@ -16,3 +16,4 @@ mod objects;
 mod support;
 mod target;
 mod threads;
+mod versions;
