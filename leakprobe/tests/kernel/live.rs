@@ -27,7 +27,9 @@ fn listed(recording: &Recording) -> Vec<u64> {
 fn threads_that_come_and_go_are_counted_and_the_table_equals_proc_at_the_end() {
     let mut program = Program::ready("creators", Variant::Pie);
     settle(program.pid());
-    let leakprobe = attach(&program, &[]);
+    let mut leakprobe = attach(&program, &[]);
+    // A snapshot before, and one at the end: however slow the machine is.
+    leakprobe.has_looked(&program_path("creators", Variant::Pie));
     program.ask("outer stays", "created ");
     for n in 0..5 {
         program.ask(&format!("other goes{n}"), "created ");
