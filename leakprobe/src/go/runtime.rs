@@ -80,7 +80,7 @@ pub(super) fn make_out(
     if !known.exact {
         notes.push(format!(
             "{version} is newer than leakprobe knows (1.{NEWEST}): where its goroutines keep what is shown was found out from \
-             the process itself"
+             the process itself; channels, locks, timers and descriptors are read as in 1.{NEWEST}, which was not checked"
         ));
     }
     let goroutines = sample(memory, allgs);
