@@ -10,7 +10,7 @@ use super::{
     LiveThread,
     goroutines::{self, GoId},
 };
-use crate::model::{Activity, Frame, GoStatus, TaskState, Wait, WaitKind};
+use crate::model::{Activity, Blocking, Frame, GoStatus, TaskState, Wait, WaitKind};
 
 const NS_PER_MS: u64 = 1_000_000;
 
@@ -88,19 +88,24 @@ fn in_runtime(wait: goroutines::RuntimeWait<'_>, clock: Clock) -> Doing {
     Doing { state: clock.state(wait.since_ns), wait: Some(wait_of), native: 0 }
 }
 
+/// The wait of a thread that is blocked, at the moment `now_ns`.
+pub(super) fn thread_wait(blocking: &Blocking, now_ns: u64) -> Wait {
+    Wait {
+        kind: blocking.kind,
+        reason: blocking.reason.as_str().into(),
+        object: blocking.object.as_str().into(),
+        age_ms: now_ns.saturating_sub(blocking.since_ns) / NS_PER_MS,
+        exact: blocking.exact,
+        at_most_ms: None,
+        timeout_ms: blocking.timeout_ms,
+        owner: None,
+    }
+}
+
 fn on_thread(thread: &LiveThread, native: usize, clock: Clock) -> Doing {
     match &thread.activity {
         Activity::Blocked(blocking) => {
-            let wait = Wait {
-                kind: blocking.kind,
-                reason: blocking.reason.as_str().into(),
-                object: blocking.object.as_str().into(),
-                age_ms: clock.age(blocking.since_ns) / NS_PER_MS,
-                exact: blocking.exact,
-                at_most_ms: None,
-                timeout_ms: blocking.timeout_ms,
-                owner: None,
-            };
+            let wait = thread_wait(blocking, clock.now_ns);
             Doing { state: clock.state(blocking.since_ns), wait: Some(wait), native }
         }
         Activity::Exited => unknown("system call or C code"),

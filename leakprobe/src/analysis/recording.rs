@@ -4,12 +4,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     Frames, GoFacts, Live, goroutine_tasks,
+    join::thread_wait,
     live::{LiveThread, creation_stack},
     sites::{Member, SiteKey, Sites, Tally},
 };
 use crate::model::{
     Activity, Cost, Coverage, CreatedBy, Frame, Recording, Role, SCHEMA, StackEnd, StackTable, TargetInfo, Task,
-    TaskKind, TaskState, Tool, Wait,
+    TaskKind, TaskState, Tool,
 };
 
 const NS_PER_MS: u64 = 1_000_000;
@@ -150,16 +151,7 @@ fn thread_task(tid: u32, thread: &LiveThread, known: Known<'_>) -> Task {
     let Known { live, stacks, symbols, pid, .. } = known;
     let now = live.now_ns();
     let wait = match &thread.activity {
-        Activity::Blocked(blocking) => Some(Wait {
-            kind: blocking.kind,
-            reason: blocking.reason.as_str().into(),
-            object: blocking.object.as_str().into(),
-            age_ms: now.saturating_sub(blocking.since_ns) / NS_PER_MS,
-            exact: blocking.exact,
-            at_most_ms: None,
-            timeout_ms: blocking.timeout_ms,
-            owner: None,
-        }),
+        Activity::Blocked(blocking) => Some(thread_wait(blocking, now)),
         _ => None,
     };
     let state = match &thread.activity {

@@ -104,9 +104,8 @@ impl Code {
 impl FrameSizes for Code {
     fn frame_size(&self, address: u64) -> Option<FrameSize> {
         let function = self.find(address)?.table.find(address)?;
-        let flags = function.flags();
         // A function that writes the stack pointer has come from another stack: where the scheduler's or the system's begins.
-        let begins = flags.is_top_frame() || (flags.is_sp_write() && !function.is_named("runtime.cgocallback"));
+        let begins = function.flags().is_top_frame() || function.switches_stacks();
         if begins && !function.is_foreign() {
             return Some(FrameSize::Outermost);
         }

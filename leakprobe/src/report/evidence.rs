@@ -199,6 +199,14 @@ mod tests {
         assert_eq!(loss("some_new_loss", 1_234), "some new loss: 1,234");
     }
 
+    /// Of losses that are two each.
+    fn all_have_words(losses: impl Iterator<Item = (&'static str, u64)>) {
+        for (name, n) in losses {
+            let words = loss(name, n);
+            assert!(words.starts_with("2 "), "{name} has no words: {words}");
+        }
+    }
+
     #[test]
     fn every_loss_of_the_goroutine_reader_has_words() {
         let losses = Losses {
@@ -210,10 +218,7 @@ mod tests {
             left_out: 2,
             channels_cut: 2,
         };
-        for (name, n) in losses.named() {
-            let words = loss(name, n);
-            assert!(words.starts_with("2 "), "{name} has no words: {words}");
-        }
+        all_have_words(losses.named());
         assert_eq!(loss("goroutine_stack_unreadable", 1), "1 goroutine stack cut: the memory could not be read");
     }
 
@@ -227,10 +232,7 @@ mod tests {
             event_too_deep: 2,
             event_no_unwind_info: 2,
         };
-        for (name, n) in losses.named() {
-            let words = loss(name, n);
-            assert!(words.starts_with("2 "), "{name} has no words: {words}");
-        }
+        all_have_words(losses.named());
     }
 
     #[test]

@@ -182,11 +182,9 @@ fn look_up(code: &Code, pc: u64) -> Place {
     let Some(size) = function.frame_size_at(pc) else {
         return place(0, Step::Unknown);
     };
-    // cgocallback switches stacks, but both are fit to be unwound through it.
-    let switches = function.flags().is_sp_write() && !function.is_named("runtime.cgocallback");
     let step = if function.flags().is_top_frame() {
         Step::Top
-    } else if switches {
+    } else if function.switches_stacks() {
         Step::StackSwitch
     } else {
         Step::Return

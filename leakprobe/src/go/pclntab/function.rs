@@ -140,6 +140,13 @@ impl<'t> Function<'t> {
         self.word(4) == 0
     }
 
+    /// Whether a stack walk cannot get past it, because it changes the stack pointer to what no table tells.
+    /// `runtime.cgocallback` switches stacks, too, but both are fit to be unwound through it.
+    #[must_use]
+    pub fn switches_stacks(&self) -> bool {
+        self.flags().is_sp_write() && !self.is_named("runtime.cgocallback")
+    }
+
     /// Bytes that the stack has grown by since the function's entry when it is at `pc`. On amd64 the return address lies
     /// above them, on arm64 it is at their lower end once there are any. `None` if the table does not say, and in the few
     /// instructions of assembly where the stack is smaller than at the entry: the caller cannot be found from there.
