@@ -69,6 +69,8 @@ impl EndedWaits {
                     at_most_ms: None,
                     timeout_ms: None,
                     owner: None,
+                    owner_note: None,
+                    chain: std::sync::Arc::default(),
                 },
                 count: place.count,
                 total_ms: place.total_ns / 1_000_000,

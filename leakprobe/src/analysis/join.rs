@@ -84,6 +84,8 @@ fn in_runtime(wait: goroutines::RuntimeWait<'_>, clock: Clock) -> Doing {
         at_most_ms: wait.not_before_ns.map(|earliest| clock.age(earliest) / NS_PER_MS),
         timeout_ms: wait.until_ns.map(|until| until.saturating_sub(wait.since_ns) / NS_PER_MS),
         owner: None,
+        owner_note: None,
+        chain: Arc::default(),
     };
     Doing { state: clock.state(wait.since_ns), wait: Some(wait_of), native: 0 }
 }
@@ -99,6 +101,8 @@ pub(super) fn thread_wait(blocking: &Blocking, now_ns: u64) -> Wait {
         at_most_ms: None,
         timeout_ms: blocking.timeout_ms,
         owner: None,
+        owner_note: None,
+        chain: Arc::default(),
     }
 }
 
@@ -131,6 +135,8 @@ fn lasting(kind: WaitKind, reason: &str) -> Wait {
         at_most_ms: None,
         timeout_ms: None,
         owner: None,
+        owner_note: None,
+        chain: Arc::default(),
     }
 }
 

@@ -89,6 +89,7 @@ pub fn record(
         min_block_ms: live.min_block_ns() / NS_PER_MS,
         tasks,
         sites: ordered.sites,
+        deadlocks: Vec::new(),
         ended_waits: live.ended_waits(symbols, stacks),
         growth: live.growth(),
         coverage,

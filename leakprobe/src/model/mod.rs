@@ -5,6 +5,7 @@
 
 mod frame;
 mod goroutine;
+mod owner;
 mod recording;
 mod site;
 mod snapshot;
@@ -16,9 +17,10 @@ pub use frame::Frame;
 pub use goroutine::{
     Ancestor, AncestorSample, Channel, GoFrame, GoObject, GoStatus, GoWait, Goroutine, GoroutineSample, GoroutineSink,
 };
+pub use owner::{Deadlock, DeadlockedTask, Link, LinkWait, Owner, Relation};
 pub use recording::{Cost, Coverage, EndedWait, GoCoverage, GrowthSample, Recording, SCHEMA, TargetInfo, Tool};
 pub use site::Site;
 pub use snapshot::{Activity, Blocking, Change, ChangeKind, News, Snapshot, ThreadSample};
 pub use stack::{Stack, StackEnd, StackId, StackKind, StackTable};
 pub use task::{CreatedBy, Role, Task, TaskKind, TaskState};
-pub use wait::{Owner, Wait, WaitKind};
+pub use wait::{Wait, WaitKind};

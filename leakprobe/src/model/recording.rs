@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Frame, Site, Task, Wait};
+use super::{Deadlock, Frame, Site, Task, Wait};
 
 /// The schema that this version writes and reads.
 pub const SCHEMA: &str = "leakprobe/1";
@@ -31,6 +31,9 @@ pub struct Recording {
     pub frames: Vec<Frame>,
     /// Parked tasks by site, most suspicious first.
     pub sites: Vec<Site>,
+    /// Tasks that wait for each other for ever.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deadlocks: Vec<Deadlock>,
     /// Waits that were longer than the threshold and ended while we watched, grouped by stack.
     #[serde(default)]
     pub ended_waits: Vec<EndedWait>,

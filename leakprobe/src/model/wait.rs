@@ -5,6 +5,8 @@ use std::{fmt, sync::Arc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{Link, Owner};
+
 /// The kind of thing that a task waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -97,7 +99,8 @@ impl fmt::Display for WaitKind {
 pub struct Wait {
     /// What kind of thing is waited for.
     pub kind: WaitKind,
-    /// The system call and what it was asked to do, e.g. `futex wait`, `epoll_wait`, `read`.
+    /// What does the waiting, e.g. `mutex`, `condition variable`; where that is not known the system call and what it was asked to
+    /// do, e.g. `futex wait`, `epoll_wait`, `read`.
     pub reason: Arc<str>,
     /// What is waited on: a futex word's address as `0x…`, or a descriptor as `fd 5 (pipe:[1234])`; empty if there is nothing to name.
     #[serde(default)]
@@ -114,6 +117,13 @@ pub struct Wait {
     /// Who would have to end the wait, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Box<Owner>>,
+    /// Where no one task is known to hold what is waited for: what else is known of that, in a phrase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner_note: Option<Arc<str>>,
+    /// The owner and what it waits for in turn, then who would have to end that wait, and so on; empty if the owner does not wait
+    /// or is not known.
+    #[serde(default, skip_serializing_if = "<[Link]>::is_empty")]
+    pub chain: Arc<[Link]>,
 }
 
 impl Wait {
@@ -124,15 +134,6 @@ impl Wait {
         let at_most_ms = if self.exact { self.age_ms } else { self.at_most_ms? };
         self.timeout_ms.filter(|ms| at_most_ms.saturating_sub(self.age_ms) <= ms / 10)
     }
-}
-
-/// The task that holds what is waited for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Owner {
-    /// Its id.
-    pub task: u64,
-    /// Its name.
-    pub name: String,
 }
 
 #[cfg(test)]
@@ -150,6 +151,8 @@ mod tests {
             at_most_ms,
             timeout_ms,
             owner: None,
+            owner_note: None,
+            chain: Arc::default(),
         };
         for (wait, known) in [
             (wait(0, None, false, Some(3)), None),

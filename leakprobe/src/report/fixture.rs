@@ -260,6 +260,8 @@ pub(super) fn wait(kind: WaitKind, age_ms: u64) -> Wait {
         at_most_ms: None,
         timeout_ms: None,
         owner: None,
+        owner_note: None,
+        chain: Arc::default(),
     }
 }
 
@@ -304,6 +306,7 @@ fn empty(comm: &str, exe: &str) -> Recording {
         tasks: vec![],
         frames: vec![],
         sites: vec![],
+        deadlocks: vec![],
         ended_waits: vec![],
         growth: vec![],
         coverage: Coverage {
