@@ -26,6 +26,10 @@ pub enum Kind {
     Renamed = 4,
     /// A futex wait ended that was longer than the threshold: [`WaitEnded`].
     WaitEnded = 5,
+    /// A thread slept for longer than the threshold: [`Slept`].
+    Slept = 6,
+    /// The target created another process: [`Forked`].
+    Forked = 7,
 }
 
 impl Kind {
@@ -38,6 +42,8 @@ impl Kind {
             3 => Self::Exec,
             4 => Self::Renamed,
             5 => Self::WaitEnded,
+            6 => Self::Slept,
+            7 => Self::Forked,
             _ => return None,
         })
     }
@@ -145,3 +151,30 @@ pub struct WaitEnded {
     pub capture: Capture,
 }
 plain!(WaitEnded, 16 + 24 + 8 + size_of::<Capture>());
+
+/// A thread slept for longer than the threshold, and has just been given a CPU again. Its stack is not here: it has not run yet, and
+/// its memory is not that of the thread which runs.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Slept {
+    /// `tid` is the thread; the time is the end of its sleep.
+    pub header: Header,
+    /// When the sleep began, same clock.
+    pub started_ns: u64,
+    /// Its user registers: what it waited for. All zero if they could not be read.
+    pub regs: Regs,
+}
+plain!(Slept, 16 + 8 + 8 * crate::arch::REG_WORDS);
+
+/// The target created another process.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Forked {
+    /// `tid` is the id of the new process.
+    pub header: Header,
+    /// The thread that created it.
+    pub creator: u32,
+    /// Unused, zero.
+    pub pad: u32,
+}
+plain!(Forked, 24);

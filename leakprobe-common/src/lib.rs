@@ -1,8 +1,9 @@
 //! What leakprobe's BPF programs and its user side both speak.
 //!
 //! One concept a file: [`arch`] the saved registers, [`event`] what is streamed through the ring buffer,
-//! [`thread`] what the task iterator returns, [`futex`] the per-thread wait slots, [`offsets`] where the running
-//! kernel keeps the fields that the programs read, [`counter`] the names of everything that can go wrong in the kernel.
+//! [`thread`] what the task iterators return, [`wait`] the per-thread wait slots, [`futex`] the operations of the futex
+//! system calls, [`offsets`] where the running kernel keeps the fields that the programs read, [`counter`] the names of everything
+//! that is counted in the kernel.
 //!
 //! All types are `repr(C)` and made of integers alone; their sizes are asserted at compile time, so that
 //! the two sides, built by two compilers, cannot drift apart.
@@ -15,6 +16,7 @@ pub mod event;
 pub mod futex;
 pub mod offsets;
 pub mod thread;
+pub mod wait;
 
 /// Marks a type as plain data: any bit pattern is a valid value and it holds no padding.
 ///

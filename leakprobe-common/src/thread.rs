@@ -1,4 +1,4 @@
-//! Records of the task iterator: the target's threads at one moment.
+//! Records of the task iterators: the target's threads at one moment.
 
 use crate::{arch::Regs, plain};
 
@@ -74,3 +74,19 @@ impl ThreadBrief {
         self.on_cpu == 0 && self.switches == record.switches && self.start_boottime == record.start_boottime
     }
 }
+
+/// Most frames of a kernel stack: with them the record fits on a BPF program's stack.
+pub const KERNEL_FRAMES: usize = 48;
+
+/// Where a thread is in the kernel.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct KernelStack {
+    /// Thread id.
+    pub tid: u32,
+    /// How many of `addresses` are filled; 0 if the kernel gave none.
+    pub len: u32,
+    /// Code addresses in the kernel, innermost first.
+    pub addresses: [u64; KERNEL_FRAMES],
+}
+plain!(KernelStack, 8 + 8 * KERNEL_FRAMES);

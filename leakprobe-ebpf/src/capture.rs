@@ -103,6 +103,9 @@ pub fn send_captured<T: Captured>(mut record: T) {
 
 #[inline(always)]
 fn send_with_stack<T: Captured>(record: &T) -> Result<(), Counter> {
+    if ring::is_half_full() {
+        return Err(Counter::RingFullStack);
+    }
     let mut entry = ring::reserve::<WithStack<T>>().ok_or(Counter::RingFullStack)?;
     // SAFETY: reserved memory of that type; all of its bit patterns are valid, and the record is written before it is read.
     let place = unsafe { entry.assume_init_mut() };

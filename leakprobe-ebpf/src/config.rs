@@ -1,7 +1,7 @@
 //! What user space sets before the programs are loaded. The verifier sees constants.
 
-use aya_ebpf::Global;
-use leakprobe_common::offsets::KernelOffsets;
+use aya_ebpf::{Global, macros::map, maps::Array};
+use leakprobe_common::{offsets::KernelOffsets, wait::Settings};
 
 /// The target's process id, in the initial pid namespace.
 #[unsafe(no_mangle)]
@@ -11,9 +11,9 @@ static TARGET_TGID: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static MIN_BLOCK_NS: Global<u64> = Global::new(1_000_000_000);
 
-/// Most stacks, of each kind of record, that are streamed in one [`STACK_WINDOW_NS`].
+/// Whether other processes that the target creates are told of: 0 or 1.
 #[unsafe(no_mangle)]
-static STACKS_PER_WINDOW: Global<u64> = Global::new(200);
+static FORKS: Global<u32> = Global::new(0);
 
 /// Where this kernel keeps the fields that we read.
 #[unsafe(no_mangle)]
@@ -33,8 +33,27 @@ pub fn min_block_ns() -> u64 {
 }
 
 #[inline(always)]
+pub fn wants_forks() -> bool {
+    FORKS.load() != 0
+}
+
+/// What user space changes while the programs run: one entry.
+#[map]
+static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
+
+#[inline(always)]
+fn settings() -> Settings {
+    SETTINGS.get(0).copied().unwrap_or_default()
+}
+
+#[inline(always)]
 pub fn stacks_per_window() -> u64 {
-    STACKS_PER_WINDOW.load()
+    settings().stacks_per_window
+}
+
+#[inline(always)]
+pub fn watched_since_ns() -> u64 {
+    settings().watched_since_ns
 }
 
 /// One offset, by the place of its field in [`KernelOffsets`].

@@ -5,25 +5,21 @@
 
 use aya_ebpf::{
     EbpfContext,
-    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_user},
-    macros::{map, tracepoint},
-    maps::Array,
+    helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user},
+    macros::tracepoint,
     programs::TracePointContext,
 };
 use leakprobe_common::{
     arch::REG_WORDS,
-    counter::Counter,
     event::{Capture, Header, Kind, WaitEnded},
-    futex::{OP_WAIT2, OP_WAITV, SLOTS, Slot, is_wait},
+    futex::{OP_WAIT2, OP_WAITV, is_wait},
 };
 
-use crate::{capture::send_captured, config, count::count};
-
-/// `BPF_F_MMAPABLE`: user space reads open waits without a system call.
-const MMAPABLE: u32 = 1 << 10;
-
-#[map]
-static FUTEX_SLOTS: Array<Slot> = Array::with_max_entries(SLOTS, MMAPABLE);
+use crate::{
+    capture::send_captured,
+    config,
+    wait::{self, Ended, begin},
+};
 
 /// First argument of the system call in a `sys_enter_*` record; each takes 8 bytes.
 /// Source: <https://elixir.bootlin.com/linux/v6.12/source/include/trace/syscall.h#L28>
@@ -95,59 +91,19 @@ pub fn sys_exit_futex(ctx: TracePointContext) -> u32 {
     0
 }
 
-#[inline(always)]
-fn begin(tid: u32, word: u64, op: u32) {
-    let Some(slot) = FUTEX_SLOTS.get_ptr_mut(tid & (SLOTS - 1)) else {
-        return;
-    };
-    // SAFETY: the pointer is to a map value, checked not to be null. Only the thread that has the slot writes it.
-    let slot = unsafe { &mut *slot };
-    if slot.started_ns != 0 && slot.tid != tid {
-        return count(Counter::FutexSlotTaken);
-    }
-    slot.word = word;
-    slot.tid = tid;
-    slot.op = op;
-    // SAFETY: the helper has no preconditions.
-    slot.started_ns = unsafe { bpf_ktime_get_ns() };
-}
-
+/// A futex wait ends here; it is streamed if it was long.
 #[inline(always)]
 fn end(tid: u32, result: i64) {
-    let Some(slot) = FUTEX_SLOTS.get_ptr_mut(tid & (SLOTS - 1)) else {
+    let Some(Ended { wait, now_ns }) = wait::end(tid) else {
         return;
     };
-    // SAFETY: as in `begin`.
-    let slot = unsafe { &mut *slot };
-    if slot.started_ns == 0 || slot.tid != tid {
-        return;
-    }
-    let Slot { started_ns, word, op, .. } = *slot;
-    slot.started_ns = 0;
-    // SAFETY: the helper has no preconditions.
-    let now = unsafe { bpf_ktime_get_ns() };
-    if now.wrapping_sub(started_ns) < config::min_block_ns() {
-        return;
-    }
     send_captured(WaitEnded {
-        header: Header { kind: Kind::WaitEnded as u32, tid, time_ns: now },
-        started_ns,
-        word,
+        header: Header { kind: Kind::WaitEnded as u32, tid, time_ns: now_ns },
+        started_ns: wait.started_ns,
+        word: wait.word,
         result,
-        op,
+        op: wait.op,
         pad: 0,
         capture: Capture { regs: [0; REG_WORDS], len: 0, missing: 0 },
     });
-}
-
-/// Frees the slot of a thread that exits.
-#[inline(always)]
-pub fn forget(tid: u32) {
-    if let Some(slot) = FUTEX_SLOTS.get_ptr_mut(tid & (SLOTS - 1)) {
-        // SAFETY: as in `begin`.
-        let slot = unsafe { &mut *slot };
-        if slot.tid == tid {
-            slot.started_ns = 0;
-        }
-    }
 }

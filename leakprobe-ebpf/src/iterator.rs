@@ -4,13 +4,16 @@
 
 use aya_ebpf::{
     bindings::{seq_file, task_struct},
-    helpers::{bpf_ktime_get_ns, generated::bpf_seq_write},
+    helpers::{
+        bpf_ktime_get_ns,
+        generated::{bpf_get_task_stack, bpf_seq_write},
+    },
 };
 use leakprobe_common::{
     Plain,
     arch::REG_WORDS,
     counter::Counter,
-    thread::{ThreadBrief, ThreadRecord},
+    thread::{KERNEL_FRAMES, KernelStack, ThreadBrief, ThreadRecord},
 };
 
 use crate::{
@@ -46,6 +49,13 @@ pub extern "C" fn iter_threads(ctx: *mut TaskContext) -> i32 {
 #[unsafe(link_section = "iter/task")]
 pub extern "C" fn iter_briefs(ctx: *mut TaskContext) -> i32 {
     visit(ctx, brief)
+}
+
+/// Writes a [`KernelStack`] for each thread of the target.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task")]
+pub extern "C" fn iter_kernel_stacks(ctx: *mut TaskContext) -> i32 {
+    visit(ctx, kernel_stack)
 }
 
 #[inline(always)]
@@ -169,6 +179,17 @@ fn full(task: *mut task_struct, tid: u32, seq: *mut seq_file) -> Result<(), Coun
             return Err(Counter::RegsUnreadable);
         }
     }
+    emit(seq, &record);
+    Ok(())
+}
+
+#[inline(always)]
+fn kernel_stack(task: *mut task_struct, tid: u32, seq: *mut seq_file) -> Result<(), Counter> {
+    let mut record = KernelStack { tid, len: 0, addresses: [0; KERNEL_FRAMES] };
+    let room = size_of_val(&record.addresses) as u32;
+    // SAFETY: the verifier checks that `task` is a valid task_struct; the array has the size given (kernel 5.9).
+    let bytes = unsafe { bpf_get_task_stack(task.cast(), record.addresses.as_mut_ptr().cast(), room, 0) };
+    record.len = u32::try_from(bytes).unwrap_or(0) / size_of::<u64>() as u32;
     emit(seq, &record);
     Ok(())
 }

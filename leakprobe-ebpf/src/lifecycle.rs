@@ -13,15 +13,16 @@ use aya_ebpf::{
 use leakprobe_common::{
     arch::REG_WORDS,
     counter::Counter,
-    event::{Capture, Created, Exec, Exited, Header, Kind, Renamed},
+    event::{Capture, Created, Exec, Exited, Forked, Header, Kind, Renamed},
 };
 
 use crate::{
     capture::send_captured,
     config::{self, offset},
     count::count,
-    futex, ring,
+    ring,
     task::Kernel,
+    wait,
 };
 
 /// The whole process exits: `exit_group`, or a signal that kills.
@@ -87,8 +88,14 @@ fn try_newtask(ctx: &BtfTracePointContext) -> Result<(), Counter> {
     let task = Kernel::from(ctx.arg::<*const task_struct>(0));
     let (tid, tgid) = ids(task)?;
     if tgid != config::target() {
-        return Ok(()); // fork: another process, not one of our threads
+        // Another process, not one of our threads.
+        if config::wants_forks() {
+            let record = Forked { header: header(Kind::Forked, tgid), creator: current as u32, pad: 0 };
+            ring::send(&record, Counter::RingFullForked);
+        }
+        return Ok(());
     }
+    count(Counter::Created);
     send_captured(Created {
         header: header(Kind::Created, tid),
         creator: current as u32,
@@ -107,11 +114,14 @@ fn try_exit(ctx: &BtfTracePointContext) -> Result<(), Counter> {
         return Ok(());
     }
     let tid = current as u32;
-    futex::forget(tid);
+    wait::forget(tid);
     let signal = Kernel::from(ctx.arg::<*const task_struct>(0)).follow(offset!(task_signal));
     let flags: u32 = signal.and_then(|signal| signal.read(offset!(signal_flags))).unwrap_or(0);
-    let record =
-        Exited { header: header(Kind::Exited, tid), with_process: (flags & SIGNAL_GROUP_EXIT != 0) as u32, pad: 0 };
+    let with_process = flags & SIGNAL_GROUP_EXIT != 0;
+    if !with_process {
+        count(Counter::Exited);
+    }
+    let record = Exited { header: header(Kind::Exited, tid), with_process: with_process as u32, pad: 0 };
     ring::send(&record, Counter::RingFullExited);
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! leakprobe's BPF programs. One file a probe: [`lifecycle`] streams creations, exits, execs and renames of the
-//! target's threads, [`futex`] times their futex waits, [`iterator`] reads all of them at one moment.
+//! target's threads, [`futex`] times their futex waits or [`sched`] all of their sleeps, [`iterator`] reads all of them at one moment.
 //!
 //! Each entry is thin: it calls a `try_` function whose error is a named [counter](leakprobe_common::counter::Counter).
 //! Nothing on a hot path takes a stack, and the target is compared before anything else.
@@ -13,7 +13,9 @@ mod futex;
 mod iterator;
 mod lifecycle;
 mod ring;
+mod sched;
 mod task;
+mod wait;
 
 #[cfg(not(test))]
 #[panic_handler]

@@ -8,6 +8,11 @@ use leakprobe_common::{Plain, counter::Counter};
 
 use crate::count::count;
 
+/// `BPF_RB_AVAIL_DATA` and `BPF_RB_RING_SIZE`.
+/// Source: <https://elixir.bootlin.com/linux/v6.12/source/include/uapi/linux/bpf.h#L6093>
+const AVAILABLE_DATA: u64 = 0;
+const RING_SIZE: u64 = 1;
+
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 
@@ -20,6 +25,12 @@ pub fn send<T: Plain>(record: &T, full: Counter) {
         Ok(()) => count(Counter::Streamed),
         Err(_) => count(full),
     }
+}
+
+/// Whether half of the buffer is taken by records that were not read yet.
+#[inline(always)]
+pub fn is_half_full() -> bool {
+    EVENTS.query(AVAILABLE_DATA) > EVENTS.query(RING_SIZE) / 2
 }
 
 /// Room for a `T`, to be filled in place; `None` if there is none.

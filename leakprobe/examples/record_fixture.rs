@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, bail};
 use gimli::{BaseAddresses, EhFrame, EhFrameHdr, LittleEndian, UnwindSection as _};
 use leakprobe::{
     probes::{
-        Options, Probes,
+        Options, Probes, WaitSource,
         event::{self, Captured, What},
     },
     snapshot::{ProcessMemory, StackMemory, Unwinder, stack_pointer},
@@ -38,8 +38,15 @@ fn main() -> Result<()> {
         bail!("usage: record_fixture PID TID|created OUT.json WHAT");
     };
     let pid: u32 = pid.parse()?;
-    let options =
-        Options { tgid: pid, min_block: Duration::from_secs(1), ring_bytes: 1 << 20, events: true, futex: false };
+    let options = Options {
+        tgid: pid,
+        min_block: Duration::from_secs(1),
+        ring_bytes: 1 << 20,
+        events: true,
+        waits: WaitSource::Snapshots,
+        forks: false,
+        kernel_stacks: false,
+    };
     let mut probes = Probes::load(&options)?;
     let memory = ProcessMemory::new(pid);
     let (regs, mut stack) =

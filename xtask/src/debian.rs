@@ -52,7 +52,8 @@ pub(crate) fn install(packages: &[&str], why: &str) -> Result<()> {
     run::say(&format!("installing Debian packages, {why} needs them: {list}"));
     let apt = || {
         let mut apt = Command::new("apt-get");
-        apt.env("DEBIAN_FRONTEND", "noninteractive").arg("-qq");
+        // Another apt may be at work, e.g. the daily one of a fresh machine.
+        apt.env("DEBIAN_FRONTEND", "noninteractive").args(["-qq", "-o", "DPkg::Lock::Timeout=600"]);
         apt
     };
     run::run(apt().arg("update"))?;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::Frames;
-use crate::model::{EndedWait, StackId, StackTable, Wait, WaitKind};
+use crate::model::{Blocking, EndedWait, StackId, StackTable, Wait};
 
 /// Most places that are kept; further ones are counted together, without a stack.
 const MAX_PLACES: usize = 4096;
@@ -13,44 +13,35 @@ struct Place {
     count: u64,
     total_ns: u64,
     longest_ns: u64,
-    object: String,
+    /// The longest of them.
+    wait: Blocking,
     tid: u32,
     name: String,
 }
 
-/// Ended waits by stack and operation.
+/// Ended waits by stack and what was waited for.
 #[derive(Debug, Default)]
 pub(super) struct EndedWaits {
     places: HashMap<(Option<StackId>, String), Place>,
 }
 
 impl EndedWaits {
-    /// Adds one.
-    pub(super) fn add(
-        &mut self,
-        tid: u32,
-        name: &str,
-        age_ns: u64,
-        reason: String,
-        object: String,
-        stack: Option<StackId>,
-    ) {
+    /// Adds one, of the thread `tid`, which ended at `end_ns`.
+    pub(super) fn add(&mut self, tid: u32, name: &str, end_ns: u64, wait: Blocking, stack: Option<StackId>) {
+        let age_ns = end_ns.saturating_sub(wait.since_ns);
         let stack = stack.filter(|_| self.places.len() < MAX_PLACES);
-        let place = self.places.entry((stack, reason)).or_insert_with(|| Place {
-            count: 0,
-            total_ns: 0,
-            longest_ns: 0,
-            object: String::new(),
-            tid,
-            name: String::new(),
-        });
-        place.count += 1;
-        place.total_ns = place.total_ns.saturating_add(age_ns);
-        if age_ns >= place.longest_ns {
-            place.longest_ns = age_ns;
-            place.object = object;
-            place.tid = tid;
+        let key = (stack, wait.reason.clone());
+        if let Some(place) = self.places.get_mut(&key) {
+            place.count += 1;
+            place.total_ns = place.total_ns.saturating_add(age_ns);
+            if age_ns < place.longest_ns {
+                return;
+            }
+            (place.longest_ns, place.wait, place.tid) = (age_ns, wait, tid);
             name.clone_into(&mut place.name);
+        } else {
+            let name = name.to_owned();
+            self.places.insert(key, Place { count: 1, total_ns: age_ns, longest_ns: age_ns, wait, tid, name });
         }
     }
 
@@ -61,13 +52,13 @@ impl EndedWaits {
             .iter()
             .map(|((stack, reason), place)| EndedWait {
                 wait: Wait {
-                    kind: WaitKind::Futex,
+                    kind: place.wait.kind,
                     reason: reason.as_str().into(),
-                    object: place.object.as_str().into(),
+                    object: place.wait.object.as_str().into(),
                     age_ms: place.longest_ns / 1_000_000,
-                    exact: true,
+                    exact: place.wait.exact,
                     at_most_ms: None,
-                    timeout_ms: None,
+                    timeout_ms: place.wait.timeout_ms,
                     owner: None,
                     owner_note: None,
                     chain: std::sync::Arc::default(),

@@ -39,6 +39,8 @@ pub struct LiveThread {
     pub activity: Activity,
     /// Where it is; `None` until a snapshot has looked.
     pub stack: Option<StackId>,
+    /// When the wait before began that a snapshot saw, and with which stack: its end may be told after the next snapshot.
+    last_wait: Option<(u64, StackId)>,
     /// Who created it, if that was seen.
     pub creation: Option<Creation>,
     /// Whether it was there when we came.
@@ -47,7 +49,24 @@ pub struct LiveThread {
     started_ns: u64,
 }
 
+/// The beginning of a wait as a probe tells it and as a snapshot computes it may differ by so much, ns.
+const SAME_WAIT_NS: u64 = 5_000_000;
+
 impl LiveThread {
+    /// The stack that a snapshot saw in the wait that began at `since_ns`.
+    fn stack_in(&self, since_ns: u64) -> Option<StackId> {
+        let is_that = |&(began_ns, _): &(u64, StackId)| began_ns.abs_diff(since_ns) <= SAME_WAIT_NS;
+        self.wait_seen().filter(is_that).or(self.last_wait.filter(is_that)).map(|(_, stack)| stack)
+    }
+
+    /// When the last wait that a snapshot saw began, and with which stack.
+    fn wait_seen(&self) -> Option<(u64, StackId)> {
+        match &self.activity {
+            Activity::Blocked(blocking) => self.stack.map(|stack| (blocking.since_ns, stack)),
+            _ => self.last_wait,
+        }
+    }
+
     /// What it waits for, if it has waited for at least `min_block_ns` at the moment `now_ns`.
     #[must_use]
     pub fn parked(&self, now_ns: u64, min_block_ns: u64) -> Option<&Blocking> {
@@ -76,6 +95,8 @@ pub struct Live {
     pub created: u64,
     /// See `created`.
     pub exited: u64,
+    /// Waits that ended and of which nobody saw the stack.
+    pub unseen_stacks: u64,
     /// Creations and exits that only a snapshot told: their events were lost, or came later.
     pub made_good: u64,
     /// How often the process began another program.
@@ -118,6 +139,7 @@ impl Live {
             snapshots: 0,
             created: 0,
             exited: 0,
+            unseen_stacks: 0,
             made_good: 0,
             execs: 0,
             late_creations: HashMap::new(),
@@ -201,10 +223,13 @@ impl Live {
                 }
                 self.told_names.insert(change.tid, name);
             }
-            ChangeKind::WaitEnded { since_ns, object, reason, stack } => {
-                let name = self.threads.get(&change.tid).map(|thread| thread.name.as_str());
-                let age_ns = change.time_ns.saturating_sub(since_ns);
-                self.ended.add(change.tid, name.unwrap_or_default(), age_ns, reason, object, stack.ok());
+            ChangeKind::WaitEnded { wait, stack } => {
+                let thread = self.threads.get(&change.tid);
+                let seen = || thread.and_then(|thread| thread.stack_in(wait.since_ns));
+                let stack = stack.or_else(seen);
+                self.unseen_stacks += u64::from(stack.is_none());
+                let name = thread.map(|thread| thread.name.as_str()).unwrap_or_default();
+                self.ended.add(change.tid, name, change.time_ns, wait, stack);
             }
         }
     }
@@ -240,6 +265,7 @@ impl Live {
             lifetime: None,
             activity: Activity::Runnable,
             stack: None,
+            last_wait: None,
             creation: Some(creation),
             before_us: false,
             started_ns: time_ns,
@@ -320,6 +346,7 @@ impl Live {
                 name: self.told_names.remove(&sample.tid).unwrap_or(sample.name),
                 start_boottime: sample.start_boottime,
                 lifetime: Some((sample.lifetime_ns, snapshot.taken_ns)),
+                last_wait: old.as_ref().filter(|_| same).and_then(LiveThread::wait_seen),
                 activity: sample.activity,
                 stack: Some(sample.stack),
                 // A thread whose creation was told before the first snapshot is not older than us.

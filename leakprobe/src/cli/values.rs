@@ -91,6 +91,9 @@ pub enum Probe {
     /// Thread creations and exits, and futex waits, which costs the target some 0.3 µs on each wait.
     #[default]
     Futex,
+    /// Thread creations and exits, and sleeps of any kind by the scheduler's switches: cheaper where waits are many. The stack of a
+    /// wait that ended is that of the last snapshot in it.
+    Sched,
     /// Thread creations and exits alone: no cost on waits; waits that end between two snapshots are not seen.
     Snapshot,
 }

@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::{ExitCode, Failure};
 use crate::{
     probes::{
-        Options, Probes,
+        Options, Probes, WaitSource,
         btf::{self, Btf},
         privileges::{self, Capability},
     },
@@ -133,13 +133,15 @@ fn programs(check: &mut impl FnMut(&'static str, bool, Result<String, String>) -
         min_block: Duration::from_secs(1),
         ring_bytes: 64 << 10,
         events: false,
-        futex: false,
+        waits: WaitSource::Snapshots,
+        forks: false,
+        kernel_stacks: false,
     };
     let snapshot = Probes::load(&options).map_err(|error| error.to_string()).and_then(|probes| self_test(&probes));
     if !check("snapshots", true, snapshot) {
         return;
     }
-    let watched = Probes::load(&Options { events: true, futex: true, ..options });
+    let watched = Probes::load(&Options { events: true, waits: WaitSource::Futexes, ..options });
     match watched {
         Ok(probes) => {
             check("thread creation and exit", true, Ok("BTF tracepoints".to_owned()));

@@ -20,9 +20,9 @@ use super::{ExitCode, Failure, goroutines::Goroutines};
 use crate::{
     analysis::{self, Facts, Live},
     cli::{Probe, Watch},
-    model::{Change, ChangeKind, Cost, Recording, StackTable, TargetInfo},
+    model::{Blocking, Change, ChangeKind, Cost, Recording, StackTable, TargetInfo, WaitKind},
     probes::{
-        self, Probes,
+        self, Probes, WaitSource,
         event::{self, Captured, Event, What},
     },
     snapshot::{Engine, clock_ns, futex_reason},
@@ -65,15 +65,22 @@ impl Session {
             min_block: watch.min_block,
             ring_bytes: watch.ring_bytes,
             events,
-            futex: watch.probe == Probe::Futex,
+            waits: match watch.probe {
+                Probe::Futex => WaitSource::Futexes,
+                Probe::Sched => WaitSource::Switches,
+                Probe::Snapshot => WaitSource::Snapshots,
+            },
+            forks: false,
+            kernel_stacks: false,
         };
         let began = Instant::now();
         let mut probes = Probes::load(&options)?;
         tracing::debug!("loaded BPF programs in {:?}", began.elapsed());
         if events && watch.probe == Probe::Snapshot {
-            probes
-                .gaps
-                .push("futex waits that ended between two snapshots were not watched: --probe snapshot".to_owned());
+            probes.gaps.push(
+                "waits that ended between two snapshots, futex waits among them, were not watched: --probe snapshot"
+                    .to_owned(),
+            );
         }
         let engine = Engine::new(watch.pid).map_err(|error| {
             if target.is_alive() {
@@ -205,11 +212,20 @@ impl Session {
             }
             What::Renamed(name) => ChangeKind::Renamed(name),
             What::WaitEnded { started_ns, word, op, captured } => ChangeKind::WaitEnded {
-                since_ns: started_ns,
-                object: format!("{word:#x}"),
-                reason: futex_reason(op),
-                stack: self.unwind(captured),
+                wait: Blocking {
+                    kind: WaitKind::Futex,
+                    reason: futex_reason(op),
+                    object: format!("{word:#x}"),
+                    since_ns: started_ns,
+                    exact: true,
+                    timeout_ms: None,
+                },
+                stack: self.unwind(captured).ok(),
             },
+            What::Slept { started_ns, regs } => {
+                ChangeKind::WaitEnded { wait: self.engine.sleep(regs, started_ns), stack: None }
+            }
+            What::Forked { .. } => return, // nobody asked for it
         };
         self.live.apply_change(Change { tid: event.tid, time_ns: event.time_ns, what });
     }
@@ -263,7 +279,7 @@ impl Session {
             .probes
             .counters()
             .into_iter()
-            .filter(|&(counter, count)| counter != Counter::Streamed && count > 0)
+            .filter(|&(counter, count)| counter.is_loss() && count > 0)
             .map(|(counter, count)| (counter.name().to_owned(), count))
             .collect();
         losses.extend(self.engine.losses().named().map(|(name, count)| (name.to_owned(), count)));
@@ -275,6 +291,7 @@ impl Session {
         lose("record_malformed", self.malformed);
         lose("program_skipped", self.probes.skipped());
         lose("events_made_good_by_snapshot", self.live.made_good);
+        lose("ended_wait_stack_unseen", self.live.unseen_stacks);
         for (name, count) in self.goroutines.losses() {
             *losses.entry(name.to_owned()).or_default() += count; // of each runtime
         }

@@ -109,13 +109,9 @@ pub enum ChangeKind {
     ),
     /// A wait ended that was longer than the threshold.
     WaitEnded {
-        /// When it began, `CLOCK_MONOTONIC`, ns.
-        since_ns: u64,
-        /// The futex word's address.
-        object: String,
-        /// As [`super::Wait::reason`].
-        reason: String,
-        /// The thread's stack, or why it is missing.
-        stack: Result<StackId, String>,
+        /// The wait.
+        wait: Blocking,
+        /// The thread's stack; `None` if it could not be had with the event: a snapshot may have it.
+        stack: Option<StackId>,
     },
 }

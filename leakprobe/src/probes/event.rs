@@ -4,7 +4,7 @@ use leakprobe_common::{
     Plain,
     arch::Regs,
     counter::Counter,
-    event::{Capture, Created, Exec, Exited, Header, Kind, Renamed, WaitEnded},
+    event::{Capture, Created, Exec, Exited, Forked, Header, Kind, Renamed, Slept, WaitEnded},
     read_plain,
 };
 
@@ -48,6 +48,18 @@ pub enum What<'a> {
         /// The new name.
         String,
     ),
+    /// A thread slept for longer than the threshold, for whatever it waited.
+    Slept {
+        /// When the sleep began, `CLOCK_MONOTONIC`, ns.
+        started_ns: u64,
+        /// Its user registers, which tell what it waited for; all zero if they could not be read.
+        regs: &'a Regs,
+    },
+    /// The target created another process, which is what the event is about.
+    Forked {
+        /// The thread that created it.
+        creator: u32,
+    },
     /// A futex wait ended that was longer than the threshold.
     WaitEnded {
         /// When it began, `CLOCK_MONOTONIC`, ns.
@@ -94,6 +106,12 @@ pub fn parse<'a>(bytes: &'a [u8], regs: &'a mut Regs) -> Result<Event<'a>, Malfo
         Kind::Exited => What::Exited { with_process: read::<Exited>(bytes)?.with_process != 0 },
         Kind::Exec => What::Exec { old_tid: read::<Exec>(bytes)?.old_tid },
         Kind::Renamed => What::Renamed(name(&read::<Renamed>(bytes)?.comm)),
+        Kind::Slept => {
+            let record: Slept = read(bytes)?;
+            *regs = record.regs;
+            What::Slept { started_ns: record.started_ns, regs }
+        }
+        Kind::Forked => What::Forked { creator: read::<Forked>(bytes)?.creator },
         Kind::WaitEnded => {
             let record: WaitEnded = read(bytes)?;
             What::WaitEnded {
@@ -147,7 +165,7 @@ mod tests {
     #[test]
     fn short_and_unknown_records_are_malformed() {
         let mut regs = [0; REG_WORDS];
-        for kind in 0..8u32 {
+        for kind in 0..10u32 {
             let mut bytes = kind.to_le_bytes().to_vec();
             bytes.resize(15, 0);
             assert_eq!(parse(&bytes, &mut regs).unwrap_err(), Malformed, "kind {kind}");

@@ -4,8 +4,10 @@ pub mod btf;
 pub mod event;
 mod iter;
 pub mod privileges;
+mod waits;
 
 use std::{
+    collections::HashSet,
     fs, io,
     os::fd::{AsFd, AsRawFd},
     thread,
@@ -15,36 +17,33 @@ use std::{
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfLoader, Endianness,
     maps::{Array, MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, Iter, Program, TracePoint},
+    programs::{BtfTracePoint, Iter, Program},
 };
 use aya_obj::btf::BtfKind;
 use leakprobe_common::{
     counter::Counter,
-    futex::{SLOTS, Slot},
     offsets::KernelOffsets,
-    thread::{ThreadBrief, ThreadRecord},
+    thread::{KERNEL_FRAMES, KernelStack, ThreadBrief, ThreadRecord},
+    wait::{OP_SLEEP, SLOTS, Settings, Slot},
 };
+use nix::time::ClockId;
 
+pub use self::waits::WaitSource;
 use self::{
     btf::{Btf, BtfError},
     iter::TaskIter,
+    waits::Attached,
 };
+use crate::snapshot::clock_ns;
 
 /// The BPF programs: `leakprobe-ebpf`, built by `cargo xtask build-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/leakprobe.bpf.o");
 
+/// Most stacks, of each kind of record, that are streamed in a tenth of a second.
+const STACKS_PER_WINDOW: u64 = 200;
+
 /// Tracepoints on the life of threads: program and tracepoint have the same name.
 const LIFECYCLE: &[&str] = &["task_newtask", "sched_process_exit", "sched_process_exec", "task_rename"];
-
-/// System call tracepoints: program, tracepoint, and whether every kernel has it.
-const FUTEX: &[(&str, &str, bool)] = &[
-    ("sys_enter_futex", "sys_enter_futex", true),
-    ("sys_exit_futex", "sys_exit_futex", true),
-    ("sys_enter_futex_waitv", "sys_enter_futex_waitv", false), // 5.16
-    ("sys_exit_futex", "sys_exit_futex_waitv", false),
-    ("sys_enter_futex_wait", "sys_enter_futex_wait", false), // 6.7
-    ("sys_exit_futex", "sys_exit_futex_wait", false),
-];
 
 /// What the programs are loaded for.
 #[derive(Clone, Copy, Debug)]
@@ -57,8 +56,12 @@ pub struct Options {
     pub ring_bytes: u32,
     /// Whether events are wanted, or snapshots alone.
     pub events: bool,
-    /// Whether futex waits are timed, which costs the target something on each.
-    pub futex: bool,
+    /// What tells of waits between snapshots, if events are wanted.
+    pub waits: WaitSource,
+    /// Whether other processes that the target creates are told of.
+    pub forks: bool,
+    /// Whether stacks in the kernel are wanted.
+    pub kernel_stacks: bool,
 }
 
 /// Why the programs could not be loaded.
@@ -104,7 +107,12 @@ pub struct Probes {
     tgid: u32,
     threads: TaskIter,
     briefs: TaskIter,
+    kernel_stacks: Option<TaskIter>,
+    types: AyaBtf,
+    waits: Attached,
     slots: Option<Array<MapData, Slot>>,
+    settings: Settings,
+    settings_map: Option<Array<MapData, Settings>>,
     counters: Option<PerCpuArray<MapData, u64>>,
     /// What is watched, for the coverage statement.
     pub sources: Vec<String>,
@@ -137,13 +145,19 @@ impl Probes {
             .override_global("TARGET_TGID", &options.tgid, true)
             .override_global("MIN_BLOCK_NS", &min_block_ns, true)
             .override_global("OFFSETS", &offsets, true)
+            .override_global("FORKS", &u32::from(options.forks), true)
             .map_max_entries("EVENTS", options.ring_bytes)
             .load(OBJECT)
             .map_err(|error| refused("maps", &error))?;
         let threads = load_iter(&mut ebpf, "iter_threads", options.tgid, &types)?;
         let briefs = load_iter(&mut ebpf, "iter_briefs", options.tgid, &types)?;
         let mut probes = Self {
-            slots: None,
+            kernel_stacks: None,
+            types,
+            waits: Attached::default(),
+            slots: ebpf.take_map("WAIT_SLOTS").and_then(|map| Array::try_from(map).ok()),
+            settings: Settings { watched_since_ns: 0, stacks_per_window: STACKS_PER_WINDOW },
+            settings_map: ebpf.take_map("SETTINGS").and_then(|map| Array::try_from(map).ok()),
             counters: ebpf.take_map("COUNTERS").and_then(|map| PerCpuArray::try_from(map).ok()),
             ebpf,
             tgid: options.tgid,
@@ -152,20 +166,23 @@ impl Probes {
             sources: vec!["snapshots".to_owned()],
             gaps: Vec::new(),
         };
+        if options.kernel_stacks {
+            probes.kernel_stacks =
+                Some(load_iter(&mut probes.ebpf, "iter_kernel_stacks", options.tgid, &probes.types)?);
+        }
+        probes.write_settings();
         if options.events {
-            probes.watch_lifecycle(&types)?;
-            if options.futex {
-                probes.watch_futex();
-            }
+            probes.watch_lifecycle()?;
+            probes.watch_waits(options.waits);
         }
         Ok(probes)
     }
 
-    fn watch_lifecycle(&mut self, types: &AyaBtf) -> Result<(), ProbeError> {
+    fn watch_lifecycle(&mut self) -> Result<(), ProbeError> {
         for name in LIFECYCLE {
             let attach = |ebpf: &mut Ebpf| -> anyhow::Result<()> {
                 let program: &mut BtfTracePoint = program(ebpf, name)?.try_into()?;
-                program.load(name, types)?;
+                program.load(name, &self.types)?;
                 program.attach()?;
                 Ok(())
             };
@@ -175,30 +192,42 @@ impl Probes {
         Ok(())
     }
 
-    /// Futex tracepoints need tracefs. Without them snapshots still see every parked thread, so it is a gap, not an error.
-    fn watch_futex(&mut self) {
-        let attach = |ebpf: &mut Ebpf, name: &str, point: &str| -> anyhow::Result<()> {
-            let program: &mut TracePoint = program(ebpf, name)?.try_into()?;
-            if program.fd().is_err() {
-                program.load()?;
-            }
-            program.attach("syscalls", point)?;
-            Ok(())
-        };
-        if let Err(error) = privileges::ensure_tracefs() {
-            return self.gaps.push(format!("futex waits that ended were not watched: {error}"));
-        }
-        for (name, point, everywhere) in FUTEX {
-            if !everywhere && !privileges::has_tracepoint("syscalls", point) {
-                continue; // this kernel has no such system call, so nobody waits in it
-            }
-            if let Err(error) = attach(&mut self.ebpf, name, point) {
-                self.gaps.push(format!("futex waits that ended were not watched: {point}: {error:#}"));
-                return;
+    /// Watches waits through `source` from now on, and through nothing else. If that cannot be, they are not watched: a gap, not an
+    /// error, since snapshots still see every parked thread.
+    pub fn watch_waits(&mut self, source: WaitSource) {
+        if let Err(gap) = self.switch_waits(source) {
+            self.gaps.push(gap);
+        } else if source != WaitSource::Snapshots {
+            let name = source.name();
+            if !self.sources.iter().any(|known| known == name) {
+                self.sources.push(name.to_owned());
             }
         }
-        self.slots = self.ebpf.take_map("FUTEX_SLOTS").and_then(|map| Array::try_from(map).ok());
-        self.sources.push("futex waits".to_owned());
+    }
+
+    /// What tells of waits now.
+    #[must_use]
+    pub fn wait_source(&self) -> WaitSource {
+        self.waits.source()
+    }
+
+    fn switch_waits(&mut self, source: WaitSource) -> Result<(), String> {
+        if source == self.waits.source() {
+            return Ok(());
+        }
+        self.waits = Attached::default();
+        // Whatever a slot says of waits that began earlier, their end may have been missed.
+        self.settings.watched_since_ns = clock_ns(ClockId::CLOCK_MONOTONIC);
+        self.write_settings();
+        self.waits = Attached::to(&mut self.ebpf, source, &self.types)?;
+        Ok(())
+    }
+
+    fn write_settings(&mut self) {
+        let written = self.settings_map.as_mut().map(|map| map.set(0, self.settings, 0));
+        if let Some(Err(error)) = written {
+            tracing::debug!("settings: {error}");
+        }
     }
 
     /// The ring buffer; `None` the second time.
@@ -247,11 +276,31 @@ impl Probes {
             .map_err(|error| ProbeError::Iterator { pid: self.tgid, error })
     }
 
-    /// The futex wait that `tid` is in, if its beginning was seen.
+    /// When `tid` began to wait, `CLOCK_MONOTONIC` ns, if that was seen. `word` is the futex word that it waits on, if it does.
     #[must_use]
-    pub fn open_futex_wait(&self, tid: u32) -> Option<Slot> {
+    pub fn wait_began(&self, tid: u32, word: Option<u64>) -> Option<u64> {
         let slot = self.slots.as_ref()?.get(&(tid % SLOTS), 0).ok()?;
-        (slot.tid == tid && slot.started_ns != 0).then_some(slot)
+        let is_this = slot.op == OP_SLEEP || word == Some(slot.word);
+        let is_seen = slot.tid == tid && slot.started_ns != 0 && slot.started_ns >= self.settings.watched_since_ns;
+        (is_this && is_seen).then_some(slot.started_ns)
+    }
+
+    /// Where these threads are in the kernel, innermost first; those that run, or are gone, are left out, as all are if
+    /// [`Options::kernel_stacks`] was not set. Costs some µs a thread.
+    ///
+    /// # Errors
+    /// As [`Self::threads`].
+    pub fn kernel_stacks(&self, tids: &[u32]) -> Result<Vec<(u32, Vec<u64>)>, ProbeError> {
+        let wrap = |error| ProbeError::Iterator { pid: self.tgid, error };
+        let Some(all) = &self.kernel_stacks else { return Ok(Vec::new()) };
+        let wanted: HashSet<u32> = tids.iter().copied().collect();
+        let records: Vec<KernelStack> = all.run(tids.len()).map_err(wrap)?;
+        let stack = |record: KernelStack| {
+            let len = usize::try_from(record.len).unwrap_or(0).min(KERNEL_FRAMES);
+            (record.tid, record.addresses[..len].to_vec())
+        };
+        let wanted = records.into_iter().filter(|record| record.len > 0 && wanted.contains(&record.tid));
+        Ok(wanted.map(stack).collect())
     }
 
     /// The kernel's counters, summed over CPUs.
@@ -318,20 +367,31 @@ fn has_task_regs(types: &AyaBtf) -> bool {
 /// Tells a lack of privileges from a lack of features. The verifier's log, which is long, is only told with `-v`.
 fn refused(what: &str, error: &(dyn std::error::Error + 'static)) -> ProbeError {
     tracing::debug!("{what}: {error:?}");
+    match reason(error) {
+        Reason::NotPermitted => ProbeError::NotPermitted,
+        Reason::Other(reason) => {
+            ProbeError::Unsupported { kernel: privileges::kernel_release(), what: what.to_owned(), reason }
+        }
+    }
+}
+
+/// Why the kernel refuses, in one line.
+enum Reason {
+    NotPermitted,
+    Other(String),
+}
+
+fn reason(error: &(dyn std::error::Error + 'static)) -> Reason {
     let mut cause = Some(error);
     let mut reason = error.to_string();
     while let Some(this) = cause {
         if let Some(io) = this.downcast_ref::<io::Error>() {
             if io.kind() == io::ErrorKind::PermissionDenied {
-                return ProbeError::NotPermitted;
+                return Reason::NotPermitted;
             }
             reason = io.to_string();
         }
         cause = this.source();
     }
-    ProbeError::Unsupported {
-        kernel: privileges::kernel_release(),
-        what: what.to_owned(),
-        reason: reason.lines().next().unwrap_or_default().to_owned(),
-    }
+    Reason::Other(reason.lines().next().unwrap_or_default().to_owned())
 }

@@ -16,6 +16,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use leakprobe_common::{
+    arch::Regs,
     event::PAGE,
     thread::{ThreadBrief, ThreadRecord},
 };
@@ -28,7 +29,7 @@ use super::{
     FrameSizes, ProcessMemory, StackMemory, Unwinder,
     clock::SchedClock,
     stack_pointer,
-    waits::{self, Context, Now},
+    waits::{self, Context, Now, Waiting},
 };
 use crate::{
     model::{Activity, Blocking, News, Snapshot, Stack, StackEnd, StackTable, ThreadSample},
@@ -47,6 +48,8 @@ const BATCH: usize = 128;
 /// Mappings that are older are read again before stacks are unwound: code may have been replaced by other code at the same
 /// address, of which no address tells.
 const MAX_MAPPINGS_AGE: Duration = Duration::from_secs(10);
+/// `TASK_INTERRUPTIBLE`.
+const SLEEPING: u32 = 1;
 /// `PF_KTHREAD | PF_USER_WORKER | PF_IO_WORKER`: workers of the kernel within the process, which have no user stack.
 const WORKER: u32 = 0x0020_0000 | 0x4000 | 0x10;
 
@@ -153,7 +156,7 @@ impl Engine {
     }
 
     /// Unwinds a stack that was captured in the kernel.
-    pub fn unwind_captured(&mut self, regs: &leakprobe_common::arch::Regs, bytes: &[u8]) -> Stack {
+    pub fn unwind_captured(&mut self, regs: &Regs, bytes: &[u8]) -> Stack {
         let base = stack_pointer(regs);
         let mut memory = StackMemory::captured(base, bytes);
         let (stack, unknown_code) = self.unwinder.unwind(&mut self.modules, regs, &mut memory);
@@ -169,6 +172,14 @@ impl Engine {
             _ => {}
         }
         stack
+    }
+
+    /// What a thread with these registers waited for, which had slept since `since_ns`.
+    pub fn sleep(&self, regs: &Regs, since_ns: u64) -> Blocking {
+        let task = self.modules.reader().unwrap_or(self.pid);
+        let context = Context { task, memory: &self.memory, now: Now::read() };
+        // What its timeout was lay in memory that has changed since.
+        Blocking { timeout_ms: None, ..context.blocking(SLEEPING, regs, since_ns, true) }
     }
 
     /// Takes a snapshot; stacks go into `stacks`.
@@ -391,20 +402,17 @@ fn is_at_rest(record: &ThreadRecord) -> bool {
 
 fn blocking(record: &ThreadRecord, clock: Option<SchedClock>, context: &Context<'_>, probes: &Probes) -> Activity {
     let (mut since_ns, mut exact) = clock.map_or((record.ktime, false), |clock| clock.wait_began(record));
-    let seen = waits::futex_word(&record.regs)
-        .and_then(|word| probes.open_futex_wait(record.tid).filter(|slot| slot.word == word));
-    if let Some(slot) = seen {
-        (since_ns, exact) = (slot.started_ns, true);
+    if let Some(began_ns) = probes.wait_began(record.tid, waits::futex_word(&record.regs)) {
+        (since_ns, exact) = (began_ns, true);
     }
-    let waiting = context.classify(record.state, &record.regs, since_ns);
-    Activity::Blocked(Blocking {
-        kind: waiting.kind,
-        reason: waiting.reason,
-        object: waiting.object,
-        since_ns,
-        exact,
-        timeout_ms: waiting.timeout_ms,
-    })
+    Activity::Blocked(context.blocking(record.state, &record.regs, since_ns, exact))
+}
+
+impl Context<'_> {
+    fn blocking(&self, state: u32, regs: &Regs, since_ns: u64, exact: bool) -> Blocking {
+        let Waiting { kind, reason, object, timeout_ms } = self.classify(state, regs, since_ns);
+        Blocking { kind, reason, object, since_ns, exact, timeout_ms }
+    }
 }
 
 fn sample(record: &ThreadRecord, activity: Activity, stack: crate::model::StackId) -> ThreadSample {
