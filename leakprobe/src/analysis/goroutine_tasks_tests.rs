@@ -95,6 +95,7 @@ impl Program {
             duration_ms: 0,
             sources: Vec::new(),
             gaps: Vec::new(),
+            pauses: Vec::new(),
             events: 0,
             snapshots: 1,
             go: self.go.clone(),

@@ -234,6 +234,15 @@ impl Live {
         }
     }
 
+    /// Takes in how many threads were created, and exited, by the kernel's own count, which holds also where records were lost of
+    /// threads that came and went between two snapshots. Returns how many those were.
+    pub fn correct_counts(&mut self, created: u64, exited: u64) -> u64 {
+        let missing = created.saturating_sub(self.created) + exited.saturating_sub(self.exited);
+        self.created = self.created.max(created);
+        self.exited = self.exited.max(exited);
+        missing
+    }
+
     fn create(&mut self, tid: u32, time_ns: u64, start_boottime: u64, creation: Creation) {
         let same = |thread: &&mut LiveThread| thread.start_boottime == start_boottime;
         if let Some(thread) = self.threads.get_mut(&tid).filter(same) {

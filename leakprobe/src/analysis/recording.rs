@@ -9,7 +9,7 @@ use super::{
     sites::{Member, SiteKey, Sites, Tally},
 };
 use crate::model::{
-    Activity, Cost, Coverage, CreatedBy, Frame, Recording, Role, SCHEMA, StackEnd, StackTable, TargetInfo, Task,
+    Activity, Cost, Coverage, CreatedBy, Frame, Pause, Recording, Role, SCHEMA, StackEnd, StackTable, TargetInfo, Task,
     TaskKind, TaskState, Tool,
 };
 
@@ -28,6 +28,8 @@ pub struct Facts {
     pub sources: Vec<String>,
     /// See `sources`.
     pub gaps: Vec<String>,
+    /// What was paused meanwhile.
+    pub pauses: Vec<Pause>,
     /// See `sources`.
     pub events: u64,
     /// Snapshots taken.
@@ -220,5 +222,6 @@ fn coverage(threads: &[Task], live: &Live, facts: &Facts) -> Coverage {
         events: facts.events,
         sources: facts.sources.clone(),
         gaps: facts.gaps.clone(),
+        pauses: facts.pauses.clone(),
     }
 }

@@ -135,6 +135,9 @@ struct WatchArgs {
     /// What to watch besides snapshots
     #[arg(long, value_enum, default_value_t)]
     probe: Probe,
+    /// What leakprobe's programs in the kernel may cost, in percent of one core, or off: beyond that they are paused, dearest first
+    #[arg(long, value_name = "PERCENT", default_value = "1%", value_parser = values::overhead)]
+    max_overhead: values::Overhead,
     /// Size of the buffer between kernel and leakprobe; what does not fit is counted, and made good by the next snapshot
     #[arg(long, value_name = "BYTES", default_value = "8388608", value_parser = values::ring_bytes)]
     ring_size: u32,
@@ -198,6 +201,7 @@ impl Args {
                     interval: Duration::from_secs(1),
                     look,
                     probe: Probe::Snapshot,
+                    max_overhead: values::Overhead(None),
                     ring_size: 4096,
                 };
                 Command::Snapshot(watch.resolve(pid, output))
@@ -219,6 +223,7 @@ impl WatchArgs {
             interval: self.interval,
             min_block: self.look.min_block_time,
             probe: self.probe,
+            max_overhead: self.max_overhead.0,
             ring_bytes: self.ring_size,
             debug_info: !self.look.no_debuginfo,
             output: output.resolve(),

@@ -59,6 +59,8 @@ pub struct Watch {
     pub min_block: Duration,
     /// What is watched besides snapshots.
     pub probe: Probe,
+    /// What the programs in the kernel may cost, as a share of one core; `None`: whatever they do.
+    pub max_overhead: Option<f64>,
     /// Size of the ring buffer, bytes.
     pub ring_bytes: u32,
     /// Whether debug information is read for lines and inlined functions.

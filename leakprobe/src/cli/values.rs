@@ -149,6 +149,21 @@ pub(super) fn max_depth(text: &str) -> Result<usize, String> {
     }
 }
 
+/// A share of one core that may be used; `None`: any.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Overhead(pub(super) Option<f64>);
+
+/// `1%`, `0.5%`, `2`, or `off`.
+pub(super) fn overhead(text: &str) -> Result<Overhead, String> {
+    if text == "off" {
+        return Ok(Overhead(None));
+    }
+    match text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>() {
+        Ok(percent) if percent > 0.0 && percent <= 100.0 => Ok(Overhead(Some(percent / 100.0))),
+        _ => Err(format!("'{text}' is no share of a core; give a percentage above 0%, such as 1% or 0.5%, or off")),
+    }
+}
+
 /// The size of a ring buffer: a power of two, of pages.
 pub(super) fn ring_bytes(text: &str) -> Result<u32, String> {
     let help = || format!("'{text}' is no ring size; give a power of two from 4096 to 1073741824 (bytes)");
@@ -175,6 +190,16 @@ mod tests {
         assert_eq!(max_depth("64"), Ok(64));
         for bad in ["", "0", "-1", "all"] {
             assert!(max_depth(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn overhead_is_a_percentage_or_off() {
+        assert_eq!(overhead("1%"), Ok(Overhead(Some(0.01))));
+        assert_eq!(overhead("0.5"), Ok(Overhead(Some(0.005))));
+        assert_eq!(overhead("off"), Ok(Overhead(None)));
+        for bad in ["", "0", "0%", "-1%", "101%", "nan", "inf%", "one"] {
+            assert!(overhead(bad).is_err(), "{bad}");
         }
     }
 

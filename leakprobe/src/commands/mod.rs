@@ -5,6 +5,7 @@ mod demo;
 mod doctor;
 mod failure;
 mod goroutines;
+mod governing;
 mod output;
 mod run;
 mod session;

@@ -16,7 +16,7 @@ use nix::{
     time::ClockId,
 };
 
-use super::{ExitCode, Failure, goroutines::Goroutines};
+use super::{ExitCode, Failure, goroutines::Goroutines, governing::Governing};
 use crate::{
     analysis::{self, Facts, Live},
     cli::{Probe, Watch},
@@ -34,6 +34,7 @@ use crate::{
 pub(super) struct Session {
     pub(super) target: Target,
     probes: Probes,
+    governing: Governing,
     engine: Engine,
     goroutines: Goroutines,
     stacks: StackTable,
@@ -65,11 +66,7 @@ impl Session {
             min_block: watch.min_block,
             ring_bytes: watch.ring_bytes,
             events,
-            waits: match watch.probe {
-                Probe::Futex => WaitSource::Futexes,
-                Probe::Sched => WaitSource::Switches,
-                Probe::Snapshot => WaitSource::Snapshots,
-            },
+            waits: wait_source(watch.probe),
             forks: false,
             kernel_stacks: false,
         };
@@ -98,6 +95,7 @@ impl Session {
         let min_block_ns = u64::try_from(watch.min_block.as_nanos()).unwrap_or(u64::MAX);
         Ok(Self {
             target,
+            governing: Governing::new(probes.wait_source(), watch.max_overhead),
             probes,
             engine,
             goroutines: Goroutines::new(watch.pid),
@@ -123,6 +121,16 @@ impl Session {
     /// The ring buffer; once.
     pub(super) fn take_ring(&mut self) -> Option<RingBuf<MapData>> {
         self.probes.take_ring()
+    }
+
+    /// When [`Self::govern`] has something to do.
+    pub(super) fn next_governing(&self) -> Instant {
+        self.governing.next()
+    }
+
+    /// Sees to it that the programs cost no more than they may.
+    pub(super) fn govern(&mut self) {
+        self.governing.step(&mut self.probes);
     }
 
     /// Takes a snapshot into the live table. `meanwhile` gives the records that came while it was taken, if there are any: they
@@ -292,6 +300,8 @@ impl Session {
         lose("program_skipped", self.probes.skipped());
         lose("events_made_good_by_snapshot", self.live.made_good);
         lose("ended_wait_stack_unseen", self.live.unseen_stacks);
+        let counted = |counter| self.probes.counter(counter).unwrap_or(0);
+        lose("events_not_told", self.live.correct_counts(counted(Counter::Created), counted(Counter::Exited)));
         for (name, count) in self.goroutines.losses() {
             *losses.entry(name.to_owned()).or_default() += count; // of each runtime
         }
@@ -313,6 +323,7 @@ impl Session {
             duration_ms: if single { 0 } else { u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX) },
             sources: self.probes.sources.clone(),
             gaps,
+            pauses: self.governing.pauses(),
             events: self.events,
             snapshots: self.engine.snapshots(),
             go: self.goroutines.take_facts(),
@@ -323,7 +334,16 @@ impl Session {
         drop((self.goroutines, self.engine));
         let frames = self.symbols.frames().to_vec();
         let recording = analysis::record(&self.live, &self.stacks, &self.symbols, frames, facts);
-        Recording { cost: cost(self.first_snapshot, self.later_snapshots), ..recording }
+        let programs_percent = self.governing.percent().filter(|_| !single);
+        Recording { cost: Cost { programs_percent, ..cost(self.first_snapshot, self.later_snapshots) }, ..recording }
+    }
+}
+
+fn wait_source(probe: Probe) -> WaitSource {
+    match probe {
+        Probe::Futex => WaitSource::Futexes,
+        Probe::Sched => WaitSource::Switches,
+        Probe::Snapshot => WaitSource::Snapshots,
     }
 }
 
@@ -346,6 +366,7 @@ fn cost(first_snapshot: Option<Duration>, later_snapshots: (u32, Duration)) -> C
         rss_mb: (peak_kb as f64 / 102.4).round() / 10.0,
         snapshot_ms: first_snapshot.map_or(0.0, tenths),
         repeated_snapshot_ms: together.checked_div(count).map_or(0.0, tenths),
+        programs_percent: None,
     }
 }
 

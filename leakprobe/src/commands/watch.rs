@@ -80,6 +80,7 @@ async fn run(
                 session.snapshot(|| pending(ring.get_mut()))?;
                 progress.show(&session);
             }
+            () = time::sleep_until(session.next_governing().into()) => session.govern(),
             ready = ring.readable_mut() => {
                 let mut ready = ready.map_err(|error| internal("wait for events", &error))?;
                 if drain(&mut session, ready.get_inner_mut(), RECORDS_AT_ONCE) < RECORDS_AT_ONCE {

@@ -113,7 +113,7 @@ pub struct GrowthSample {
 }
 
 /// What was looked at, and how completely.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Coverage {
     /// Snapshots taken.
     pub snapshots: u64,
@@ -139,6 +139,24 @@ pub struct Coverage {
     /// What was not watched, and why, one sentence each.
     #[serde(default)]
     pub gaps: Vec<String>,
+    /// What was not watched for a while, to keep its cost within the budget.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pauses: Vec<Pause>,
+}
+
+/// Something that was not watched for a while, because it cost too much.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Pause {
+    /// What: `futex waits` or `context switches`.
+    pub what: String,
+    /// From when on, ms since watching began.
+    pub from_ms: u64,
+    /// For how long, ms.
+    pub for_ms: u64,
+    /// How many pauses these are; more than one only where there were too many to tell each, of which `from_ms` is the first's.
+    pub times: u64,
+    /// What it had cost, percent of one core.
+    pub percent: f64,
 }
 
 /// What was seen of goroutines, and how completely.
@@ -175,4 +193,7 @@ pub struct Cost {
     /// The same of the later snapshots before which something had run, on average, ms; 0 if there was none.
     #[serde(default)]
     pub repeated_snapshot_ms: f64,
+    /// CPU time of leakprobe's programs in the kernel while it watched, on average, percent of one core; `None` if it was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub programs_percent: Option<f64>,
 }

@@ -1,7 +1,9 @@
 //! The kernel side: loading the BPF programs, what this kernel and these privileges allow, and reading what comes back.
 
 pub mod btf;
+pub mod cost;
 pub mod event;
+pub mod governor;
 mod iter;
 pub mod privileges;
 mod waits;
@@ -38,9 +40,6 @@ use crate::snapshot::clock_ns;
 
 /// The BPF programs: `leakprobe-ebpf`, built by `cargo xtask build-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/leakprobe.bpf.o");
-
-/// Most stacks, of each kind of record, that are streamed in a tenth of a second.
-const STACKS_PER_WINDOW: u64 = 200;
 
 /// Tracepoints on the life of threads: program and tracepoint have the same name.
 const LIFECYCLE: &[&str] = &["task_newtask", "sched_process_exit", "sched_process_exec", "task_rename"];
@@ -156,7 +155,7 @@ impl Probes {
             types,
             waits: Attached::default(),
             slots: ebpf.take_map("WAIT_SLOTS").and_then(|map| Array::try_from(map).ok()),
-            settings: Settings { watched_since_ns: 0, stacks_per_window: STACKS_PER_WINDOW },
+            settings: Settings { watched_since_ns: 0, stacks_per_window: Self::MOST_STACKS },
             settings_map: ebpf.take_map("SETTINGS").and_then(|map| Array::try_from(map).ok()),
             counters: ebpf.take_map("COUNTERS").and_then(|map| PerCpuArray::try_from(map).ok()),
             ebpf,
@@ -221,6 +220,21 @@ impl Probes {
         self.write_settings();
         self.waits = Attached::to(&mut self.ebpf, source, &self.types)?;
         Ok(())
+    }
+
+    /// Most stacks, of each kind of record, that are streamed in a tenth of a second.
+    pub const MOST_STACKS: u64 = 200;
+
+    /// Lets at most so many stacks, of each kind of record, be streamed in a tenth of a second. What is left out is counted.
+    pub fn limit_stacks(&mut self, most: u64) {
+        self.settings.stacks_per_window = most;
+        self.write_settings();
+    }
+
+    /// CPU time of the programs so far, as far as the kernel accounted it.
+    #[must_use]
+    pub fn program_time(&self) -> cost::ProgramTime {
+        cost::program_time(&self.ebpf)
     }
 
     fn write_settings(&mut self) {

@@ -44,6 +44,16 @@ const FUTEX: &[(&str, &str, bool)] = &[
 /// The program, and its tracepoint, of [`WaitSource::Switches`].
 const SWITCH: &str = "sched_switch";
 
+/// Whether a program tells of waits.
+pub(super) fn tells_of_waits(program: &str) -> bool {
+    program == SWITCH || is_tracepoint(program)
+}
+
+/// Whether a program is attached to a system call tracepoint.
+pub(super) fn is_tracepoint(program: &str) -> bool {
+    FUTEX.iter().any(|(name, ..)| *name == program)
+}
+
 /// What is attached. Dropped, it is attached no more.
 #[derive(Debug, Default)]
 pub(super) struct Attached {

@@ -1,7 +1,7 @@
 //! What a recording rests on, in words that every format for people shares: what was counted, and what was not seen.
 
 use super::{Kind, shown::Shown, words};
-use crate::model::{Recording, StackEnd, TaskKind, TaskState};
+use crate::model::{Pause, Recording, StackEnd, TaskKind, TaskState};
 
 /// What the tasks that are shown are called: `thread`, `goroutine`, or `task` if there are both.
 pub(super) fn noun(shown: &Shown<'_>) -> &'static str {
@@ -103,6 +103,21 @@ pub(super) fn stacks(shown: &Shown<'_>) -> Vec<(TaskKind, u64, u64)> {
 pub(super) fn gaps(recording: &Recording) -> impl Iterator<Item = String> {
     let gaps = recording.coverage.gaps.iter();
     gaps.map(|gap| words::harmless(gap).trim_end_matches(['.', ' ']).to_owned()).filter(|gap| !gap.is_empty())
+}
+
+/// What was paused, when, for how long and why.
+pub(super) fn pauses(recording: &Recording) -> impl Iterator<Item = String> {
+    recording.coverage.pauses.iter().map(|pause| {
+        let Pause { what, from_ms, for_ms, times, percent } = pause;
+        let more = if *times > 1 { format!(", {} in all", words::count(*times, "time")) } else { String::new() };
+        format!(
+            "{} for {} from {} on{more}: watching them cost {} of a core, more than --max-overhead",
+            words::harmless(what),
+            words::span(*for_ms),
+            words::span(*from_ms),
+            words::percent(*percent)
+        )
+    })
 }
 
 /// Tasks that wait, of which it is not known for how long: they may be parked without counting as it. What is at a site is told

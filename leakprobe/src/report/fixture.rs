@@ -5,8 +5,8 @@ pub(super) mod go;
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::model::{
-    Cost, Coverage, CreatedBy, EndedWait, Frame, GrowthSample, Recording, Role, SCHEMA, Site, StackEnd, TargetInfo,
-    Task, TaskKind, TaskState, Tool, Wait, WaitKind,
+    Cost, Coverage, CreatedBy, EndedWait, Frame, GrowthSample, Pause, Recording, Role, SCHEMA, Site, StackEnd,
+    TargetInfo, Task, TaskKind, TaskState, Tool, Wait, WaitKind,
 };
 
 const APP: &str = "/srv/checkout/bin/checkout";
@@ -310,13 +310,26 @@ fn empty(comm: &str, exe: &str) -> Recording {
         ended_waits: vec![],
         growth: vec![],
         coverage: Coverage {
+            pauses: vec![Pause {
+                what: "futex waits".to_owned(),
+                from_ms: 130,
+                for_ms: 2_250,
+                times: 1,
+                percent: 31.4,
+            }],
             snapshots: 31,
             events: 1_234,
             sources: vec!["lifecycle".into(), "futex".into(), "snapshots".into()],
             ..Coverage::default()
         },
         losses: BTreeMap::new(),
-        cost: Cost { cpu_ms: 41, rss_mb: 23.4, snapshot_ms: 5.25, repeated_snapshot_ms: 1.5 },
+        cost: Cost {
+            cpu_ms: 41,
+            rss_mb: 23.4,
+            snapshot_ms: 5.25,
+            repeated_snapshot_ms: 1.5,
+            programs_percent: Some(0.21),
+        },
     }
 }
 

@@ -39,6 +39,16 @@ pub(super) fn span(ms: u64) -> String {
     }
 }
 
+/// A percentage to two significant digits at least: `0.21 %`, `3.4 %`, `31 %`.
+pub(super) fn percent(percent: f64) -> String {
+    let decimals = match percent {
+        ..1.0 => 2,
+        ..10.0 => 1,
+        _ => 0,
+    };
+    format!("{percent:.decimals$} %")
+}
+
 /// A time span without a fraction or lesser unit that is 0: `1 s`, `1.5 s`, `2m`. For what a user has chosen.
 pub(super) fn short_span(ms: u64) -> String {
     let text = span(ms);

@@ -9,6 +9,7 @@ mod support;
 mod creation;
 mod ends;
 mod errors;
+mod governor;
 mod live;
 mod outputs;
 mod run;

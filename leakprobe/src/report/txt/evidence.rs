@@ -90,6 +90,8 @@ impl Page<'_> {
             self.facts("lost", facts::losses(recording))?;
         }
 
+        self.facts("paused", facts::pauses(recording))?;
+
         let cost = &recording.cost;
         let mut text = format!("{} of CPU", words::span(cost.cpu_ms));
         if recording.duration_ms >= MIN_SHARE_MS {
@@ -102,6 +104,9 @@ impl Page<'_> {
             if cost.repeated_snapshot_ms > 0.0 {
                 text += &format!(", later ones in {:.1} ms", cost.repeated_snapshot_ms);
             }
+        }
+        if let Some(percent) = cost.programs_percent {
+            text += &format!("; its programs in the kernel took {} of one core", words::percent(percent));
         }
         self.fact("own cost", &text)
     }
