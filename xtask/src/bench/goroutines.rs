@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use super::table::goal;
 use super::target::Target;
-use super::{Bench, cost, goal, median, stall};
+use super::{Bench, cost, median, stall};
 use crate::go_programs;
 
 /// How deep the parked goroutines are.
@@ -13,9 +14,13 @@ const DEPTH: &str = "3";
 
 pub(super) fn measure(bench: &mut Bench, goroutines: u32) -> Result<()> {
     let many = go_programs::built("default", "many")?;
+    bench.table.section(
+        "Parked goroutines",
+        format!("Beside the program's own `runtime/pprof`. Medians of {} runs.", bench.runs),
+    );
     let (mut target, _) = Target::start(&many, &[&goroutines.to_string(), DEPTH])?;
     snapshot(bench, &mut target, goroutines)?;
-    again(bench, &mut target, goroutines)?;
+    again(bench, &mut target)?;
     stall::measure(bench, &mut target, goroutines)?;
     drop(target);
     let goroutines = goroutines.saturating_mul(10);
@@ -41,27 +46,30 @@ fn snapshot(bench: &mut Bench, target: &mut Target, goroutines: u32) -> Result<(
     }
     let (collecting, whole, theirs) = (median(&mut collecting), median(&mut whole), median(&mut theirs));
     let ratio = theirs / collecting;
-    bench.tell(format!(
-        "snapshot of {goroutines} goroutines ({seen} seen): {collecting:.0} ms ({}), debug=2 {theirs:.0} ms: ×{ratio:.0} ({})",
-        goal(collecting < 200.0, "goal: under 200 ms"),
-        goal(ratio >= 10.0, "goal: ×10")
-    ));
-    bench.tell(format!("  whole command, with the recording of all of them: {whole:.0} ms"));
+    bench.table.row(
+        format!("snapshot of {goroutines} goroutines ({seen} seen)"),
+        format!("{collecting:.0} ms"),
+        format!("debug=2 {theirs:.0} ms: ×{ratio:.0}"),
+        goal(collecting < 200.0 && ratio >= 10.0, "under 200 ms, ×10"),
+    );
+    bench.table.row("whole command, with the recording of all of them", format!("{whole:.0} ms"), "", None);
     Ok(())
 }
 
 /// Snapshots after the first, of a target that runs meanwhile: one that has not run at all is not even looked at.
-fn again(bench: &mut Bench, target: &mut Target, goroutines: u32) -> Result<()> {
+fn again(bench: &mut Bench, target: &mut Target) -> Result<()> {
     target.tell("stall 4")?;
     let recording = bench.leakprobe("attach", &target.pid(), &["--kind", "goroutines", "-i", "200ms", "-d", "3s"])?;
     let _ = target.line()?;
     let (first, repeated) = (cost(&recording, "snapshot_ms"), cost(&recording, "repeated_snapshot_ms"));
     let ratio = first / repeated;
-    bench.tell(format!(
-        "  repeated while the target runs: {repeated:.0} ms, the first one {first:.0} ms: ×{ratio:.1} ({})",
-        goal(ratio >= 3.0, "goal: ×3")
-    ));
-    bench.tell(format!("  largest memory while attached to {goroutines}: {:.0} MB", cost(&recording, "rss_mb")));
+    bench.table.row(
+        "repeated while the program runs",
+        format!("{repeated:.0} ms"),
+        format!("the first one {first:.0} ms: ×{ratio:.1}"),
+        goal(ratio >= 3.0, "×3"),
+    );
+    bench.table.row("largest memory while attached", format!("{:.0} MB", cost(&recording, "rss_mb")), "", None);
     Ok(())
 }
 
@@ -69,13 +77,14 @@ fn million(bench: &mut Bench, target: &mut Target, goroutines: u32) -> Result<()
     let recording = bench.leakprobe("snapshot", &target.pid(), &["--kind", "goroutines"])?;
     let theirs = pprof(bench, target, 2)?;
     let (ours, memory) = (cost(&recording, "snapshot_ms"), cost(&recording, "rss_mb"));
-    bench.tell(format!(
-        "snapshot of {goroutines} goroutines ({} seen): {ours:.0} ms ({}), debug=2 {theirs:.0} ms: ×{:.0}",
-        recording["coverage"]["go"]["goroutines"].as_u64().unwrap_or(0),
-        goal(ours < 3000.0, "goal: under 3,000 ms"),
-        theirs / ours
-    ));
-    bench.tell(format!("  largest memory: {memory:.0} MB ({})", goal(memory < 300.0, "goal: under 300 MB")));
+    let seen = recording["coverage"]["go"]["goroutines"].as_u64().unwrap_or(0);
+    bench.table.row(
+        format!("snapshot of {goroutines} goroutines ({seen} seen)"),
+        format!("{ours:.0} ms"),
+        format!("debug=2 {theirs:.0} ms: ×{:.0}", theirs / ours),
+        goal(ours < 3000.0, "under 3,000 ms"),
+    );
+    bench.table.row("largest memory", format!("{memory:.0} MB"), "", goal(memory < 300.0, "under 300 MB"));
     Ok(())
 }
 

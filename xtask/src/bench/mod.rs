@@ -1,11 +1,15 @@
 //! Figures, side by side with the peer in one run, printed as ratios: absolute times vary from machine to machine and from run
 //! to run. Nothing here is a test; a missed goal is printed, not failed.
 
+mod attached;
+mod creations;
 mod goroutines;
+mod overhead;
+mod servers;
 mod stall;
+mod table;
 mod target;
 mod threads;
-mod throughput;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,14 +18,18 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use self::table::Table;
 use crate::{debian, repo, run};
 
 /// Measure leakprobe beside its peers: speed, memory, own CPU, what the target feels. Needs root
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// What to measure
-    #[arg(value_enum, default_values_t = [What::Threads, What::Goroutines, What::Throughput])]
+    #[arg(value_enum, default_values_t = What::ALL)]
     what: Vec<What>,
+    /// Write the table to docs/performance.md
+    #[arg(long)]
+    write: bool,
     /// Parked threads of the target
     #[arg(long, default_value_t = 10_000)]
     threads: u32,
@@ -34,55 +42,98 @@ pub(crate) struct Args {
 }
 
 /// What can be measured.
-#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+#[derive(Clone, Copy, clap::ValueEnum)]
 enum What {
     /// Threads, beside eu-stack
     Threads,
     /// Goroutines, beside the target's own pprof
     Goroutines,
-    /// What a Go server under load loses
-    Throughput,
+    /// What a wait costs while it is watched, beside offcputime and bpftrace
+    Overhead,
+    /// A flood of threads that come and go
+    Creations,
+    /// What servers under load lose
+    Servers,
 }
+
+impl What {
+    const ALL: [Self; 5] = [Self::Threads, Self::Overhead, Self::Creations, Self::Servers, Self::Goroutines];
+}
+
+/// What is run, and the Debian package that holds it.
+const NEEDED: [(&str, &str); 12] = [
+    ("cc", "gcc"),
+    ("/usr/include/stdio.h", "libc6-dev"),
+    ("eu-stack", "elfutils"),
+    ("gdb", "gdb"),
+    ("offcputime", "libbpf-tools"),
+    ("bpftrace", "bpftrace"),
+    ("wrk", "wrk"),
+    ("redis-server", "redis-server"),
+    ("redis-benchmark", "redis-tools"),
+    ("memcached", "memcached"),
+    ("memcslap", "libmemcached-tools"),
+    ("nginx", "nginx-light"),
+];
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     if !debian::is_root()? {
         bail!("bench watches processes through BPF: run `sudo -E env PATH=$PATH cargo xtask bench`");
     }
-    let needed = [("cc", "gcc"), ("/usr/include/stdio.h", "libc6-dev"), ("eu-stack", "elfutils"), ("wrk", "wrk")];
-    debian::install_missing(&needed, "the bench")?;
+    debian::install_missing(&NEEDED, "the bench")?;
     run::run(repo::cargo().args(["build", "--release", "--locked", "--package", "leakprobe"]))?;
     let out = repo::target().join("bench");
     fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
-    let mut bench = Bench { out, runs: args.runs, lines: Vec::new() };
-    if args.what.contains(&What::Threads) {
-        threads::measure(&mut bench, args.threads)?;
+    let mut bench = Bench { out, runs: args.runs, table: Table::default() };
+    for what in &args.what {
+        match what {
+            What::Threads => threads::measure(&mut bench, args.threads)?,
+            What::Overhead => overhead::measure(&mut bench)?,
+            What::Creations => creations::measure(&mut bench)?,
+            What::Servers => servers::measure(&mut bench)?,
+            What::Goroutines => goroutines::measure(&mut bench, args.goroutines)?,
+        }
     }
-    if args.what.contains(&What::Goroutines) {
-        goroutines::measure(&mut bench, args.goroutines)?;
+    let page = page(&bench.table)?;
+    run::say(&format!("\n{page}"));
+    if args.write {
+        let place = repo::root().join("docs/performance.md");
+        fs::write(&place, page).with_context(|| format!("cannot write {}", place.display()))?;
+        run::say(&format!("wrote {}", place.display()));
     }
-    if args.what.contains(&What::Throughput) {
-        throughput::measure(&mut bench)?;
-    }
-    run::say("");
-    for line in &bench.lines {
-        run::say(line);
-    }
+    run::say(&format!("{} goals missed", bench.table.missed()));
     Ok(())
+}
+
+/// The table, with the machine and the day.
+fn page(table: &Table) -> Result<String> {
+    let date = run::query(Command::new("date").args(["-u", "+%Y-%m-%d"]))?;
+    let kernel = run::query(Command::new("uname").args(["-sr"]))?;
+    let cpus = fs::read_to_string("/proc/cpuinfo").context("cannot read /proc/cpuinfo")?;
+    let model =
+        cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("", |(_, name)| name);
+    let cores = cpus.lines().filter(|line| line.starts_with("processor")).count();
+    let virtual_machine = if cpus.contains(" hypervisor") { ", a virtual machine" } else { "" };
+    let version = run::query(Command::new(repo::leakprobe()).arg("--version"))?;
+    Ok(format!(
+        "# Performance\n\n\
+         What `cargo xtask bench --write` measured on {}, with {}: {cores} cores of {model}{virtual_machine}, {}. Figures in one \
+         row come from one run, in turns, on the same machine; absolute times vary from machine to machine and from run to run.\n{}",
+        date.trim(),
+        version.trim(),
+        kernel.trim(),
+        table.markdown()
+    ))
 }
 
 /// What the measurements share.
 struct Bench {
     out: PathBuf,
     runs: u32,
-    lines: Vec<String>,
+    table: Table,
 }
 
 impl Bench {
-    /// A line of the result.
-    fn tell(&mut self, line: String) {
-        self.lines.push(line);
-    }
-
     /// Runs leakprobe on a process, quietly; returns its recording.
     fn leakprobe(&self, command: &str, pid: &str, options: &[&str]) -> Result<Value> {
         let json = self.out.join(format!("{command}.json"));
@@ -95,10 +146,6 @@ impl Bench {
 /// A number of a recording's `cost`.
 fn cost(recording: &Value, name: &str) -> f64 {
     recording["cost"][name].as_f64().unwrap_or(f64::NAN)
-}
-
-fn goal(met: bool, what: &str) -> String {
-    format!("{what}, {}", if met { "met" } else { "MISSED" })
 }
 
 fn read(path: &Path) -> Result<Value> {

@@ -32,14 +32,12 @@ pub(super) fn measure(bench: &mut Bench, target: &mut Target, goroutines: u32) -
     }
     let worst = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
     let (worst_idle, worst_ours) = (worst(&idle), worst(&ours));
-    bench.tell(format!(
-        "longest stall of the target, {goroutines} goroutines, median (worst) of {}: idle {:.1} ({worst_idle:.1}) ms, \
-         while leakprobe takes ten snapshots a second {:.1} ({worst_ours:.1}) ms; {}",
-        bench.runs,
-        median(&mut idle),
-        median(&mut ours),
-        profiles.join(", ")
-    ));
+    bench.table.row(
+        format!("longest stall of the program, {goroutines} goroutines, ten snapshots a second: median (worst)"),
+        format!("{:.1} ({worst_ours:.1}) ms", median(&mut ours)),
+        format!("idle {:.1} ({worst_idle:.1}) ms, {}", median(&mut idle), profiles.join(", ")),
+        None,
+    );
     Ok(())
 }
 

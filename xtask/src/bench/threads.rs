@@ -7,16 +7,29 @@ use std::time::Instant;
 use anyhow::Result;
 use serde_json::Value;
 
+use super::table::goal;
 use super::target::Target;
-use super::{Bench, cost, goal, median};
+use super::{Bench, cost, median};
 use crate::{programs, run};
 
 pub(super) fn measure(bench: &mut Bench, threads: u32) -> Result<()> {
     let many = programs::build()?.join("many");
+    bench.table.section(
+        "Parked threads",
+        format!(
+            "A program whose threads all wait for ever. Medians of {} runs; of eu-stack and gdb, which stop the program \
+             meanwhile, fewer.",
+            bench.runs
+        ),
+    );
     let (target, _) = Target::start(&many, &[&threads.to_string()])?;
     snapshot(bench, &target, threads)?;
     attach(bench, &target, &format!("{threads} parked threads"))?;
     drop(target);
+    let (some, _) = Target::start(&many, &[&GDB_THREADS.to_string()])?;
+    gdb(bench, &some)?;
+    unseen(bench, &some)?;
+    drop(some);
     let (few, _) = Target::start(&many, &["20"])?;
     attach(bench, &few, "20 parked threads")
 }
@@ -44,14 +57,51 @@ fn snapshot(bench: &mut Bench, target: &Target, threads: u32) -> Result<()> {
     }
     let (ours, theirs, collecting) = (median(&mut ours), median(&mut theirs), median(&mut collecting));
     let ratio = theirs / ours;
-    bench.tell(format!(
-        "snapshot of {threads} threads, whole command: {ours:.3} s, eu-stack {theirs:.2} s: ×{ratio:.0} ({})",
-        goal(ratio >= 60.0, "goal: ×60")
-    ));
-    bench.tell(format!("  collecting alone: {collecting:.0} ms ({})", goal(collecting < 150.0, "goal: under 150 ms")));
-    bench.tell(format!("  largest memory: {memory:.0} MB ({})", goal(memory < 80.0, "goal: under 80 MB")));
+    let what = format!("snapshot of {threads} threads, whole command");
+    let met = goal(ratio >= 60.0, "×60");
+    bench.table.row(what, format!("{ours:.3} s"), format!("eu-stack {theirs:.2} s: ×{ratio:.0}"), met);
+    let collecting_met = goal(collecting < 150.0, "under 150 ms");
+    bench.table.row("of it, collecting alone", format!("{collecting:.0} ms"), "", collecting_met);
+    bench.table.row("largest memory", format!("{memory:.0} MB"), "", goal(memory < 80.0, "under 80 MB"));
     let (same, seen) = compare(&peer, &recording);
-    bench.tell(format!("  threads with the same frames as eu-stack: {same} of {seen}"));
+    bench.table.row(
+        "threads with the same frames as eu-stack",
+        format!("{same} of {seen}"),
+        "",
+        goal(same == seen, "all"),
+    );
+    Ok(())
+}
+
+/// As many threads as gdb is asked to look at: it takes minutes for ten times as many.
+const GDB_THREADS: u32 = 1_000;
+
+fn gdb(bench: &mut Bench, target: &Target) -> Result<()> {
+    let began = Instant::now();
+    bench.leakprobe("snapshot", &target.pid(), &[])?;
+    let ours = began.elapsed().as_secs_f64();
+    let began = Instant::now();
+    run::output(Command::new("gdb").args(["-p", &target.pid(), "-batch", "-ex", "thread apply all backtrace"]))?;
+    let theirs = began.elapsed().as_secs_f64();
+    let what = format!("snapshot of {GDB_THREADS} threads, whole command");
+    bench.table.row(what, format!("{ours:.3} s"), format!("gdb {theirs:.2} s: ×{:.0}", theirs / ours), None);
+    Ok(())
+}
+
+/// How many of threads that are parked for ever each tool sees in three seconds.
+fn unseen(bench: &mut Bench, target: &Target) -> Result<()> {
+    let recording = bench.leakprobe("attach", &target.pid(), &["-d", "3s"])?;
+    let tasks = recording["tasks"].as_array().map_or(&[][..], Vec::as_slice);
+    let parked = tasks.iter().filter(|task| task["state"] == "parked").count();
+    let said = run::output(Command::new("offcputime").args(["-p", &target.pid(), "3"]))?;
+    // One paragraph a stack, which ends in the thread's name and id.
+    let theirs = said.lines().filter(|line| line.contains(" - ") || line.trim_end().ends_with(')')).count();
+    bench.table.row(
+        "parked threads seen in 3 s",
+        format!("{parked} of {}", tasks.len()),
+        format!("offcputime {theirs}"),
+        goal(parked == tasks.len(), "all"),
+    );
     Ok(())
 }
 
@@ -66,11 +116,9 @@ fn attach(bench: &mut Bench, target: &Target, what: &str) -> Result<()> {
         memory = memory.max(cost(&recording, "rss_mb"));
     }
     let idle = (cpu[1] - cpu[0]) / 10.0 / f64::from(SECONDS[1] - SECONDS[0]);
-    bench.tell(format!(
-        "attach to {what} while nothing happens: {idle:.2} % of a core ({}), memory {memory:.0} MB ({})",
-        goal(idle < 0.5, "goal: under 0.5 %"),
-        goal(memory < 80.0, "goal: under 80 MB")
-    ));
+    let what = format!("attach -i 1s to {what} while nothing happens, of a core");
+    bench.table.row(what, format!("{idle:.2} %"), "", goal(idle < 0.5, "under 0.5 %"));
+    bench.table.row("largest memory meanwhile", format!("{memory:.0} MB"), "", goal(memory < 80.0, "under 80 MB"));
     Ok(())
 }
 

@@ -1,0 +1,47 @@
+//! leakprobe, or another tool, while it watches a process that is measured.
+
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::{repo, run};
+
+/// What comes before each measurement: loading programs and a first snapshot are not what is measured.
+pub(super) const PAUSE: Duration = Duration::from_millis(1500);
+
+/// A tool that watches. Killed when dropped.
+pub(super) struct Attached(Child);
+
+impl Attached {
+    /// leakprobe, watching `pid`.
+    pub(super) fn leakprobe(pid: &str, options: &[&str]) -> Result<Self> {
+        let mut command = Command::new(repo::leakprobe());
+        command.args(["attach", "-q", "-p", pid, "-o", "/dev/null", "--format", "json"]).args(options);
+        Self::tool(&mut command, PAUSE)
+    }
+
+    /// Another tool, which is given `pause` to begin.
+    pub(super) fn tool(command: &mut Command, pause: Duration) -> Result<Self> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let attached = Self(command.spawn().with_context(|| format!("cannot start {name}"))?);
+        thread::sleep(pause);
+        Ok(attached)
+    }
+
+    /// Ends it as Ctrl-C does.
+    pub(super) fn detach(mut self) -> Result<()> {
+        run::query(Command::new("kill").args(["-INT", &self.0.id().to_string()]))?;
+        self.0.wait().context("cannot wait for what watched")?;
+        Ok(())
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
