@@ -62,6 +62,7 @@ impl EndedWaits {
                     owner: None,
                     owner_note: None,
                     chain: std::sync::Arc::default(),
+                    other_ends: None,
                 },
                 count: place.count,
                 total_ms: place.total_ns / 1_000_000,

@@ -10,7 +10,7 @@ use super::{
     LiveThread,
     goroutines::{self, GoId},
 };
-use crate::model::{Activity, Blocking, Frame, GoStatus, TaskState, Wait, WaitKind};
+use crate::model::{Activity, Blocking, Frame, GoStatus, OtherEnds, TaskState, Wait, WaitKind};
 
 const NS_PER_MS: u64 = 1_000_000;
 
@@ -86,6 +86,7 @@ fn in_runtime(wait: goroutines::RuntimeWait<'_>, clock: Clock) -> Doing {
         owner: None,
         owner_note: None,
         chain: Arc::default(),
+        other_ends: None,
     };
     Doing { state: clock.state(wait.since_ns), wait: Some(wait_of), native: 0 }
 }
@@ -100,9 +101,10 @@ pub(super) fn thread_wait(blocking: &Blocking, now_ns: u64) -> Wait {
         exact: blocking.exact,
         at_most_ms: None,
         timeout_ms: blocking.timeout_ms,
-        owner: None,
+        owner: blocking.other_ends.as_ref().and_then(OtherEnds::only).map(Box::new),
         owner_note: None,
         chain: Arc::default(),
+        other_ends: blocking.other_ends.clone().map(Box::new),
     }
 }
 
@@ -137,6 +139,7 @@ fn lasting(kind: WaitKind, reason: &str) -> Wait {
         owner: None,
         owner_note: None,
         chain: Arc::default(),
+        other_ends: None,
     }
 }
 

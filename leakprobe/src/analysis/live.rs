@@ -204,6 +204,14 @@ impl Live {
         self.ended.list(frames, stacks)
     }
 
+    /// The waits that threads are in, by thread id.
+    pub fn waits_mut(&mut self) -> impl Iterator<Item = (u32, &mut Blocking)> {
+        self.threads.iter_mut().filter_map(|(tid, thread)| match &mut thread.activity {
+            Activity::Blocked(blocking) => Some((*tid, blocking)),
+            _ => None,
+        })
+    }
+
     /// Takes in what was learned between snapshots.
     pub fn apply_change(&mut self, change: Change) {
         match change.what {
@@ -413,7 +421,7 @@ pub(super) fn creation_stack(thread: &LiveThread) -> Option<StackId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{News, Stack, StackEnd, ThreadSample, WaitKind};
+    use crate::model::{News, Stack, StackEnd, Subject, ThreadSample, WaitKind};
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -434,6 +442,8 @@ mod tests {
                 since_ns,
                 exact: true,
                 timeout_ms: None,
+                subject: Subject::None,
+                other_ends: None,
             }),
             stack: stack(),
         }

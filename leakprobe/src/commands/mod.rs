@@ -10,6 +10,7 @@ mod output;
 mod run;
 mod session;
 mod snapshot;
+mod waits;
 mod watch;
 
 use std::io::{self, Write};

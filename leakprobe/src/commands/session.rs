@@ -16,11 +16,11 @@ use nix::{
     time::ClockId,
 };
 
-use super::{ExitCode, Failure, goroutines::Goroutines, governing::Governing};
+use super::{ExitCode, Failure, goroutines::Goroutines, governing::Governing, waits::Waits};
 use crate::{
     analysis::{self, Facts, Live},
     cli::{Probe, Watch},
-    model::{Blocking, Change, ChangeKind, Cost, Recording, StackTable, TargetInfo, WaitKind},
+    model::{Blocking, Change, ChangeKind, Cost, Recording, StackTable, Subject, TargetInfo, WaitKind},
     probes::{
         self, Probes, WaitSource,
         event::{self, Captured, Event, What},
@@ -37,6 +37,7 @@ pub(super) struct Session {
     governing: Governing,
     engine: Engine,
     goroutines: Goroutines,
+    waits: Waits,
     stacks: StackTable,
     symbols: symbols::Stacks,
     pub(super) live: Live,
@@ -99,6 +100,7 @@ impl Session {
             probes,
             engine,
             goroutines: Goroutines::new(watch.pid),
+            waits: Waits::new(watch.pid, !events),
             stacks: StackTable::default(),
             symbols: symbols::Stacks::new(symbols::Options {
                 debug_info: watch.debug_info,
@@ -172,6 +174,7 @@ impl Session {
         // Of a process that ends, what it was before is told, not the few threads that are left.
         if !is_empty && !self.is_dying {
             self.live.apply_snapshot(snapshot);
+            self.waits.describe_new(&mut self.engine, &self.probes, &mut self.live);
             self.resolve();
             tracing::debug!("took it in and symbolised what was new within {:?}", began.elapsed());
         }
@@ -227,6 +230,8 @@ impl Session {
                     since_ns: started_ns,
                     exact: true,
                     timeout_ms: None,
+                    subject: Subject::None,
+                    other_ends: None,
                 },
                 stack: self.unwind(captured).ok(),
             },
@@ -253,6 +258,7 @@ impl Session {
             tracing::debug!("after exec: {error}");
         }
         self.goroutines = Goroutines::new(self.target.pid);
+        self.waits.forget();
         self.target.refresh();
     }
 
@@ -281,6 +287,7 @@ impl Session {
     pub(super) fn into_recording(mut self, single: bool) -> Recording {
         if !single && self.target.is_alive() {
             self.goroutines.refresh(self.engine.modules(), &mut self.live);
+            self.waits.describe_all(&mut self.engine, &self.probes, &mut self.live);
         }
         self.resolve();
         let mut losses: BTreeMap<String, u64> = self
@@ -307,6 +314,7 @@ impl Session {
         }
         let mut gaps = std::mem::take(&mut self.probes.gaps);
         gaps.extend(self.goroutines.gaps());
+        gaps.extend(self.waits.gaps());
         gaps.extend(
             self.symbols.losses().map(|(module, why)| format!("no lines or inlined functions in {module}: {why}")),
         );

@@ -3,16 +3,20 @@
 //! [`Recording`] is the whole result of a run: commands write it, `report` reads it back, every output format is made
 //! from it. The words are those of ARCHITECTURE.md.
 
+mod ends;
 mod frame;
 mod goroutine;
 mod owner;
 mod recording;
 mod site;
 mod snapshot;
+mod span;
 mod stack;
+mod subject;
 mod task;
 mod wait;
 
+pub use ends::{EndRole, OtherEnd, OtherEnds};
 pub use frame::Frame;
 pub use goroutine::{
     Ancestor, AncestorSample, Channel, GoFrame, GoObject, GoStatus, GoWait, Goroutine, GoroutineSample, GoroutineSink,
@@ -21,6 +25,8 @@ pub use owner::{Deadlock, DeadlockedTask, Link, LinkWait, Owner, Relation};
 pub use recording::{Cost, Coverage, EndedWait, GoCoverage, GrowthSample, Pause, Recording, SCHEMA, TargetInfo, Tool};
 pub use site::Site;
 pub use snapshot::{Activity, Blocking, Change, ChangeKind, News, Snapshot, ThreadSample};
+pub(crate) use span::{span, thousands};
 pub use stack::{Stack, StackEnd, StackId, StackKind, StackTable};
+pub use subject::{Access, Children, Subject};
 pub use task::{CreatedBy, Role, Task, TaskKind, TaskState};
 pub use wait::{Wait, WaitKind};

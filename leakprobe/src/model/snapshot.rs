@@ -1,6 +1,6 @@
 //! What one snapshot brings: the threads that are there, and those of them that have changed.
 
-use super::{StackId, WaitKind};
+use super::{OtherEnds, StackId, Subject, WaitKind};
 
 /// The threads of a process at one moment, as far as they differ from the snapshot before.
 #[derive(Clone, Debug, Default)]
@@ -65,6 +65,10 @@ pub struct Blocking {
     pub exact: bool,
     /// As [`super::Wait::timeout_ms`].
     pub timeout_ms: Option<u64>,
+    /// What the system call was given.
+    pub subject: Subject,
+    /// As [`super::Wait::other_ends`].
+    pub other_ends: Option<OtherEnds>,
 }
 
 /// What was learned of a thread between snapshots.

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Link, Owner};
+use super::{Link, OtherEnds, Owner};
 
 /// The kind of thing that a task waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -23,10 +23,26 @@ pub enum WaitKind {
     Pipe,
     /// A file, terminal or other descriptor.
     File,
+    /// Something that the kernel waits for and that no signal interrupts (state `D`): most often a disk.
+    Disk,
+    /// An eventfd, timer, inotify or other descriptor that tells of events; the end of asynchronous I/O.
+    Event,
+    /// What was given to an io_uring.
+    #[serde(rename = "io_uring")]
+    IoUring,
+    /// A lock on a file: flock, fcntl.
+    Lock,
+    /// A message queue or semaphore of System V or POSIX.
+    Ipc,
     /// A child process.
     Child,
     /// A signal.
     Signal,
+    /// A page of memory: from a disk, or from another thread by userfaultfd.
+    #[serde(rename = "page fault")]
+    PageFault,
+    /// That it goes on after it was stopped: by a signal, a debugger, or as a whole control group.
+    Stopped,
     /// A value from a Go channel.
     #[serde(rename = "chan receive")]
     ChanReceive,
@@ -54,8 +70,15 @@ impl WaitKind {
         Self::Socket,
         Self::Pipe,
         Self::File,
+        Self::Disk,
+        Self::Event,
+        Self::IoUring,
+        Self::Lock,
+        Self::Ipc,
         Self::Child,
         Self::Signal,
+        Self::PageFault,
+        Self::Stopped,
         Self::ChanReceive,
         Self::ChanSend,
         Self::Select,
@@ -75,8 +98,15 @@ impl WaitKind {
             Self::Socket => "socket",
             Self::Pipe => "pipe",
             Self::File => "file",
+            Self::Disk => "disk",
+            Self::Event => "event",
+            Self::IoUring => "io_uring",
+            Self::Lock => "lock",
+            Self::Ipc => "ipc",
             Self::Child => "child",
             Self::Signal => "signal",
+            Self::PageFault => "page fault",
+            Self::Stopped => "stopped",
             Self::ChanReceive => "chan receive",
             Self::ChanSend => "chan send",
             Self::Select => "select",
@@ -102,7 +132,7 @@ pub struct Wait {
     /// What does the waiting, e.g. `mutex`, `condition variable`; where that is not known the system call and what it was asked to
     /// do, e.g. `futex wait`, `epoll_wait`, `read`.
     pub reason: Arc<str>,
-    /// What is waited on: a futex word's address as `0x…`, or a descriptor as `fd 5 (pipe:[1234])`; empty if there is nothing to name.
+    /// What is waited on: a futex word's address as `0x…`, or a descriptor as `fd 5 (pipe:[1234])`, `fd 7 (tcp 10.0.0.1:4312 → 10.0.0.2:5432, established, idle 3h 0m)`; empty if there is nothing to name.
     #[serde(default)]
     pub object: Arc<str>,
     /// How long the wait has lasted, ms.
@@ -124,6 +154,9 @@ pub struct Wait {
     /// or is not known.
     #[serde(default, skip_serializing_if = "<[Link]>::is_empty")]
     pub chain: Arc<[Link]>,
+    /// Who could end it from the other end of what is waited on; `None` if nobody was found, or nobody was looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_ends: Option<Box<OtherEnds>>,
 }
 
 impl Wait {
@@ -153,6 +186,7 @@ mod tests {
             owner: None,
             owner_note: None,
             chain: Arc::default(),
+            other_ends: None,
         };
         for (wait, known) in [
             (wait(0, None, false, Some(3)), None),

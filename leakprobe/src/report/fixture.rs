@@ -241,6 +241,15 @@ pub(super) fn wait(kind: WaitKind, age_ms: u64) -> Wait {
         WaitKind::Socket => ("recvfrom", "fd 9 (socket:[48121])"),
         WaitKind::Pipe => ("read", "fd 3 (pipe:[48122])"),
         WaitKind::File => ("read", "fd 0 (/dev/tty)"),
+        WaitKind::Disk => ("fsync in folio_wait_bit_common", "fd 8 (/var/lib/shop/journal)"),
+        WaitKind::Event => ("read", "fd 6 (timerfd, fires in 59m 3s)"),
+        WaitKind::IoUring => {
+            ("io_uring_enter", "fd 4 (io_uring, 0 not taken by the kernel, 0 not taken by the program)")
+        }
+        WaitKind::Lock => ("flock", "fd 10 (/run/shop.lock)"),
+        WaitKind::Ipc => ("semop", "semaphore set 3"),
+        WaitKind::PageFault => ("page fault (userfaultfd)", ""),
+        WaitKind::Stopped => ("stopped by a signal", ""),
         WaitKind::Child => ("wait4", ""),
         WaitKind::Signal => ("rt_sigtimedwait", ""),
         WaitKind::Other => ("io_getevents", ""),
@@ -262,6 +271,7 @@ pub(super) fn wait(kind: WaitKind, age_ms: u64) -> Wait {
         owner: None,
         owner_note: None,
         chain: Arc::default(),
+        other_ends: None,
     }
 }
 

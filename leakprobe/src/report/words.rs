@@ -2,41 +2,11 @@
 
 use jiff::Timestamp;
 
+pub(super) use crate::model::{span, thousands};
+
 /// `1 thread`, `1,234 threads`: the noun's plural is regular.
 pub(super) fn count(n: u64, noun: &str) -> String {
     format!("{} {noun}{}", thousands(n), if n == 1 { "" } else { "s" })
-}
-
-/// `1,234,567`.
-pub(super) fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
-/// A time span to two significant units: `999 ms`, `42.1 s`, `3m 12s`, `3h 12m`, `5d 3h`. Rounded down, since an age that is
-/// shown must have been reached.
-pub(super) fn span(ms: u64) -> String {
-    const SECOND: u64 = 1_000;
-    const MINUTE: u64 = 60 * SECOND;
-    const HOUR: u64 = 60 * MINUTE;
-    const DAY: u64 = 24 * HOUR;
-    let two = |unit: u64, name: &str, lesser: u64, lesser_name: &str| {
-        format!("{}{name} {}{lesser_name}", thousands(ms / unit), ms % unit / lesser)
-    };
-    match ms {
-        0..SECOND => format!("{ms} ms"),
-        SECOND..MINUTE => format!("{}.{} s", ms / SECOND, ms % SECOND / 100),
-        MINUTE..HOUR => two(MINUTE, "m", SECOND, "s"),
-        HOUR..DAY => two(HOUR, "h", MINUTE, "m"),
-        DAY.. => two(DAY, "d", HOUR, "h"),
-    }
 }
 
 /// A percentage to two significant digits at least: `0.21 %`, `3.4 %`, `31 %`.
@@ -131,6 +101,9 @@ pub(super) fn shorten(name: &str, width: usize) -> String {
     if fits(name) {
         return name.into();
     }
+    if name.starts_with("fd ") {
+        return cut_end(name, width);
+    }
     if let Some((label, name)) = name.split_once(": ")
         && label.chars().all(char::is_alphabetic)
     {
@@ -193,6 +166,15 @@ pub(super) fn cut_middle(text: &str, width: usize) -> String {
     let head: String = text.chars().take(head).collect();
     let tail: String = text.chars().skip(length - tail).collect();
     format!("{head}…{tail}")
+}
+
+/// Keeps the beginning of `text`.
+pub(super) fn cut_end(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.into();
+    }
+    let kept: String = text.chars().take(width.saturating_sub(1)).collect();
+    format!("{}…", kept.trim_end_matches([' ', ',']))
 }
 
 /// `name` with what stands between outermost brackets replaced by `…`, except at its beginning, where Rust names a type and

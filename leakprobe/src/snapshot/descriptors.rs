@@ -1,91 +1,136 @@
 //! What a process's file descriptors are.
+//!
+//! Nothing of the target's is opened: what a descriptor leads to is read from its link in `/proc/PID/fd`, from `/proc/PID/fdinfo`
+//! and from attributes that the kernel keeps, without asking file servers.
 
-use std::{collections::HashMap, fs, os::unix::fs::FileTypeExt, path::PathBuf};
+mod fdinfo;
+mod link;
+mod words;
 
-use procfs::process::Process;
+use std::{collections::HashMap, sync::Arc};
 
+pub(crate) use link::{Link, PipeId, fifo};
+pub(crate) use words::count;
+
+pub(crate) use self::fdinfo::FdInfo;
+use super::sockets::Sockets;
 use crate::model::WaitKind;
 
-/// What a descriptor of the task is, as a kind of wait and in words: `fd 5 (pipe:[1234])`.
+/// What a descriptor of the task is, as a kind of wait and in words: `fd 5 (pipe:[1234])`. Costs two system calls or three.
 pub(crate) fn describe(task: u32, fd: i32) -> (WaitKind, String) {
-    let Some((kind, link)) = link(task, fd) else { return (WaitKind::File, format!("fd {fd}")) };
-    (kind, format!("fd {fd} ({link})"))
+    match Link::read(task, fd) {
+        Some(link) => (link.kind(), format!("fd {fd} ({link})")),
+        None => (WaitKind::File, format!("fd {fd}")),
+    }
 }
 
-fn link(task: u32, fd: i32) -> Option<(WaitKind, String)> {
-    let path = PathBuf::from(format!("/proc/{task}/fd/{fd}"));
-    let link = fs::read_link(&path).ok()?;
-    let link = link.to_string_lossy();
-    let kind = if link.starts_with("socket:") {
-        WaitKind::Socket
-    } else if link.starts_with("pipe:") || fs::metadata(&path).is_ok_and(|meta| meta.file_type().is_fifo()) {
-        WaitKind::Pipe
-    } else if link == "anon_inode:[signalfd]" {
-        WaitKind::Signal
-    } else {
-        WaitKind::File
-    };
-    Some((kind, link.into_owned()))
+/// What a descriptor is, in full.
+#[derive(Clone, Debug)]
+pub(crate) struct Described {
+    pub(crate) kind: WaitKind,
+    /// `fd 7 (tcp 127.0.0.1:80 → 127.0.0.1:40112, established, idle 3.2 s)`.
+    pub(crate) words: Arc<str>,
+    /// What it leads to; `None` if it is closed.
+    pub(crate) link: Option<Link>,
 }
 
 /// The descriptors of one task at one moment, with the addresses of sockets. Each is looked up once.
 #[derive(Debug)]
 pub(crate) struct Descriptors {
     task: u32,
-    known: HashMap<i32, (WaitKind, std::sync::Arc<str>)>,
-    /// By inode; read when the first socket is met.
-    sockets: Option<HashMap<u64, String>>,
+    known: HashMap<i32, Described>,
+    sockets: Sockets,
 }
 
 impl Descriptors {
     /// Those of `task`: a thread that has the process's descriptors.
     pub(crate) fn new(task: u32) -> Self {
-        Self { task, known: HashMap::new(), sockets: None }
+        Self { task, known: HashMap::new(), sockets: Sockets::new(task) }
     }
 
-    /// What a descriptor is: `fd 7 (tcp 127.0.0.1:80 → 127.0.0.1:40112)`.
-    pub(crate) fn describe(&mut self, fd: i32) -> (WaitKind, std::sync::Arc<str>) {
+    /// The sockets of the task's network namespace.
+    pub(crate) fn sockets(&mut self) -> &mut Sockets {
+        &mut self.sockets
+    }
+
+    /// What a descriptor is: `fd 7 (tcp 127.0.0.1:80 → 127.0.0.1:40112, established, idle 3.2 s)`.
+    pub(crate) fn describe(&mut self, fd: i32) -> Described {
+        self.describe_nested(fd, true)
+    }
+
+    /// What `fdinfo` says of a descriptor.
+    pub(crate) fn info(&self, fd: i32) -> Option<FdInfo> {
+        FdInfo::read(self.task, fd)
+    }
+
+    fn describe_nested(&mut self, fd: i32, with_members: bool) -> Described {
         if let Some(known) = self.known.get(&fd) {
             return known.clone();
         }
-        let described = match link(self.task, fd) {
-            Some((kind, link)) => {
-                let inode = link.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']')?.parse().ok());
-                let sockets = inode.map(|inode: u64| {
-                    let sockets = self.sockets.get_or_insert_with(|| sockets(self.task));
-                    sockets.get(&inode).map_or(link.as_str(), String::as_str)
-                });
-                (kind, format!("fd {fd} ({})", sockets.unwrap_or(&link)).into())
-            }
-            None => (WaitKind::File, format!("fd {fd}").into()),
+        let link = Link::read(self.task, fd);
+        let inner = link.as_ref().map(|link| self.words(fd, link, with_members));
+        let described = Described {
+            kind: link.as_ref().map_or(WaitKind::File, Link::kind),
+            words: inner.map_or_else(|| format!("fd {fd}"), |inner| format!("fd {fd} ({inner})")).into(),
+            link,
         };
-        self.known.insert(fd, described.clone());
+        if with_members {
+            self.known.insert(fd, described.clone());
+        }
         described
     }
-}
 
-/// The addresses of all sockets in the network namespace of `task`, by inode.
-fn sockets(task: u32) -> HashMap<u64, String> {
-    let mut sockets = HashMap::new();
-    let Some(process) = i32::try_from(task).ok().and_then(|task| Process::new(task).ok()) else { return sockets };
-    let ends = |protocol: &str, local: std::net::SocketAddr, remote: std::net::SocketAddr| {
-        if remote.port() == 0 && remote.ip().is_unspecified() {
-            format!("{protocol} {local}")
-        } else {
-            format!("{protocol} {local} → {remote}")
+    fn words(&mut self, fd: i32, link: &Link, with_members: bool) -> String {
+        match link {
+            Link::Socket(inode) => {
+                let words = self.sockets.words(self.task, fd, *inode);
+                words.unwrap_or_else(|| link.to_string())
+            }
+            Link::Anonymous(name) if name == "[eventpoll]" => {
+                if with_members {
+                    self.members(fd)
+                } else {
+                    "epoll".to_owned()
+                }
+            }
+            Link::Anonymous(name) => match self.info(fd) {
+                Some(info) => words::anonymous(name, &info),
+                None => link.to_string(),
+            },
+            _ => link.to_string(),
         }
-    };
-    for (protocol, entries) in [("tcp", process.tcp()), ("tcp6", process.tcp6())] {
-        let entries = entries.unwrap_or_default().into_iter();
-        sockets.extend(entries.map(|entry| (entry.inode, ends(protocol, entry.local_address, entry.remote_address))));
     }
-    for (protocol, entries) in [("udp", process.udp()), ("udp6", process.udp6())] {
-        let entries = entries.unwrap_or_default().into_iter();
-        sockets.extend(entries.map(|entry| (entry.inode, ends(protocol, entry.local_address, entry.remote_address))));
+
+    /// What an epoll descriptor watches.
+    fn members(&mut self, epoll: i32) -> String {
+        // The kernel lists the members under a lock that the target needs: not if that can take long.
+        if link::open_descriptors(self.task).is_none_or(|open| open > fdinfo::MOST_MEMBERS) {
+            return "epoll of many".to_owned();
+        }
+        let Some(info) = self.info(epoll) else { return "epoll".to_owned() };
+        let fds: Vec<i32> = info.members.iter().map(|member| member.fd).collect();
+        let named: Vec<String> = info
+            .members
+            .iter()
+            .take(words::MOST_NAMED)
+            .map(|member| {
+                let described = self.describe_nested(member.fd, false);
+                // The number may lead to something else by now, while the epoll keeps what it led to.
+                let is_same = described.link.as_ref().is_some_and(|link| link.may_have_inode(member.inode));
+                if is_same { described.words.to_string() } else { format!("fd {} (closed since)", member.fd) }
+            })
+            .collect();
+        let total = fds.len() as u64;
+        match total {
+            0 => "epoll of nothing".to_owned(),
+            _ => format!("epoll of {}", words::list(&named, total)),
+        }
     }
-    for entry in process.unix().unwrap_or_default() {
-        let path = entry.path.as_deref().map(|path| path.to_string_lossy().into_owned());
-        sockets.insert(entry.inode, path.map_or_else(|| "unix".to_owned(), |path| format!("unix {path}")));
+
+    /// Several descriptors: `3 descriptors: fd 5 (pipe:[1234]), fd 7 (…) and 1 more`.
+    pub(crate) fn describe_all(&mut self, fds: &[i32], total: u64) -> String {
+        let first = fds.iter().take(words::MOST_NAMED);
+        let named: Vec<String> = first.map(|fd| self.describe_nested(*fd, false).words.to_string()).collect();
+        words::list(&named, total)
     }
-    sockets
 }

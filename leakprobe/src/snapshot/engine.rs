@@ -13,7 +13,11 @@
 //! that ran in between is either seen on a CPU or has another count.
 //! Source: <https://elixir.bootlin.com/linux/v6.12/source/kernel/sched/core.c> (`__schedule`, `finish_task`).
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use leakprobe_common::{
     arch::Regs,
@@ -32,7 +36,7 @@ use super::{
     waits::{self, Context, Now, Waiting},
 };
 use crate::{
-    model::{Activity, Blocking, News, Snapshot, Stack, StackEnd, StackTable, ThreadSample},
+    model::{Activity, Blocking, News, Snapshot, Stack, StackEnd, StackTable, Subject, ThreadSample, WaitKind},
     probes::{ProbeError, Probes, event},
     target::{Modules, has_memory},
 };
@@ -178,8 +182,19 @@ impl Engine {
     pub fn sleep(&self, regs: &Regs, since_ns: u64) -> Blocking {
         let task = self.modules.reader().unwrap_or(self.pid);
         let context = Context { task, memory: &self.memory, now: Now::read() };
-        // What its timeout was lay in memory that has changed since.
-        Blocking { timeout_ms: None, ..context.blocking(SLEEPING, regs, since_ns, true) }
+        // No thread has this id: what the kernel says of one now is not about that wait.
+        let mut wait = context.blocking(0, SLEEPING, regs, since_ns, true);
+        // What lay in memory has changed since.
+        wait.timeout_ms = None;
+        let lay_in_memory = match wait.subject {
+            Subject::Poll { .. } => true,
+            Subject::None => matches!(wait.kind, WaitKind::Signal | WaitKind::File),
+            _ => false,
+        };
+        if lay_in_memory {
+            wait.object.clear();
+        }
+        wait
     }
 
     /// Takes a snapshot; stacks go into `stacks`.
@@ -298,6 +313,19 @@ impl Engine {
         Ok(briefs.into_iter().map(|brief| (brief.tid, brief)).collect())
     }
 
+    /// Which of these threads are still in the wait in which the last snapshot saw them.
+    ///
+    /// # Errors
+    /// If the kernel does not let us iterate over the threads.
+    pub fn still_waiting(&self, probes: &Probes, tids: &[u32]) -> Result<HashSet<u32>, ProbeError> {
+        let briefs: Vec<ThreadBrief> = if tids.len() <= FEW {
+            probes.threads_of(tids)?.iter().map(ThreadRecord::brief).collect()
+        } else {
+            probes.briefs(self.known.len())?
+        };
+        Ok(briefs.iter().filter(|brief| self.is_settled(brief)).map(|brief| brief.tid).collect())
+    }
+
     fn is_settled(&self, brief: &ThreadBrief) -> bool {
         self.known.get(&brief.tid).is_some_and(|known| {
             known.settled
@@ -405,13 +433,13 @@ fn blocking(record: &ThreadRecord, clock: Option<SchedClock>, context: &Context<
     if let Some(began_ns) = probes.wait_began(record.tid, waits::futex_word(&record.regs)) {
         (since_ns, exact) = (began_ns, true);
     }
-    Activity::Blocked(context.blocking(record.state, &record.regs, since_ns, exact))
+    Activity::Blocked(context.blocking(record.tid, record.state, &record.regs, since_ns, exact))
 }
 
 impl Context<'_> {
-    fn blocking(&self, state: u32, regs: &Regs, since_ns: u64, exact: bool) -> Blocking {
-        let Waiting { kind, reason, object, timeout_ms } = self.classify(state, regs, since_ns);
-        Blocking { kind, reason, object, since_ns, exact, timeout_ms }
+    fn blocking(&self, tid: u32, state: u32, regs: &Regs, since_ns: u64, exact: bool) -> Blocking {
+        let Waiting { kind, reason, object, timeout_ms, subject } = self.classify(tid, state, regs, since_ns);
+        Blocking { kind, reason, object, since_ns, exact, timeout_ms, subject, other_ends: None }
     }
 }
 

@@ -2,14 +2,21 @@
 
 mod arch;
 mod cfi;
+mod children;
 mod clock;
+mod describe;
 mod descriptors;
+mod ends;
 mod engine;
+mod file_locks;
 mod memory;
+mod proc;
 mod rule;
+mod sockets;
 mod unwind;
 mod waits;
 
+pub use describe::{Describer, Told};
 pub(crate) use descriptors::Descriptors;
 pub use engine::{Engine, Losses, process_cpu_time};
 pub use memory::{Memory, Piece, ProcessMemory};

@@ -7,17 +7,21 @@ use leakprobe_common::{
 use nix::time::{ClockId, clock_gettime};
 use syscalls::Sysno;
 
-use super::{ProcessMemory, arch, descriptors};
-use crate::model::WaitKind;
+use super::{ProcessMemory, arch};
+use crate::model::{Subject, WaitKind};
+
+pub(crate) mod arguments;
+mod calls;
+mod place;
 
 const NS_PER_MS: u64 = 1_000_000;
 /// `FUTEX_CLOCK_REALTIME`.
 const CLOCK_REALTIME_FLAG: u32 = 256;
-/// `TIMER_ABSTIME`.
-const ABSOLUTE: u64 = 1;
-/// Thread states of `task_struct.__state`: stopped by a signal, stopped by a debugger.
+/// Thread states of `task_struct.__state`: stopped by a signal, stopped by a debugger, frozen.
+/// Source: <https://elixir.bootlin.com/linux/v6.12/source/include/linux/sched.h#L97>
 const STOPPED: u32 = 4;
 const TRACED: u32 = 8;
+const FROZEN: u32 = 0x8000;
 
 /// What is waited for, and for how long at most.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +30,20 @@ pub(crate) struct Waiting {
     pub(crate) reason: String,
     pub(crate) object: String,
     pub(crate) timeout_ms: Option<u64>,
+    /// What `object` is to be told of in full.
+    pub(crate) subject: Subject,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self {
+            kind: WaitKind::Other,
+            reason: String::new(),
+            object: String::new(),
+            timeout_ms: None,
+            subject: Subject::None,
+        }
+    }
 }
 
 /// Two clocks at one moment, ns.
@@ -65,27 +83,38 @@ pub(crate) fn futex_word(regs: &Regs) -> Option<u64> {
 
 impl Context<'_> {
     /// What a thread with these registers waits for, which it has done since `since` (`CLOCK_MONOTONIC`, ns).
-    pub(crate) fn classify(&self, state: u32, regs: &Regs, since: u64) -> Waiting {
+    pub(crate) fn classify(&self, tid: u32, state: u32, regs: &Regs, since: u64) -> Waiting {
+        let stopped = |reason: &str, subject| Waiting {
+            kind: WaitKind::Stopped,
+            reason: reason.to_owned(),
+            subject,
+            ..Waiting::default()
+        };
         if state & STOPPED != 0 {
-            return other("stopped by a signal");
+            return stopped("stopped by a signal", Subject::None);
         }
         if state & TRACED != 0 {
-            return other("stopped by a debugger");
+            return stopped("stopped by a debugger", Subject::Tracer);
+        }
+        if state & FROZEN != 0 {
+            return stopped("frozen", Subject::None);
         }
         let number = usize::try_from(regs[SYSCALL]).ok();
         let Some(call) = number.and_then(Sysno::new) else {
             // A thread that is blocked outside of a system call: a page fault.
-            let reason = if regs[SYSCALL] == u64::MAX {
-                "page fault".to_owned()
+            let (kind, reason) = if regs[SYSCALL] == u64::MAX {
+                (WaitKind::PageFault, "page fault".to_owned())
             } else {
-                format!("system call {}", regs[SYSCALL])
+                (WaitKind::Other, format!("system call {}", regs[SYSCALL]))
             };
-            return Waiting { reason, ..other("") };
+            let mut waiting = Waiting { kind, reason, ..Waiting::default() };
+            self.look_into_kernel(tid, state, &mut waiting);
+            return waiting;
         };
         let call = if call == Sysno::restart_syscall { self.restarted(regs).unwrap_or(call) } else { call };
-        let arg = |n: usize| regs[ARGS[n]];
-        let mut waiting =
-            Waiting { kind: WaitKind::Other, reason: call.name().to_owned(), object: String::new(), timeout_ms: None };
+        let args = ARGS.map(|place| regs[place]);
+        let arg = |n: usize| args[n];
+        let mut waiting = Waiting { reason: call.name().to_owned(), ..Waiting::default() };
         match call {
             Sysno::futex => {
                 let op = arg(1) as u32;
@@ -102,84 +131,9 @@ impl Context<'_> {
                 };
                 waiting.timeout_ms = self.deadline(arg(3), arg(4) == libc::CLOCK_REALTIME as u64, since);
             }
-            Sysno::nanosleep => {
-                waiting.kind = WaitKind::Sleep;
-                waiting.timeout_ms = self.timespec_ms(arg(0));
-            }
-            Sysno::clock_nanosleep => {
-                waiting.kind = WaitKind::Sleep;
-                waiting.timeout_ms = if arg(1) & ABSOLUTE != 0 {
-                    self.deadline(arg(2), arg(0) == libc::CLOCK_REALTIME as u64, since)
-                } else {
-                    self.timespec_ms(arg(2))
-                };
-            }
-            Sysno::poll | Sysno::ppoll => {
-                waiting.kind = WaitKind::Poll;
-                waiting.object = count(arg(1), "descriptor");
-                waiting.timeout_ms = if call == Sysno::poll { milliseconds(arg(2)) } else { self.timespec_ms(arg(2)) };
-            }
-            Sysno::select | Sysno::pselect6 => {
-                waiting.kind = WaitKind::Poll;
-                waiting.object = format!("descriptors below {}", arg(0));
-                waiting.timeout_ms =
-                    if call == Sysno::select { self.timeval_ms(arg(4)) } else { self.timespec_ms(arg(4)) };
-            }
-            Sysno::epoll_wait | Sysno::epoll_pwait | Sysno::epoll_pwait2 => {
-                waiting.kind = WaitKind::Poll;
-                waiting.object = self.describe_fd(arg(0)).1;
-                waiting.timeout_ms =
-                    if call == Sysno::epoll_pwait2 { self.timespec_ms(arg(3)) } else { milliseconds(arg(3)) };
-            }
-            Sysno::accept
-            | Sysno::accept4
-            | Sysno::connect
-            | Sysno::recvfrom
-            | Sysno::recvmsg
-            | Sysno::recvmmsg
-            | Sysno::sendto
-            | Sysno::sendmsg
-            | Sysno::sendmmsg => {
-                waiting.kind = WaitKind::Socket;
-                waiting.object = self.describe_fd(arg(0)).1;
-            }
-            Sysno::wait4 | Sysno::waitid => {
-                waiting.kind = WaitKind::Child;
-                let id = if call == Sysno::wait4 { arg(0) } else { arg(1) } as i32;
-                waiting.object = if id > 0 { format!("process {id}") } else { "any child".to_owned() };
-            }
-            Sysno::pause | Sysno::rt_sigsuspend => waiting.kind = WaitKind::Signal,
-            Sysno::rt_sigtimedwait => {
-                waiting.kind = WaitKind::Signal;
-                waiting.timeout_ms = self.timespec_ms(arg(2));
-            }
-            Sysno::read
-            | Sysno::readv
-            | Sysno::pread64
-            | Sysno::preadv
-            | Sysno::preadv2
-            | Sysno::write
-            | Sysno::writev
-            | Sysno::pwrite64
-            | Sysno::pwritev
-            | Sysno::pwritev2
-            | Sysno::splice
-            | Sysno::tee
-            | Sysno::vmsplice
-            | Sysno::ioctl
-            | Sysno::flock
-            | Sysno::fcntl
-            | Sysno::fsync
-            | Sysno::fdatasync
-            | Sysno::getdents64
-            | Sysno::fallocate
-            | Sysno::ftruncate
-            | Sysno::sync_file_range => {
-                (waiting.kind, waiting.object) = self.describe_fd(arg(0));
-            }
-            Sysno::open | Sysno::openat | Sysno::openat2 => waiting.kind = WaitKind::File,
-            _ => {}
+            _ => self.not_a_futex(call, &args, since, &mut waiting),
         }
+        self.look_into_kernel(tid, state, &mut waiting);
         waiting
     }
 
@@ -235,19 +189,6 @@ impl Context<'_> {
         }
         Some((self.memory.word(address)?, self.memory.word(address.checked_add(8)?)?))
     }
-
-    /// What a descriptor is, as a kind of wait and in words.
-    fn describe_fd(&self, fd: u64) -> (WaitKind, String) {
-        descriptors::describe(self.task, fd as i32)
-    }
-}
-
-fn other(reason: &str) -> Waiting {
-    Waiting { kind: WaitKind::Other, reason: reason.to_owned(), object: String::new(), timeout_ms: None }
-}
-
-fn count(number: u64, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 /// A timeout in ms as poll takes it: negative means none.
@@ -285,7 +226,7 @@ mod tests {
         for (n, arg) in args.iter().enumerate() {
             regs[ARGS[n]] = *arg;
         }
-        Context { task: std::process::id(), memory: &memory, now }.classify(1, &regs, since)
+        Context { task: std::process::id(), memory: &memory, now }.classify(std::process::id(), 1, &regs, since)
     }
 
     #[test]
@@ -313,7 +254,8 @@ mod tests {
             args.iter().zip(ARGS).for_each(|(arg, place)| regs[place] = *arg);
             let own = ProcessMemory::new(std::process::id());
             let now = Now { monotonic: 5_000_000_000, realtime: 105_000_000_000 };
-            let waiting = Context { task: std::process::id(), memory: &own, now }.classify(1, &regs, 0);
+            let id = std::process::id();
+            let waiting = Context { task: id, memory: &own, now }.classify(id, 1, &regs, 0);
             (waiting.kind, waiting.reason, waiting.timeout_ms)
         };
         // mov $7, %eax; syscall
@@ -346,7 +288,7 @@ mod tests {
 
     #[test]
     fn an_unknown_call_is_other_by_name() {
-        let wait = classify(Sysno::io_uring_enter, &[], 0);
-        assert_eq!((wait.kind, wait.reason.as_str()), (WaitKind::Other, "io_uring_enter"));
+        let wait = classify(Sysno::getrandom, &[], 0);
+        assert_eq!((wait.kind, wait.reason.as_str()), (WaitKind::Other, "getrandom"));
     }
 }

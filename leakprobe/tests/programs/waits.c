@@ -71,10 +71,10 @@ WAIT(nanosleep_call) { struct timespec span = { HOUR, 0 }; waiting("nanosleep", 
 WAIT(sleep_span) { struct timespec span = { HOUR, 0 }; waiting("clock_nanosleep", 0, 0); clock_nanosleep(CLOCK_MONOTONIC, 0, &span, NULL); }
 WAIT(sleep_moment) { struct timespec at = in_an_hour(CLOCK_REALTIME); waiting("clock_nanosleep_abs", 0, 0); clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &at, NULL); }
 WAIT(polls) { struct pollfd fds[2] = { { polled, POLLIN, 0 }, { event, POLLIN, 0 } }; waiting("poll", 0, 2); poll(fds, 2, HOUR * 1000); }
-WAIT(polls_for_ever) { struct pollfd one = { polled, POLLIN, 0 }; waiting("poll_for_ever", 0, 1); poll(&one, 1, -1); }
-WAIT(ppolls) { struct pollfd one = { polled, POLLIN, 0 }; struct timespec span = { HOUR, 0 }; waiting("ppoll", 0, 1); ppoll(&one, 1, &span, NULL); }
-WAIT(selects) { fd_set set; FD_ZERO(&set); FD_SET(polled, &set); struct timeval span = { HOUR, 0 }; waiting("select", polled + 1, 0); syscall(SYS_select, polled + 1, &set, NULL, NULL, &span); }
-WAIT(pselects) { fd_set set; FD_ZERO(&set); FD_SET(polled, &set); waiting("pselect", polled + 1, 0); pselect(polled + 1, &set, NULL, NULL, NULL, NULL); }
+WAIT(polls_for_ever) { struct pollfd one = { polled, POLLIN, 0 }; waiting("poll_for_ever", polled, 1); poll(&one, 1, -1); }
+WAIT(ppolls) { struct pollfd one = { polled, POLLIN, 0 }; struct timespec span = { HOUR, 0 }; waiting("ppoll", polled, 1); ppoll(&one, 1, &span, NULL); }
+WAIT(selects) { fd_set set; FD_ZERO(&set); FD_SET(polled, &set); struct timeval span = { HOUR, 0 }; waiting("select", polled, 0); syscall(SYS_select, polled + 1, &set, NULL, NULL, &span); }
+WAIT(pselects) { fd_set set; FD_ZERO(&set); FD_SET(polled, &set); waiting("pselect", polled, 0); pselect(polled + 1, &set, NULL, NULL, NULL, NULL); }
 WAIT(epolls) { struct epoll_event out; int fd = epoll_create1(0); waiting("epoll_wait", fd, 0); epoll_wait(fd, &out, 1, HOUR * 1000); }
 WAIT(receives) { char byte; waiting("recv", quiet_socket[0], 0); recv(quiet_socket[0], &byte, 1, 0); }
 WAIT(reads_socket) { char byte; waiting("socket_read", quiet_socket[1], 0); if (read(quiet_socket[1], &byte, 1) == 1) return; }
@@ -93,7 +93,7 @@ WAIT(reads_event) { uint64_t value; waiting("eventfd", event, 0); if (read(event
 WAIT(reads_timer) { uint64_t value; waiting("timerfd", timer, 0); if (read(timer, &value, 8) == 8) return; }
 WAIT(reads_signals) { struct signalfd_siginfo info; waiting("signalfd", signals, 0); if (read(signals, &info, sizeof info) > 0) return; }
 WAIT(reads_watch) { char buffer[512]; waiting("inotify", watched, 0); if (read(watched, buffer, sizeof buffer) > 0) return; }
-WAIT(receives_message) { char buffer[64]; waiting("mq_receive", 0, 0); mq_receive(queue, buffer, sizeof buffer, NULL); }
+WAIT(receives_message) { char buffer[64]; waiting("mq_receive", (int)queue, 0); mq_receive(queue, buffer, sizeof buffer, NULL); }
 
 static void *run(void *wait)
 {

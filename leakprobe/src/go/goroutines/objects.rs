@@ -103,10 +103,10 @@ impl Objects {
         let polled = self.netpoll.read(layout, context.memory, &stacks);
         for (n, polled) in waiting.into_iter().zip(polled) {
             let Some(polled) = polled else { continue };
-            let (kind, words) = context.descriptors.describe(polled.fd);
+            let described = context.descriptors.describe(polled.fd);
             found[n] = Found {
-                object: GoObject::Named(words),
-                kind: Some(kind),
+                object: GoObject::Named(described.words),
+                kind: Some(described.kind),
                 until_ns: polled.deadline.and_then(|at| context.clock.to_come(at)),
             };
         }

@@ -32,6 +32,14 @@ pub(super) const fn of_kind(kind: WaitKind) -> Color {
         WaitKind::Sync => rgb(0x33, 0x99, 0xff),
         WaitKind::Runtime => rgb(0x88, 0xdd, 0x88),
         WaitKind::Cgo => rgb(0x00, 0xbb, 0x77),
+        // And for what came later, found the same way among colours that are not too bright.
+        WaitKind::Disk => rgb(0xcc, 0x88, 0x11),
+        WaitKind::Event => rgb(0x00, 0xaa, 0xbb),
+        WaitKind::IoUring => rgb(0xbb, 0xff, 0xdd),
+        WaitKind::Lock => rgb(0xff, 0x66, 0x88),
+        WaitKind::Ipc => rgb(0x99, 0x99, 0x66),
+        WaitKind::PageFault => rgb(0xff, 0xcc, 0xaa),
+        WaitKind::Stopped => rgb(0xee, 0xcc, 0xff),
         WaitKind::Other => rgb(0xb4, 0xb4, 0xb4),
     }
 }

@@ -1,5 +1,6 @@
 //! Text for the person who was woken up: what hangs, where, who made it, and what all of that rests on.
 
+mod ends;
 mod evidence;
 mod goroutines;
 mod groups;

@@ -27,6 +27,9 @@ const MAX_THREADS_ALL: usize = 50;
 /// Things that the threads of a site wait on that are named.
 const MAX_OBJECTS: usize = 3;
 
+/// Characters of what threads wait on in the table: descriptors in full are told with each site.
+const MAX_OBJECT_WIDTH: usize = 38;
+
 /// Characters of a site's sparkline, and how many moments it needs at least.
 const SPARK_WIDTH: usize = 24;
 const MIN_TREND: usize = 5;
@@ -68,7 +71,9 @@ impl Page<'_> {
             column("wait", Layout::Name, Style::Plain, &|site, _| wait_words(site)),
             column("on", Layout::Name, Style::Plain, &|site, tasks| match site.task {
                 TaskKind::Goroutine => goroutines::object_in_short(site.count, tasks),
-                TaskKind::Thread => String::new(),
+                // The address of a futex tells nothing in a table.
+                TaskKind::Thread if site.kind == WaitKind::Futex => String::new(),
+                TaskKind::Thread => in_table(&goroutines::object_in_short(site.count, tasks)),
             }),
             column("created by", Layout::Name, Style::Plain, &|site, tasks| {
                 creator(shown, site, tasks.first().copied())
@@ -154,6 +159,7 @@ impl Page<'_> {
             self.wrapped("  ", 4, &wrap::sentence(&words::harmless(fact)), Style::Plain)?;
         }
         self.objects(site, threads)?;
+        self.other_ends(threads)?;
         self.labels(threads)?;
         let shown = if self.all { MAX_THREADS_ALL } else { MAX_THREADS };
         let named: Vec<String> = threads.iter().take(shown).map(|task| name_in_list(task)).collect();
@@ -209,7 +215,9 @@ impl Page<'_> {
             *last += &format!(" and {} more", words::thousands(more as u64));
         }
         let label = format!("  {label} ");
-        self.wrapped(&label, 4, &wrap::list(&items), Style::Plain)
+        let is_long = items.iter().any(|item| item.chars().count() + label.len() > self.width);
+        let pieces = if is_long { wrap::sentence(&items.join(", ")) } else { wrap::list(&items) };
+        self.wrapped(&label, 4, &pieces, Style::Plain)
     }
 
     /// Waits that were long and ended while we watched: what is slow rather than stuck.
@@ -308,11 +316,31 @@ pub(super) fn operation(kind: WaitKind, reason: &str) -> String {
     match kind {
         _ if reason.is_empty() => kind.to_string(),
         // The system call alone does not tell what is read or waited for, nor which colour it has in a flame graph.
-        WaitKind::Socket | WaitKind::Pipe | WaitKind::File | WaitKind::Child | WaitKind::Signal => {
+        WaitKind::Socket
+        | WaitKind::Pipe
+        | WaitKind::File
+        | WaitKind::Disk
+        | WaitKind::Event
+        | WaitKind::Lock
+        | WaitKind::Ipc
+        | WaitKind::Child
+        | WaitKind::Signal => {
             format!("{reason} ({kind})")
         }
         _ => reason,
     }
+}
+
+/// What is waited on, where there is little room: of a connection the other end, and of its state only what is not usual.
+fn in_table(object: &str) -> String {
+    let short = match object.split_once(" → ") {
+        Some((before, after)) => match before.rsplit_once(' ') {
+            Some((before, own)) if !own.starts_with('(') => format!("{before} {after}"),
+            _ => format!("{before} {after}"),
+        },
+        None => object.to_owned(),
+    };
+    words::cut_end(&short.replace(", established", ""), MAX_OBJECT_WIDTH)
 }
 
 /// What is waited for, where what it is waited on follows: `read (pipe) on fd 3 (pipe:[48122])` would say it twice.
@@ -344,5 +372,22 @@ pub(super) fn place(shown: &Shown<'_>, stack: &[u32], end: Option<StackEnd>) -> 
             Some(StackEnd::Complete) | None => "no stack".into(),
             Some(end) => format!("({})", end.explain()),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_connection_the_other_end_stands_in_the_table() {
+        let full = "fd 17 (tcp 10.0.0.1:41312 → 10.0.0.2:5432, established, idle 3h 0m)";
+        assert_eq!(in_table(full), "fd 17 (tcp 10.0.0.2:5432, idle 3h 0m)");
+        assert_eq!(in_table("fd 3 (unix → /run/x, established)"), "fd 3 (unix /run/x)");
+        assert_eq!(
+            in_table("fd 3 (/a/path/that/is/longer/than/there/is/room)"),
+            "fd 3 (/a/path/that/is/longer/than/the…"
+        );
+        assert_eq!(in_table(""), "");
     }
 }

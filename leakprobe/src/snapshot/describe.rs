@@ -1,0 +1,233 @@
+//! What waits are waited on, in full: descriptors with addresses and state, and who is at the other end.
+//!
+//! A snapshot says what is cheap to know of each thread. This goes through waits once more, all at once: it may ask the kernel for
+//! lists of sockets and look through the descriptors of all processes, so it is not done each time that a thread waits.
+
+use std::collections::{HashMap, HashSet};
+
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+
+use super::{
+    children,
+    descriptors::{Described, Descriptors, Link},
+    ends::{self, Wanted},
+    file_locks, proc,
+};
+use crate::model::{Access, Children, EndRole, OtherEnd, OtherEnds, Subject};
+
+/// Threads with descriptors of their own of which so many are looked at.
+const MOST_TABLES: usize = 64;
+
+/// What is to be told of a wait.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// As [`crate::model::Wait::object`]; `None` if there is no better one than before.
+    pub object: Option<String>,
+    /// As [`crate::model::Wait::other_ends`].
+    pub other_ends: Option<OtherEnds>,
+}
+
+/// Describes the waits of one process.
+#[derive(Debug)]
+pub struct Describer {
+    pid: u32,
+    /// What could not be found out, one sentence each.
+    gaps: Vec<String>,
+}
+
+impl Describer {
+    /// For the process `pid`.
+    #[must_use]
+    pub fn new(pid: u32) -> Self {
+        Self { pid, gaps: Vec::new() }
+    }
+
+    /// What could not be found out the last time, and why; one sentence each.
+    #[must_use]
+    pub fn gaps(&self) -> &[String] {
+        &self.gaps
+    }
+
+    /// Describes the waits of these threads, each given by its id and what its call was given. `task` is a thread that has the
+    /// process's descriptors.
+    pub fn describe(&mut self, task: u32, waits: &[(u32, &Subject)]) -> Vec<Told> {
+        let mut tables = Tables { task, own: Descriptors::new(task), others: HashMap::new() };
+        let mut told = Vec::with_capacity(waits.len());
+        let mut wanted: Vec<Vec<Wanted>> = Vec::with_capacity(waits.len());
+        for (tid, subject) in waits {
+            let (one, wants) = self.one(*tid, subject, &mut tables);
+            told.push(one);
+            wanted.push(wants);
+        }
+        self.gaps.clear();
+        if let Some(why) = tables.own.sockets().problem() {
+            self.gaps.push(format!("idle times of sockets and who is at their other end are not known: {why}"));
+        }
+        let all: HashSet<Wanted> = wanted.iter().flatten().cloned().collect();
+        if !all.is_empty() {
+            let found = ends::find(self.pid, task, &all);
+            for (told, wants) in told.iter_mut().zip(&wanted) {
+                add_ends(told, wants, &found);
+            }
+            if found.unread > 0 {
+                self.gaps.push(format!(
+                    "who is at the other end of pipes and sockets was not looked for in {} that may not be looked into",
+                    if found.unread == 1 { "1 process".to_owned() } else { format!("{} processes", found.unread) },
+                ));
+            }
+            if found.cut {
+                self.gaps.push(
+                    "the search for who is at the other end of pipes and sockets took too long and was broken off"
+                        .to_owned(),
+                );
+            }
+        }
+        told
+    }
+
+    fn one(&self, tid: u32, subject: &Subject, tables: &mut Tables) -> (Told, Vec<Wanted>) {
+        let nothing = Vec::new();
+        match subject {
+            Subject::None => (Told::default(), nothing),
+            Subject::Fd { fd, access } => {
+                let (task, table) = tables.of(tid);
+                let described = table.describe(*fd);
+                let wants = other_end(task, table, *fd, &described, *access);
+                (as_told(&described), wants)
+            }
+            Subject::Copy { from, to } => {
+                let (task, table) = tables.of(tid);
+                let [source, sink] = [from, to].map(|fd| table.describe(*fd));
+                let mut wants = other_end(task, table, *from, &source, Access::Read);
+                wants.extend(other_end(task, table, *to, &sink, Access::Write));
+                (Told { object: Some(format!("{} to {}", source.words, sink.words)), ..Told::default() }, wants)
+            }
+            Subject::Poll { fds, total } => {
+                let (task, table) = tables.of(tid);
+                let object = Some(table.describe_all(fds, *total));
+                let wants = match (fds.as_slice(), total) {
+                    ([fd], 1) => {
+                        let described = table.describe(*fd);
+                        other_end(task, table, *fd, &described, Access::Other)
+                    }
+                    _ => nothing,
+                };
+                (Told { object, ..Told::default() }, wants)
+            }
+            Subject::Lock { fd } => {
+                let (task, table) = tables.of(tid);
+                let object = Some(table.describe(*fd).words.to_string());
+                self.lock(task, *fd, object)
+            }
+            Subject::Child(which) => (self.child(*which, tid, tables), nothing),
+            Subject::Vfork => (ends_told(children::borrower(self.pid).into_iter().collect()), nothing),
+            Subject::Tracer => (ends_told(tracer(tid).into_iter().collect()), nothing),
+        }
+    }
+
+    fn child(&self, which: Children, tid: u32, tables: &mut Tables) -> Told {
+        if let Children::Pidfd(fd) = which {
+            let (_, table) = tables.of(tid);
+            let object = Some(table.describe(fd).words.to_string());
+            let pid = table.info(fd).and_then(|info| u32::try_from(info.process?).ok());
+            return Told { object, ..ends_told(pid.and_then(children::child).into_iter().collect()) };
+        }
+        ends_told(children::children(self.pid, which))
+    }
+
+    /// Who holds the lock on a file.
+    fn lock(&self, task: u32, fd: i32, object: Option<String>) -> (Told, Vec<Wanted>) {
+        let told = Told { object, ..Told::default() };
+        let path = format!("/proc/{task}/fd/{fd}");
+        let Ok(stat) = statx(CWD, path, AtFlags::STATX_DONT_SYNC, StatxFlags::INO) else { return (told, Vec::new()) };
+        let (major, minor, inode) = (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino);
+        let locks = file_locks::blockers(self.pid, file_locks::File { major, minor, inode }).unwrap_or_default();
+        // Who took it may have given it to others, or closed it; found by their descriptors below.
+        let known = locks.iter().filter_map(|lock| {
+            let pid = lock.pid?;
+            let (role, is_target) = (EndRole::Holder, pid == self.pid);
+            Some(OtherEnd { role, pid, is_target, name: proc::comm(pid)?, fd: None, state: None })
+        });
+        let told = Told { other_ends: ends_told(known.collect()).other_ends, ..told };
+        (told, locks.into_iter().map(|lock| Wanted::Lock(inode, lock.text)).collect())
+    }
+}
+
+/// The descriptors of the process, and of threads that have some of their own.
+struct Tables {
+    task: u32,
+    own: Descriptors,
+    others: HashMap<u32, Descriptors>,
+}
+
+impl Tables {
+    /// Those of a thread, and by which task they are reached.
+    fn of(&mut self, tid: u32) -> (u32, &mut Descriptors) {
+        if children::share_descriptors(self.task, tid) || self.others.len() >= MOST_TABLES {
+            return (self.task, &mut self.own);
+        }
+        (tid, self.others.entry(tid).or_insert_with(|| Descriptors::new(tid)))
+    }
+}
+
+fn as_told(described: &Described) -> Told {
+    Told { object: Some(described.words.to_string()), ..Told::default() }
+}
+
+/// What to look for to find who is at the other end of a descriptor from which, or to which, something is wanted.
+fn other_end(task: u32, table: &mut Descriptors, fd: i32, described: &Described, access: Access) -> Vec<Wanted> {
+    match &described.link {
+        Some(Link::Pipe(id, _)) => {
+            let info = || table.info(fd);
+            let access = match access {
+                Access::Read | Access::Write => Some(access),
+                // By what it is open for, if that is one thing only.
+                Access::Other => {
+                    info().and_then(|info| match [Access::Read, Access::Write].map(|one| info.allows(one)) {
+                        [true, false] => Some(Access::Read),
+                        [false, true] => Some(Access::Write),
+                        _ => None,
+                    })
+                }
+            };
+            match access {
+                Some(Access::Read) => vec![Wanted::Pipe(*id, Access::Write)],
+                Some(Access::Write) => vec![Wanted::Pipe(*id, Access::Read)],
+                _ => Vec::new(),
+            }
+        }
+        Some(Link::Socket(inode)) => table.sockets().peer(task, fd, *inode).map(Wanted::Socket).into_iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Adds what was found to what was known already.
+fn add_ends(told: &mut Told, wants: &[Wanted], found: &ends::Found) {
+    for ends in wants.iter().filter_map(|wanted| found.of(wanted)) {
+        match &mut told.other_ends {
+            Some(known) => {
+                // What a descriptor proves is better than what was said without one.
+                known.known.retain(|old| old.fd.is_some() || ends.known.iter().all(|new| new.pid != old.pid));
+                known.known.extend(ends.known);
+                known.more += ends.more;
+                known.complete &= ends.complete;
+            }
+            None => told.other_ends = Some(ends),
+        }
+    }
+}
+
+fn ends_told(mut known: Vec<OtherEnd>) -> Told {
+    /// Of many children the first are named.
+    const MOST_NAMED: usize = 8;
+    let more = known.len().saturating_sub(MOST_NAMED) as u64;
+    known.truncate(MOST_NAMED);
+    let other_ends = (!known.is_empty()).then_some(OtherEnds { known, more, complete: true });
+    Told { other_ends, ..Told::default() }
+}
+
+fn tracer(tid: u32) -> Option<OtherEnd> {
+    let pid = proc::status_field(tid, "TracerPid")?.parse().ok().filter(|pid| *pid != 0)?;
+    let name = proc::comm(pid).unwrap_or_default();
+    Some(OtherEnd { role: EndRole::Tracer, pid, is_target: false, name, fd: None, state: None })
+}
