@@ -227,7 +227,8 @@ fn ends_told(mut known: Vec<OtherEnd>) -> Told {
 }
 
 fn tracer(tid: u32) -> Option<OtherEnd> {
-    let pid = proc::status_field(tid, "TracerPid")?.parse().ok().filter(|pid| *pid != 0)?;
+    let thread = proc::status_field(tid, "TracerPid").filter(|id| id != "0")?;
+    let pid = proc::status_field(thread, "Tgid")?.parse().ok()?;
     let name = proc::comm(pid).unwrap_or_default();
     Some(OtherEnd { role: EndRole::Tracer, pid, is_target: false, name, fd: None, state: None })
 }

@@ -17,9 +17,14 @@ impl Page<'_> {
     /// The other ends of what the tasks of a site wait on, those of most tasks first.
     pub(super) fn other_ends(&mut self, tasks: &[&Task]) -> io::Result<()> {
         let mut counts: BTreeMap<(EndRole, String), u64> = BTreeMap::new();
-        for ends in tasks.iter().filter_map(|task| task.wait.as_ref()?.other_ends.as_deref()) {
+        let waits = || tasks.iter().filter_map(|task| task.wait.as_ref());
+        let first = waits().next().map(|wait| &wait.object);
+        let alike = waits().all(|wait| Some(&wait.object) == first);
+        for (wait, ends) in waits().filter_map(|wait| Some((wait, wait.other_ends.as_deref()?))) {
             if let Some(role) = ends.known.first().map(|end| end.role) {
-                *counts.entry((role, in_words(ends))).or_default() += 1;
+                // Of several things it is said whose other end it is: `fd 7: …`.
+                let of = if alike { String::new() } else { format!("{}: ", name_of(&wait.object)) };
+                *counts.entry((role, of + &in_words(ends))).or_default() += 1;
             }
         }
         for role in [EndRole::Writer, EndRole::Reader, EndRole::Peer, EndRole::Holder, EndRole::Child, EndRole::Tracer]
@@ -36,6 +41,11 @@ impl Page<'_> {
         }
         Ok(())
     }
+}
+
+/// What stands before the description of a descriptor.
+fn name_of(object: &str) -> String {
+    words::harmless(object.split(" (").next().unwrap_or_default())
 }
 
 fn label(role: EndRole) -> &'static str {

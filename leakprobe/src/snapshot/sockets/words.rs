@@ -3,8 +3,9 @@
 use super::{Inet, Unix};
 use crate::model::{span, thousands};
 
-/// `TCP_ESTABLISHED` and `TCP_LISTEN`.
+/// `TCP_ESTABLISHED`, `TCP_SYN_SENT` and `TCP_LISTEN`.
 const ESTABLISHED: u8 = 1;
+const CONNECTING: u8 = 2;
 pub(super) const LISTEN: u8 = 10;
 
 /// A TCP socket, with the time for which nothing has come or gone if that is known.
@@ -16,12 +17,17 @@ pub(super) fn tcp(socket: &Inet, idle_ms: Option<u64>) -> String {
         }
         return words;
     }
+    if matches!(socket.state, CONNECTING | 3 | 12) {
+        // Nothing has come or gone yet, and what is not acknowledged is the request itself.
+        return words;
+    }
     if let Some(idle) = idle_ms {
         words += &format!(", idle {}", span(idle));
     }
     for (bytes, what) in [(socket.receive_queue, "unread"), (socket.send_queue, "not acknowledged")] {
         if bytes > 0 {
-            words += &format!(", {} bytes {what}", thousands(bytes.into()));
+            let noun = if bytes == 1 { "byte" } else { "bytes" };
+            words += &format!(", {} {noun} {what}", thousands(bytes.into()));
         }
     }
     words
@@ -63,7 +69,7 @@ fn waiting(waits: u32, most: u32) -> String {
 fn state(state: u8) -> &'static str {
     match state {
         ESTABLISHED => "established",
-        2 => "connecting",
+        CONNECTING => "connecting",
         3 | 12 => "being accepted",
         4 | 5 => "closed by us",
         6 => "waiting for late packets",
@@ -94,6 +100,8 @@ mod tests {
             told,
             "tcp 10.0.0.1:4312 → 10.0.0.2:5432, closed by the peer, 17 bytes unread, 2,600 bytes not acknowledged"
         );
+        let told = tcp(&socket(2, "10.0.0.2:5432", [0, 1]), Some(9_000));
+        assert_eq!(told, "tcp 10.0.0.1:4312 → 10.0.0.2:5432, connecting");
         let told = tcp(&socket(10, "0.0.0.0:0", [2, 511]), None);
         assert_eq!(told, "tcp 10.0.0.1:4312, listening, 2 of 511 waiting to be accepted");
     }
