@@ -14,10 +14,14 @@ pub(crate) struct Args {
 }
 
 /// What the tests run, and the Debian package that holds it.
-const NEEDED: [(&str, &str); 13] = [
+const NEEDED: [(&str, &str); 17] = [
     ("cc", "gcc"),
     ("c++", "g++"),
     ("/usr/include/stdio.h", "libc6-dev"),
+    ("/usr/include/asm", "gcc-multilib"),
+    ("/usr/lib32/libc.so", "libc6-dev-i386"),
+    ("musl-gcc", "musl-tools"),
+    ("xz", "xz-utils"),
     ("eu-stack", "elfutils"),
     ("etcd", "etcd-server"),
     ("prometheus", "prometheus"),

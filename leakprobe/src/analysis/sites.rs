@@ -262,7 +262,9 @@ fn stable_id(key: &SiteKey, frames: &[Frame]) -> String {
     for part in [&key.creation, &key.stack] {
         for frame in part.iter().filter_map(|&index| frames.get(index as usize)) {
             add(frame.module_name());
-            add(if frame.function.is_empty() { &frame.address } else { &frame.function });
+            // Where code without a file lies is another place in each run.
+            let address = if frame.module == "[anon]" { "" } else { &frame.address };
+            add(if frame.function.is_empty() { address } else { &frame.function });
         }
         add("");
     }

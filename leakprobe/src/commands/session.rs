@@ -1,7 +1,7 @@
 //! One target under observation: every room that touches it, side by side.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -20,7 +20,7 @@ use super::{ExitCode, Failure, goroutines::Goroutines, governing::Governing, wai
 use crate::{
     analysis::{self, Facts, Live},
     cli::{Probe, Watch},
-    model::{Blocking, Change, ChangeKind, Cost, Recording, StackTable, Subject, TargetInfo, WaitKind},
+    model::{Blocking, Change, ChangeKind, Cost, Recording, StackEnd, StackTable, Subject, TargetInfo, WaitKind},
     probes::{
         self, Probes, WaitSource,
         event::{self, Captured, Event, What},
@@ -94,6 +94,9 @@ impl Session {
             }
         })?;
         let min_block_ns = u64::try_from(watch.min_block.as_nanos()).unwrap_or(u64::MAX);
+        let mut symbols =
+            symbols::Stacks::new(symbols::Options { debug_info: watch.debug_info, ..symbols::Options::default() });
+        symbols.set_process(watch.pid);
         Ok(Self {
             target,
             governing: Governing::new(probes.wait_source(), watch.max_overhead),
@@ -102,10 +105,7 @@ impl Session {
             goroutines: Goroutines::new(watch.pid),
             waits: Waits::new(watch.pid, !events),
             stacks: StackTable::default(),
-            symbols: symbols::Stacks::new(symbols::Options {
-                debug_info: watch.debug_info,
-                ..symbols::Options::default()
-            }),
+            symbols,
             live: Live::new(min_block_ns, clock_ns(ClockId::CLOCK_MONOTONIC)),
             began: Instant::now(),
             started: Timestamp::now(),
@@ -150,6 +150,9 @@ impl Session {
             self.engine.forget_threads();
         }
         self.goroutines.find(&mut self.engine, &mut self.symbols);
+        if self.symbols.follow_made(self.engine.modules(), false) {
+            self.stacks.forget_addresses();
+        }
         let began = Instant::now();
         if !self.is_dying {
             self.goroutines.snapshot(self.engine.modules(), &mut self.stacks, &mut self.live);
@@ -245,7 +248,7 @@ impl Session {
 
     fn unwind(&mut self, captured: Captured<'_>) -> Result<crate::model::StackId, String> {
         match captured {
-            Captured::Stack(regs, bytes) => Ok(self.stacks.intern(self.engine.unwind_captured(regs, bytes))),
+            Captured::Stack(regs, bytes) => Ok(self.engine.intern_captured(regs, bytes, &mut self.stacks)),
             Captured::Missing(counter) => Err(why_missing(counter).to_owned()),
         }
     }
@@ -253,13 +256,36 @@ impl Session {
     /// The target has called exec: its old code is gone, what is known of it must be named now.
     fn begin_program(&mut self) {
         self.resolve();
-        self.stacks.new_program();
+        self.stacks.forget_addresses();
         if let Err(error) = self.engine.restart() {
             tracing::debug!("after exec: {error}");
         }
         self.goroutines = Goroutines::new(self.target.pid);
         self.waits.forget();
+        self.symbols.set_process(self.target.pid);
         self.target.refresh();
+    }
+
+    /// Of the code that was unloaded, that to which threads are still to return.
+    fn unloaded(&mut self) -> Vec<String> {
+        let mut threads: BTreeMap<String, u64> = BTreeMap::new();
+        for id in self.live.threads().values().filter_map(|thread| thread.stack) {
+            let Some(stack) = self.stacks.get(id) else { continue };
+            let probes = stack.addresses.iter().enumerate();
+            let probes = probes.map(|(depth, address)| address.saturating_sub(u64::from(stack.is_return(depth))));
+            let modules = self.engine.modules();
+            let gone = probes.filter_map(|probe| modules.recall(probe)).collect::<Vec<_>>();
+            let paths: BTreeSet<String> =
+                gone.into_iter().filter_map(|id| Some(self.engine.modules().get(id)?.path.clone())).collect();
+            for path in paths {
+                *threads.entry(path).or_default() += 1;
+            }
+        }
+        let told = |(path, count): (String, u64)| {
+            let threads = if count == 1 { "1 thread is" } else { &format!("{count} threads are") };
+            format!("{threads} to return to code of {path}, which has been unloaded: stacks show it as it was")
+        };
+        threads.into_iter().map(told).collect()
     }
 
     /// CPU time that leakprobe has used so far.
@@ -290,6 +316,7 @@ impl Session {
             self.waits.describe_all(&mut self.engine, &self.probes, &mut self.live);
         }
         self.resolve();
+        self.symbols.follow_made(self.engine.modules(), true);
         let mut losses: BTreeMap<String, u64> = self
             .probes
             .counters()
@@ -315,6 +342,11 @@ impl Session {
         let mut gaps = std::mem::take(&mut self.probes.gaps);
         gaps.extend(self.goroutines.gaps());
         gaps.extend(self.waits.gaps());
+        gaps.extend(self.unloaded());
+        if self.stacks.iter().any(|(_, stack)| stack.end == StackEnd::ThirtyTwoBit) {
+            gaps.push("no stacks of 32-bit code: only those of 64-bit code are read".to_owned());
+        }
+        gaps.extend(self.symbols.ignored_names().map(|why| format!("no names of JIT code: {why}")));
         gaps.extend(
             self.symbols.losses().map(|(module, why)| format!("no lines or inlined functions in {module}: {why}")),
         );

@@ -19,10 +19,12 @@ pub struct Frame {
     /// Line in `file`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<u32>,
-    /// Path of the module (executable, library, `[vdso]`) that the address lies in; empty if it lies in none.
+    /// Path of the module (executable, library, `[vdso]`, `[jit]`) that the address lies in; `[anon]`: memory that belongs to no
+    /// file; empty if it lies in none.
     #[serde(default)]
     pub module: String,
-    /// The address within the module, as `0x…`: stable over runs, as addresses in memory are not.
+    /// The address within the module, as `0x…`: stable over runs, as addresses in memory are not. In `[jit]` and `[anon]` it is
+    /// that in memory.
     #[serde(default)]
     pub address: String,
     /// Whether the compiler inlined this function into the frame that follows.
@@ -51,7 +53,10 @@ impl Frame {
         } else if self.module.is_empty() {
             format!("[unknown {}]", self.address)
         } else {
-            format!("[{}+{}]", self.module_name(), self.address)
+            let module = self.module_name();
+            // `[anon]` and `[vdso]` have brackets already.
+            let plain = module.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(module);
+            format!("[{plain}+{}]", self.address)
         }
     }
 }

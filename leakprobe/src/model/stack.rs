@@ -21,6 +21,8 @@ pub enum StackEnd {
     Unstable,
     /// There is no stack: the memory could not be read.
     Unreadable,
+    /// There is no stack: the task runs 32-bit code, whose stacks are not read.
+    ThirtyTwoBit,
     /// There is no stack: the task is a kernel worker or has exited.
     None,
 }
@@ -36,6 +38,7 @@ impl StackEnd {
             Self::Running => "was running: no stack while it runs",
             Self::Unstable => "ran each time it was read",
             Self::Unreadable => "stack memory could not be read",
+            Self::ThirtyTwoBit => "runs 32-bit code, whose stacks are not read",
             Self::None => "has no user stack",
         }
     }
@@ -137,8 +140,9 @@ impl StackTable {
         }
     }
 
-    /// From now on equal addresses mean other code: the process has begun another program. What is held stays.
-    pub fn new_program(&mut self) {
+    /// From now on equal addresses may mean other code: the process has begun another program, or a library was loaded where
+    /// another one was. What is held stays.
+    pub fn forget_addresses(&mut self) {
         self.ids.clear();
     }
 

@@ -96,9 +96,19 @@ mod imp {
         })
     }
 
-    /// Whether the registers are those of 64-bit code (`__USER_CS`); all zero: a kernel worker that has none.
+    /// The code segment of 64-bit code: `__USER_CS`.
+    pub(crate) const NATIVE_CODE: u64 = 0x33;
+    /// That of 32-bit code: `__USER32_CS`.
+    const COMPAT_CODE: u64 = 0x23;
+
+    /// Whether the registers are those of 64-bit code; all zero: a kernel worker that has none.
     pub(crate) fn is_native(regs: &Regs) -> bool {
-        regs[arch::CS] == 0x33
+        regs[arch::CS] == NATIVE_CODE
+    }
+
+    /// Whether they are those of 32-bit code.
+    pub(crate) fn is_compat(regs: &Regs) -> bool {
+        regs[arch::CS] == COMPAT_CODE
     }
 }
 

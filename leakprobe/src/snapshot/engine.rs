@@ -16,7 +16,6 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::Duration,
 };
 
 use leakprobe_common::{
@@ -36,7 +35,9 @@ use super::{
     waits::{self, Context, Now, Waiting},
 };
 use crate::{
-    model::{Activity, Blocking, News, Snapshot, Stack, StackEnd, StackTable, Subject, ThreadSample, WaitKind},
+    model::{
+        Activity, Blocking, News, Snapshot, Stack, StackEnd, StackId, StackTable, Subject, ThreadSample, WaitKind,
+    },
     probes::{ProbeError, Probes, event},
     target::{Modules, has_memory},
 };
@@ -49,9 +50,6 @@ const FIRST_READ: usize = 1024;
 const FEW: usize = 32;
 /// Threads whose stacks are read by one system call.
 const BATCH: usize = 128;
-/// Mappings that are older are read again before stacks are unwound: code may have been replaced by other code at the same
-/// address, of which no address tells.
-const MAX_MAPPINGS_AGE: Duration = Duration::from_secs(10);
 /// `TASK_INTERRUPTIBLE`.
 const SLEEPING: u32 = 1;
 /// `PF_KTHREAD | PF_USER_WORKER | PF_IO_WORKER`: workers of the kernel within the process, which have no user stack.
@@ -159,8 +157,24 @@ impl Engine {
         self.expect_news();
     }
 
-    /// Unwinds a stack that was captured in the kernel.
-    pub fn unwind_captured(&mut self, regs: &Regs, bytes: &[u8]) -> Stack {
+    /// Unwinds a stack that was captured in the kernel, and puts it into `stacks`.
+    pub fn intern_captured(&mut self, regs: &Regs, bytes: &[u8], stacks: &mut StackTable) -> StackId {
+        let stack = self.unwind_captured(regs, bytes);
+        if self.modules.take_reuse() {
+            stacks.forget_addresses();
+        }
+        stacks.intern(stack)
+    }
+
+    /// Reads the mappings again if they are old.
+    fn follow_code(&mut self) {
+        if let Err(error) = self.modules.refresh_if_old() {
+            tracing::debug!("mappings: {error}");
+        }
+    }
+
+    fn unwind_captured(&mut self, regs: &Regs, bytes: &[u8]) -> Stack {
+        self.follow_code();
         let base = stack_pointer(regs);
         let mut memory = StackMemory::captured(base, bytes);
         let (stack, unknown_code) = self.unwinder.unwind(&mut self.modules, regs, &mut memory);
@@ -262,6 +276,9 @@ impl Engine {
             let reader = self.modules.find_reader().unwrap_or(self.pid);
             self.memory = ProcessMemory::new(reader);
             let read = self.read_stacks(&wanted);
+            if self.modules.take_reuse() {
+                stacks.forget_addresses();
+            }
             // If the thread that we read through has exited meanwhile, nothing of this round counts.
             let is_read = has_memory(reader);
             let after = self.look_again(probes, &wanted)?;
@@ -355,11 +372,8 @@ impl Engine {
     fn read_stacks(&mut self, records: &[&ThreadRecord]) -> Vec<Stack> {
         let mut stacks = Vec::with_capacity(records.len());
         let mut buffer = vec![0; BATCH * FIRST_READ];
-        if !records.is_empty()
-            && self.modules.age() >= MAX_MAPPINGS_AGE
-            && let Err(error) = self.modules.refresh()
-        {
-            tracing::debug!("mappings: {error}");
+        if !records.is_empty() {
+            self.follow_code();
         }
         for batch in records.chunks(BATCH) {
             let pointers: Vec<u64> = batch.iter().map(|record| stack_pointer(&record.regs)).collect();
@@ -404,7 +418,7 @@ impl Losses {
             StackEnd::Unreadable => self.unreadable += 1,
             StackEnd::TooDeep => self.too_deep += 1,
             StackEnd::NoUnwindInfo => self.no_unwind_info += 1,
-            StackEnd::Complete | StackEnd::Running | StackEnd::Unstable | StackEnd::None => {}
+            StackEnd::Complete | StackEnd::Running | StackEnd::Unstable | StackEnd::ThirtyTwoBit | StackEnd::None => {}
         }
     }
 
@@ -443,7 +457,7 @@ impl Context<'_> {
     }
 }
 
-fn sample(record: &ThreadRecord, activity: Activity, stack: crate::model::StackId) -> ThreadSample {
+fn sample(record: &ThreadRecord, activity: Activity, stack: StackId) -> ThreadSample {
     ThreadSample {
         tid: record.tid,
         name: event::name(&record.comm),

@@ -4,6 +4,7 @@ mod arch;
 mod cfi;
 mod children;
 mod clock;
+mod compat;
 mod describe;
 mod descriptors;
 mod ends;

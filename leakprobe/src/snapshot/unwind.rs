@@ -175,7 +175,8 @@ impl Unwinder {
     pub fn unwind(&mut self, modules: &mut Modules, regs: &Regs, memory: &mut StackMemory<'_>) -> (Stack, bool) {
         let mut addresses = Vec::with_capacity(16);
         if !arch::is_native(regs) {
-            return (Stack::of_thread(addresses, StackEnd::None), false);
+            let end = if arch::is_compat(regs) { StackEnd::ThirtyTwoBit } else { StackEnd::None };
+            return (Stack::of_thread(addresses, end), false);
         }
         self.follow(modules);
         let mut regs = arch::unwind_regs(regs);
@@ -183,11 +184,17 @@ impl Unwinder {
         let mut unknown_code = false;
         let mut guessed = false;
         let end = loop {
-            let code = modules.find(frame.address_for_lookup());
+            let mut code = modules.find(frame.address_for_lookup());
             if code.is_none() {
                 unknown_code = true;
-                if frame.is_return_address() {
-                    // Not the address of code: the frame before was not what it seemed.
+                // A thread may wait for its return to code that was unloaded meanwhile.
+                code = modules.recall(frame.address_for_lookup()).map(Code::Module);
+                if code.is_none() && frame.is_return_address() {
+                    if !guessed {
+                        // It surely returns there, whatever was there.
+                        addresses.push(frame.address());
+                    }
+                    // Else not the address of code: a frame before was not what it seemed.
                     break StackEnd::NoUnwindInfo;
                 }
             }
@@ -269,7 +276,7 @@ impl Unwinder {
                     && let Ok(elf) = &module.elf
                 {
                     // Each mapping by itself: between those of one file may lie those of another.
-                    for mapping in modules.mappings_of(id) {
+                    for mapping in modules.last_mappings_of(id) {
                         if let Some(module) = cfi.module(elf, &module.path, mapping, module.bias) {
                             self.inner.add_module(module);
                         }

@@ -78,7 +78,8 @@ pub(crate) struct Context<'a> {
 
 /// The futex word that a thread waits on, if it is in `futex`.
 pub(crate) fn futex_word(regs: &Regs) -> Option<u64> {
-    (regs[SYSCALL] == leakprobe_common::arch::SYS_FUTEX).then_some(regs[ARGS[0]])
+    let is_futex = regs[SYSCALL] == leakprobe_common::arch::SYS_FUTEX && !arch::is_compat(regs);
+    is_futex.then_some(regs[ARGS[0]])
 }
 
 impl Context<'_> {
@@ -98,6 +99,9 @@ impl Context<'_> {
         }
         if state & FROZEN != 0 {
             return stopped("frozen", Subject::None);
+        }
+        if arch::is_compat(regs) {
+            return self.classify_compat(tid, state, regs, since);
         }
         let number = usize::try_from(regs[SYSCALL]).ok();
         let Some(call) = number.and_then(Sysno::new) else {
@@ -161,11 +165,15 @@ impl Context<'_> {
 
     /// How long after `since` the moment lies that the timespec at `address` names.
     fn deadline(&self, address: u64, realtime: bool, since: u64) -> Option<u64> {
-        let deadline = self.timespec_ns(address)?;
+        Some(self.until(self.timespec_ns(address)?, realtime, since))
+    }
+
+    /// How long after `since` a moment lies, ms.
+    pub(super) fn until(&self, deadline: u64, realtime: bool, since: u64) -> u64 {
         let began =
             if realtime { self.now.realtime.saturating_sub(self.now.monotonic.saturating_sub(since)) } else { since };
         // Rounded: the wait began some µs after the program computed its deadline.
-        Some((deadline.saturating_sub(began).saturating_add(NS_PER_MS / 2)) / NS_PER_MS)
+        deadline.saturating_sub(began).saturating_add(NS_PER_MS / 2) / NS_PER_MS
     }
 
     fn timespec_ms(&self, address: u64) -> Option<u64> {

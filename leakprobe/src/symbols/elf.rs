@@ -3,9 +3,8 @@
 //! Files are read, not mapped: a mapped file that its owner truncates would kill us with SIGBUS.
 
 use std::{
-    fs::{File, Metadata, OpenOptions},
+    fs::{File, Metadata},
     io,
-    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
@@ -14,7 +13,8 @@ use object::{
     read::elf::{CompressionHeader, FileHeader, SectionHeader},
 };
 
-use super::symtab::Search;
+use super::{symtab::Search, zstd};
+use crate::target::open_regular;
 
 /// More sections than any linker makes; each costs a read for its name.
 const MOST_SECTIONS: u32 = 1 << 16;
@@ -25,11 +25,11 @@ const LARGEST_TABLE: u64 = 512 << 20;
 /// DEFLATE cannot make more than this of one byte (<https://zlib.net/zlib_tech.html>, "Maximum Compression Factor").
 const MOST_INFLATION: u64 = 1032;
 
-/// Opens a regular file. The path may come from the target, which could have put a FIFO there to stop us.
+/// Opens a regular file, and nothing else: the path may come from the target, which could have put a FIFO there to stop us.
 pub(super) fn open(path: &Path) -> io::Result<(File, Metadata)> {
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    let file = open_regular(path)?;
     let metadata = file.metadata()?;
-    if metadata.is_file() { Ok((file, metadata)) } else { Err(io::Error::other("not a regular file")) }
+    Ok((file, metadata))
 }
 
 /// What a file says about debug information.
@@ -37,10 +37,30 @@ pub(super) fn open(path: &Path) -> io::Result<(File, Metadata)> {
 pub(super) struct Facts {
     /// Identifies the build: the same in a file and in the debug information split from it.
     pub(super) build_id: Option<Vec<u8>>,
-    /// Name of the file that holds the split debug information.
-    pub(super) debug_link: Option<Vec<u8>>,
+    /// The file that holds the split debug information.
+    pub(super) debug_link: Option<DebugLink>,
+    /// Where `.gnu_debugdata` lies in the file, and how long it is: a compressed ELF file that holds a symbol table.
+    pub(super) debug_data: Option<(u64, u64)>,
     /// DWARF in this file.
     pub(super) dwarf: Dwarf,
+}
+
+/// `.gnu_debuglink`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct DebugLink {
+    /// Its name, without a directory.
+    pub(super) name: Vec<u8>,
+    /// The CRC-32 of its content; `None` if the section ends before it.
+    pub(super) crc: Option<u32>,
+}
+
+/// How much debug information of one file is accepted, bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Largest {
+    /// In all, after decompression.
+    pub(super) total: u64,
+    /// What is compressed, after decompression: that is held in memory, the rest is read where it lies.
+    pub(super) inflated: u64,
 }
 
 /// Whether a file has DWARF that can be used.
@@ -53,23 +73,21 @@ pub(super) enum Dwarf {
     Refused(String),
 }
 
-/// Reads a file's facts, and looks addresses up in its symbol tables on the way.
-///
-/// `largest_dwarf` is the most bytes of debug information that are accepted, after decompression.
+/// Reads a file's facts, and looks addresses up in its symbol tables on the way. Without limits nothing is found out about DWARF.
 pub(super) fn read<'data, R: ReadRef<'data>>(
     data: R,
-    largest_dwarf: u64,
+    largest: Option<Largest>,
     search: &mut Search<'_>,
 ) -> Result<Facts, String> {
     match FileKind::parse(data) {
-        Ok(FileKind::Elf64) => read_class::<elf::FileHeader64<Endianness>, R>(data, largest_dwarf, search),
-        Ok(FileKind::Elf32) => read_class::<elf::FileHeader32<Endianness>, R>(data, largest_dwarf, search),
+        Ok(FileKind::Elf64) => read_class::<elf::FileHeader64<Endianness>, R>(data, largest, search),
+        Ok(FileKind::Elf32) => read_class::<elf::FileHeader32<Endianness>, R>(data, largest, search),
         Ok(_) | Err(_) => return Err("not an ELF file".to_owned()),
     }
     .map_err(|error| error.to_string())
 }
 
-fn read_class<'data, E, R>(data: R, largest_dwarf: u64, search: &mut Search<'_>) -> object::read::Result<Facts>
+fn read_class<'data, E, R>(data: R, largest: Option<Largest>, search: &mut Search<'_>) -> object::read::Result<Facts>
 where
     E: FileHeader<Endian = Endianness>,
     R: ReadRef<'data>,
@@ -99,14 +117,19 @@ where
         } else if kind != elf::SHT_NOBITS {
             match sections.section_name(endian, section).unwrap_or_default() {
                 b".gnu_debuglink" => facts.debug_link = debug_link(endian, data, section),
+                b".gnu_debugdata" => {
+                    facts.debug_data = Some((section.sh_offset(endian).into(), section.sh_size(endian).into()));
+                }
                 name if name.starts_with(b".debug_") => {
-                    dwarf.add(endian, data, section, name, largest_dwarf);
+                    if let Some(largest) = largest {
+                        dwarf.add(endian, data, section, name, largest);
+                    }
                 }
                 _ => {}
             }
         }
     }
-    facts.dwarf = dwarf.verdict(largest_dwarf);
+    facts.dwarf = largest.map(|largest| dwarf.verdict(largest)).unwrap_or_default();
     Ok(facts)
 }
 
@@ -128,7 +151,7 @@ where
     None
 }
 
-fn debug_link<'data, S, R>(endian: Endianness, data: R, section: &S) -> Option<Vec<u8>>
+fn debug_link<'data, S, R>(endian: Endianness, data: R, section: &S) -> Option<DebugLink>
 where
     S: SectionHeader<Endian = Endianness>,
     R: ReadRef<'data>,
@@ -136,21 +159,29 @@ where
     if section.sh_size(endian).into() > 4096 {
         return None;
     }
+    // A name, ended by zero; zeros up to the next word; the checksum.
+    // https://sourceware.org/gdb/current/onlinedocs/gdb.html/Separate-Debug-Files.html
     let data = section.data(endian, data).ok()?;
-    // A name, ended by zero; then padding and a checksum, for which the build id stands in.
-    data.split(|&byte| byte == 0).next().map(<[u8]>::to_vec)
+    let name = data.split(|&byte| byte == 0).next()?.to_vec();
+    let crc = data.get((name.len() + 1).next_multiple_of(4)..).and_then(|rest| rest.first_chunk::<4>());
+    let crc = crc.map(|bytes| match endian {
+        Endianness::Little => u32::from_le_bytes(*bytes),
+        Endianness::Big => u32::from_be_bytes(*bytes),
+    });
+    Some(DebugLink { name, crc })
 }
 
 /// Adds up how much memory the debug information of a file takes.
 #[derive(Default)]
 struct DwarfSize {
     total: u64,
+    inflated: u64,
     info: bool,
     refused: Option<String>,
 }
 
 impl DwarfSize {
-    fn add<'data, S, R>(&mut self, endian: Endianness, data: R, section: &S, name: &[u8], largest: u64)
+    fn add<'data, S, R>(&mut self, endian: Endianness, data: R, section: &S, name: &[u8], largest: Largest)
     where
         S: SectionHeader<Endian = Endianness>,
         R: ReadRef<'data>,
@@ -161,16 +192,12 @@ impl DwarfSize {
             Ok(None) => stored,
             Ok(Some((header, offset, length))) => {
                 let declared: u64 = header.ch_size(endian).into();
-                // The declared size is only a claim, and blazesym inflates without limit. What cannot exceed the limit
-                // whatever it claims needs no check; the rest is inflated once, up to the claim, to see.
-                // https://github.com/libbpf/blazesym/blob/v0.2.7/src/elf/parser.rs#L281
-                if header.ch_type(endian) == elf::ELFCOMPRESS_ZLIB
-                    && declared <= largest
-                    && length.saturating_mul(MOST_INFLATION) > largest
-                    && let Err(why) = inflate(data, offset, length, declared)
+                if declared <= largest.inflated
+                    && let Err(why) = check_claim(data, offset, length, header.ch_type(endian), declared, largest)
                 {
                     self.refused = Some(why);
                 }
+                self.inflated = self.inflated.saturating_add(declared);
                 declared
             }
             Err(error) => {
@@ -181,17 +208,44 @@ impl DwarfSize {
         self.total = self.total.saturating_add(size);
     }
 
-    fn verdict(self, largest: u64) -> Dwarf {
+    fn verdict(self, largest: Largest) -> Dwarf {
+        let too_large = |what: &str, size: u64, limit: u64| {
+            Dwarf::Refused(format!("{what} of {} MiB is larger than the limit of {} MiB", size >> 20, limit >> 20))
+        };
         match self.refused {
             _ if !self.info => Dwarf::Absent,
             Some(why) => Dwarf::Refused(format!("debug information is corrupt: {why}")),
-            None if self.total > largest => Dwarf::Refused(format!(
-                "debug information of {} MiB is larger than the limit of {} MiB",
-                self.total >> 20,
-                largest >> 20
-            )),
+            None if self.total > largest.total => too_large("debug information", self.total, largest.total),
+            None if self.inflated > largest.inflated => {
+                too_large("compressed debug information", self.inflated, largest.inflated)
+            }
             None => Dwarf::Present,
         }
+    }
+}
+
+/// Whether a compressed section is about as large as it says. The declared size is only a claim, and blazesym inflates without
+/// limit. What cannot exceed the limit whatever it claims needs no check; of the rest, DEFLATE is inflated once, up to the
+/// claim, to see, while the blocks of Zstandard can be counted.
+/// <https://github.com/libbpf/blazesym/blob/v0.2.7/src/elf/parser.rs#L281>
+fn check_claim<'data, R: ReadRef<'data>>(
+    data: R,
+    offset: u64,
+    length: u64,
+    kind: elf::CompressionType,
+    declared: u64,
+    largest: Largest,
+) -> Result<(), String> {
+    match kind {
+        elf::ELFCOMPRESS_ZLIB if length.saturating_mul(MOST_INFLATION) > largest.inflated => {
+            inflate(data, offset, length, declared)
+        }
+        elf::ELFCOMPRESS_ZSTD => match zstd::most_bytes(data, offset, length) {
+            Some(most) if most.saturating_sub(zstd::SLACK) <= largest.inflated => Ok(()),
+            Some(_) => Err("it is larger than it says".to_owned()),
+            None => Err("its Zstandard frames are damaged".to_owned()),
+        },
+        _ => Ok(()),
     }
 }
 

@@ -5,19 +5,24 @@
 //! for a whole file that has Fedora's compressed `.gnu_debugdata`, stretches symbols without size to any address above, and
 //! takes any of several names for a function. What DWARF cannot tell, for whichever reason, keeps its name from ELF.
 
+mod debugdata;
 mod debugfile;
 mod dwarf;
 mod elf;
 mod go;
+mod jit;
 mod name;
+mod perfmap;
 mod stacks;
 mod symtab;
 #[cfg(test)]
 mod tests;
+mod zstd;
 
 use std::{
     collections::HashMap,
-    os::unix::fs::MetadataExt,
+    fs::File,
+    os::{fd::AsRawFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -25,8 +30,17 @@ use std::{
 
 use object::ReadCache;
 
-use self::{dwarf::Scope, elf::Dwarf, symtab::Search, symtab::Symbol};
-use crate::model::Frame;
+use self::{
+    debugfile::{Candidate, Proof},
+    dwarf::Scope,
+    elf::Dwarf,
+    symtab::Search,
+    symtab::Symbol,
+};
+use crate::{
+    model::Frame,
+    target::{Root, open_regular},
+};
 
 pub use go::GoCode;
 pub use stacks::Stacks;
@@ -55,7 +69,7 @@ pub enum Source {
     Image(Arc<[u8]>),
     /// It cannot be read; says why, in one phrase.
     Missing(String),
-    /// Memory that belongs to no file: code made by a JIT compiler.
+    /// Memory that belongs to no file.
     Anonymous,
 }
 
@@ -80,8 +94,10 @@ impl Lookup {
 pub struct Options {
     /// Whether to read debug information: inlined functions and lines. Without it: function names alone, quickly.
     pub debug_info: bool,
-    /// The most bytes of debug information to accept of one file, decompressed.
+    /// The most bytes of debug information to accept of one file, decompressed. What is needed of it is read where it lies.
     pub largest_debug_info: u64,
+    /// The most bytes of it that may be compressed in the file, decompressed: that has to be held in memory.
+    pub largest_inflated: u64,
     /// How long to wait for the debug information of one file.
     pub debug_info_timeout: Duration,
     /// Where debug information split from its program is installed.
@@ -93,6 +109,7 @@ impl Default for Options {
         Self {
             debug_info: true,
             largest_debug_info: 4 << 30,
+            largest_inflated: 512 << 20,
             debug_info_timeout: Duration::from_secs(20),
             debug_directories: vec!["/usr/lib/debug".into(), "/lib/debug".into()],
         }
@@ -105,6 +122,8 @@ impl Default for Options {
 /// Needs no privileges but to open the files.
 pub struct Symbolizer {
     options: Options,
+    /// The target's, in which debug information is looked for first.
+    root: Option<Root>,
     dwarf: dwarf::Reader,
     modules: HashMap<(String, Identity), Known>,
 }
@@ -122,7 +141,9 @@ struct Known {
     frames: HashMap<Lookup, Vec<Frame>>,
     debug: Debug,
     /// The debug file of the module; its symbols are of use even where its DWARF is not.
-    split: Option<PathBuf>,
+    split: Option<File>,
+    /// The symbol table that was left in the stripped module, decompressed.
+    debug_data: Option<Vec<u8>>,
 }
 
 /// Where a module's debug information is.
@@ -140,7 +161,17 @@ impl Symbolizer {
     #[must_use]
     pub fn new(options: Options) -> Self {
         let directories = options.debug_directories.clone();
-        Self { dwarf: dwarf::Reader::new(directories, options.debug_info_timeout), options, modules: HashMap::new() }
+        let dwarf = dwarf::Reader::new(directories, options.debug_info_timeout);
+        Self { dwarf, options, root: None, modules: HashMap::new() }
+    }
+
+    /// From now on debug information is looked for in this root first, which is that of the target, and then in our own.
+    pub fn set_root(&mut self, root: Option<Root>) {
+        self.root = root;
+    }
+
+    fn largest(&self) -> elf::Largest {
+        elf::Largest { total: self.options.largest_debug_info, inflated: self.options.largest_inflated }
     }
 
     /// The functions at each address, innermost inlined one first. Never empty: a frame without a name says why.
@@ -168,7 +199,7 @@ impl Symbolizer {
                 })
             }
             Source::Missing(why) => all_unknown(module, lookups, &format!("module could not be read: {why}")),
-            Source::Anonymous => all_unknown(module, lookups, "JIT or other anonymous memory"),
+            Source::Anonymous => all_unknown(module, lookups, "anonymous memory"),
         }
     }
 
@@ -227,7 +258,8 @@ impl Symbolizer {
         let mut probes: Vec<u64> = wanted.iter().map(|lookup| lookup.probe()).collect();
         probes.dedup();
         let mut search = Search::new(&probes);
-        let facts = match elf::read(data, self.options.largest_debug_info, &mut search) {
+        let is_new = matches!(known.debug, Debug::NotLooked);
+        let facts = match elf::read(data, is_new.then(|| self.largest()), &mut search) {
             Ok(facts) => facts,
             Err(why) => {
                 let reason = format!("corrupt ELF: {why}");
@@ -237,15 +269,29 @@ impl Symbolizer {
                 return;
             }
         };
-        if let (Debug::NotLooked, Some(file)) = (&known.debug, file) {
-            self.find_debug(facts, file, Path::new(path), known);
+        if is_new {
+            let debug_data = facts.debug_data;
+            match file {
+                Some(file) => self.find_debug(facts, file, Path::new(path), known),
+                None => known.debug = Debug::None,
+            }
+            // The debug file has all that is in here.
+            if let (None, Some(place)) = (&known.split, debug_data) {
+                match debugdata::inflate(data, place) {
+                    Ok(bytes) => known.debug_data = Some(bytes),
+                    Err(why) => search.corrupt = Some(format!(".gnu_debugdata: {why}")),
+                }
+            }
         }
-        if let Some(file) = &known.split
-            && let Ok((file, _)) = elf::open(file)
+        // A debug file has the local symbols that were stripped from the module, at the same addresses. It was read
+        // before without error; should it have changed meanwhile, its symbols are missed and nothing else.
+        if let Some(file) = &known.split {
+            let _ = elf::read(&ReadCache::new(file), None, &mut search);
+        }
+        if let Some(bytes) = &known.debug_data
+            && let Err(why) = elf::read(&bytes[..], None, &mut search)
         {
-            // A debug file has the local symbols that were stripped from the module, at the same addresses. It was read
-            // before without error; should it have changed meanwhile, its symbols are missed and nothing else.
-            let _ = elf::read(&ReadCache::new(file), self.options.largest_debug_info, &mut search);
+            search.corrupt = Some(format!(".gnu_debugdata: {why}"));
         }
         let scopes = match &known.debug {
             Debug::In(file) => self.dwarf.resolve(file, &probes),
@@ -269,19 +315,15 @@ impl Symbolizer {
     /// Finds out where a module's debug information is: in itself, else in a file of its own.
     fn find_debug(&self, facts: elf::Facts, file: &Path, module: &Path, known: &mut Known) {
         let mut found = (file.to_owned(), facts.dwarf);
-        if matches!(found.1, Dwarf::Absent) {
-            let directories = &self.options.debug_directories;
-            let candidates =
-                debugfile::candidates(facts.build_id.as_deref(), facts.debug_link.as_deref(), module, directories);
-            for path in candidates {
-                let Ok(split) = self.read_facts(&path) else {
-                    continue;
-                };
-                if split.build_id == facts.build_id {
-                    known.split = Some(path.clone());
-                    found = (path, split.dwarf);
-                    break;
-                }
+        let link = facts.debug_link.as_ref();
+        let proof = Proof::of(facts.build_id.as_deref(), link);
+        if let (Dwarf::Absent, Some(proof)) = (&found.1, proof) {
+            let path = module.to_str().and_then(|path| path.strip_suffix(" (deleted)")).map_or(module, Path::new);
+            let candidates = debugfile::candidates(proof, link, path, &self.options.debug_directories);
+            let mut files = candidates.iter().flat_map(|candidate| self.files_at(candidate));
+            if let Some((split, dwarf)) = files.find_map(|file| self.proven(file, proof)) {
+                found = (PathBuf::from(format!("/proc/self/fd/{}", split.as_raw_fd())), dwarf);
+                known.split = Some(split);
             }
         }
         known.debug = match found {
@@ -292,17 +334,33 @@ impl Symbolizer {
         };
     }
 
-    fn read_facts(&self, path: &Path) -> Result<elf::Facts, String> {
-        let (file, _) = elf::open(path).map_err(|error| error.to_string())?;
-        let data = ReadCache::new(file);
-        elf::read(&data, self.options.largest_debug_info, &mut Search::new(&[]))
+    /// The files that a candidate may stand for: in the target's root, and in ours if that is another one.
+    fn files_at(&self, candidate: &Candidate) -> impl Iterator<Item = File> {
+        let theirs = self.root.as_ref().and_then(|root| root.open(&candidate.path).ok());
+        let is_other = self.root.as_ref().is_none_or(|root| !root.is_ours());
+        // What lies beside the program lies there in the target's root alone.
+        let is_here = is_other && (candidate.is_installed || self.root.is_none());
+        let ours = is_here.then(|| open_regular(&candidate.path).ok()).flatten();
+        theirs.into_iter().chain(ours)
+    }
+
+    /// The file, and what DWARF it has, if it belongs to the program.
+    fn proven(&self, file: File, proof: Proof<'_>) -> Option<(File, Dwarf)> {
+        let facts = elf::read(&ReadCache::new(&file), Some(self.largest()), &mut Search::new(&[])).ok()?;
+        let is_proven = match proof {
+            Proof::BuildId(id) => facts.build_id.as_deref() == Some(id),
+            Proof::Checksum(crc) => {
+                debugfile::checksum(&file, self.options.largest_debug_info).ok().flatten() == Some(crc)
+            }
+        };
+        is_proven.then_some((file, facts.dwarf))
     }
 }
 
 /// The frame of an address that lies in no module.
 #[must_use]
 pub fn unmapped(address: u64) -> Frame {
-    unknown("", address, "address lies in no mapping")
+    unknown("", address, "address lies in no mapping: its code was unloaded, or is none")
 }
 
 fn unknown(module: &str, address: u64, reason: &str) -> Frame {

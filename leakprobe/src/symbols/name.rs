@@ -16,6 +16,11 @@ pub(super) fn readable(raw: &[u8]) -> String {
     printable(name)
 }
 
+/// A name that was not mangled, at most [`LONGEST`] of it, without control characters.
+pub(super) fn bounded(raw: &str) -> String {
+    printable(raw.chars().take(LONGEST).collect())
+}
+
 /// Replaces control characters, because a terminal would act on them.
 pub(super) fn printable(text: String) -> String {
     if text.contains(char::is_control) { text.replace(char::is_control, "\u{fffd}") } else { text }

@@ -2,12 +2,17 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{GoCode, Lookup, Module, Options, Source, Symbolizer, go::Lines, unmapped};
+use super::{GoCode, Lookup, Module, Options, Source, Symbolizer, go::Lines, jit::Jit, unmapped};
 use crate::{
     analysis::Frames,
     model::{Frame, Stack, StackId, StackTable},
-    target::{self, Code, ModuleId, ModuleSource, Modules},
+    target::{self, Code, ModuleId, ModuleSource, Modules, Root},
 };
+
+/// Files that code which is made at run time is mapped from; they hold no ELF file.
+const MADE: [&str; 4] = ["/memfd:", "/dev/zero", "/anon_hugepage", "/SYSV"];
+/// Most frames without a name whose names may still come.
+const MOST_PENDING: usize = 1 << 16;
 
 /// The places of each address's frames, innermost inlined function first.
 type Resolved = HashMap<u64, Vec<u32>>;
@@ -16,10 +21,33 @@ type Resolved = HashMap<u64, Vec<u32>>;
 pub struct Stacks {
     symbolizer: Symbolizer,
     go: Vec<GoCode>,
+    /// Knows the code that the process makes as it runs.
+    jit: Option<Jit>,
+    /// Frames of such code that have no name yet.
+    pending: Vec<Pending>,
     frames: Vec<Frame>,
     places: HashMap<Frame, u32>,
     /// The frames of each stack, in the order of the table; those beyond the end are not resolved yet.
     stacks: Vec<Vec<u32>>,
+}
+
+/// A frame of code that was made at run time.
+#[derive(Clone, Copy)]
+struct Pending {
+    /// The place of its stack, and its place in there.
+    stack: usize,
+    at: usize,
+    address: u64,
+    /// The address that names are asked for.
+    probe: u64,
+}
+
+/// What the addresses of a batch of stacks lie in.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Place {
+    module: ModuleId,
+    /// Whether it is there no more.
+    is_unloaded: bool,
 }
 
 impl Stacks {
@@ -29,10 +57,20 @@ impl Stacks {
         Self {
             symbolizer: Symbolizer::new(options),
             go: Vec::new(),
+            jit: None,
+            pending: Vec::new(),
             frames: Vec::new(),
             places: HashMap::new(),
             stacks: Vec::new(),
         }
+    }
+
+    /// From now on, files of the process `pid` are looked for where it would find them: debug information, and what names the
+    /// code that it makes as it runs.
+    pub fn set_process(&mut self, pid: u32) {
+        self.symbolizer.set_root(Root::of(pid).ok());
+        self.jit = Some(Jit::of(pid, Root::of(pid).ok()));
+        self.pending.clear();
     }
 
     /// From now on, addresses in this code are told as Go tells of them. Replaces what was given before.
@@ -44,7 +82,8 @@ impl Stacks {
     pub fn resolve_new(&mut self, table: &StackTable, modules: &mut Modules) {
         let new: Vec<&Stack> = table.iter().skip(self.stacks.len()).map(|(_, stack)| stack).collect();
         // One batch a module: its symbols are read once for all of its addresses.
-        let mut wanted: HashMap<Option<ModuleId>, Vec<(Lookup, u64)>> = HashMap::new();
+        let mut wanted: HashMap<Place, Vec<(Lookup, u64)>> = HashMap::new();
+        let mut made: HashSet<u64> = HashSet::new();
         let mut seen = HashSet::new();
         for stack in &new {
             for (depth, &address) in stack.addresses.iter().enumerate() {
@@ -52,45 +91,94 @@ impl Stacks {
                 if self.go.iter().any(|go| go.has(address)) || !seen.insert((address, is_return)) {
                     continue;
                 }
-                let module = match modules.find_or_recall(address.saturating_sub(u64::from(is_return))) {
-                    Some(Code::Module(id)) => Some(id),
-                    Some(Code::Anonymous) => None,
-                    None => continue, // said to be unmapped below
+                let probe = address.saturating_sub(u64::from(is_return));
+                let place = match modules.find(probe) {
+                    Some(Code::Module(module)) => Place { module, is_unloaded: false },
+                    Some(Code::Anonymous) => {
+                        made.insert(probe);
+                        continue;
+                    }
+                    None => match modules.recall(probe) {
+                        Some(module) => Place { module, is_unloaded: true },
+                        None => continue, // said to be unmapped below
+                    },
                 };
-                let bias = module.and_then(|id| modules.get(id)).map_or(0, |module| module.bias);
-                wanted
-                    .entry(module)
-                    .or_default()
-                    .push((Lookup { svma: address.wrapping_sub(bias), is_return }, address));
+                let Some(module) = modules.get(place.module) else {
+                    continue;
+                };
+                if module.elf.is_err() && MADE.iter().any(|made| module.path.starts_with(made)) {
+                    made.insert(probe);
+                    continue;
+                }
+                let lookup = Lookup { svma: address.wrapping_sub(module.bias), is_return };
+                wanted.entry(place).or_default().push((lookup, address));
             }
         }
         let mut resolved: [Resolved; 2] = [HashMap::new(), HashMap::new()];
         let mut wanted: Vec<_> = wanted.into_iter().collect();
-        wanted.sort_by_key(|(module, _)| *module);
-        for (module, lookups) in wanted {
-            let source = module.and_then(|id| modules.get(id)).map_or_else(anonymous, as_source);
+        wanted.sort_by_key(|(place, _)| *place);
+        for (place, lookups) in wanted {
+            let Some(source) = modules.get(place.module).map(as_source) else {
+                continue;
+            };
             let plain: Vec<Lookup> = lookups.iter().map(|(lookup, _)| *lookup).collect();
             let frames = self.symbolizer.resolve(&source, &plain);
-            for ((lookup, address), frames) in lookups.into_iter().zip(frames) {
+            for ((lookup, address), mut frames) in lookups.into_iter().zip(frames) {
+                if place.is_unloaded {
+                    frames.iter_mut().for_each(|frame| frame.module.push_str(" (unloaded)"));
+                }
                 let places = frames.into_iter().map(|frame| self.place(frame)).collect();
                 resolved[usize::from(lookup.is_return)].insert(address, places);
             }
         }
+        let made_addresses: Vec<u64> = made.iter().copied().collect();
+        let jit = self.jit.as_mut().filter(|_| !made.is_empty());
+        let names = jit.map(|jit| jit.names(&made_addresses, modules, false)).unwrap_or_default();
         for stack in new {
             let mut places = Vec::with_capacity(stack.addresses.len());
             let go = self.go_lines(stack);
-            for (depth, address) in stack.addresses.iter().enumerate() {
+            for (depth, &address) in stack.addresses.iter().enumerate() {
                 if let Some(Some(lines)) = go.get(depth) {
-                    places.extend(self.place_go(lines, *address, modules));
+                    places.extend(self.place_go(lines, address, modules));
                     continue;
                 }
-                match resolved[usize::from(stack.is_return(depth))].get(address) {
+                let is_return = stack.is_return(depth);
+                let probe = address.saturating_sub(u64::from(is_return));
+                match resolved[usize::from(is_return)].get(&address) {
                     Some(known) => places.extend(known),
-                    None => places.push(self.place(unmapped(*address))),
+                    None if made.contains(&probe) => {
+                        if !names.has(probe) && self.pending.len() < MOST_PENDING {
+                            let (stack, at) = (self.stacks.len(), places.len());
+                            self.pending.push(Pending { stack, at, address, probe });
+                        }
+                        places.push(self.place(names.frame(probe, address)));
+                    }
+                    None => places.push(self.place(unmapped(address))),
                 }
             }
             self.stacks.push(places);
         }
+    }
+
+    /// Looks whether code that the process makes has names now that it had not before. Returns whether any had another name
+    /// before: then its addresses have come to mean other code. To be called before stacks are taken; `at_last`: after them.
+    pub fn follow_made(&mut self, modules: &Modules, at_last: bool) -> bool {
+        if !self.jit.as_ref().is_some_and(Jit::is_used) || !at_last && !self.jit.as_ref().is_some_and(Jit::is_news) {
+            return false;
+        }
+        let pending = std::mem::take(&mut self.pending);
+        let addresses: Vec<u64> = pending.iter().map(|frame| frame.probe).collect();
+        let names = self.jit.as_mut().map(|jit| jit.names(&addresses, modules, at_last)).unwrap_or_default();
+        for frame in pending {
+            let place = self.place(names.frame(frame.probe, frame.address));
+            if let Some(slot) = self.stacks.get_mut(frame.stack).and_then(|stack| stack.get_mut(frame.at)) {
+                *slot = place;
+            }
+            if !names.has(frame.probe) {
+                self.pending.push(frame);
+            }
+        }
+        names.is_renamed
     }
 
     /// What Go says of each address of the stack; nothing at all if none is Go's.
@@ -125,6 +213,11 @@ impl Stacks {
         &self.frames
     }
 
+    /// Why the names of code that the process makes are not used though they are there.
+    pub fn ignored_names(&self) -> Option<&str> {
+        self.jit.as_ref().and_then(Jit::ignored)
+    }
+
     /// Modules whose debug information could not be used, and why.
     pub fn losses(&self) -> impl Iterator<Item = (&str, &str)> {
         self.symbolizer.losses()
@@ -135,10 +228,6 @@ impl Frames for Stacks {
     fn of(&self, stack: StackId) -> &[u32] {
         self.stacks.get(stack.index()).map_or(&[], Vec::as_slice)
     }
-}
-
-fn anonymous() -> Module {
-    Module { path: String::new(), source: Source::Anonymous }
 }
 
 fn as_source(module: &target::Module) -> Module {

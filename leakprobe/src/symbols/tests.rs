@@ -195,6 +195,123 @@ fn split_debug_information_is_found_and_must_be_of_the_same_build() {
 }
 
 #[test]
+fn without_a_build_id_the_checksum_decides() {
+    let built = c(&["-Wl,--build-id=none"]);
+    let (hidden, _) = range(&built.program, "hidden");
+    built.run("objcopy", &["--only-keep-debug", "program", "program.debug"]);
+    built.run("strip", &["-s", "program"]);
+    built.run("objcopy", &["--add-gnu-debuglink=program.debug", "program"]);
+    assert_eq!(name(&built.frames(hidden)), "hidden");
+    let debug = built.directory.path().join("program.debug");
+    let mut damaged = fs::read(&debug).unwrap();
+    *damaged.last_mut().unwrap() ^= 1;
+    fs::write(&debug, damaged).unwrap();
+    assert_unknown(&built.frames(hidden), "no symbols in the file (stripped)");
+}
+
+#[test]
+fn debug_files_are_looked_for_in_the_root_of_the_target_and_never_outside() {
+    let built = c(&["-Wl,--build-id=0x0123456789abcdef0123"]);
+    let (hidden, _) = range(&built.program, "hidden");
+    built.run("objcopy", &["--only-keep-debug", "program", "program.debug"]);
+    built.run("strip", &["-s", "program"]);
+    let root = tempfile::tempdir().unwrap();
+    let place = root.path().join("usr/lib/debug/.build-id/01");
+    fs::create_dir_all(&place).unwrap();
+    let frames = || {
+        let mut symbolizer = Symbolizer::new(Options::default());
+        symbolizer.set_root(Some(Root::at(root.path()).unwrap()));
+        symbolizer.resolve(&built.module(), &[at(hidden)]).remove(0)
+    };
+    assert_unknown(&frames(), "no symbols in the file (stripped)");
+    let file = place.join("23456789abcdef0123.debug");
+    std::os::unix::fs::symlink(built.directory.path().join("program.debug"), &file).unwrap();
+    assert_unknown(&frames(), "no symbols in the file (stripped)");
+    fs::remove_file(&file).unwrap();
+    fs::copy(built.directory.path().join("program.debug"), &file).unwrap();
+    let found = frames();
+    assert_eq!((name(&found), found[0].line), ("hidden", Some(12)));
+}
+
+/// A stripped program with the names of its hidden functions in `.gnu_debugdata`, as Fedora builds them.
+fn with_debug_data() -> (Built, u64) {
+    let built = c(&["-rdynamic"]);
+    let (hidden, _) = range(&built.program, "hidden");
+    built.run("objcopy", &["--only-keep-debug", "program", "full"]);
+    built.run("objcopy", &["-S", "--remove-section=.comment", "--keep-symbol=hidden", "full", "mini"]);
+    built.run("xz", &["-f", "mini"]);
+    built.run("strip", &["-s", "program"]);
+    built.run("objcopy", &["--add-section=.gnu_debugdata=mini.xz", "program"]);
+    (built, hidden)
+}
+
+#[test]
+fn the_symbol_table_left_in_a_stripped_file_is_read() {
+    let (built, hidden) = with_debug_data();
+    let (exported, _) = range(&built.program, "exported");
+    assert_eq!(name(&built.frames(hidden)), "hidden");
+    assert_eq!(name(&built.frames(exported)), "exported");
+    // Asked again, it is not decompressed again.
+    let mut symbolizer = Symbolizer::new(Options::default());
+    for address in [exported, hidden, hidden + 1] {
+        assert_ne!(name(&symbolizer.resolve(&built.module(), &[at(address)])[0]), "");
+    }
+}
+
+#[test]
+fn a_damaged_symbol_table_of_a_stripped_file_is_told() {
+    let (built, hidden) = with_debug_data();
+    let xz = fs::read(built.directory.path().join("mini.xz")).unwrap();
+    let whole = fs::read(&built.program).unwrap();
+    let place = whole.windows(xz.len()).position(|window| window == xz).unwrap();
+    for at in (0..xz.len()).step_by(23) {
+        let mut damaged = whole.clone();
+        damaged[place + at] ^= 0x41;
+        fs::write(&built.program, &damaged).unwrap();
+        let frames = built.frames(hidden);
+        let why = frames[0].unknown.clone().unwrap_or_default();
+        assert!(name(&frames) == "hidden" || why.contains(".gnu_debugdata"), "{at}: {frames:?}");
+    }
+    damaged_length(&built, &whole, place);
+    let why = built.frames(hidden)[0].unknown.clone().unwrap();
+    assert!(why.starts_with("corrupt ELF: .gnu_debugdata: "), "{why}");
+}
+
+/// The first bytes of the section alone are right.
+fn damaged_length(built: &Built, whole: &[u8], place: usize) {
+    let mut damaged = whole.to_vec();
+    damaged[place + 32..place + 64].fill(0);
+    fs::write(&built.program, &damaged).unwrap();
+}
+
+#[test]
+fn debug_information_compressed_with_zstandard_is_read() {
+    let built = c(&[]);
+    let (start, _) = range(&built.program, "exported");
+    built.run("objcopy", &["--compress-debug-sections=zstd", "program"]);
+    assert_inlined(&built.frames(start));
+
+    // A claim that is smaller than the truth: the size in the section's header.
+    let whole = fs::read(&built.program).unwrap();
+    let options = Options { largest_inflated: 64, ..Options::default() };
+    let claims: Vec<usize> = whole
+        .windows(12)
+        .enumerate()
+        .filter(|(_, window)| window[..8] == [2, 0, 0, 0, 0, 0, 0, 0] && window[10..] == [0, 0])
+        .map(|(at, _)| at + 8)
+        .collect();
+    assert!(!claims.is_empty());
+    let mut damaged = whole;
+    for claim in claims {
+        damaged[claim..claim + 8].copy_from_slice(&1u64.to_le_bytes());
+    }
+    fs::write(&built.program, &damaged).unwrap();
+    let mut symbolizer = Symbolizer::new(options);
+    let found = symbolizer.resolve(&built.module(), &[at(start)]);
+    assert_eq!(found[0].last().unwrap().function, "exported");
+}
+
+#[test]
 fn assembler_without_sizes_reaches_to_the_next_symbol_and_no_further() {
     let source = "
         .globl sizeless, sized, main
@@ -270,7 +387,7 @@ fn the_vdso_is_read_from_memory() {
     let (from, to) = line.split(' ').next().and_then(|range| range.split_once('-')).unwrap();
     let [from, to] = [from, to].map(|text| u64::from_str_radix(text, 16).unwrap());
     let mut image = vec![0; usize::try_from(to - from).unwrap()];
-    fs::File::open("/proc/self/mem").unwrap().read_exact_at(&mut image, from).unwrap();
+    File::open("/proc/self/mem").unwrap().read_exact_at(&mut image, from).unwrap();
 
     let file = object::File::parse(&*image).unwrap();
     let symbol =
@@ -286,13 +403,13 @@ fn the_vdso_is_read_from_memory() {
 #[test]
 fn what_cannot_be_read_says_so() {
     let unreadable = |source| resolve(&Module { path: "/x/y".into(), source }, 0x10);
-    assert_unknown(&unreadable(Source::Anonymous), "JIT or other anonymous memory");
+    assert_unknown(&unreadable(Source::Anonymous), "anonymous memory");
     assert_unknown(&unreadable(Source::Missing("deleted".into())), "module could not be read: deleted");
     assert_unknown(
         &unreadable(Source::File("/nonexistent".into())),
         "module could not be read: No such file or directory (os error 2)",
     );
-    assert_unknown(&unreadable(Source::File("/dev/zero".into())), "module could not be read: not a regular file");
+    assert_unknown(&unreadable(Source::File("/dev/zero".into())), "module could not be read: it is not a regular file");
     assert_unknown(&unreadable(Source::Image(Arc::from(&b"MZ"[..]))), "corrupt ELF: not an ELF file");
     assert_eq!(unreadable(Source::Anonymous)[0].label(), "[y+0x10]");
     assert_eq!(unmapped(0x10).label(), "[unknown 0x10]");
@@ -300,7 +417,7 @@ fn what_cannot_be_read_says_so() {
     let directory = tempfile::tempdir().unwrap();
     let fifo = directory.path().join("fifo");
     run(Command::new("mkfifo").arg(&fifo));
-    assert_unknown(&unreadable(Source::File(fifo)), "module could not be read: not a regular file");
+    assert_unknown(&unreadable(Source::File(fifo)), "module could not be read: it is not a regular file");
 }
 
 #[test]
@@ -308,12 +425,12 @@ fn debug_information_over_the_limit_is_refused_by_name() {
     for flags in [&[][..], &["-gz=zlib"]] {
         let built = c(flags);
         let (start, _) = range(&built.program, "exported");
-        let options = Options { largest_debug_info: 100, ..Options::default() };
+        let options = Options { largest_debug_info: 100, largest_inflated: 100, ..Options::default() };
         let mut symbolizer = Symbolizer::new(options);
         let found = symbolizer.resolve(&built.module(), &[at(start)]);
         assert_eq!(name(&found[0]), "exported");
         let losses: Vec<_> = symbolizer.losses().collect();
-        assert!(losses[0].1.contains("larger than the limit"), "{losses:?}");
+        assert!(losses[0].1.contains("larger than the limit of 0 MiB"), "{losses:?}");
     }
 }
 

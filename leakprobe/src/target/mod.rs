@@ -2,9 +2,12 @@
 
 pub mod elf;
 mod identity;
+mod maps;
 mod modules;
+mod root;
 
 pub use identity::{Target, TargetError};
 pub use modules::{
     Code, Located, MappedFile, MappedPlace, Module, ModuleId, ModuleSource, Modules, Placed, has_memory,
 };
+pub use root::{Root, open_regular};

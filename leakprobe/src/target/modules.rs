@@ -2,21 +2,24 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File, OpenOptions},
+    fs::{self, File, Metadata},
     io,
     ops::Range,
     os::{
         fd::AsRawFd,
-        unix::fs::{MetadataExt, OpenOptionsExt},
+        unix::fs::{FileExt, MetadataExt},
     },
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use procfs::process::{MMPermissions, MMapPath, MemoryMaps, Process};
-
-use super::elf::Elf;
+use super::{
+    elf::Elf,
+    maps,
+    root::{Root, is_in_our_mounts, open_regular},
+};
+use crate::snapshot::ProcessMemory;
 
 /// Most executable mappings that are kept.
 const MAX_MAPPINGS: usize = 1 << 20;
@@ -24,6 +27,12 @@ const MAX_MAPPINGS: usize = 1 << 20;
 const MAX_GONE: usize = 1 << 10;
 /// One part in so many of a CPU may be spent on reading mappings in vain.
 const VAIN_SHARE: u32 = 50;
+/// Mappings that are older are read again before stacks are unwound, however long that takes: code may have been replaced
+/// by other code at the same address, of which no address tells.
+const MAX_AGE: Duration = Duration::from_secs(10);
+/// Pages by which code in memory is compared with a file's.
+const COMPARED_PAGES: u64 = 64;
+const PAGE: u64 = 4096;
 /// Largest vdso image that is read; real ones have two pages or so.
 const MAX_VDSO: u64 = 1 << 20;
 
@@ -154,9 +163,17 @@ impl Mapping {
     }
 }
 
+/// A mapping that is no more.
+#[derive(Clone, Debug)]
+struct Gone {
+    mapping: Mapping,
+    /// Whether other code has been mapped there since.
+    is_reused: bool,
+}
+
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct FileKey {
-    dev: (i32, i32),
+    dev: (u32, u32),
     inode: u64,
     path: String,
 }
@@ -173,13 +190,17 @@ pub struct Modules {
     other: Option<u32>,
     mappings: Vec<Mapping>,
     /// Mappings of modules that were seen in use and are no more: stacks that were taken before still name them.
-    gone: Vec<Mapping>,
+    gone: Vec<Gone>,
     modules: Vec<Module>,
     /// Modules by file; several, since one file may be mapped at several places.
     opened: HashMap<Arc<FileKey>, Vec<ModuleId>>,
     generation: u64,
+    /// Whether an address of code that was in use has come to be that of other code, since that was asked last.
+    is_reused: bool,
     refreshed: Instant,
-    /// What reading the mappings took the last time, if it brought nothing new.
+    /// What reading the mappings took the last time.
+    took: Duration,
+    /// The same, if it brought nothing new.
     in_vain: Option<Duration>,
 }
 
@@ -215,7 +236,9 @@ impl Modules {
             modules,
             opened: HashMap::new(),
             generation: 1,
+            is_reused: false,
             refreshed: Instant::now(),
+            took: Duration::ZERO,
             in_vain: None,
         }
     }
@@ -247,8 +270,26 @@ impl Modules {
         let (began, before) = (Instant::now(), self.generation);
         let result = self.read(pid);
         self.refreshed = Instant::now();
-        self.in_vain = (self.generation == before).then(|| began.elapsed());
+        self.took = began.elapsed();
+        self.in_vain = (self.generation == before).then_some(self.took);
         result
+    }
+
+    /// Reads the mappings again if they are old: so old that it takes one part in `VAIN_SHARE` of a CPU at most, or `MAX_AGE`.
+    ///
+    /// # Errors
+    /// As [`Self::refresh`].
+    pub fn refresh_if_old(&mut self) -> io::Result<()> {
+        if self.age() < MAX_AGE.min(self.took * VAIN_SHARE) {
+            return Ok(());
+        }
+        self.refresh()
+    }
+
+    /// Whether an address of code that was in use has come to be that of other code, since the last call: a library was
+    /// unloaded and another one loaded in its place.
+    pub fn take_reuse(&mut self) -> bool {
+        std::mem::take(&mut self.is_reused)
     }
 
     /// Reads the mappings again because an address lies in none. It may be no address of code at all, over and over: so not
@@ -264,18 +305,12 @@ impl Modules {
     }
 
     fn read(&mut self, pid: u32) -> io::Result<()> {
-        let maps = mappings_of(self.find_reader().unwrap_or(pid))?;
-        let code = maps.into_iter().filter(|map| map.perms.contains(MMPermissions::EXECUTE)).take(MAX_MAPPINGS);
-        let mappings = code.map(|map| {
-            let path = match map.pathname {
-                MMapPath::Path(path) => Some(path.to_string_lossy().into_owned()),
-                MMapPath::Vdso => Some("[vdso]".to_owned()),
-                MMapPath::Vsyscall => Some("[vsyscall]".to_owned()),
-                _ => None,
-            };
-            let file = path.map(|path| Arc::new(FileKey { dev: map.dev, inode: map.inode, path }));
-            let (start, end) = map.address;
-            Mapping { start, end, offset: map.offset, file, module: None }
+        let code = maps::executable(self.find_reader().unwrap_or(pid), MAX_MAPPINGS)?;
+        let mappings = code.into_iter().map(|line| {
+            let maps::Line { start, end, offset, device, inode, name } = line;
+            let is_file = name.starts_with('/') || matches!(name.as_str(), "[vdso]" | "[vsyscall]");
+            let file = is_file.then(|| Arc::new(FileKey { dev: device, inode, path: name }));
+            Mapping { start, end, offset, file, module: None }
         });
         self.replace(in_order(mappings.collect()))
     }
@@ -296,13 +331,27 @@ impl Modules {
             return Ok(());
         }
         self.generation += 1;
+        self.is_reused |= is_written;
         let gone = std::mem::replace(&mut self.mappings, mappings);
-        let gone = gone.into_iter().filter(|old| old.module.is_some());
-        let gone = gone.filter(|old| !self.mappings.iter().any(|new| new.is_same(old)));
-        let gone: Vec<_> = gone.collect();
+        let gone = gone.into_iter().filter(|old| old.module.is_some() && !self.has(old));
+        let gone: Vec<_> = gone.map(|mapping| Gone { mapping, is_reused: false }).collect();
         self.gone.splice(..0, gone);
         self.gone.truncate(MAX_GONE);
+        for gone in self.gone.iter_mut().filter(|gone| !gone.is_reused) {
+            let (start, end) = (gone.mapping.start, gone.mapping.end);
+            let next = self.mappings.partition_point(|mapping| mapping.end <= start);
+            // What was loaded again as it was is the same code.
+            let is_other = |mapping: &&Mapping| mapping.start < end && !mapping.is_same(&gone.mapping);
+            gone.is_reused = self.mappings.get(next).is_some_and(|mapping| is_other(&mapping));
+            self.is_reused |= gone.is_reused;
+        }
         Ok(())
+    }
+
+    /// Whether there is a mapping like this one now.
+    fn has(&self, old: &Mapping) -> bool {
+        let at = self.mappings.partition_point(|mapping| mapping.end <= old.start);
+        self.mappings.get(at).is_some_and(|mapping| mapping.is_same(old))
     }
 
     /// How long ago the mappings were read.
@@ -334,10 +383,19 @@ impl Modules {
         Some(Code::Module(module))
     }
 
-    /// What lies at `address`, or lay there last: for stacks that were taken before the mappings were read again.
+    /// What lay at `address` before it was unloaded, if nothing does now. For stacks that were taken before, and for threads
+    /// that are still to return there.
+    pub fn recall(&mut self, address: u64) -> Option<ModuleId> {
+        if self.find(address).is_some() {
+            return None;
+        }
+        let mappings = self.gone.iter().map(|gone| &gone.mapping);
+        mappings.filter(|gone| (gone.start..gone.end).contains(&address)).find_map(|gone| gone.module)
+    }
+
+    /// What lies at `address`, or lay there last.
     pub fn find_or_recall(&mut self, address: u64) -> Option<Code> {
-        let recall = |gone: &Mapping| (gone.start..gone.end).contains(&address).then_some(gone.module).flatten();
-        self.find(address).or_else(|| self.gone.iter().find_map(recall).map(Code::Module))
+        self.find(address).or_else(|| self.recall(address).map(Code::Module))
     }
 
     /// `address` in its module's own terms; `None` if it lies in none.
@@ -358,6 +416,19 @@ impl Modules {
     /// Where a module's code lies in memory.
     pub fn mappings_of(&self, id: ModuleId) -> impl Iterator<Item = Range<u64>> {
         self.mappings.iter().filter(move |mapping| mapping.module == Some(id)).map(|mapping| mapping.start..mapping.end)
+    }
+
+    /// The same, or where it lay before it was unloaded, if nothing else has been mapped there.
+    pub fn last_mappings_of(&self, id: ModuleId) -> impl Iterator<Item = Range<u64>> {
+        let mut gone: Vec<Range<u64>> = Vec::new();
+        for old in self.gone.iter().filter(|old| !old.is_reused && old.mapping.module == Some(id)) {
+            let range = old.mapping.start..old.mapping.end;
+            let overlaps = gone.iter().any(|other| other.start < range.end && range.start < other.end);
+            if !overlaps && !self.has(&old.mapping) {
+                gone.push(range);
+            }
+        }
+        self.mappings_of(id).chain(gone)
     }
 
     /// The files that code is mapped from. A file comes again for each other place, or other part of it, that is mapped.
@@ -448,7 +519,7 @@ impl Modules {
             path if path.starts_with('[') => ModuleSource::Missing("belongs to the kernel".to_owned()),
             _ => match self.open_file(file, mapping) {
                 Ok(source) => source,
-                Err(error) => ModuleSource::Missing(format!("module could not be read: {error}")),
+                Err(error) => ModuleSource::Missing(error.to_string()),
             },
         }
     }
@@ -459,7 +530,7 @@ impl Modules {
         };
         let len = (mapping.end - mapping.start).min(MAX_VDSO);
         let mut image = vec![0; usize::try_from(len).unwrap_or(0)];
-        let memory = crate::snapshot::ProcessMemory::new(reader);
+        let memory = ProcessMemory::new(reader);
         let read = memory.read(mapping.start, &mut image);
         image.truncate(read);
         ModuleSource::Image(image.into())
@@ -474,27 +545,50 @@ impl Modules {
         let handle = match open_regular(&by_map) {
             Ok(handle) => handle,
             Err(_) => {
-                let by_root = PathBuf::from(format!("/proc/{reader}/root{path}"));
-                let handle = open_regular(&by_root)?;
-                if handle.metadata()?.ino() != file.inode {
+                let handle = open_by_path(reader, Path::new(path))?;
+                if !is_of_inode(&handle.metadata()?, file) && !is_same_code(&handle, mapping, reader) {
                     return Err(io::Error::other("the file was replaced since it was mapped"));
                 }
                 handle
             }
         };
-        let same = |candidate: &Path| {
-            let (Ok(ours), Ok(theirs)) = (handle.metadata(), fs::metadata(candidate)) else {
-                return false;
-            };
-            (ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino())
-        };
-        let visible = if same(Path::new(path)) {
-            PathBuf::from(path)
-        } else {
-            PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd()))
-        };
+        // Not by its path: that may come to lead elsewhere.
+        let visible = PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd()));
         Ok(ModuleSource::File { handle: Arc::new(handle), visible })
     }
+}
+
+/// Opens a mapped file by its path: within the root of the thread that has it mapped. The kernel tells the path as we would
+/// see it, which is another one than that thread's if it has another root in the same mount namespace as we.
+fn open_by_path(reader: u32, path: &Path) -> io::Result<File> {
+    let root = Root::of(reader)?;
+    if root.is_ours() || !is_in_our_mounts(reader) {
+        return root.open(path);
+    }
+    Root::at(Path::new("/"))?.open_told(path)
+}
+
+fn is_of_inode(metadata: &Metadata, file: &FileKey) -> bool {
+    let device = (libc::major(metadata.dev()), libc::minor(metadata.dev()));
+    (device, metadata.ino()) == (file.dev, file.inode)
+}
+
+/// Whether the code in memory is that of the file. Some file systems, such as overlayfs and btrfs, tell another device or
+/// inode number for an open file than for a mapped one, so that different numbers do not mean different files.
+fn is_same_code(file: &File, mapping: &Mapping, reader: u32) -> bool {
+    let memory = ProcessMemory::new(reader);
+    let pages = (mapping.end - mapping.start) / PAGE;
+    let compared = pages.min(COMPARED_PAGES);
+    let is_same_page = |index: u64| {
+        let skip = pages * index / compared * PAGE;
+        let (mut ours, mut theirs) = ([0; PAGE as usize], [0; PAGE as usize]);
+        let Ok(length) = file.read_at(&mut ours, mapping.offset.saturating_add(skip)) else {
+            return false;
+        };
+        // The last page of a file is mapped with zeros behind it.
+        length > 0 && memory.read(mapping.start + skip, &mut theirs) == theirs.len() && ours == theirs
+    };
+    compared > 0 && (0..compared).all(is_same_page)
 }
 
 /// What has to be added to the addresses of a file to get those of its mapping.
@@ -516,12 +610,6 @@ fn in_order(mut mappings: Vec<Mapping>) -> Vec<Mapping> {
     mappings
 }
 
-/// The mappings that a thread sees; none if it has exited.
-fn mappings_of(thread: u32) -> io::Result<MemoryMaps> {
-    let thread = i32::try_from(thread).map_err(io::Error::other)?;
-    Process::new(thread).and_then(|process| process.maps()).map_err(io::Error::other)
-}
-
 /// Whether a thread has not begun to exit: it can be read through. It loses its memory long before its state says so.
 /// Source: <https://elixir.bootlin.com/linux/v6.12/source/kernel/fork.c#L1375> (`get_task_exe_file`)
 #[must_use]
@@ -533,15 +621,6 @@ pub fn has_memory(thread: u32) -> bool {
 fn threads_of(pid: u32) -> Vec<u32> {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     threads.filter_map(|thread| thread.file_name().to_str()?.parse().ok()).collect()
-}
-
-/// Opens a file for reading if it is a regular one: opening a device or a FIFO could block, or do something.
-fn open_regular(path: &Path) -> io::Result<File> {
-    let place = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_CLOEXEC).open(path)?;
-    if !place.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    File::open(format!("/proc/self/fd/{}", place.as_raw_fd()))
 }
 
 #[cfg(test)]

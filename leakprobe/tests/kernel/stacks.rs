@@ -84,7 +84,9 @@ fn a_stack_leads_through_code_made_at_run_time() {
     let called = shown.iter().position(|name| name == "called_by_made_code").unwrap();
     assert_eq!(shown[called + 2], "calls_made_code", "{shown:?}");
     let made = stack_of(&recording, &task.stack)[called + 1];
-    assert!(made.function.is_empty() && made.module.is_empty() && made.unknown.is_some(), "{made:?}");
+    assert!(made.function.is_empty() && made.module == "[anon]", "{made:?}");
+    let why = format!("anonymous memory, such as JIT code, and no /tmp/perf-{}.map", program.pid());
+    assert_eq!(made.unknown, Some(why));
 }
 
 #[test]

@@ -46,6 +46,9 @@ impl Code {
         let Some((begin, _, offset, path)) = mapping else {
             return (String::new(), address);
         };
+        if path.is_empty() || path.starts_with("[anon:") {
+            return ("[anon]".to_owned(), address); // code that was made at run time
+        }
         if path == "[vdso]" {
             return (path.clone(), address - begin);
         }

@@ -1,11 +1,12 @@
-use std::io::Write as _;
+use std::{fs::OpenOptions, io::Write as _};
 
 use super::*;
 
 /// Code of a file at `start`; the file's inode is looked up, so that it can be opened.
 fn mapped(path: &Path, start: u64) -> Mapping {
-    let inode = fs::metadata(path).map_or(7, |metadata| metadata.ino());
-    let file = FileKey { dev: (0, 0), inode, path: path.to_string_lossy().into_owned() };
+    let (dev, inode) = fs::metadata(path)
+        .map_or(((0, 0), 7), |metadata| ((libc::major(metadata.dev()), libc::minor(metadata.dev())), metadata.ino()));
+    let file = FileKey { dev, inode, path: path.to_string_lossy().into_owned() };
     Mapping { start, end: start + 0x1000, offset: 0, file: Some(Arc::new(file)), module: None }
 }
 
@@ -68,6 +69,42 @@ fn code_that_is_gone_is_recalled_until_there_is_other_code() {
     assert_eq!(modules.find_or_recall(0x1800), Some(Code::Module(first)));
     modules.replace(vec![mapped(Path::new("/no/c.so"), 0x1000)]).unwrap();
     assert_ne!(modules.find_or_recall(0x1800), Some(Code::Module(first)));
+}
+
+#[test]
+fn other_code_at_an_address_in_use_is_told_once() {
+    let mut modules = own(vec![mapped(Path::new("/no/a.so"), 0x1000), mapped(Path::new("/no/b.so"), 0x9000)]);
+    module(&mut modules, 0x1800);
+    assert!(!modules.take_reuse());
+    modules.replace(vec![mapped(Path::new("/no/b.so"), 0x9000)]).unwrap();
+    assert!(!modules.take_reuse(), "it is gone, but nothing is in its place");
+    assert_eq!(modules.last_mappings_of(ModuleId(0)).next(), Some(0x1000..0x2000));
+    modules.replace(vec![mapped(Path::new("/no/c.so"), 0x1000)]).unwrap();
+    assert!(modules.take_reuse());
+    assert_eq!(modules.last_mappings_of(ModuleId(0)).count(), 0);
+    modules.replace(vec![mapped(Path::new("/no/c.so"), 0x1000), mapped(Path::new("/no/d.so"), 0x5000)]).unwrap();
+    assert!(!modules.take_reuse());
+    // The same library again, at the same place.
+    let mut modules = own(vec![mapped(Path::new("/no/a.so"), 0x1000)]);
+    module(&mut modules, 0x1800);
+    modules.replace(vec![mapped(Path::new("/no/b.so"), 0x9000)]).unwrap();
+    modules.replace(vec![mapped(Path::new("/no/a.so"), 0x1000)]).unwrap();
+    assert!(!modules.take_reuse());
+}
+
+#[test]
+fn code_tells_files_apart_where_inode_numbers_do_not() {
+    let mut modules = Modules::of(std::process::id()).unwrap();
+    let address = code_tells_files_apart_where_inode_numbers_do_not as *const () as u64;
+    module(&mut modules, address);
+    let mapping = modules.mappings.iter().find(|mapping| (mapping.start..mapping.end).contains(&address)).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let copy = directory.path().join("copy");
+    fs::copy("/proc/self/exe", &copy).unwrap();
+    assert!(is_same_code(&File::open(&copy).unwrap(), mapping, std::process::id()));
+    let other = Mapping { offset: mapping.offset + PAGE, ..mapping.clone() };
+    assert!(!is_same_code(&File::open(&copy).unwrap(), &other, std::process::id()));
+    assert!(!is_same_code(&File::open("/etc/passwd").unwrap(), mapping, std::process::id()));
 }
 
 #[test]

@@ -1,0 +1,197 @@
+//! Files as the target sees them, opened so that nothing it has prepared can do harm.
+//!
+//! A container decides what its files are: a link out of its root, a device, a FIFO. So a path of the target's is looked up by
+//! the kernel within the target's root alone, and nothing is opened before it is known to be a regular file: to open
+//! a device may set it off, and to open a FIFO may wait for ever, or wake who waits at its other end.
+
+use std::{
+    fs::{File, Metadata, OpenOptions},
+    io,
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::{MetadataExt, OpenOptionsExt},
+    },
+    path::Path,
+};
+
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+
+/// The root directory of a process, which may be another one than ours. Held, so that it outlives the process.
+#[derive(Debug)]
+pub struct Root {
+    directory: File,
+    is_ours: bool,
+}
+
+impl Root {
+    /// The root of a process or thread. Needs what reading its memory needs (`CAP_SYS_PTRACE`).
+    ///
+    /// # Errors
+    /// If the process is gone or not ours to read.
+    pub fn of(task: u32) -> io::Result<Self> {
+        let directory = open_place(Path::new(&format!("/proc/{task}/root")), libc::O_DIRECTORY)?;
+        let mut root = Self::held(directory)?;
+        root.is_ours &= is_in_our_mounts(task);
+        Ok(root)
+    }
+
+    /// A directory that is taken for the root.
+    ///
+    /// # Errors
+    /// If it is none, or cannot be reached.
+    pub fn at(directory: &Path) -> io::Result<Self> {
+        Self::held(open_place(directory, libc::O_DIRECTORY)?)
+    }
+
+    fn held(directory: File) -> io::Result<Self> {
+        let place = |metadata: &Metadata| (metadata.dev(), metadata.ino());
+        let ours =
+            std::fs::metadata("/").is_ok_and(|ours| directory.metadata().is_ok_and(|it| place(&it) == place(&ours)));
+        Ok(Self { directory, is_ours: ours })
+    }
+
+    /// Whether it is our own root, as far as that can be told.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.is_ours
+    }
+
+    /// Opens a regular file for reading. Links are followed, but never out of this root, nor through /proc to what others have open.
+    ///
+    /// Kernel 5.6 (`openat2`), <https://man7.org/linux/man-pages/man2/openat2.2.html>.
+    ///
+    /// # Errors
+    /// If it is not there, leads out, or is no regular file, which is then not opened.
+    pub fn open(&self, path: &Path) -> io::Result<File> {
+        open_again(&File::from(self.look_up(path, OFlag::empty(), ResolveFlag::empty())?))
+    }
+
+    /// The same for a path in which there are no links, such as the kernel tells: should there be one now, it is not followed.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_told(&self, path: &Path) -> io::Result<File> {
+        open_again(&File::from(self.look_up(path, OFlag::empty(), ResolveFlag::RESOLVE_NO_SYMLINKS)?))
+    }
+
+    /// The same, but what `path` names must be the file itself and no link to it. Returns what was known of it before it was opened.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_no_link(&self, path: &Path) -> io::Result<(File, Metadata)> {
+        let place = File::from(self.look_up(path, OFlag::O_NOFOLLOW, ResolveFlag::empty())?);
+        let metadata = place.metadata()?;
+        if metadata.is_symlink() {
+            return Err(io::Error::other("it is a symbolic link"));
+        }
+        Ok((open_again(&place)?, metadata))
+    }
+
+    fn look_up(&self, path: &Path, flags: OFlag, resolve: ResolveFlag) -> io::Result<OwnedFd> {
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC | flags)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS | resolve);
+        // A rename within the root, while `..` is resolved, makes the kernel ask to try again.
+        for _ in 0..16 {
+            match openat2(&self.directory, path, how) {
+                Err(nix::errno::Errno::EAGAIN) => {}
+                found => return Ok(found?),
+            }
+        }
+        Err(io::Error::other("its directories are being moved about"))
+    }
+}
+
+/// Whether a process or thread sees the same mounts as we do, if perhaps from another root.
+pub(super) fn is_in_our_mounts(task: u32) -> bool {
+    let namespace = |of: &str| std::fs::read_link(format!("/proc/{of}/ns/mnt")).ok();
+    namespace("self").is_some_and(|ours| namespace(&task.to_string()) == Some(ours))
+}
+
+/// Opens a file for reading if it is a regular one. `path` must be one that the target cannot lead astray: below /proc, or the host's.
+///
+/// # Errors
+/// If it cannot be reached, or is no regular file, which is then not opened.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    open_again(&open_place(path, 0)?)
+}
+
+/// A handle on what is at `path`, without opening it.
+fn open_place(path: &Path, flags: i32) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_CLOEXEC | flags).open(path)
+}
+
+/// Opens what a handle stands for: whatever its name has come to mean since, it is that very file.
+fn open_again(place: &File) -> io::Result<File> {
+    if !place.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    File::open(format!("/proc/self/fd/{}", place.as_raw_fd()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        io::{Read as _, Write as _},
+        os::unix::fs::symlink,
+    };
+
+    use super::*;
+
+    fn text(file: io::Result<File>) -> String {
+        let mut text = String::new();
+        file.unwrap().read_to_string(&mut text).unwrap();
+        text
+    }
+
+    #[test]
+    fn links_lead_within_the_root_and_never_out_of_it() {
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("secret"), "secret").unwrap();
+        let inside = outside.path().join("root");
+        fs::create_dir_all(inside.join("usr/lib")).unwrap();
+        fs::write(inside.join("usr/lib/a"), "a").unwrap();
+        symlink("/usr/lib", inside.join("lib")).unwrap();
+        symlink("../../../../../secret", inside.join("up")).unwrap();
+        symlink(outside.path().join("secret"), inside.join("away")).unwrap();
+        symlink("/proc/self/root/etc/passwd", inside.join("magic")).unwrap();
+        symlink("loop", inside.join("loop")).unwrap();
+        let root = Root::at(&inside).unwrap();
+        assert!(!root.is_ours());
+        assert_eq!(text(root.open(Path::new("/lib/a"))), "a", "an absolute link begins at the root");
+        assert_eq!(text(root.open(Path::new("/../../usr/lib/a"))), "a", "above the root is the root");
+        for path in ["/up", "/away", "/magic", "/loop", "/../secret", "/usr/lib", "/none"] {
+            assert!(root.open(Path::new(path)).is_err(), "{path}");
+        }
+        assert!(root.open_told(Path::new("/usr/lib/a")).is_ok());
+        assert!(root.open_told(Path::new("/lib/a")).is_err());
+        assert!(root.open_no_link(Path::new("/usr/lib/a")).is_ok());
+        assert!(root.open_no_link(Path::new("/lib/a")).is_ok(), "only the last part must be no link");
+        symlink("usr/lib/a", inside.join("b")).unwrap();
+        assert_eq!(root.open_no_link(Path::new("/b")).unwrap_err().to_string(), "it is a symbolic link");
+    }
+
+    #[test]
+    fn our_own_proc_is_no_way_out() {
+        let root = Root::of(std::process::id()).unwrap();
+        assert!(root.is_ours());
+        assert!(root.open(Path::new("/proc/self/root/etc/passwd")).is_err());
+        assert!(root.open(Path::new("/etc/passwd")).is_ok());
+    }
+
+    #[test]
+    fn a_fifo_and_a_device_are_not_opened() {
+        let directory = tempfile::tempdir().unwrap();
+        let fifo = directory.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let root = Root::at(directory.path()).unwrap();
+        for found in [root.open(Path::new("/fifo")), open_regular(&fifo), open_regular(Path::new("/dev/zero"))] {
+            assert_eq!(found.unwrap_err().to_string(), "it is not a regular file");
+        }
+        // Had somebody opened it for reading, this would succeed.
+        let mut options = OpenOptions::new();
+        let writer = options.write(true).custom_flags(libc::O_NONBLOCK).open(&fifo);
+        assert_eq!(writer.map(|mut file| file.write(b"x").is_ok()).unwrap_err().raw_os_error(), Some(libc::ENXIO));
+    }
+}
