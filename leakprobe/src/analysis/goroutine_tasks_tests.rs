@@ -84,6 +84,7 @@ impl Program {
         };
         let facts = Facts {
             target: TargetInfo {
+                parent: None,
                 pid: 1,
                 comm: "app".into(),
                 exe: String::new(),

@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::{ArgAction, Args as ClapArgs, CommandFactory, Parser, Subcommand};
 
 use super::{
-    Cli, Command, Output, Watch,
+    Cli, Command, Output, Targets, Watch,
     values::{self, Color, GroupBy, Kind, Probe, View, Weight},
 };
 
@@ -46,9 +46,8 @@ enum Action {
     ///
     /// Without -o, a flame graph is written to leakprobe-PID.svg besides the report on stdout.
     Attach {
-        /// The process to watch
-        #[arg(short, long, value_name = "PID", value_parser = values::pid)]
-        pid: u32,
+        #[command(flatten)]
+        target: TargetArgs,
         #[command(flatten)]
         watch: WatchArgs,
         #[command(flatten)]
@@ -73,9 +72,8 @@ enum Action {
     /// The report shows those that are parked, by site. A recording (-o FILE.json) holds every thread with its stack.
     #[command(visible_alias = "dump")]
     Snapshot {
-        /// The process to look at
-        #[arg(short, long, value_name = "PID", value_parser = values::pid)]
-        pid: u32,
+        #[command(flatten)]
+        target: TargetArgs,
         #[command(flatten)]
         look: LookArgs,
         #[command(flatten)]
@@ -111,6 +109,30 @@ enum Action {
     },
 }
 
+/// Which processes. Of several, each has a report and files of its own.
+#[derive(Clone, Debug, ClapArgs)]
+#[group(required = true, multiple = true)]
+struct TargetArgs {
+    /// The process, or several: 12,34
+    #[arg(short, long, value_name = "PID", value_delimiter = ',', value_parser = values::pid, conflicts_with_all = ["comm", "exe"])]
+    pid: Vec<u32>,
+    /// Processes whose name REGEX matches
+    #[arg(long, value_name = "REGEX")]
+    comm: Option<String>,
+    /// Processes whose executable's path REGEX matches
+    #[arg(long, value_name = "REGEX")]
+    exe: Option<String>,
+}
+
+impl TargetArgs {
+    fn resolve(self) -> Targets {
+        let mut pids = self.pid;
+        pids.sort_unstable();
+        pids.dedup();
+        Targets { pids, comm: self.comm, exe: self.exe }
+    }
+}
+
 /// How to look at threads.
 #[derive(Clone, Debug, ClapArgs)]
 struct LookArgs {
@@ -124,6 +146,9 @@ struct LookArgs {
 
 #[derive(Clone, Debug, ClapArgs)]
 struct WatchArgs {
+    /// Watch processes that the target creates as well, and those that they create
+    #[arg(long)]
+    follow_forks: bool,
     /// Stop after this time
     #[arg(short, long, value_name = "TIME", value_parser = values::positive_duration)]
     duration: Option<Duration>,
@@ -193,10 +218,13 @@ struct OutputArgs {
 impl Args {
     pub(super) fn resolve(self) -> Cli {
         let command = match self.action {
-            Action::Attach { pid, watch, output } => Command::Attach(watch.resolve(pid, output)),
+            Action::Attach { target, watch, output } => {
+                Command::Attach { targets: target.resolve(), watch: watch.resolve(0, output) }
+            }
             Action::Run { watch, output, command } => Command::Run { command, watch: watch.resolve(0, output) },
-            Action::Snapshot { pid, look, output } => {
+            Action::Snapshot { target, look, output } => {
                 let watch = WatchArgs {
+                    follow_forks: false,
                     duration: None,
                     interval: Duration::from_secs(1),
                     look,
@@ -204,7 +232,7 @@ impl Args {
                     max_overhead: values::Overhead(None),
                     ring_size: 4096,
                 };
-                Command::Snapshot(watch.resolve(pid, output))
+                Command::Snapshot { targets: target.resolve(), watch: watch.resolve(0, output) }
             }
             Action::Report { file, output } => Command::Report { file, output: output.resolve() },
             Action::Doctor { json } => Command::Doctor { json },
@@ -219,6 +247,7 @@ impl WatchArgs {
     fn resolve(self, pid: u32, output: OutputArgs) -> Watch {
         Watch {
             pid,
+            follow_forks: self.follow_forks,
             duration: self.duration,
             interval: self.interval,
             min_block: self.look.min_block_time,

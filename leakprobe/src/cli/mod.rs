@@ -13,8 +13,13 @@ pub use values::{Color, GroupBy, Kind, Probe, View, Weight};
 /// A command, ready to be carried out.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// Watch a running process.
-    Attach(Watch),
+    /// Watch running processes.
+    Attach {
+        /// Which.
+        targets: Targets,
+        /// How to watch them.
+        watch: Watch,
+    },
     /// Start a program and watch it.
     Run {
         /// The program and its arguments.
@@ -23,7 +28,12 @@ pub enum Command {
         watch: Watch,
     },
     /// One look at every thread.
-    Snapshot(Watch),
+    Snapshot {
+        /// Of which processes.
+        targets: Targets,
+        /// How to look.
+        watch: Watch,
+    },
     /// Render a recording again.
     Report {
         /// The recording.
@@ -46,11 +56,24 @@ pub enum Command {
     ExecWhenTold(Vec<OsString>),
 }
 
+/// Which processes are meant.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Targets {
+    /// Their ids; if there are any, nothing else counts.
+    pub pids: Vec<u32>,
+    /// A pattern of their name.
+    pub comm: Option<String>,
+    /// A pattern of their executable's path.
+    pub exe: Option<String>,
+}
+
 /// How a process is watched.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Watch {
     /// Its id; 0 where the command starts the process itself.
     pub pid: u32,
+    /// Whether processes that it creates are watched as well.
+    pub follow_forks: bool,
     /// For how long; `None`: until it ends, or Ctrl-C.
     pub duration: Option<Duration>,
     /// Between snapshots.

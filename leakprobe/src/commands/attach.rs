@@ -1,16 +1,15 @@
-//! `attach`: a process that runs.
+//! `attach`: processes that run.
 
 use std::path::PathBuf;
 
-use super::{ExitCode, Failure, output::Plan, session::Session, watch};
-use crate::cli::Watch;
+use super::{ExitCode, Failure, output::Plan, targets, watch};
+use crate::cli::{Targets, Watch};
 
-/// Watches until the process ends, the time is over or a signal comes; then reports.
-pub(super) fn attach(options: &Watch) -> Result<ExitCode, Failure> {
-    let picture = PathBuf::from(format!("leakprobe-{}.svg", options.pid));
-    let plan = Plan::of(&options.output, Some(picture))?;
-    let session = Session::open(options, true)?;
-    let recording = watch::watch(session, options, || Ok(()))?;
-    plan.write(&recording)?;
+/// Watches until the processes end, the time is over or a signal comes; then reports.
+pub(super) fn attach(of: &Targets, options: &Watch) -> Result<ExitCode, Failure> {
+    let plan = Plan::of(&options.output, Some(PathBuf::from("leakprobe.svg")))?;
+    let sessions = targets::open(of, options, true)?;
+    let recordings = watch::watch(sessions, options, || Ok(()))?;
+    plan.write(&recordings)?;
     Ok(ExitCode::Done)
 }

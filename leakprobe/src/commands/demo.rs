@@ -41,8 +41,8 @@ pub(super) fn demo(options: &Watch) -> Result<ExitCode, Failure> {
     let options = Watch { pid: program.0.id(), duration: Some(duration), ..options.clone() };
     plan.say(&format!("watching a leaky program (process {}) for {duration:?} …", options.pid));
     let session = Session::open(&options, true)?;
-    let recording = watch::watch(session, &options, || Ok(()))?;
-    plan.write(&recording)?;
+    let recordings = watch::watch(vec![session], &options, || Ok(()))?;
+    plan.write(&recordings)?;
     Ok(ExitCode::Done)
 }
 

@@ -4,12 +4,14 @@ mod attach;
 mod demo;
 mod doctor;
 mod failure;
+mod follow;
 mod goroutines;
 mod governing;
 mod output;
 mod run;
 mod session;
 mod snapshot;
+mod targets;
 mod waits;
 mod watch;
 
@@ -25,9 +27,9 @@ use crate::cli::{self, Command};
 /// One sentence, and the exit code that goes with it.
 pub fn execute(command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::Attach(watch) => attach::attach(&watch),
+        Command::Attach { targets, watch } => attach::attach(&targets, &watch),
         Command::Run { command, watch } => run::run(&command, &watch),
-        Command::Snapshot(watch) => snapshot::snapshot(&watch),
+        Command::Snapshot { targets, watch } => snapshot::snapshot(&targets, &watch),
         Command::Report { file, output } => output::render_again(&file, &output),
         Command::Doctor { json } => doctor::doctor(json),
         Command::Demo(watch) => demo::demo(&watch),

@@ -22,7 +22,7 @@ const MAX_PATTERN_BYTES: usize = 1 << 20;
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     files: Vec<(PathBuf, Format)>,
-    /// A file that was not asked for by name: failing to write it is a warning.
+    /// A file that was not asked for by name, whose own has the process's id in it: failing to write it is a warning.
     by_default: Option<PathBuf>,
     stdout: Option<Format>,
     options: report::Options,
@@ -88,31 +88,58 @@ impl Plan {
         })
     }
 
-    /// Writes everything. The report comes first, so that a full disk does not cost it.
-    pub(super) fn write(&self, recording: &Recording) -> Result<(), Failure> {
+    /// Writes everything. The reports come first, so that a full disk does not cost them. Of several processes each has files of its own,
+    /// with its id in their names.
+    pub(super) fn write(&self, recordings: &[Recording]) -> Result<(), Failure> {
+        let is_several = recordings.len() > 1;
+        if is_several && self.stdout == Some(Format::Txt) {
+            super::print(report::overview(recordings).as_bytes())?;
+        }
+        for recording in recordings {
+            if is_several && self.stdout == Some(Format::Txt) {
+                super::print(format!("\n{}\n\n", "═".repeat(72)).as_bytes())?;
+            }
+            self.write_stdout(recording)?;
+        }
+        let mut failure = None;
+        for recording in recordings {
+            failure = failure.or(self.write_files(recording, is_several));
+        }
+        failure.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    fn write_stdout(&self, recording: &Recording) -> Result<(), Failure> {
         if let Some(format) = self.stdout {
             let text =
                 report::Options { width: self.options.width.filter(|_| format == Format::Txt), ..self.options.clone() };
             let _ = report::write_file(recording, format, &text, Path::new("-"), None)?;
         }
+        Ok(())
+    }
+
+    /// Returns the first failure; what comes after it is still written.
+    fn write_files(&self, recording: &Recording, is_several: bool) -> Option<report::Error> {
+        let pid = recording.target.pid;
         let pictures = report::Options { width: None, color: false, ..self.options.clone() };
         let mut failure = None;
         for (path, format) in &self.files {
+            let is_stdout = path.as_os_str() == "-";
             // Colours are for the terminal that stdout may be, not for files.
-            let options = if path.as_os_str() == "-" { &self.options } else { &pictures };
-            match report::write_file(recording, *format, options, path, self.owner) {
-                Ok(_) => self.wrote(path),
-                // The others are still written; the first failure is told.
+            let options = if is_stdout { &self.options } else { &pictures };
+            let path = if is_several && !is_stdout { report::path_of_process(path, pid) } else { path.clone() };
+            match report::write_file(recording, *format, options, &path, self.owner) {
+                Ok(_) => self.wrote(&path),
                 Err(error) => failure = failure.or(Some(error)),
             }
         }
         if let Some(path) = &self.by_default {
-            match report::write_file(recording, Format::Svg, &pictures, path, self.owner) {
-                Ok(_) => self.wrote(path),
+            let path = report::path_of_process(path, pid);
+            match report::write_file(recording, Format::Svg, &pictures, &path, self.owner) {
+                Ok(_) => self.wrote(&path),
                 Err(error) => tracing::warn!("{error}"),
             }
         }
-        failure.map_or(Ok(()), |error| Err(error.into()))
+        failure
     }
 
     fn wrote(&self, path: &Path) {
@@ -141,27 +168,28 @@ fn group_by(by: &GroupBy) -> report::GroupBy {
     }
 }
 
-/// Compiles patterns, and says of which option and why one cannot be.
+/// Compiles patterns.
 fn patterns(option: &str, patterns: &[String]) -> Result<Vec<Regex>, Failure> {
-    let compile = |pattern: &String| {
-        RegexBuilder::new(pattern).size_limit(MAX_PATTERN_BYTES).build().map_err(|error| {
-            let why = match error {
-                regex::Error::CompiledTooBig(_) => "it is too large".to_owned(),
-                // The last line says what is wrong; those before it point at the place.
-                error => error.to_string().lines().last().unwrap_or_default().replace("error: ", ""),
-            };
-            let what =
-                format!("cannot use {option} {pattern:?}: {why}; give a regular expression such as 'main\\.worker'");
-            Failure::new(ExitCode::Usage, what)
-        })
-    };
-    patterns.iter().map(compile).collect()
+    patterns.iter().map(|text| pattern(option, text)).collect()
+}
+
+/// Compiles a pattern, or says of which option and why it cannot be.
+pub(super) fn pattern(option: &str, pattern: &str) -> Result<Regex, Failure> {
+    RegexBuilder::new(pattern).size_limit(MAX_PATTERN_BYTES).build().map_err(|error| {
+        let why = match error {
+            regex::Error::CompiledTooBig(_) => "it is too large".to_owned(),
+            // The last line says what is wrong; those before it point at the place.
+            error => error.to_string().lines().last().unwrap_or_default().replace("error: ", ""),
+        };
+        let what = format!("cannot use {option} {pattern:?}: {why}; give a regular expression such as 'main\\.worker'");
+        Failure::new(ExitCode::Usage, what)
+    })
 }
 
 /// `report FILE.json`.
 pub(super) fn render_again(file: &Path, output: &Output) -> Result<ExitCode, Failure> {
     let plan = Plan::of(output, None)?;
-    plan.write(&report::json::read(file)?)?;
+    plan.write(&[report::json::read(file)?])?;
     Ok(ExitCode::Done)
 }
 

@@ -28,18 +28,23 @@ const PIPE: &str = "LEAKPROBE_EXEC_PIPE";
 pub(super) fn run(command: &[OsString], options: &Watch) -> Result<ExitCode, Failure> {
     let mut held = Held::start(command)?;
     let options = Watch { pid: held.child.id(), ..options.clone() };
-    let plan = Plan::of(&options.output, Some(PathBuf::from(format!("leakprobe-{}.svg", options.pid))))?;
+    let plan = Plan::of(&options.output, Some(PathBuf::from("leakprobe.svg")))?;
     let session = Session::open(&options, true)?;
-    let mut recording = watch::watch(session, &options, || held.tell().map_err(|error| cannot_start(command, &error)))?;
+    let begin = || held.tell().map_err(|error| cannot_start(command, &error));
+    let mut recordings = watch::watch(vec![session], &options, begin)?;
     let status = held.child.try_wait().ok().flatten();
     let name = command.first().map(|name| name.display().to_string()).unwrap_or_default();
-    if recording.target.execs == 0 && status.and_then(|status| status.code()) == Some(ExitCode::CannotExec as i32) {
+    let own = recordings.iter_mut().find(|recording| recording.target.pid == options.pid);
+    let execs = own.as_ref().map_or(0, |recording| recording.target.execs);
+    if execs == 0 && status.and_then(|status| status.code()) == Some(ExitCode::CannotExec as i32) {
         // The child has said why, on the stderr that it shares with us.
         return Err(Failure::silent(ExitCode::Usage));
     }
-    recording.target.execs = recording.target.execs.saturating_sub(1); // the first was our doing
-    recording.target.ended = status.map(describe).or(recording.target.ended);
-    plan.write(&recording)?;
+    if let Some(own) = own {
+        own.target.execs = execs.saturating_sub(1); // the first was our doing
+        own.target.ended = status.map(describe).or(own.target.ended.take());
+    }
+    plan.write(&recordings)?;
     match status {
         Some(status) => plan.say(&format!("{name} {}", describe(status))),
         None => plan.say(&format!("{name} goes on running as process {}", options.pid)),

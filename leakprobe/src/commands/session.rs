@@ -33,6 +33,10 @@ use crate::{
 /// A target and all that is known of it.
 pub(super) struct Session {
     pub(super) target: Target,
+    /// The process that has created it, if that was told.
+    pub(super) parent: Option<u32>,
+    /// Processes that it has created, and that were not asked for yet.
+    forked: Vec<u32>,
     probes: Probes,
     governing: Governing,
     engine: Engine,
@@ -68,7 +72,7 @@ impl Session {
             ring_bytes: watch.ring_bytes,
             events,
             waits: wait_source(watch.probe),
-            forks: false,
+            forks: watch.follow_forks,
             kernel_stacks: false,
         };
         let began = Instant::now();
@@ -99,6 +103,8 @@ impl Session {
         symbols.set_process(watch.pid);
         Ok(Self {
             target,
+            parent: None,
+            forked: Vec::new(),
             governing: Governing::new(probes.wait_source(), watch.max_overhead),
             probes,
             engine,
@@ -123,6 +129,16 @@ impl Session {
     /// The ring buffer; once.
     pub(super) fn take_ring(&mut self) -> Option<RingBuf<MapData>> {
         self.probes.take_ring()
+    }
+
+    /// Processes that the target has created since this was last asked.
+    pub(super) fn take_forked(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.forked)
+    }
+
+    /// Something that was not watched, in one sentence.
+    pub(super) fn gap(&mut self, sentence: String) {
+        self.probes.gaps.push(sentence);
     }
 
     /// When [`Self::govern`] has something to do.
@@ -241,7 +257,7 @@ impl Session {
             What::Slept { started_ns, regs } => {
                 ChangeKind::WaitEnded { wait: self.engine.sleep(regs, started_ns), stack: None }
             }
-            What::Forked { .. } => return, // nobody asked for it
+            What::Forked { .. } => return self.forked.push(event.tid),
         };
         self.live.apply_change(Change { tid: event.tid, time_ns: event.time_ns, what });
     }
@@ -353,6 +369,7 @@ impl Session {
         let facts = Facts {
             target: TargetInfo {
                 pid: self.target.pid,
+                parent: self.parent,
                 comm: self.target.comm.clone(),
                 exe: self.target.exe.to_string_lossy().into_owned(),
                 runtime: self.goroutines.versions().unwrap_or_else(|| "native".to_owned()),

@@ -1,8 +1,12 @@
-//! The loop that `attach`, `run` and `demo` share: events as they come, a snapshot at each interval, until something ends it.
+//! The loop that `attach`, `run` and `demo` share: events as they come, a snapshot at each interval, until something ends it. Each process
+//! has a loop of its own, on the one thread; those that are forked are added.
 
 use std::{
+    cell::RefCell,
+    collections::BTreeMap,
     io::{self, IsTerminal},
-    os::fd::{AsFd, AsRawFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -12,11 +16,14 @@ use tokio::{
     io::{Interest, unix::AsyncFd},
     runtime,
     signal::unix::{Signal, SignalKind, signal},
+    sync::{mpsc, watch},
+    task::{JoinSet, LocalSet},
     time::{self, MissedTickBehavior},
 };
 
 use super::{
     ExitCode, Failure,
+    follow::Follower,
     session::{Session, ended_early},
 };
 use crate::{cli::Watch, model::Recording};
@@ -24,79 +31,168 @@ use crate::{cli::Watch, model::Recording};
 /// Most records that are taken in before signals and the clock are looked at again.
 const RECORDS_AT_ONCE: usize = 1024;
 
-/// Watches the session's target. `begin` is called once everything is in place, before the first snapshot.
+/// Watches the sessions' targets. `begin` is called once everything is in place, before the first snapshot. There is a recording of each
+/// process of which anything was seen, in the order in which they came: one at least.
 pub(super) fn watch(
-    session: Session,
+    sessions: Vec<Session>,
     options: &Watch,
     begin: impl FnOnce() -> Result<(), Failure>,
-) -> Result<Recording, Failure> {
+) -> Result<Vec<Recording>, Failure> {
+    let pid = sessions.first().map_or(0, |session| session.target.pid);
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| internal("start its event loop", &error))?;
-    let session = runtime.block_on(run(session, options, begin))?;
-    if !session.has_seen_something() {
-        return Err(ended_early(session.target.pid));
+    let sessions = LocalSet::new().block_on(&runtime, run(sessions, options, begin))?;
+    let seen: Vec<Session> = sessions.into_iter().filter(Session::has_seen_something).collect();
+    if seen.is_empty() {
+        return Err(ended_early(pid));
     }
-    Ok(session.into_recording(false))
+    Ok(seen.into_iter().map(|session| session.into_recording(false)).collect())
 }
 
 async fn run(
-    mut session: Session,
+    sessions: Vec<Session>,
     options: &Watch,
     begin: impl FnOnce() -> Result<(), Failure>,
-) -> Result<Session, Failure> {
-    let ring = session.take_ring().ok_or_else(|| internal("open its ring buffer", &io::Error::other("no such map")))?;
-    let mut ring = readable(ring)?;
-    let pidfd = session.target.as_fd().try_clone_to_owned().map_err(|error| internal("hold the target", &error))?;
-    let end = readable(pidfd)?;
-    let mut stop = Stop::listen().map_err(|error| internal("listen for signals", &error))?;
-    let mut ticks = time::interval(options.interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let progress = Progress::new(options.output.quiet);
-    let deadline = async {
-        match options.duration {
-            Some(duration) => time::sleep(duration).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::pin!(deadline);
+) -> Result<Vec<Session>, Failure> {
+    let (stop, stopped) = watch::channel(false);
+    let (forks, mut forked) = mpsc::unbounded_channel();
+    let common = Rc::new(Common {
+        interval: options.interval,
+        deadline: options.duration.map(|duration| time::Instant::now() + duration),
+        progress: Progress::new(options.output.quiet),
+        forks,
+    });
+    let mut signals = Stop::listen().map_err(|error| internal("listen for signals", &error))?;
+    let mut follower = Follower::new(options, sessions.len());
+    let mut loops = JoinSet::new();
+    let watched: Vec<Watched> = sessions.into_iter().map(Watched::new).collect::<Result<_, _>>()?;
     begin()?;
-    loop {
+    let count = watched.len();
+    for (place, watched) in watched.into_iter().enumerate() {
+        loops.spawn_local(watched.run(place, Rc::clone(&common), stopped.clone()));
+    }
+    let mut next = count;
+    let mut ended = BTreeMap::new();
+    while !loops.is_empty() {
         tokio::select! {
-            // The order is that of precedence: a flood of events must not keep us from stopping.
             biased;
-            () = stop.wait() => break,
-            () = &mut deadline => break,
-            _ = end.readable() => {
-                drain(&mut session, ring.get_mut(), usize::MAX);
-                session.ended = Some("ended while we watched".to_owned());
-                progress.finish();
-                return Ok(session);
+            () = signals.wait() => {
+                let _ = stop.send(true);
             }
-            _ = ticks.tick() => {
-                // What happened before the snapshot is told before it.
-                drain(&mut session, ring.get_mut(), usize::MAX);
-                session.snapshot(|| pending(ring.get_mut()))?;
-                progress.show(&session);
+            Some(done) = loops.join_next() => {
+                let (place, session) = done.map_err(|error| internal("go on watching", &error))??;
+                ended.insert(place, session);
+                follower.has_room();
             }
-            () = time::sleep_until(session.next_governing().into()) => session.govern(),
-            ready = ring.readable_mut() => {
-                let mut ready = ready.map_err(|error| internal("wait for events", &error))?;
-                if drain(&mut session, ready.get_inner_mut(), RECORDS_AT_ONCE) < RECORDS_AT_ONCE {
-                    ready.clear_ready();
+            Some((parent, child)) = forked.recv() => {
+                if *stopped.borrow() {
+                    continue;
+                }
+                for session in follower.follow(parent, child) {
+                    loops.spawn_local(Watched::new(session)?.run(next, Rc::clone(&common), stopped.clone()));
+                    next += 1;
                 }
             }
         }
     }
-    progress.finish();
-    drain(&mut session, ring.get_mut(), usize::MAX);
-    session.snapshot(|| pending(ring.get_mut()))?;
-    drain(&mut session, ring.get_mut(), usize::MAX);
-    if !session.target.is_alive() {
-        session.ended = Some("ended while we watched".to_owned());
+    common.progress.finish();
+    let mut sessions: Vec<Session> = ended.into_values().collect();
+    if let (Some(first), Some(gap)) = (sessions.first_mut(), follower.gap()) {
+        first.gap(gap);
     }
-    Ok(session)
+    Ok(sessions)
+}
+
+/// What the loops of all processes share.
+struct Common {
+    interval: Duration,
+    deadline: Option<time::Instant>,
+    progress: Progress,
+    /// Parent and child of each process that was forked.
+    forks: mpsc::UnboundedSender<(u32, u32)>,
+}
+
+/// A session, and what wakes it.
+struct Watched {
+    session: Session,
+    ring: AsyncFd<RingBuf<MapData>>,
+    end: AsyncFd<OwnedFd>,
+}
+
+impl Watched {
+    fn new(mut session: Session) -> Result<Self, Failure> {
+        let ring =
+            session.take_ring().ok_or_else(|| internal("open its ring buffer", &io::Error::other("no such map")))?;
+        let pidfd = session.target.as_fd().try_clone_to_owned().map_err(|error| internal("hold the target", &error))?;
+        Ok(Self { session, ring: readable(ring)?, end: readable(pidfd)? })
+    }
+
+    /// Until the target ends, the time is over, or `stopped` says so. Returns `place` again.
+    async fn run(
+        self,
+        place: usize,
+        common: Rc<Common>,
+        mut stopped: watch::Receiver<bool>,
+    ) -> Result<(usize, Session), Failure> {
+        let Self { mut session, mut ring, end } = self;
+        let mut ticks = time::interval(common.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let deadline = async {
+            match common.deadline {
+                Some(deadline) => time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(deadline);
+        loop {
+            tokio::select! {
+                // The order is that of precedence: a flood of events must not keep us from stopping.
+                biased;
+                _ = stopped.wait_for(|stopped| *stopped) => break,
+                () = &mut deadline => break,
+                _ = end.readable() => {
+                    drain(&mut session, ring.get_mut(), usize::MAX);
+                    common.tell_forks(&mut session);
+                    session.ended = Some("ended while we watched".to_owned());
+                    common.progress.forget(&session);
+                    return Ok((place, session));
+                }
+                _ = ticks.tick() => {
+                    // What happened before the snapshot is told before it.
+                    drain(&mut session, ring.get_mut(), usize::MAX);
+                    session.snapshot(|| pending(ring.get_mut()))?;
+                    common.progress.show(&session);
+                }
+                () = time::sleep_until(session.next_governing().into()) => session.govern(),
+                ready = ring.readable_mut() => {
+                    let mut ready = ready.map_err(|error| internal("wait for events", &error))?;
+                    if drain(&mut session, ready.get_inner_mut(), RECORDS_AT_ONCE) < RECORDS_AT_ONCE {
+                        ready.clear_ready();
+                    }
+                }
+            }
+            common.tell_forks(&mut session);
+        }
+        common.progress.finish();
+        drain(&mut session, ring.get_mut(), usize::MAX);
+        session.snapshot(|| pending(ring.get_mut()))?;
+        drain(&mut session, ring.get_mut(), usize::MAX);
+        if !session.target.is_alive() {
+            session.ended = Some("ended while we watched".to_owned());
+        }
+        Ok((place, session))
+    }
+}
+
+impl Common {
+    fn tell_forks(&self, session: &mut Session) {
+        let parent = session.target.pid;
+        for child in session.take_forked() {
+            let _ = self.forks.send((parent, child));
+        }
+    }
 }
 
 /// Waits for something to become readable.
@@ -153,6 +249,46 @@ struct Progress {
     bar: ProgressBar,
     began: Instant,
     cpu_before: Duration,
+    /// What was last seen of each process.
+    seen: RefCell<BTreeMap<u32, Seen>>,
+}
+
+/// Numbers of one process.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    threads: u64,
+    parked: u64,
+    /// Goroutines alive, parked and created, if there are any.
+    goroutines: Option<[u64; 3]>,
+    events: u64,
+    lost: u64,
+}
+
+impl Seen {
+    fn of(session: &Session) -> Self {
+        let live = &session.live;
+        Self {
+            threads: live.threads().len() as u64,
+            parked: live.parked(),
+            goroutines: live.goroutines().map(|table| [table.alive(), table.parked(), table.created()]),
+            events: session.events(),
+            lost: session.lost_events(),
+        }
+    }
+
+    fn and(self, other: Self) -> Self {
+        let goroutines = match (self.goroutines, other.goroutines) {
+            (Some([a, b, c]), Some([d, e, f])) => Some([a + d, b + e, c + f]),
+            (one, other) => one.or(other),
+        };
+        Self {
+            threads: self.threads + other.threads,
+            parked: self.parked + other.parked,
+            goroutines,
+            events: self.events + other.events,
+            lost: self.lost + other.lost,
+        }
+    }
 }
 
 impl Progress {
@@ -165,6 +301,7 @@ impl Progress {
             bar: ProgressBar::with_draw_target(None, target).with_style(style),
             began: Instant::now(),
             cpu_before: Session::cpu_time(),
+            seen: RefCell::default(),
         }
     }
 
@@ -172,24 +309,28 @@ impl Progress {
         if self.bar.is_hidden() {
             return;
         }
+        let mut seen = self.seen.borrow_mut();
+        seen.insert(session.target.pid, Seen::of(session));
+        let processes = if seen.len() > 1 { format!("{} processes, ", seen.len()) } else { String::new() };
+        let all = seen.values().copied().fold(Seen::default(), Seen::and);
         let seconds = self.began.elapsed().as_secs_f64().max(0.001);
         let cpu = Session::cpu_time().saturating_sub(self.cpu_before).as_secs_f64();
-        let live = &session.live;
-        let threads = live.threads().len();
+        let Seen { threads, parked, lost, .. } = all;
         // Of a Go program's threads most are the runtime's; and a line has 80 columns.
-        let tasks = match live.goroutines() {
-            Some(table) => {
-                let created = table.created() as f64 / seconds;
-                let (alive, parked) = (table.alive(), table.parked());
+        let tasks = match all.goroutines {
+            Some([alive, parked, created]) => {
+                let created = created as f64 / seconds;
                 format!("{alive} goroutines, {parked} parked, +{created:.0}/s, {threads} threads")
             }
-            None => {
-                let events = session.events() as f64 / seconds;
-                format!("{threads} threads, {} parked, {events:.0} events/s", live.parked())
-            }
+            None => format!("{threads} threads, {parked} parked, {:.0} events/s", all.events as f64 / seconds),
         };
-        let (lost, share) = (session.lost_events(), 100.0 * cpu / seconds);
-        self.bar.set_message(format!("{tasks}, {lost} lost, own CPU {share:.1} %  (Ctrl-C ends)"));
+        let share = 100.0 * cpu / seconds;
+        self.bar.set_message(format!("{processes}{tasks}, {lost} lost, own CPU {share:.1} %  (Ctrl-C ends)"));
+    }
+
+    /// Of a process that has ended.
+    fn forget(&self, session: &Session) {
+        self.seen.borrow_mut().remove(&session.target.pid);
     }
 
     fn finish(&self) {

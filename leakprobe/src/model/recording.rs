@@ -61,6 +61,9 @@ pub struct Tool {
 pub struct TargetInfo {
     /// Process id.
     pub pid: u32,
+    /// The process that created it while that was watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<u32>,
     /// Its name.
     pub comm: String,
     /// Path of its executable; empty if it could not be read.

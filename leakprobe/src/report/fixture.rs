@@ -303,6 +303,7 @@ fn empty(comm: &str, exe: &str) -> Recording {
         schema: SCHEMA.into(),
         tool: Tool { version: "0.1.0".into() },
         target: TargetInfo {
+            parent: None,
             pid: 4242,
             comm: comm.into(),
             exe: exe.into(),

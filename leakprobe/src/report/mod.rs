@@ -20,6 +20,7 @@ mod frames;
 mod goroutines;
 mod groups;
 pub mod json;
+mod overview;
 mod shown;
 mod stacks;
 mod svg;
@@ -34,6 +35,7 @@ mod golden;
 mod hostile;
 
 pub use error::Error;
+pub use overview::{overview, path_of_process};
 
 /// Turns a recording into one output format.
 pub trait Report {

@@ -1,0 +1,88 @@
+//! `--follow-forks`: processes that a target creates are watched as well, from as early as they can be.
+
+use std::{collections::HashSet, fs};
+
+use super::session::Session;
+use crate::cli::Watch;
+
+/// Most processes that are watched at once: each has programs of its own in the kernel.
+pub(super) const MOST_PROCESSES: usize = 64;
+
+/// Takes hold of new processes.
+pub(super) struct Follower<'a> {
+    options: &'a Watch,
+    watched: usize,
+    known: HashSet<u32>,
+    /// Processes that ended before they could be watched, or could not be.
+    missed: u64,
+    /// Processes that were too many.
+    too_many: u64,
+}
+
+impl<'a> Follower<'a> {
+    /// Beside `watched` processes that are watched already.
+    pub(super) fn new(options: &'a Watch, watched: usize) -> Self {
+        Self { options, watched, known: HashSet::new(), missed: 0, too_many: 0 }
+    }
+
+    /// A process that was watched has ended.
+    pub(super) fn has_room(&mut self) {
+        self.watched = self.watched.saturating_sub(1);
+    }
+
+    /// Begins to watch `child`, which `parent` has created, and those that it has itself created until its programs were loaded.
+    pub(super) fn follow(&mut self, parent: u32, child: u32) -> Vec<Session> {
+        let mut sessions = Vec::new();
+        let mut wanted = vec![(parent, child)];
+        while let Some((parent, child)) = wanted.pop() {
+            if !self.known.insert(child) {
+                continue;
+            }
+            if self.watched >= MOST_PROCESSES {
+                self.too_many += 1;
+                continue;
+            }
+            let options = Watch { pid: child, ..self.options.clone() };
+            match Session::open(&options, true) {
+                Ok(mut session) => {
+                    session.parent = Some(parent);
+                    self.watched += 1;
+                    wanted.extend(children_of(child).into_iter().map(|grandchild| (child, grandchild)));
+                    sessions.push(session);
+                }
+                Err(error) => {
+                    tracing::debug!("process {child}: {error}");
+                    self.missed += 1;
+                }
+            }
+        }
+        // Ids are used again; by then the process has ended.
+        if self.known.len() > MOST_PROCESSES * 1024 {
+            self.known.clear();
+        }
+        sessions
+    }
+
+    /// What was not watched, in one sentence.
+    pub(super) fn gap(&self) -> Option<String> {
+        let processes = |n: u64| if n == 1 { "1 child process".to_owned() } else { format!("{n} child processes") };
+        let mut parts = Vec::new();
+        if self.missed > 0 {
+            parts.push(format!("{} ended before leakprobe could look", processes(self.missed)));
+        }
+        if self.too_many > 0 {
+            parts.push(format!(
+                "{} came while {MOST_PROCESSES} processes, the most at once, were watched already",
+                processes(self.too_many)
+            ));
+        }
+        (!parts.is_empty()).then(|| format!("not all children were watched: {}", parts.join(", ")))
+    }
+}
+
+/// The children of `pid`, as far as the kernel tells (`CONFIG_PROC_CHILDREN`).
+fn children_of(pid: u32) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let children = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    children.flat_map(|text| text.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<u32>>()).collect()
+}

@@ -1,0 +1,66 @@
+//! Which processes are meant, and taking hold of them.
+
+use regex::Regex;
+
+use super::{ExitCode, Failure, follow::MOST_PROCESSES, output::pattern, session::Session};
+use crate::{
+    cli::{Targets, Watch},
+    target::Pattern,
+};
+
+/// Takes hold of all processes that `targets` names. Of several, those that have ended meanwhile, or may not be watched, are told and left
+/// out, unless that leaves none.
+pub(super) fn open(targets: &Targets, options: &Watch, events: bool) -> Result<Vec<Session>, Failure> {
+    let pattern = pattern_of(targets)?;
+    let pids = ids(targets, &pattern)?;
+    let mut sessions = Vec::new();
+    let mut failures = Vec::new();
+    for &pid in &pids {
+        match Session::open(&Watch { pid, ..options.clone() }, events) {
+            // The process is held now: what it is like it stays, and an id that came to be another's in between is found out.
+            Ok(_) if targets.pids.is_empty() && !pattern.matches(pid) => {}
+            Ok(session) => sessions.push(session),
+            Err(error) => failures.push(error),
+        }
+    }
+    if sessions.is_empty() {
+        return Err(failures.into_iter().next().unwrap_or_else(|| nobody(targets)));
+    }
+    failures.iter().for_each(|error| tracing::warn!("{error}"));
+    Ok(sessions)
+}
+
+fn pattern_of(targets: &Targets) -> Result<Pattern, Failure> {
+    let compile = |option: &str, text: &Option<String>| -> Result<Option<Regex>, Failure> {
+        text.as_ref().map(|text| pattern(option, text)).transpose()
+    };
+    Ok(Pattern { comm: compile("--comm", &targets.comm)?, exe: compile("--exe", &targets.exe)? })
+}
+
+fn ids(targets: &Targets, pattern: &Pattern) -> Result<Vec<u32>, Failure> {
+    let pids = if targets.pids.is_empty() { pattern.find() } else { targets.pids.clone() };
+    if pids.len() > MOST_PROCESSES {
+        let what = format!(
+            "{} are {} processes, and at most {MOST_PROCESSES} can be watched at once; name fewer",
+            words(targets),
+            pids.len()
+        );
+        return Err(Failure::new(ExitCode::Usage, what));
+    }
+    if pids.is_empty() { Err(nobody(targets)) } else { Ok(pids) }
+}
+
+fn nobody(targets: &Targets) -> Failure {
+    Failure::new(ExitCode::NoTarget, format!("no process matches {}; `ps -e` lists those that run", words(targets)))
+}
+
+/// What was asked for, as on the command line.
+fn words(targets: &Targets) -> String {
+    let pids: Vec<String> = targets.pids.iter().map(u32::to_string).collect();
+    let mut words = Vec::new();
+    let mut word = |option: &str, value: Option<&str>| words.extend(value.map(|value| format!("{option} {value}")));
+    word("-p", (!pids.is_empty()).then(|| pids.join(",")).as_deref());
+    word("--comm", targets.comm.as_deref());
+    word("--exe", targets.exe.as_deref());
+    words.join(" ")
+}

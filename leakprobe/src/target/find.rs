@@ -1,0 +1,64 @@
+//! Finding processes by name or executable.
+
+use std::fs;
+
+use regex::Regex;
+
+/// What a process must be like. Of nothing that is said, nothing is asked.
+#[derive(Clone, Debug, Default)]
+pub struct Pattern {
+    /// Its name (`comm`).
+    pub comm: Option<Regex>,
+    /// The path of its executable, as the process sees it.
+    pub exe: Option<Regex>,
+}
+
+impl Pattern {
+    /// Whether the process `pid` is like that now.
+    #[must_use]
+    pub fn matches(&self, pid: u32) -> bool {
+        let is = |pattern: &Option<Regex>, text: &dyn Fn() -> Option<String>| {
+            pattern.as_ref().is_none_or(|pattern| text().is_some_and(|text| pattern.is_match(&text)))
+        };
+        let comm = || Some(fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim_end().to_owned());
+        let exe = || Some(fs::read_link(format!("/proc/{pid}/exe")).ok()?.to_string_lossy().into_owned());
+        is(&self.comm, &comm) && is(&self.exe, &exe)
+    }
+
+    /// All processes that are like that but ourselves, by id. Kernel threads are none.
+    #[must_use]
+    pub fn find(&self) -> Vec<u32> {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        let mut found: Vec<u32> =
+            ids.filter(|&pid| pid != std::process::id() && !is_kernel_thread(pid) && self.matches(pid)).collect();
+        found.sort_unstable();
+        found
+    }
+}
+
+/// A kernel thread has no memory of its own, and so no mappings; nor has a zombie.
+fn is_kernel_thread(pid: u32) -> bool {
+    let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+    statm.split_whitespace().next().is_none_or(|pages| pages == "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_are_found_by_name_and_by_executable() {
+        let own = std::process::id();
+        let comm = fs::read_to_string("/proc/self/comm").unwrap();
+        let by = |comm: Option<&str>, exe: Option<&str>| {
+            let compile = |text: &str| Regex::new(text).unwrap();
+            Pattern { comm: comm.map(compile), exe: exe.map(compile) }
+        };
+        assert!(by(Some(&format!("^{}$", regex::escape(comm.trim_end()))), None).matches(own));
+        assert!(by(None, Some("leakprobe")).matches(own));
+        assert!(!by(Some("^no such name$"), Some("leakprobe")).matches(own));
+        assert!(!by(None, Some("leakprobe")).find().contains(&own), "never ourselves");
+        assert!(by(Some("^no such name$"), None).find().is_empty());
+    }
+}
