@@ -155,10 +155,14 @@ fn options() -> impl Strategy<Value = Options> {
     )
 }
 
-fn written(format: Format, recording: &Recording, options: &Options) -> String {
+fn bytes(format: Format, recording: &Recording, options: &Options) -> Vec<u8> {
     let mut out = Vec::new();
     format.report().write(recording, options, &mut out).unwrap();
-    String::from_utf8(out).unwrap()
+    out
+}
+
+fn written(format: Format, recording: &Recording, options: &Options) -> String {
+    String::from_utf8(bytes(format, recording, options)).unwrap()
 }
 
 proptest! {
@@ -203,6 +207,13 @@ proptest! {
     }
 
     #[test]
+    fn profiles_stay_profiles(recording in recording(), options in options()) {
+        let profile = super::pprof::tests::read(&bytes(Format::Pprof, &recording, &options));
+        prop_assert!(!profile.string_table.iter().any(|text| text.chars().any(char::is_control)));
+        super::speedscope::tests::check(&written(Format::Speedscope, &recording, &options));
+    }
+
+    #[test]
     fn text_cannot_move_the_cursor(recording in recording(), options in options()) {
         let text = written(Format::Txt, &recording, &options);
         prop_assert!(!text.chars().any(|c| c != '\n' && c.is_control()));
@@ -236,7 +247,7 @@ proptest! {
             site.stack.insert(0, wrong);
         }
         for &format in Format::ALL {
-            written(format, &recording, &options);
+            bytes(format, &recording, &options);
         }
     }
 }

@@ -21,7 +21,10 @@ mod goroutines;
 mod groups;
 pub mod json;
 mod overview;
+mod pprof;
+mod samples;
 mod shown;
+mod speedscope;
 mod stacks;
 mod svg;
 mod txt;
@@ -60,11 +63,16 @@ pub enum Format {
     Txt,
     /// Goroutines as Go's own dumps write them, so that tools which read those work.
     GoroutinesTxt,
+    /// Profile for `go tool pprof`, compressed.
+    Pprof,
+    /// Profile for speedscope.
+    Speedscope,
 }
 
 impl Format {
     /// Every format, in the order of help texts.
-    pub const ALL: &'static [Self] = &[Self::Svg, Self::Folded, Self::Json, Self::Txt, Self::GoroutinesTxt];
+    pub const ALL: &'static [Self] =
+        &[Self::Svg, Self::Folded, Self::Json, Self::Txt, Self::GoroutinesTxt, Self::Pprof, Self::Speedscope];
 
     /// Its name, as `--format` takes it.
     #[must_use]
@@ -75,6 +83,8 @@ impl Format {
             Self::Json => "json",
             Self::Txt => "txt",
             Self::GoroutinesTxt => "goroutines-txt",
+            Self::Pprof => "pprof",
+            Self::Speedscope => "speedscope",
         }
     }
 
@@ -83,6 +93,8 @@ impl Format {
     pub const fn extension(self) -> &'static str {
         match self {
             Self::GoroutinesTxt => "goroutines.txt",
+            Self::Pprof => "pb.gz",
+            Self::Speedscope => "speedscope.json",
             _ => self.name(),
         }
     }
@@ -125,6 +137,8 @@ impl Format {
             Self::Json => &json::Json,
             Self::Txt => &txt::Txt,
             Self::GoroutinesTxt => &goroutines::GoroutinesTxt,
+            Self::Pprof => &pprof::Pprof,
+            Self::Speedscope => &speedscope::Speedscope,
         }
     }
 }
@@ -240,10 +254,12 @@ mod tests {
             ("x.txt", Format::Txt),
             ("x.goroutines.txt", Format::GoroutinesTxt),
             ("goroutines.txt", Format::Txt),
+            ("x.pb.gz", Format::Pprof),
+            ("x.speedscope.json", Format::Speedscope),
         ] {
             assert_eq!(Format::from_path(Path::new(path)).unwrap(), format);
         }
-        for path in ["-", "svg", ".svg", "x", "x.png", "", "dir.svg/x", "/"] {
+        for path in ["-", "svg", ".svg", "x", "x.png", "x.gz", "", "dir.svg/x", "/"] {
             let error = Format::from_path(Path::new(path)).unwrap_err().to_string();
             assert!(error.contains(".svg, .folded, .json, .txt, .goroutines.txt"), "{error}");
         }
@@ -255,6 +271,6 @@ mod tests {
             assert_eq!(Format::from_name(format.name()).unwrap(), format);
         }
         let error = Format::from_name("pdf").unwrap_err();
-        insta::assert_snapshot!(error, @"`pdf` is no output format: use one of svg, folded, json, txt, goroutines-txt");
+        insta::assert_snapshot!(error, @"`pdf` is no output format: use one of svg, folded, json, txt, goroutines-txt, pprof, speedscope");
     }
 }

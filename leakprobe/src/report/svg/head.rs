@@ -63,6 +63,8 @@ pub(super) struct LegendEntry {
 pub(super) struct Head {
     pub(super) title: String,
     pub(super) subtitle: String,
+    /// Name of the frame that all others stand on.
+    pub(super) root: String,
     pub(super) legend: Vec<LegendEntry>,
     /// What was not seen, one clause each.
     pub(super) unseen: Vec<String>,
@@ -82,6 +84,7 @@ impl Head {
         let mut reader = Reader::from_str(picture);
         let mut writer = Writer::new(&mut *out);
         let mut is_root = true;
+        let mut root_text = false;
         loop {
             match reader.read_event().map_err(invalid)? {
                 Event::Start(tag) if tag.name().as_ref() == b"svg" && is_root => {
@@ -110,9 +113,23 @@ impl Head {
                     subtitle.push_attribute(("fill", SUBTITLE_FILL));
                     writer.write_event(Event::Start(subtitle))?;
                 }
+                Event::Start(tag) if tag.name().as_ref() == b"text" && root_text => {
+                    root_text = false;
+                    writer.write_event(Event::Start(tag))?;
+                    writer.write_event(Event::Text(BytesText::new(&self.root)))?;
+                }
                 Event::Text(text) => {
                     let text = text.decode().map_err(invalid)?;
-                    writer.write_event(Event::Text(BytesText::from_escaped(singular(&text))))?;
+                    // inferno calls the root `all`, with a percentage as no other frame has it, and writes nothing on it. Its
+                    // script takes what it writes on a frame from this title.
+                    if let Some(amount) = text.strip_prefix("all (").filter(|amount| amount.ends_with(", 100%)")) {
+                        root_text = true;
+                        writer.write_event(Event::Text(BytesText::new(&self.root)))?;
+                        let amount = singular(&format!(" ({amount}"));
+                        writer.write_event(Event::Text(BytesText::from_escaped(amount)))?;
+                    } else {
+                        writer.write_event(Event::Text(BytesText::from_escaped(singular(&text))))?;
+                    }
                 }
                 Event::Eof => return Ok(()),
                 other => writer.write_event(other)?,

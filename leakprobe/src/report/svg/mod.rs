@@ -38,6 +38,7 @@ impl Report for Svg {
         let head = Head {
             title: title(shown, options),
             subtitle: subtitle(shown, options, &stacks),
+            root: root(shown, &stacks),
             legend: legend(shown, options, &stacks),
             unseen: evidence::unseen(shown),
             width: options.width.unwrap_or(DEFAULT_WIDTH).max(MIN_WIDTH),
@@ -97,6 +98,14 @@ fn title(shown: &Shown<'_>, options: &Options) -> String {
         View::Creation => format!("where {parked} {noun}s of {name} (pid {}) were created", target.pid),
     };
     words::capitalized(&title)
+}
+
+/// What stands below everything: the process, and how many of its tasks are drawn.
+fn root(shown: &Shown<'_>, stacks: &Stacks) -> String {
+    let target = &shown.recording.target;
+    let tasks = stacks.iter().fold(0, |tasks: u64, stack| tasks.saturating_add(stack.tasks));
+    let tasks = words::count(tasks, evidence::noun(shown));
+    format!("{} (pid {}), {tasks}", words::harmless(&target.comm), target.pid)
 }
 
 fn subtitle(shown: &Shown<'_>, options: &Options, stacks: &Stacks) -> String {

@@ -104,3 +104,17 @@ fn the_same_recording_gives_the_same_bytes() {
     let again = drawn(&recording, &Options::default());
     assert!(first == again);
 }
+
+#[test]
+fn the_frame_below_all_says_whose_they_are() {
+    let svg = drawn(&fixture::checkout(), &Options { weight: Weight::Time, ..Options::default() });
+    let document = parsed(&svg);
+    let frames = with_id(&document, "frames").descendants();
+    let root = frames.filter(|node| node.tag_name().name() == "g").find_map(|frame| {
+        let texts: Vec<&str> = frame.children().filter_map(|node| node.text()).map(str::trim).collect();
+        texts.first()?.ends_with(" ms, 100%)").then_some(texts)
+    });
+    let root = root.unwrap();
+    assert!(root[0].starts_with("checkout (pid 4242), 190 threads ("), "{root:?}");
+    assert_eq!(root.last(), Some(&"checkout (pid 4242), 190 threads"));
+}
