@@ -2,14 +2,19 @@
 
 use std::collections::HashMap;
 
-use super::Frames;
-use crate::model::{Blocking, EndedWait, StackId, StackTable, Wait};
+use super::{
+    Frames,
+    timeline::{Single, Timeline},
+};
+use crate::model::{Blocking, EndedWait, StackId, StackTable, TimedWait, Wait};
 
 /// Most places that are kept; further ones are counted together, without a stack.
 const MAX_PLACES: usize = 4096;
 
 #[derive(Debug)]
 struct Place {
+    /// Its number, counted from the first that was seen.
+    number: usize,
     count: u64,
     total_ns: u64,
     longest_ns: u64,
@@ -23,6 +28,7 @@ struct Place {
 #[derive(Debug, Default)]
 pub(super) struct EndedWaits {
     places: HashMap<(Option<StackId>, String), Place>,
+    timeline: Timeline,
 }
 
 impl EndedWaits {
@@ -31,6 +37,15 @@ impl EndedWaits {
         let age_ns = end_ns.saturating_sub(wait.since_ns);
         let stack = stack.filter(|_| self.places.len() < MAX_PLACES);
         let key = (stack, wait.reason.clone());
+        let number = self.places.get(&key).map_or(self.places.len(), |place| place.number);
+        self.timeline.add(Single {
+            lasted_ns: age_ns,
+            began_ns: wait.since_ns,
+            tid,
+            place: number,
+            exact: wait.exact,
+            name: name.into(),
+        });
         if let Some(place) = self.places.get_mut(&key) {
             place.count += 1;
             place.total_ns = place.total_ns.saturating_add(age_ns);
@@ -41,43 +56,61 @@ impl EndedWaits {
             name.clone_into(&mut place.name);
         } else {
             let name = name.to_owned();
-            self.places.insert(key, Place { count: 1, total_ns: age_ns, longest_ns: age_ns, wait, tid, name });
+            let place = Place { number, count: 1, total_ns: age_ns, longest_ns: age_ns, wait, tid, name };
+            self.places.insert(key, place);
         }
     }
 
-    /// All of them, those that waited longest together first.
-    pub(super) fn list(&self, frames: &dyn Frames, stacks: &StackTable) -> Vec<EndedWait> {
-        let mut list: Vec<EndedWait> = self
+    /// How many are not told one by one.
+    pub(super) fn not_listed(&self) -> u64 {
+        self.timeline.not_listed
+    }
+
+    /// All of them, those that waited longest together first; and single ones, from `origin_ns` on (`CLOCK_MONOTONIC`).
+    pub(super) fn list(
+        &self,
+        origin_ns: u64,
+        frames: &dyn Frames,
+        stacks: &StackTable,
+    ) -> (Vec<EndedWait>, Vec<TimedWait>) {
+        let mut list: Vec<(EndedWait, usize)> = self
             .places
             .iter()
-            .map(|((stack, reason), place)| EndedWait {
-                wait: Wait {
-                    kind: place.wait.kind,
-                    reason: reason.as_str().into(),
-                    object: place.wait.object.as_str().into(),
-                    age_ms: place.longest_ns / 1_000_000,
-                    exact: place.wait.exact,
-                    at_most_ms: None,
-                    timeout_ms: place.wait.timeout_ms,
-                    owner: None,
-                    owner_note: None,
-                    chain: std::sync::Arc::default(),
-                    other_ends: None,
-                },
-                count: place.count,
-                total_ms: place.total_ns / 1_000_000,
-                stack: stack
-                    .filter(|&id| stacks.get(id).is_some())
-                    .map(|id| frames.of(id).to_vec())
-                    .unwrap_or_default(),
-                task: u64::from(place.tid),
-                name: place.name.clone(),
+            .map(|((stack, reason), place)| {
+                (
+                    EndedWait {
+                        wait: Wait {
+                            kind: place.wait.kind,
+                            reason: reason.as_str().into(),
+                            object: place.wait.object.as_str().into(),
+                            age_ms: place.longest_ns / 1_000_000,
+                            exact: place.wait.exact,
+                            at_most_ms: None,
+                            timeout_ms: place.wait.timeout_ms,
+                            owner: None,
+                            owner_note: None,
+                            chain: std::sync::Arc::default(),
+                            other_ends: None,
+                        },
+                        count: place.count,
+                        total_ms: place.total_ns / 1_000_000,
+                        stack: stack
+                            .filter(|&id| stacks.get(id).is_some())
+                            .map(|id| frames.of(id).to_vec())
+                            .unwrap_or_default(),
+                        task: u64::from(place.tid),
+                        name: place.name.clone(),
+                    },
+                    place.number,
+                )
             })
             .collect();
-        list.sort_by(|a, b| {
+        list.sort_by(|(a, _), (b, _)| {
             let key = |wait: &EndedWait| (u64::MAX - wait.total_ms, wait.stack.clone(), wait.wait.reason.clone());
             key(a).cmp(&key(b))
         });
-        list
+        let (list, numbers): (Vec<EndedWait>, Vec<usize>) = list.into_iter().unzip();
+        let indices: HashMap<usize, u32> = numbers.into_iter().zip(0..).collect();
+        (list, self.timeline.list(origin_ns, |number| indices.get(&number).copied()))
     }
 }

@@ -12,7 +12,7 @@ use super::{
     history::{History, Key},
 };
 use crate::model::{
-    Activity, Blocking, Change, ChangeKind, EndedWait, GrowthSample, Snapshot, StackId, StackTable, TaskKind,
+    Activity, Blocking, Change, ChangeKind, EndedWait, GrowthSample, Snapshot, StackId, StackTable, TaskKind, TimedWait,
 };
 
 /// Who created a thread.
@@ -198,10 +198,16 @@ impl Live {
         self.history.trend(key)
     }
 
-    /// Waits that ended, longest total first.
+    /// Waits that ended, longest total first; and single ones of them, by begin.
     #[must_use]
-    pub fn ended_waits(&self, frames: &dyn super::Frames, stacks: &StackTable) -> Vec<EndedWait> {
-        self.ended.list(frames, stacks)
+    pub fn ended_waits(&self, frames: &dyn super::Frames, stacks: &StackTable) -> (Vec<EndedWait>, Vec<TimedWait>) {
+        self.ended.list(self.began_ns, frames, stacks)
+    }
+
+    /// How many waits that ended are not among the single ones.
+    #[must_use]
+    pub fn ended_waits_not_listed(&self) -> u64 {
+        self.ended.not_listed()
     }
 
     /// The waits that threads are in, by thread id.

@@ -8,6 +8,7 @@ mod join;
 mod live;
 mod recording;
 mod sites;
+mod timeline;
 
 pub use goroutines::{GoId, Goroutines, SLOT_BITS};
 pub use join::GoFacts;

@@ -77,11 +77,13 @@ pub fn record(
         }
     };
     lose("sites_not_listed", ordered.left_out);
+    lose("ended_waits_not_listed", live.ended_waits_not_listed());
     if let Some(goroutines) = goroutines {
         lose("goroutines_not_listed", goroutines.not_listed());
         coverage.go = Some(goroutines.coverage());
         goroutines.tasks(known, &ordered, &mut tasks);
     }
+    let (ended_waits, timeline) = live.ended_waits(symbols, stacks);
     Recording {
         schema: SCHEMA.to_owned(),
         tool: Tool { version: env!("CARGO_PKG_VERSION").to_owned() },
@@ -92,7 +94,8 @@ pub fn record(
         tasks,
         sites: ordered.sites,
         deadlocks: Vec::new(),
-        ended_waits: live.ended_waits(symbols, stacks),
+        ended_waits,
+        timeline,
         growth: live.growth(),
         coverage,
         losses: facts.losses,

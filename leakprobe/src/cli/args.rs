@@ -170,11 +170,12 @@ struct WatchArgs {
 
 #[derive(Clone, Debug, ClapArgs)]
 struct OutputArgs {
-    /// Write to FILE, in the format of its extension: .svg .folded .json .txt .goroutines.txt .pb.gz .speedscope.json; repeatable, -
-    /// is stdout
+    /// Write to FILE, in the format of its extension: .svg .folded .json .txt .goroutines.txt .pb.gz .speedscope.json
+    /// .pftrace; repeatable, - is stdout
     #[arg(short, long, value_name = "FILE")]
     output: Vec<PathBuf>,
-    /// Format of stdout, and of outputs whose name does not tell: svg, folded, json, txt, goroutines-txt, pprof, speedscope
+    /// Format of stdout, and of outputs whose name does not tell: svg, folded, json, txt, goroutines-txt, pprof, speedscope,
+    /// perfetto
     #[arg(long, value_name = "NAME")]
     format: Option<String>,
     /// Print the recording as JSON in place of the report

@@ -22,7 +22,9 @@ pub use goroutine::{
     Ancestor, AncestorSample, Channel, GoFrame, GoObject, GoStatus, GoWait, Goroutine, GoroutineSample, GoroutineSink,
 };
 pub use owner::{Deadlock, DeadlockedTask, Link, LinkWait, Owner, Relation};
-pub use recording::{Cost, Coverage, EndedWait, GoCoverage, GrowthSample, Pause, Recording, SCHEMA, TargetInfo, Tool};
+pub use recording::{
+    Cost, Coverage, EndedWait, GoCoverage, GrowthSample, Pause, Recording, SCHEMA, TargetInfo, TimedWait, Tool,
+};
 pub use site::Site;
 pub use snapshot::{Activity, Blocking, Change, ChangeKind, News, Snapshot, ThreadSample};
 pub(crate) use span::{span, thousands};

@@ -1,6 +1,6 @@
 //! The whole result of a run.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,9 @@ pub struct Recording {
     /// Waits that were longer than the threshold and ended while we watched, grouped by stack.
     #[serde(default)]
     pub ended_waits: Vec<EndedWait>,
+    /// Single ones of them, by begin; of those that were too many the longest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub timeline: Vec<TimedWait>,
     /// Number of tasks at regular moments.
     #[serde(default)]
     pub growth: Vec<GrowthSample>,
@@ -93,6 +96,23 @@ pub struct EndedWait {
     pub task: u64,
     /// Its name.
     pub name: String,
+}
+
+/// One wait that ended while we watched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TimedWait {
+    /// What it waited for, and where: the place in [`Recording::ended_waits`].
+    pub place: u32,
+    /// The thread.
+    pub task: u64,
+    /// Its name when the wait ended.
+    pub name: Arc<str>,
+    /// When it began, µs since watching began; less than 0 if before.
+    pub began_us: i64,
+    /// How long it lasted, µs.
+    pub lasted_us: u64,
+    /// Whether it began at that moment; if not, then no later.
+    pub exact: bool,
 }
 
 /// Number of threads and goroutines at one moment.

@@ -179,6 +179,9 @@ fn loss(name: &str, n: u64) -> String {
         "goroutines_not_listed" => {
             ("goroutine", "counted at their sites, but not listed one by one: there are too many".into())
         }
+        "ended_waits_not_listed" => {
+            ("ended wait", "counted at its place, but not listed one by one: there are too many".into())
+        }
         "sites_not_listed" => ("task", "at sites that are not listed: there are too many".into()),
         "task_unreadable" => ("task", "with a field that could not be read".into()),
         _ => {

@@ -319,6 +319,7 @@ fn empty(comm: &str, exe: &str) -> Recording {
         sites: vec![],
         deadlocks: vec![],
         ended_waits: vec![],
+        timeline: vec![],
         growth: vec![],
         coverage: Coverage {
             pauses: vec![Pause {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::{collection::vec, prelude::*};
 
 use super::{Format, GroupBy, Kind, Options, View, Weight, fixture, shown::Shown, stacks::Stacks};
-use crate::model::{Frame, GoFrame, Recording, StackEnd, TaskState};
+use crate::model::{Frame, GoFrame, Recording, StackEnd, TaskState, TimedWait};
 
 /// Texts that mean something to one of the formats, or to a terminal.
 fn name() -> impl Strategy<Value = String> {
@@ -112,6 +112,17 @@ fn recording() -> impl Strategy<Value = Recording> {
             wait.wait.reason = text(10).into();
             wait.total_ms = number(7);
         }
+        recording.timeline = (0..4)
+            .map(|n| TimedWait {
+                place: n % 2,
+                task: [4262, number(5), 4262, 4243][n as usize],
+                name: text(9).into(),
+                began_us: number(n as usize).cast_signed(),
+                lasted_us: number(7),
+                exact: cut,
+            })
+            .filter(|wait| (wait.place as usize) < recording.ended_waits.len())
+            .collect();
         for sample in &mut recording.growth {
             sample.tasks = number(usize::try_from(sample.at_ms / 1_000).unwrap() % 8);
         }
@@ -211,6 +222,12 @@ proptest! {
         let profile = super::pprof::tests::read(&bytes(Format::Pprof, &recording, &options));
         prop_assert!(!profile.string_table.iter().any(|text| text.chars().any(char::is_control)));
         super::speedscope::tests::check(&written(Format::Speedscope, &recording, &options));
+    }
+
+    #[test]
+    fn traces_stay_traces(recording in recording(), options in options()) {
+        let told = super::perfetto::tests::check(&bytes(Format::Perfetto, &recording, &options));
+        prop_assert!(!told.chars().any(|c| c != '\n' && c.is_control()));
     }
 
     #[test]

@@ -107,7 +107,11 @@ fn check_indices(recording: &Recording) -> Result<(), String> {
     for (place, wait) in recording.ended_waits.iter().enumerate() {
         check(&wait.stack, &|| format!("the stack of ended wait {place}"))?;
     }
-    Ok(())
+    let places = recording.ended_waits.len();
+    match recording.timeline.iter().find(|wait| wait.place as usize >= places) {
+        Some(wait) => Err(format!("a wait of task {} has place {} and there are {places}", wait.task, wait.place)),
+        None => Ok(()),
+    }
 }
 
 /// The JSON schema of recordings, as `docs/recording.schema.json` holds it.
@@ -204,7 +208,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::report::fixture;
+    use crate::{model::TimedWait, report::fixture};
 
     fn written(recording: &Recording) -> String {
         let mut out = Vec::new();
@@ -273,7 +277,7 @@ mod tests {
         let good = fixture::checkout();
         let frames = u32::try_from(good.frames.len()).unwrap();
         let sites = u32::try_from(good.sites.len()).unwrap();
-        let break_it: [fn(&mut Recording, u32, u32); 7] = [
+        let break_it: [fn(&mut Recording, u32, u32); 8] = [
             |bad, frames, _| bad.tasks[3].stack = [frames].into(),
             |bad, _, _| bad.tasks[3].created_by.stack = [u32::MAX].into(),
             |bad, _, sites| bad.tasks[3].site = Some(sites),
@@ -281,6 +285,11 @@ mod tests {
             |bad, frames, _| bad.sites[0].creation.insert(0, frames),
             |bad, frames, _| bad.tasks[0].goroutine = Some(fixture::go::with_ancestor(frames, &[])),
             |bad, frames, _| bad.tasks[0].goroutine = Some(fixture::go::with_ancestor(0, &[frames])),
+            |bad, _, _| {
+                let place = u32::try_from(bad.ended_waits.len()).unwrap();
+                bad.timeline =
+                    vec![TimedWait { place, task: 1, name: "x".into(), began_us: 0, lasted_us: 0, exact: true }];
+            },
         ];
         for break_it in break_it {
             let mut bad = good.clone();

@@ -21,6 +21,7 @@ mod goroutines;
 mod groups;
 pub mod json;
 mod overview;
+mod perfetto;
 mod pprof;
 mod samples;
 mod shown;
@@ -67,12 +68,22 @@ pub enum Format {
     Pprof,
     /// Profile for speedscope.
     Speedscope,
+    /// Trace for Perfetto.
+    Perfetto,
 }
 
 impl Format {
     /// Every format, in the order of help texts.
-    pub const ALL: &'static [Self] =
-        &[Self::Svg, Self::Folded, Self::Json, Self::Txt, Self::GoroutinesTxt, Self::Pprof, Self::Speedscope];
+    pub const ALL: &'static [Self] = &[
+        Self::Svg,
+        Self::Folded,
+        Self::Json,
+        Self::Txt,
+        Self::GoroutinesTxt,
+        Self::Pprof,
+        Self::Speedscope,
+        Self::Perfetto,
+    ];
 
     /// Its name, as `--format` takes it.
     #[must_use]
@@ -85,6 +96,7 @@ impl Format {
             Self::GoroutinesTxt => "goroutines-txt",
             Self::Pprof => "pprof",
             Self::Speedscope => "speedscope",
+            Self::Perfetto => "perfetto",
         }
     }
 
@@ -95,6 +107,7 @@ impl Format {
             Self::GoroutinesTxt => "goroutines.txt",
             Self::Pprof => "pb.gz",
             Self::Speedscope => "speedscope.json",
+            Self::Perfetto => "pftrace",
             _ => self.name(),
         }
     }
@@ -139,6 +152,7 @@ impl Format {
             Self::GoroutinesTxt => &goroutines::GoroutinesTxt,
             Self::Pprof => &pprof::Pprof,
             Self::Speedscope => &speedscope::Speedscope,
+            Self::Perfetto => &perfetto::Perfetto,
         }
     }
 }
@@ -256,6 +270,7 @@ mod tests {
             ("goroutines.txt", Format::Txt),
             ("x.pb.gz", Format::Pprof),
             ("x.speedscope.json", Format::Speedscope),
+            ("x.pftrace", Format::Perfetto),
         ] {
             assert_eq!(Format::from_path(Path::new(path)).unwrap(), format);
         }
@@ -271,6 +286,6 @@ mod tests {
             assert_eq!(Format::from_name(format.name()).unwrap(), format);
         }
         let error = Format::from_name("pdf").unwrap_err();
-        insta::assert_snapshot!(error, @"`pdf` is no output format: use one of svg, folded, json, txt, goroutines-txt, pprof, speedscope");
+        insta::assert_snapshot!(error, @"`pdf` is no output format: use one of svg, folded, json, txt, goroutines-txt, pprof, speedscope, perfetto");
     }
 }

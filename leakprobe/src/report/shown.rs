@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use regex::Regex;
 
 use super::{Kind, Options, words};
-use crate::model::{Frame, Recording, Role, Site, Task, TaskKind, TaskState};
+use crate::model::{EndedWait, Frame, Recording, Role, Site, Task, TaskKind, TaskState};
 
 /// The part of a recording that is shown.
 pub(super) struct Shown<'a> {
@@ -27,6 +27,7 @@ pub(super) struct Shown<'a> {
     max_depth: usize,
     folded: Folded,
     filtered: Option<Filtered>,
+    filter: Option<FrameFilter>,
     thread_names: HashMap<u64, &'a str>,
 }
 
@@ -64,6 +65,7 @@ impl<'a> Shown<'a> {
             max_depth: options.max_depth.unwrap_or(usize::MAX),
             folded: Folded::default(),
             filtered: filter.as_ref().map(|_| Filtered::default()),
+            filter: None,
             thread_names: thread_names(recording),
         };
         let passes = |stack: &[u32], creation: &[u32]| filter.as_ref().is_none_or(|it| it.passes(stack, creation));
@@ -89,7 +91,13 @@ impl<'a> Shown<'a> {
                 filtered.add(task.kind, 1, 0);
             }
         }
+        shown.filter = filter;
         shown
+    }
+
+    /// Whether a wait that has ended is shown. They are of threads, and where they were created is not known.
+    pub(super) fn shows_ended(&self, wait: &EndedWait) -> bool {
+        self.kind != Kind::Goroutines && self.filter.as_ref().is_none_or(|filter| filter.passes(&wait.stack, &[]))
     }
 
     /// The place in `sites` of the site that `task` is at.

@@ -1,0 +1,325 @@
+//! Traces for Perfetto (<https://ui.perfetto.dev>): threads and goroutines are tracks, waits are slices, creations are arrows
+//! from the creator's track to the new one's.
+//!
+//! Open waits last until the end of the recording; ended waits are those that the recording lists one by one. What is known of
+//! a moment only as a bound is told beside it: a wait whose age is a lower bound begins here at the latest moment at which it
+//! can have begun.
+
+mod proto;
+mod writer;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+};
+
+use jiff::Timestamp;
+
+use self::{
+    proto::{ProcessDescriptor, ThreadDescriptor, TrackDescriptor},
+    writer::{Event, Note, Writer},
+};
+use super::{Options, Report, evidence, frames, groups, shown::Shown, words};
+use crate::model::{Recording, Task, TaskKind, Wait};
+
+/// The `.pftrace` format.
+pub(super) struct Perfetto;
+
+/// The process's own track, and that of the time in which it was watched.
+const PROCESS: u64 = 1;
+const WATCHED: u64 = 2;
+
+/// The first task's track; the others follow.
+const FIRST_TASK: u64 = 16;
+
+const NS_PER_US: i128 = 1_000;
+const US_PER_MS: i128 = 1_000;
+
+impl Report for Perfetto {
+    fn write(&self, recording: &Recording, options: &Options, out: &mut dyn io::Write) -> io::Result<()> {
+        let shown = &Shown::of(recording, options);
+        let mut trace = Trace::of(shown, options);
+        trace.open_waits();
+        trace.ended_waits();
+        trace.creations();
+        trace.write(out)
+    }
+}
+
+/// A task, also one that the recording does not list since it has ended: its kind, its number, and of which Go runtime it is.
+type Id = (TaskKind, u64, u32);
+
+/// A wait on a track; µs since watching began.
+struct Slice<'a> {
+    begin_us: i128,
+    end_us: i128,
+    wait: &'a Wait,
+    stack: &'a [u32],
+    notes: Vec<(&'static str, Note)>,
+}
+
+/// A task that came to be.
+struct Creation<'a> {
+    child: Id,
+    creator: Id,
+    at_us: i128,
+    is_exact: bool,
+    stack: &'a [u32],
+}
+
+struct Track<'a> {
+    uuid: u64,
+    name: String,
+    slices: Vec<Slice<'a>>,
+}
+
+/// Everything that is drawn.
+struct Trace<'a> {
+    shown: &'a Shown<'a>,
+    options: &'a Options,
+    /// The moment when watching began, ns since 1970.
+    base_ns: i128,
+    end_us: i128,
+    tracks: BTreeMap<Id, Track<'a>>,
+    creations: Vec<Creation<'a>>,
+}
+
+impl<'a> Trace<'a> {
+    fn of(shown: &'a Shown<'a>, options: &'a Options) -> Self {
+        let recording = shown.recording;
+        let started: Option<Timestamp> = recording.started.parse().ok();
+        let mut trace = Self {
+            shown,
+            options,
+            base_ns: started.map_or(0, |started| started.as_nanosecond().max(0)),
+            end_us: i128::from(recording.duration_ms) * US_PER_MS,
+            tracks: BTreeMap::new(),
+            creations: Vec::new(),
+        };
+        for task in &shown.tasks {
+            trace.track(id_of(task), &task.name);
+        }
+        trace
+    }
+
+    /// The track of a task, which is there from now on.
+    fn track(&mut self, id: Id, name: &str) -> &mut Track<'a> {
+        let uuid = FIRST_TASK + self.tracks.len() as u64;
+        self.tracks.entry(id).or_insert_with(|| Track { uuid, name: words::harmless(name), slices: Vec::new() })
+    }
+
+    fn open_waits(&mut self) {
+        for &task in &self.shown.tasks {
+            let Some(wait) = &task.wait else { continue };
+            let group = self.options.group_by.as_ref().map(|by| groups::name(self.shown, by, task));
+            let site = self.shown.site_of(task).and_then(|place| self.shown.sites.get(place));
+            let mut notes = vec![("open", Note::Bool(true)), ("state", Note::Text(task.state.name().to_owned()))];
+            notes.extend(site.map(|site| ("site", Note::Text(words::harmless(&site.id)))));
+            notes.extend(group.map(|group| ("group", Note::Text(group))));
+            let slice = Slice {
+                begin_us: self.end_us - i128::from(wait.age_ms) * US_PER_MS,
+                end_us: self.end_us,
+                wait,
+                stack: &task.stack,
+                notes,
+            };
+            self.track(id_of(task), &task.name).slices.push(slice);
+        }
+    }
+
+    /// The waits that ended while watched. They are of threads; of goroutines nobody tells.
+    fn ended_waits(&mut self) {
+        let recording = self.shown.recording;
+        for timed in &recording.timeline {
+            let Some(place) = recording.ended_waits.get(timed.place as usize) else { continue };
+            let id = (TaskKind::Thread, timed.task, 0);
+            let is_listed = self.tracks.contains_key(&id);
+            // Of threads that have gone it is not known whose work they did; those that are listed and not shown stay so.
+            let is_hidden = !is_listed && self.shown.thread_name(timed.task).is_some();
+            if is_hidden || !self.shown.shows_ended(place) {
+                continue;
+            }
+            let begin_us = i128::from(timed.began_us);
+            let slice = Slice {
+                begin_us,
+                end_us: begin_us + i128::from(timed.lasted_us),
+                wait: &place.wait,
+                stack: &place.stack,
+                notes: vec![("open", Note::Bool(false)), ("exact", Note::Bool(timed.exact))],
+            };
+            self.track(id, &timed.name).slices.push(slice);
+        }
+    }
+
+    fn creations(&mut self) {
+        for &task in &self.shown.tasks {
+            let Some(creator) = task.created_by.task else { continue };
+            let child = id_of(task);
+            let creator = (task.kind, creator, child.2);
+            let exact = task.lifetime_ms.map(|ms| self.end_us - i128::from(ms) * US_PER_MS);
+            let first = || {
+                let slices = self.tracks.get(&child).map(|track| track.slices.as_slice()).unwrap_or_default();
+                slices.iter().map(|slice| slice.begin_us).min()
+            };
+            let at_us = exact.or_else(first).unwrap_or(self.end_us);
+            let name = &task.created_by.name;
+            self.track(creator, name);
+            let stack = &task.created_by.stack;
+            self.creations.push(Creation { child, creator, at_us, is_exact: exact.is_some(), stack });
+        }
+    }
+
+    fn write(mut self, out: &mut dyn io::Write) -> io::Result<()> {
+        let base = self.ns(0);
+        let mut writer = Writer::begin(out, base)?;
+        self.write_process(&mut writer)?;
+        let shown = self.shown;
+        let mut stacks = StackTexts { shown, known: HashMap::new() };
+        let tracks = std::mem::take(&mut self.tracks);
+        for (&id, track) in &tracks {
+            writer.track(self.descriptor(id, track))?;
+        }
+        for track in tracks.values() {
+            self.write_slices(track, &mut stacks, &mut writer)?;
+        }
+        let name_of = |id: &Id| match tracks.get(id) {
+            Some(track) if !track.name.is_empty() => format!("{} {} ({})", evidence::noun_of(id.0), id.1, track.name),
+            _ => format!("{} {}", evidence::noun_of(id.0), id.1),
+        };
+        for (flow, creation) in (1..).zip(&self.creations) {
+            let (Some(creator), Some(child)) = (tracks.get(&creation.creator), tracks.get(&creation.child)) else {
+                continue;
+            };
+            let time = if creation.is_exact { "exact" } else { "at the latest: what is known is only when it waited" };
+            let at = self.ns(creation.at_us);
+            let event = Event {
+                name: format!("creates {}", name_of(&creation.child)),
+                category: "creation",
+                notes: vec![
+                    ("time", Note::Text(time.to_owned())),
+                    ("stack", Note::Text(stacks.text(creation.stack).to_owned())),
+                ],
+            };
+            writer.instant(creator.uuid, at, event, &[flow], &[])?;
+            let event = Event {
+                name: format!("created by {}", name_of(&creation.creator)),
+                category: "creation",
+                notes: vec![("time", Note::Text(time.to_owned()))],
+            };
+            writer.instant(child.uuid, at, event, &[], &[flow])?;
+        }
+        Ok(())
+    }
+
+    /// The process, and when it was watched, with what was not seen.
+    fn write_process(&self, writer: &mut Writer<'_>) -> io::Result<()> {
+        let target = &self.shown.recording.target;
+        let pid = i32::try_from(target.pid).unwrap_or(i32::MAX);
+        let process = ProcessDescriptor {
+            pid,
+            cmdline: Some(words::harmless(&target.exe)).into_iter().filter(|exe| !exe.is_empty()).collect(),
+            process_name: words::harmless(&target.comm),
+        };
+        writer.track(TrackDescriptor { uuid: PROCESS, process: Some(process), ..TrackDescriptor::default() })?;
+        let name = Some("watched by leakprobe".to_owned());
+        writer.track(TrackDescriptor {
+            uuid: WATCHED,
+            parent_uuid: Some(PROCESS),
+            name,
+            ..TrackDescriptor::default()
+        })?;
+        let summary = format!("{}, {}", evidence::alive(self.shown), evidence::parked(self.shown));
+        let mut notes = vec![("summary", Note::Text(summary))];
+        notes.extend(self.shown.filtered_words().map(|left_out| ("left out", Note::Text(left_out))));
+        let unseen = evidence::unseen(self.shown);
+        if !unseen.is_empty() {
+            notes.push(("not seen", Note::Text(unseen.join("\n"))));
+        }
+        let event = Event { name: "watched".to_owned(), category: "leakprobe", notes };
+        writer.slice(WATCHED, self.ns(0), self.ns(self.end_us), event)
+    }
+
+    fn descriptor(&self, id: Id, track: &Track<'_>) -> TrackDescriptor {
+        let (kind, number, runtime) = id;
+        let mut descriptor =
+            TrackDescriptor { uuid: track.uuid, parent_uuid: Some(PROCESS), ..TrackDescriptor::default() };
+        match kind {
+            TaskKind::Thread => {
+                descriptor.thread = Some(ThreadDescriptor {
+                    pid: i32::try_from(self.shown.recording.target.pid).unwrap_or(i32::MAX),
+                    tid: i64::try_from(number).unwrap_or(i64::MAX),
+                    thread_name: track.name.clone(),
+                });
+            }
+            TaskKind::Goroutine => {
+                let runtime = if runtime > 0 { format!(" of runtime {runtime}") } else { String::new() };
+                descriptor.name = Some(format!("goroutine {number}{runtime}"));
+            }
+        }
+        descriptor
+    }
+
+    /// The waits of a task, which cannot overlap: ages are rounded to ms, so that one may seem to begin before the last one's end.
+    fn write_slices(&self, track: &Track<'a>, stacks: &mut StackTexts<'_>, writer: &mut Writer<'_>) -> io::Result<()> {
+        let mut slices: Vec<&Slice<'_>> = track.slices.iter().collect();
+        slices.sort_by_key(|slice| (slice.begin_us, slice.end_us));
+        let mut free_from = i128::MIN;
+        for slice in slices {
+            let begin_us = slice.begin_us.max(free_from);
+            if begin_us > slice.end_us {
+                continue;
+            }
+            free_from = slice.end_us;
+            let wait = slice.wait;
+            let mut notes = vec![("kind", Note::Text(wait.kind.name().to_owned()))];
+            if slice.notes.iter().all(|(name, _)| *name != "exact") {
+                notes.push(("exact", Note::Bool(wait.exact)));
+                notes.push(("age_ms", Note::Number(wait.age_ms)));
+                let object = words::harmless(&wait.object);
+                if !object.is_empty() {
+                    notes.push(("object", Note::Text(object)));
+                }
+                notes.extend(wait.timeout_ms.map(|ms| ("timeout_ms", Note::Number(ms))));
+            }
+            notes.extend(slice.notes.iter().cloned());
+            notes.push(("stack", Note::Text(stacks.text(slice.stack).to_owned())));
+            let event = Event { name: words::harmless(&wait.reason), category: wait.kind.name(), notes };
+            writer.slice(track.uuid, self.ns(begin_us), self.ns(slice.end_us), event)?;
+        }
+        Ok(())
+    }
+
+    /// The moment in the trace's clock; what lies before 1970 is put there.
+    fn ns(&self, us: i128) -> u64 {
+        let ns = self.base_ns.saturating_add(us.saturating_mul(NS_PER_US));
+        u64::try_from(ns.clamp(0, i128::from(i64::MAX))).unwrap_or(0)
+    }
+}
+
+fn id_of(task: &Task) -> Id {
+    (task.kind, task.id, task.goroutine.as_ref().map_or(0, |goroutine| goroutine.runtime))
+}
+
+/// Stacks as text, a frame a line, innermost first; each is put together once.
+struct StackTexts<'a> {
+    shown: &'a Shown<'a>,
+    known: HashMap<Vec<u32>, String>,
+}
+
+impl StackTexts<'_> {
+    fn text(&mut self, stack: &[u32]) -> &str {
+        let shown = self.shown;
+        self.known.entry(stack.to_vec()).or_insert_with(|| {
+            let resolved = shown.frames(stack);
+            let (inner, more) = shown.cut(&resolved);
+            let mut lines: Vec<String> = inner.iter().map(|frame| frames::label(frame)).collect();
+            if more > 0 {
+                lines.push(format!("[{} left out by --max-depth]", words::count(more, "outer frame")));
+            }
+            if lines.is_empty() { "[no stack]".to_owned() } else { lines.join("\n") }
+        })
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;
