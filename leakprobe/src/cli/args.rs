@@ -76,6 +76,9 @@ enum Action {
         target: TargetArgs,
         #[command(flatten)]
         look: LookArgs,
+        /// What to look with: proc is without BPF, which the others need
+        #[arg(long, value_enum, default_value = "snapshot")]
+        probe: Probe,
         #[command(flatten)]
         output: OutputArgs,
     },
@@ -224,13 +227,13 @@ impl Args {
                 Command::Attach { targets: target.resolve(), watch: watch.resolve(0, output) }
             }
             Action::Run { watch, output, command } => Command::Run { command, watch: watch.resolve(0, output) },
-            Action::Snapshot { target, look, output } => {
+            Action::Snapshot { target, look, probe, output } => {
                 let watch = WatchArgs {
                     follow_forks: false,
                     duration: None,
                     interval: Duration::from_secs(1),
                     look,
-                    probe: Probe::Snapshot,
+                    probe,
                     max_overhead: values::Overhead(None),
                     ring_size: 4096,
                 };

@@ -96,6 +96,8 @@ pub enum Probe {
     Sched,
     /// Thread creations and exits alone: no cost on waits; waits that end between two snapshots are not seen.
     Snapshot,
+    /// Nothing, and no BPF either: threads as /proc tells of them. Taken by itself where BPF is not to be had.
+    Proc,
 }
 
 /// The id of one process.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Once,
     time::{Duration, Instant},
 };
 
@@ -22,13 +23,16 @@ use crate::{
     cli::{Probe, Watch},
     model::{Blocking, Change, ChangeKind, Cost, Recording, StackEnd, StackTable, Subject, TargetInfo, WaitKind},
     probes::{
-        self, Probes, WaitSource,
+        self, Source, WaitSource,
         event::{self, Captured, Event, What},
     },
     snapshot::{Engine, clock_ns, futex_reason},
     symbols,
     target::Target,
 };
+
+/// For where there is nothing to do.
+const NEVER: Duration = Duration::from_secs(3600);
 
 /// A target and all that is known of it.
 pub(super) struct Session {
@@ -37,7 +41,9 @@ pub(super) struct Session {
     pub(super) parent: Option<u32>,
     /// Processes that it has created, and that were not asked for yet.
     forked: Vec<u32>,
-    probes: Probes,
+    probes: Source,
+    /// What tells one program of the target from the next, where no event does.
+    program: Option<u64>,
     governing: Governing,
     engine: Engine,
     goroutines: Goroutines,
@@ -76,15 +82,25 @@ impl Session {
             kernel_stacks: false,
         };
         let began = Instant::now();
-        let mut probes = Probes::load(&options)?;
+        let mut probes = match watch.probe {
+            Probe::Proc => Source::proc(&options, "--probe proc")?,
+            _ => Source::open(&options)?,
+        };
+        if probes.is_proc() && watch.follow_forks {
+            probes.gaps().push("processes that it created were not followed: that takes BPF".to_owned());
+        }
+        if probes.is_proc() && watch.probe != Probe::Proc {
+            warn_of(probes.gaps());
+        }
         tracing::debug!("loaded BPF programs in {:?}", began.elapsed());
         if events && watch.probe == Probe::Snapshot {
-            probes.gaps.push(
+            probes.gaps().push(
                 "waits that ended between two snapshots, futex waits among them, were not watched: --probe snapshot"
                     .to_owned(),
             );
         }
-        let engine = Engine::new(watch.pid).map_err(|error| {
+        let engine = if probes.is_proc() { Engine::from_proc(watch.pid) } else { Engine::new(watch.pid) };
+        let engine = engine.map_err(|error| {
             if target.is_alive() {
                 Failure::new(
                     ExitCode::NotPermitted,
@@ -106,6 +122,7 @@ impl Session {
             parent: None,
             forked: Vec::new(),
             governing: Governing::new(probes.wait_source(), watch.max_overhead),
+            program: probes.program(),
             probes,
             engine,
             goroutines: Goroutines::new(watch.pid),
@@ -138,22 +155,25 @@ impl Session {
 
     /// Something that was not watched, in one sentence.
     pub(super) fn gap(&mut self, sentence: String) {
-        self.probes.gaps.push(sentence);
+        self.probes.gaps().push(sentence);
     }
 
     /// When [`Self::govern`] has something to do.
     pub(super) fn next_governing(&self) -> Instant {
-        self.governing.next()
+        if self.probes.is_proc() { Instant::now() + NEVER } else { self.governing.next() }
     }
 
     /// Sees to it that the programs cost no more than they may.
     pub(super) fn govern(&mut self) {
-        self.governing.step(&mut self.probes);
+        if let Source::Kernel(probes) = &mut self.probes {
+            self.governing.step(probes);
+        }
     }
 
     /// Takes a snapshot into the live table. `meanwhile` gives the records that came while it was taken, if there are any: they
     /// are taken in after it.
     pub(super) fn snapshot(&mut self, meanwhile: impl FnOnce() -> Vec<Vec<u8>>) -> Result<(), Failure> {
+        self.notice_exec();
         // A new name whose event was lost is seen by looking, but a thread that has not run is not looked at again. And the
         // thread gets its name only after the event, so that one look may be too early.
         let lost_names = self.probes.counter(Counter::RingFullRenamed).unwrap_or(0);
@@ -201,6 +221,18 @@ impl Session {
             self.take_in(&record);
         }
         Ok(())
+    }
+
+    /// Where no event tells of it: whether the target has begun another program since the last look.
+    fn notice_exec(&mut self) {
+        let program = self.probes.program();
+        if program.is_some() && program != self.program {
+            self.program = program;
+            self.begin_program();
+            let what = ChangeKind::Exec { old_tid: self.target.pid };
+            let time_ns = clock_ns(ClockId::CLOCK_MONOTONIC);
+            self.live.apply_change(Change { tid: self.target.pid, time_ns, what });
+        }
     }
 
     /// Whether anything was seen at all.
@@ -355,7 +387,7 @@ impl Session {
         for (name, count) in self.goroutines.losses() {
             *losses.entry(name.to_owned()).or_default() += count; // of each runtime
         }
-        let mut gaps = std::mem::take(&mut self.probes.gaps);
+        let mut gaps = std::mem::take(self.probes.gaps());
         gaps.extend(self.goroutines.gaps());
         gaps.extend(self.waits.gaps());
         gaps.extend(self.unloaded());
@@ -378,7 +410,7 @@ impl Session {
             },
             started: self.started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             duration_ms: if single { 0 } else { u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX) },
-            sources: self.probes.sources.clone(),
+            sources: self.probes.sources().to_vec(),
             gaps,
             pauses: self.governing.pauses(),
             events: self.events,
@@ -396,11 +428,17 @@ impl Session {
     }
 }
 
+/// Tells on stderr that BPF is not to be had, once.
+fn warn_of(gaps: &[String]) {
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| gaps.iter().for_each(|gap| tracing::warn!("{gap}")));
+}
+
 fn wait_source(probe: Probe) -> WaitSource {
     match probe {
         Probe::Futex => WaitSource::Futexes,
         Probe::Sched => WaitSource::Switches,
-        Probe::Snapshot => WaitSource::Snapshots,
+        Probe::Snapshot | Probe::Proc => WaitSource::Snapshots,
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     analysis::Live,
     model::Subject,
-    probes::Probes,
+    probes::Source,
     snapshot::{Describer, Engine, Told},
 };
 
@@ -34,7 +34,7 @@ impl Waits {
 
     /// Describes the waits that have become parked since the last time, unless describing has taken too long lately: at the end
     /// they all are described.
-    pub(super) fn describe_new(&mut self, engine: &mut Engine, probes: &Probes, live: &mut Live) {
+    pub(super) fn describe_new(&mut self, engine: &mut Engine, probes: &Source, live: &mut Live) {
         if self.single {
             return self.describe_all(engine, probes, live);
         }
@@ -55,7 +55,7 @@ impl Waits {
     }
 
     /// Describes all waits as they are now.
-    pub(super) fn describe_all(&mut self, engine: &mut Engine, probes: &Probes, live: &mut Live) {
+    pub(super) fn describe_all(&mut self, engine: &mut Engine, probes: &Source, live: &mut Live) {
         let all: Vec<(u32, Subject)> = live
             .waits_mut()
             .filter(|(_, wait)| wait.subject != Subject::None)
@@ -74,7 +74,7 @@ impl Waits {
         self.described.clear();
     }
 
-    fn describe(&mut self, waits: &[(u32, Subject)], engine: &mut Engine, probes: &Probes, live: &mut Live) {
+    fn describe(&mut self, waits: &[(u32, Subject)], engine: &mut Engine, probes: &Source, live: &mut Live) {
         if waits.is_empty() {
             return;
         }

@@ -13,7 +13,10 @@ use std::{
 use aya::maps::{MapData, RingBuf};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::{
-    io::{Interest, unix::AsyncFd},
+    io::{
+        Interest,
+        unix::{AsyncFd, AsyncFdReadyMutGuard},
+    },
     runtime,
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
@@ -117,16 +120,16 @@ struct Common {
 /// A session, and what wakes it.
 struct Watched {
     session: Session,
-    ring: AsyncFd<RingBuf<MapData>>,
+    /// Without BPF there is none.
+    ring: Option<AsyncFd<RingBuf<MapData>>>,
     end: AsyncFd<OwnedFd>,
 }
 
 impl Watched {
     fn new(mut session: Session) -> Result<Self, Failure> {
-        let ring =
-            session.take_ring().ok_or_else(|| internal("open its ring buffer", &io::Error::other("no such map")))?;
+        let ring = session.take_ring().map(readable).transpose()?;
         let pidfd = session.target.as_fd().try_clone_to_owned().map_err(|error| internal("hold the target", &error))?;
-        Ok(Self { session, ring: readable(ring)?, end: readable(pidfd)? })
+        Ok(Self { session, ring, end: readable(pidfd)? })
     }
 
     /// Until the target ends, the time is over, or `stopped` says so. Returns `place` again.
@@ -153,7 +156,7 @@ impl Watched {
                 _ = stopped.wait_for(|stopped| *stopped) => break,
                 () = &mut deadline => break,
                 _ = end.readable() => {
-                    drain(&mut session, ring.get_mut(), usize::MAX);
+                    drain(&mut session, buffer(&mut ring), usize::MAX);
                     common.tell_forks(&mut session);
                     session.ended = Some("ended while we watched".to_owned());
                     common.progress.forget(&session);
@@ -161,14 +164,14 @@ impl Watched {
                 }
                 _ = ticks.tick() => {
                     // What happened before the snapshot is told before it.
-                    drain(&mut session, ring.get_mut(), usize::MAX);
-                    session.snapshot(|| pending(ring.get_mut()))?;
+                    drain(&mut session, buffer(&mut ring), usize::MAX);
+                    session.snapshot(|| pending(buffer(&mut ring)))?;
                     common.progress.show(&session);
                 }
                 () = time::sleep_until(session.next_governing().into()) => session.govern(),
-                ready = ring.readable_mut() => {
+                ready = events(&mut ring) => {
                     let mut ready = ready.map_err(|error| internal("wait for events", &error))?;
-                    if drain(&mut session, ready.get_inner_mut(), RECORDS_AT_ONCE) < RECORDS_AT_ONCE {
+                    if drain(&mut session, Some(ready.get_inner_mut()), RECORDS_AT_ONCE) < RECORDS_AT_ONCE {
                         ready.clear_ready();
                     }
                 }
@@ -176,9 +179,9 @@ impl Watched {
             common.tell_forks(&mut session);
         }
         common.progress.finish();
-        drain(&mut session, ring.get_mut(), usize::MAX);
-        session.snapshot(|| pending(ring.get_mut()))?;
-        drain(&mut session, ring.get_mut(), usize::MAX);
+        drain(&mut session, buffer(&mut ring), usize::MAX);
+        session.snapshot(|| pending(buffer(&mut ring)))?;
+        drain(&mut session, buffer(&mut ring), usize::MAX);
         if !session.target.is_alive() {
             session.ended = Some("ended while we watched".to_owned());
         }
@@ -202,8 +205,23 @@ fn readable<T: AsRawFd>(source: T) -> Result<AsyncFd<T>, Failure> {
     registered.map_err(|error| internal("wait for events", &error))
 }
 
+fn buffer(ring: &mut Option<AsyncFd<RingBuf<MapData>>>) -> Option<&mut RingBuf<MapData>> {
+    ring.as_mut().map(AsyncFd::get_mut)
+}
+
+/// Waits for events; for ever if there are none.
+async fn events(
+    ring: &mut Option<AsyncFd<RingBuf<MapData>>>,
+) -> io::Result<AsyncFdReadyMutGuard<'_, RingBuf<MapData>>> {
+    match ring {
+        Some(ring) => ring.readable_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Takes in up to `most` records; returns how many.
-fn drain(session: &mut Session, ring: &mut RingBuf<MapData>, most: usize) -> usize {
+fn drain(session: &mut Session, ring: Option<&mut RingBuf<MapData>>, most: usize) -> usize {
+    let Some(ring) = ring else { return 0 };
     let mut taken = 0;
     while taken < most {
         let Some(record) = ring.next() else {
@@ -216,8 +234,9 @@ fn drain(session: &mut Session, ring: &mut RingBuf<MapData>, most: usize) -> usi
 }
 
 /// The records that are there now. At most what the buffer holds, since it is emptied here and nowhere else meanwhile.
-fn pending(ring: &mut RingBuf<MapData>) -> Vec<Vec<u8>> {
+fn pending(ring: Option<&mut RingBuf<MapData>>) -> Vec<Vec<u8>> {
     let mut records = Vec::new();
+    let Some(ring) = ring else { return records };
     while records.len() < RECORDS_AT_ONCE
         && let Some(record) = ring.next()
     {

@@ -15,6 +15,8 @@ pub enum StackEnd {
     TooDeep,
     /// No unwind information led on from the last frame.
     NoUnwindInfo,
+    /// The last frame can only be left by a register that is not known: without BPF only two of them are.
+    RegisterUnknown,
     /// There is no stack: the task was running, so its registers are not at rest.
     Running,
     /// There is no stack: the task ran each time that we read it.
@@ -35,6 +37,7 @@ impl StackEnd {
             Self::Complete => "",
             Self::TooDeep => "stack is deeper than what was read",
             Self::NoUnwindInfo => "no unwind information for the last frame",
+            Self::RegisterUnknown => "the last frame can only be left by a register that /proc does not tell",
             Self::Running => "was running: no stack while it runs",
             Self::Unstable => "ran each time it was read",
             Self::Unreadable => "stack memory could not be read",

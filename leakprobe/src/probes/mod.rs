@@ -6,6 +6,8 @@ pub mod event;
 pub mod governor;
 mod iter;
 pub mod privileges;
+mod proc;
+mod source;
 mod waits;
 
 use std::{
@@ -30,11 +32,15 @@ use leakprobe_common::{
 };
 use nix::time::ClockId;
 
-pub use self::waits::WaitSource;
 use self::{
     btf::{Btf, BtfError},
     iter::TaskIter,
     waits::Attached,
+};
+pub use self::{
+    proc::ProcThreads,
+    source::{Proc, Source},
+    waits::WaitSource,
 };
 use crate::snapshot::clock_ns;
 
@@ -88,6 +94,15 @@ pub enum ProbeError {
         what: String,
         /// What it said.
         reason: String,
+    },
+    /// The target's threads could not be read from `/proc`.
+    #[error("cannot read the threads of {pid} from /proc: {error}; run with sudo, or grant {}", privileges::NEEDED)]
+    Proc {
+        /// The target.
+        pid: u32,
+        /// What the kernel said.
+        #[source]
+        error: io::Error,
     },
     /// The iterator could not be read.
     #[error("cannot list the threads of {pid} through BPF: {error}; try again, and report it if it stays")]

@@ -51,6 +51,14 @@ pub fn in_initial_pid_namespace() -> bool {
     fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link == Path::new("pid:[4026531836]"))
 }
 
+/// Whether users may not look into their own processes, unless those are their children.
+/// Source: <https://www.kernel.org/doc/html/latest/admin-guide/LSM/Yama.html>
+#[must_use]
+pub fn restricts_ptrace() -> bool {
+    let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope");
+    scope.is_ok_and(|scope| scope.trim() != "0")
+}
+
 /// The running kernel's release, e.g. `6.18.44`.
 #[must_use]
 pub fn kernel_release() -> String {

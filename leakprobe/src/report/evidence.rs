@@ -157,6 +157,9 @@ fn loss(name: &str, n: u64) -> String {
         "stack_unreadable" => ("stack", "whose memory could not be read".into()),
         "thread_unstable" => ("stack", "not read: the thread ran whenever it was looked at".into()),
         "stack_too_deep" => ("stack", "cut: deeper than what is read of one".into()),
+        "stack_register_unknown" => {
+            ("stack", "cut: the outer frames could not be found without registers that /proc does not tell".into())
+        }
         "stack_no_unwind_info" => ("stack", "cut: the outer frames could not be found".into()),
         "event_stack_too_deep" => ("event", "with its stack cut: deeper than what is read of one".into()),
         "event_stack_no_unwind_info" => ("event", "with its stack cut: the outer frames could not be found".into()),
@@ -250,6 +253,7 @@ mod tests {
             unreadable: 2,
             too_deep: 2,
             no_unwind_info: 2,
+            register_unknown: 2,
             event_too_deep: 2,
             event_no_unwind_info: 2,
         };

@@ -20,6 +20,7 @@ use gimli::{
 
 use super::{
     arch::{self, UnwindRegs},
+    known::Known,
     rule::{Frame, Rule, Stepped, Stuck},
 };
 use crate::target::elf::{Elf, Section, eh_frame_start};
@@ -37,14 +38,25 @@ pub(super) type Slice<'a> = EndianSlice<'a, LittleEndian>;
 /// How to step out of a frame.
 #[derive(Clone, Debug)]
 pub(crate) enum Plan {
-    /// framehop can; it leaves out these registers.
-    Plain(Saved),
+    /// framehop can.
+    Plain(Simple),
     /// By this rule.
     Rule(Arc<Rule>),
     /// Not at all: this is said to be the outermost frame.
     Outermost,
     /// Nothing usable is said about the address.
     Uncovered,
+}
+
+/// What framehop's simple rule for a frame does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Simple {
+    /// The registers that it leaves out.
+    pub(crate) saved: Saved,
+    /// It finds the caller by the frame pointer.
+    pub(crate) by_frame_pointer: bool,
+    /// It reads the caller's frame pointer from the stack.
+    pub(crate) restores_frame_pointer: bool,
 }
 
 /// Where a frame keeps its caller's registers that framehop does not restore: distance from the CFA in words, 0 if it does
@@ -119,12 +131,13 @@ impl Cfi {
         &self,
         rule: &Rule,
         regs: &mut UnwindRegs,
+        known: &mut Known,
         read: &mut impl FnMut(u64) -> Result<u64, ()>,
     ) -> Result<Stepped, Stuck> {
         match (rule.kind(), &self.eh_frame, &self.debug_frame) {
-            (Kind::EhFrame, Some(table), _) => rule.step(&table.eh_frame(), regs, read),
-            (Kind::DebugFrame, _, Some(table)) => rule.step(&table.debug_frame(), regs, read),
-            _ => Err(Stuck),
+            (Kind::EhFrame, Some(table), _) => rule.step(&table.eh_frame(), regs, known, read),
+            (Kind::DebugFrame, _, Some(table)) => rule.step(&table.debug_frame(), regs, known, read),
+            _ => Err(Stuck::Malformed),
         }
     }
 }
@@ -291,18 +304,18 @@ where
     }
     if in_reach
         && !is_signal
-        && let Some(saved) = plain(row)
+        && let Some(simple) = plain(row)
     {
-        return Some(Plan::Plain(saved));
+        return Some(Plan::Plain(simple));
     }
     let frame = Frame { kind, encoding: fde.cie().encoding(), is_signal };
     Some(Plan::Rule(Arc::new(Rule::of(row, frame))))
 }
 
-/// Whether framehop makes one of its simple rules of `row`, and then which registers it leaves out.
+/// Whether framehop makes one of its simple rules of `row`, and then what that does.
 ///
 /// Source: <https://github.com/mstange/framehop/blob/v0.16.0/src/x86_64/dwarf.rs#L99> (`translate_into_unwind_rule`).
-fn plain(row: &UnwindTableRow<usize>) -> Option<Saved> {
+fn plain(row: &UnwindTableRow<usize>) -> Option<Simple> {
     let words = |bytes: i64| (bytes % 8 == 0).then(|| i16::try_from(bytes / 8).ok()).flatten();
     let offset = |register| match row.register(register) {
         None | Some(RegisterRule::Undefined | RegisterRule::SameValue) => Some(None),
@@ -313,15 +326,20 @@ fn plain(row: &UnwindTableRow<usize>) -> Option<Saved> {
     if offset(arch::RETURN_ADDRESS)? != Some(-8) {
         return None;
     }
-    match row.cfa() {
+    let (by_frame_pointer, restores_frame_pointer) = match row.cfa() {
         // The return address is below the CFA, so the CFA is above the stack pointer: each step leads upwards.
         CfaRule::RegisterAndOffset { register: arch::STACK_POINTER, offset } => {
             words(*offset).filter(|&words| words >= 1)?;
-            words(frame_pointer.map_or(Some(0), |saved| offset.checked_add(saved))?)?;
+            let from_stack_pointer = frame_pointer.map_or(Some(0), |saved| offset.checked_add(saved))?;
+            words(from_stack_pointer)?;
+            // Below the stack pointer: popped already.
+            (false, frame_pointer.is_some() && from_stack_pointer >= 0)
         }
-        CfaRule::RegisterAndOffset { register: arch::FRAME_POINTER, offset: 16 } if frame_pointer == Some(-16) => {}
+        CfaRule::RegisterAndOffset { register: arch::FRAME_POINTER, offset: 16 } if frame_pointer == Some(-16) => {
+            (true, true)
+        }
         _ => return None,
-    }
+    };
     let mut saved = Saved::default();
     for &(register, ref rule) in row.registers() {
         if register == arch::FRAME_POINTER || register == arch::RETURN_ADDRESS {
@@ -336,5 +354,5 @@ fn plain(row: &UnwindTableRow<usize>) -> Option<Saved> {
             _ => return None,
         }
     }
-    Some(saved)
+    Some(Simple { saved, by_frame_pointer, restores_frame_pointer })
 }

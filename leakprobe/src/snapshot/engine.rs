@@ -29,7 +29,7 @@ use nix::{
 };
 
 use super::{
-    FrameSizes, ProcessMemory, StackMemory, Unwinder,
+    FrameSizes, ProcessMemory, StackMemory, Unwinder, channels,
     clock::SchedClock,
     stack_pointer,
     waits::{self, Context, Now, Waiting},
@@ -38,7 +38,7 @@ use crate::{
     model::{
         Activity, Blocking, News, Snapshot, Stack, StackEnd, StackId, StackTable, Subject, ThreadSample, WaitKind,
     },
-    probes::{ProbeError, Probes, event},
+    probes::{ProbeError, Source, event},
     target::{Modules, has_memory},
 };
 
@@ -66,6 +66,8 @@ pub struct Losses {
     pub too_deep: u64,
     /// Stacks from whose last frame no unwind information led on.
     pub no_unwind_info: u64,
+    /// Stacks from whose last frame only a register led on that is not known.
+    pub register_unknown: u64,
     /// As `too_deep`, of stacks that came with an event.
     pub event_too_deep: u64,
     /// As `no_unwind_info`, of stacks that came with an event.
@@ -84,6 +86,8 @@ struct Known {
 /// Takes snapshots of one process.
 pub struct Engine {
     pid: u32,
+    /// Whether registers come from `/proc`: see [`Unwinder::from_proc`].
+    from_proc: bool,
     memory: ProcessMemory,
     modules: Modules,
     unwinder: Unwinder,
@@ -102,6 +106,7 @@ impl Engine {
     pub fn new(pid: u32) -> std::io::Result<Self> {
         Ok(Self {
             pid,
+            from_proc: false,
             memory: ProcessMemory::new(pid),
             modules: Modules::of(pid)?,
             unwinder: Unwinder::default(),
@@ -110,6 +115,14 @@ impl Engine {
             snapshots: 0,
             cpu_time: None,
         })
+    }
+
+    /// The same for threads of which only `/proc` tells.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn from_proc(pid: u32) -> std::io::Result<Self> {
+        Ok(Self { from_proc: true, unwinder: Unwinder::from_proc(), ..Self::new(pid)? })
     }
 
     /// The target's code.
@@ -139,7 +152,7 @@ impl Engine {
     /// # Errors
     /// If the new mappings cannot be read.
     pub fn restart(&mut self) -> std::io::Result<()> {
-        let fresh = Self::new(self.pid)?;
+        let fresh = if self.from_proc { Self::from_proc(self.pid)? } else { Self::new(self.pid)? };
         let (losses, snapshots) = (self.losses, self.snapshots);
         *self = Self { losses, snapshots, ..fresh };
         Ok(())
@@ -215,7 +228,7 @@ impl Engine {
     ///
     /// # Errors
     /// If the kernel does not let us iterate over the threads.
-    pub fn snapshot(&mut self, probes: &Probes, stacks: &mut StackTable) -> Result<Snapshot, ProbeError> {
+    pub fn snapshot(&mut self, probes: &Source, stacks: &mut StackTable) -> Result<Snapshot, ProbeError> {
         self.snapshots += 1;
         // Exact to the ns, and threads that have exited still count: the same time means that not one thread has run.
         // Read first: what runs during the passes below is found next time.
@@ -320,7 +333,7 @@ impl Engine {
     }
 
     /// The second look at threads whose stacks were just read.
-    fn look_again(&self, probes: &Probes, read: &[&ThreadRecord]) -> Result<HashMap<u32, ThreadBrief>, ProbeError> {
+    fn look_again(&self, probes: &Source, read: &[&ThreadRecord]) -> Result<HashMap<u32, ThreadBrief>, ProbeError> {
         let briefs = if read.len() <= FEW {
             let tids: Vec<u32> = read.iter().map(|record| record.tid).collect();
             probes.threads_of(&tids)?.iter().map(ThreadRecord::brief).collect()
@@ -334,7 +347,7 @@ impl Engine {
     ///
     /// # Errors
     /// If the kernel does not let us iterate over the threads.
-    pub fn still_waiting(&self, probes: &Probes, tids: &[u32]) -> Result<HashSet<u32>, ProbeError> {
+    pub fn still_waiting(&self, probes: &Source, tids: &[u32]) -> Result<HashSet<u32>, ProbeError> {
         let briefs: Vec<ThreadBrief> = if tids.len() <= FEW {
             probes.threads_of(tids)?.iter().map(ThreadRecord::brief).collect()
         } else {
@@ -418,6 +431,7 @@ impl Losses {
             StackEnd::Unreadable => self.unreadable += 1,
             StackEnd::TooDeep => self.too_deep += 1,
             StackEnd::NoUnwindInfo => self.no_unwind_info += 1,
+            StackEnd::RegisterUnknown => self.register_unknown += 1,
             StackEnd::Complete | StackEnd::Running | StackEnd::Unstable | StackEnd::ThirtyTwoBit | StackEnd::None => {}
         }
     }
@@ -429,6 +443,7 @@ impl Losses {
             ("stack_unreadable", self.unreadable),
             ("stack_too_deep", self.too_deep),
             ("stack_no_unwind_info", self.no_unwind_info),
+            ("stack_register_unknown", self.register_unknown),
             ("event_stack_too_deep", self.event_too_deep),
             ("event_stack_no_unwind_info", self.event_no_unwind_info),
         ]
@@ -442,17 +457,27 @@ fn is_at_rest(record: &ThreadRecord) -> bool {
     record.state != 0 && record.on_cpu == 0 && record.exit_state == 0
 }
 
-fn blocking(record: &ThreadRecord, clock: Option<SchedClock>, context: &Context<'_>, probes: &Probes) -> Activity {
+fn blocking(record: &ThreadRecord, clock: Option<SchedClock>, context: &Context<'_>, probes: &Source) -> Activity {
     let (mut since_ns, mut exact) = clock.map_or((record.ktime, false), |clock| clock.wait_began(record));
     if let Some(began_ns) = probes.wait_began(record.tid, waits::futex_word(&record.regs)) {
         (since_ns, exact) = (began_ns, true);
+    }
+    if let Some(channel) = probes.wait_channel(record) {
+        let waiting = channels::waiting(&channel);
+        return Activity::Blocked(waiting.since(since_ns, exact));
     }
     Activity::Blocked(context.blocking(record.tid, record.state, &record.regs, since_ns, exact))
 }
 
 impl Context<'_> {
     fn blocking(&self, tid: u32, state: u32, regs: &Regs, since_ns: u64, exact: bool) -> Blocking {
-        let Waiting { kind, reason, object, timeout_ms, subject } = self.classify(tid, state, regs, since_ns);
+        self.classify(tid, state, regs, since_ns).since(since_ns, exact)
+    }
+}
+
+impl Waiting {
+    fn since(self, since_ns: u64, exact: bool) -> Blocking {
+        let Self { kind, reason, object, timeout_ms, subject } = self;
         Blocking { kind, reason, object, since_ns, exact, timeout_ms, subject, other_ends: None }
     }
 }

@@ -2,6 +2,7 @@
 
 mod arch;
 mod cfi;
+mod channels;
 mod children;
 mod clock;
 mod compat;
@@ -10,6 +11,7 @@ mod descriptors;
 mod ends;
 mod engine;
 mod file_locks;
+mod known;
 mod memory;
 mod proc;
 mod rule;

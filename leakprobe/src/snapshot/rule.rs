@@ -13,6 +13,7 @@ use gimli::{
 use super::{
     arch::{self, UnwindRegs},
     cfi::{Kind, Slice},
+    known::Known,
 };
 
 /// Most operations that one DWARF expression may take. Real ones take a handful.
@@ -20,7 +21,12 @@ const MAX_OPERATIONS: u32 = 256;
 
 /// A step could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stuck;
+pub(crate) enum Stuck {
+    /// The rule makes no sense, or leads nowhere.
+    Malformed,
+    /// It needs a register that is not known.
+    UnknownRegister,
+}
 
 /// A step was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,53 +67,68 @@ impl Rule {
         &self,
         section: &impl UnwindSection<Slice<'data>>,
         regs: &mut UnwindRegs,
+        known: &mut Known,
         read: &mut impl FnMut(u64) -> Result<u64, ()>,
     ) -> Result<Stepped, Stuck> {
-        let old = *regs;
+        let old = Registers { values: *regs, known: *known };
         let evaluate = |expression: &UnwindExpression<usize>, cfa: Option<u64>, read: &mut _| {
-            let expression = expression.get(section).map_err(|_| Stuck)?;
+            let expression = expression.get(section).map_err(|_| Stuck::Malformed)?;
             evaluate(expression, self.frame.encoding, &old, cfa, read)
         };
         let cfa = match &self.cfa {
-            CfaRule::RegisterAndOffset { register, offset } => {
-                arch::get(&old, *register).ok_or(Stuck)?.wrapping_add_signed(*offset)
-            }
+            CfaRule::RegisterAndOffset { register, offset } => old.get(*register)?.wrapping_add_signed(*offset),
             CfaRule::Expression(expression) => evaluate(expression, None, read)?,
         };
         arch::set(regs, arch::STACK_POINTER, cfa);
+        known.set(arch::STACK_POINTER, true);
         for (register, rule) in &self.registers {
             let value = match rule {
                 RegisterRule::Undefined | RegisterRule::SameValue => continue,
-                RegisterRule::Offset(offset) => read(cfa.wrapping_add_signed(*offset)).map_err(|()| Stuck),
+                RegisterRule::Offset(offset) => read(cfa.wrapping_add_signed(*offset)).map_err(|()| Stuck::Malformed),
                 RegisterRule::ValOffset(offset) => Ok(cfa.wrapping_add_signed(*offset)),
-                RegisterRule::Register(other) => arch::get(&old, *other).ok_or(Stuck),
-                RegisterRule::Expression(expression) => {
-                    evaluate(expression, Some(cfa), read).and_then(|saved_at| read(saved_at).map_err(|()| Stuck))
-                }
+                RegisterRule::Register(other) => old.get(*other),
+                RegisterRule::Expression(expression) => evaluate(expression, Some(cfa), read)
+                    .and_then(|saved_at| read(saved_at).map_err(|()| Stuck::Malformed)),
                 RegisterRule::ValExpression(expression) => evaluate(expression, Some(cfa), read),
-                _ => Err(Stuck),
+                _ => Err(Stuck::Malformed),
             };
-            let value = match value {
-                Ok(value) => value,
-                Err(Stuck) if arch::is_needed(*register) => return Err(Stuck),
+            let (value, is_known) = match value {
+                Ok(value) => (value, true),
+                Err(Stuck::UnknownRegister) if *register == arch::FRAME_POINTER => (0, false),
+                Err(stuck) if arch::is_needed(*register) => return Err(stuck),
                 // Most callers do without it. Those that do not find nothing at address 0.
-                Err(Stuck) => 0,
+                Err(stuck) => (0, *known == Known::ALL && stuck == Stuck::Malformed),
             };
             arch::set(regs, *register, value);
+            known.set(*register, is_known);
         }
-        let same = |register| arch::get(regs, register) == arch::get(&old, register);
-        let backwards = arch::get(regs, arch::STACK_POINTER) < arch::get(&old, arch::STACK_POINTER);
+        let same = |register| arch::get(regs, register) == arch::get(&old.values, register);
+        let backwards = arch::get(regs, arch::STACK_POINTER) < arch::get(&old.values, arch::STACK_POINTER);
         if same(arch::RETURN_ADDRESS) && same(arch::STACK_POINTER) || backwards && !self.frame.is_signal {
-            return Err(Stuck);
+            return Err(Stuck::Malformed);
         }
         Ok(Stepped { is_signal: self.frame.is_signal })
+    }
+}
+
+/// The registers of the frame that is left.
+#[derive(Clone, Copy)]
+struct Registers {
+    values: UnwindRegs,
+    known: Known,
+}
+
+impl Registers {
+    fn get(&self, register: Register) -> Result<u64, Stuck> {
+        let value = arch::get(&self.values, register).ok_or(Stuck::Malformed)?;
+        if self.known.has(register) { Ok(value) } else { Err(Stuck::UnknownRegister) }
     }
 }
 
 fn evaluate(
     expression: gimli::Expression<Slice<'_>>,
     encoding: gimli::Encoding,
-    regs: &UnwindRegs,
+    regs: &Registers,
     cfa: Option<u64>,
     read: &mut impl FnMut(u64) -> Result<u64, ()>,
 ) -> Result<u64, Stuck> {
@@ -118,23 +139,23 @@ fn evaluate(
     }
     let mut result = evaluation.evaluate();
     for _ in 0..MAX_OPERATIONS {
-        result = match result.map_err(|_| Stuck)? {
+        result = match result.map_err(|_| Stuck::Malformed)? {
             EvaluationResult::Complete => {
                 return match evaluation.as_result().last().map(|piece| &piece.location) {
                     Some(Location::Address { address }) => Ok(*address),
-                    _ => Err(Stuck),
+                    _ => Err(Stuck::Malformed),
                 };
             }
             EvaluationResult::RequiresRegister { register, .. } => {
-                let value = arch::get(regs, register).ok_or(Stuck)?;
+                let value = regs.get(register)?;
                 evaluation.resume_with_register(Value::Generic(value))
             }
             EvaluationResult::RequiresMemory { address, size: 8, space: None, .. } => {
-                let value = read(address).map_err(|()| Stuck)?;
+                let value = read(address).map_err(|()| Stuck::Malformed)?;
                 evaluation.resume_with_memory(Value::Generic(value))
             }
-            _ => return Err(Stuck),
+            _ => return Err(Stuck::Malformed),
         };
     }
-    Err(Stuck)
+    Err(Stuck::Malformed)
 }

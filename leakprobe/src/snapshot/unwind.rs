@@ -16,6 +16,8 @@ use super::{
     ProcessMemory,
     arch::{self, Cache},
     cfi::{Cfi, Plan, Saved},
+    known::Known,
+    rule::Stuck,
 };
 use crate::{
     model::{Stack, StackEnd},
@@ -49,6 +51,8 @@ enum Missed {
     Uncaptured,
     /// Memory farther from the stack pointer than any that is read.
     TooFar,
+    /// A register that is not known.
+    Register,
 }
 
 impl<'a> StackMemory<'a> {
@@ -137,6 +141,8 @@ pub struct Unwinder {
     /// The mappings that the two above, `inner` and its cache are about.
     generation: u64,
     own: Vec<Arc<dyn FrameSizes>>,
+    /// Of the registers to begin with only the stack and instruction pointers are the thread's own.
+    from_proc: bool,
 }
 
 /// Where a step led.
@@ -165,6 +171,13 @@ enum By {
 }
 
 impl Unwinder {
+    /// An unwinder of threads of which only the stack pointer and the instruction pointer are known, as `/proc` tells them. Where
+    /// another register is needed the stack ends, with [`StackEnd::RegisterUnknown`].
+    #[must_use]
+    pub fn from_proc() -> Self {
+        Self { from_proc: true, ..Self::default() }
+    }
+
     /// From now on these are asked first.
     pub fn set_frame_sizes(&mut self, own: Vec<Arc<dyn FrameSizes>>) {
         self.own = own;
@@ -183,6 +196,7 @@ impl Unwinder {
         let mut frame = FrameAddress::from_instruction_pointer(regs.ip());
         let mut unknown_code = false;
         let mut guessed = false;
+        let mut known = if self.from_proc { Known::from_proc() } else { Known::ALL };
         let end = loop {
             let mut code = modules.find(frame.address_for_lookup());
             if code.is_none() {
@@ -203,7 +217,7 @@ impl Unwinder {
                 break StackEnd::TooDeep;
             }
             memory.missed = Missed::Nothing;
-            let (by, caller) = self.step(modules, code, frame, &mut regs, memory);
+            let (by, caller) = self.step(modules, code, frame, (&mut regs, &mut known), memory);
             guessed |= by == By::Guess;
             frame = match caller {
                 Ok(Caller::At(next)) => next,
@@ -212,6 +226,7 @@ impl Unwinder {
                 // function without a frame pointer may hold 0 in that register just so.
                 Ok(Caller::Null) if guessed => break StackEnd::NoUnwindInfo,
                 Ok(Caller::Null) => break StackEnd::Complete,
+                Err(_) if memory.missed == Missed::Register => break StackEnd::RegisterUnknown,
                 Err(_) if memory.missed == Missed::Uncaptured => break StackEnd::TooDeep,
                 // A frame of a megabyte is rare; that a frame pointer leads so far away means that it was none.
                 Err(_) if memory.missed == Missed::TooFar && by == By::Information => break StackEnd::TooDeep,
@@ -237,23 +252,23 @@ impl Unwinder {
         modules: &mut Modules,
         code: Option<Code>,
         frame: FrameAddress,
-        regs: &mut arch::UnwindRegs,
+        (regs, known): (&mut arch::UnwindRegs, &mut Known),
         memory: &mut StackMemory<'_>,
     ) -> (By, Result<Caller, Error>) {
         if let Some(size) = self.own.iter().find_map(|own| own.frame_size(frame.address_for_lookup())) {
-            return (By::Information, step_by_size(size, regs, memory));
+            return (By::Information, step_by_size(size, (regs, known), memory));
         }
         let id = match code {
             Some(Code::Module(id)) => id,
-            Some(Code::Anonymous) => return (By::Guess, self.step_by_frame_pointer(frame, regs, memory)),
-            None => return (By::Guess, self.step_by_guess(modules, frame, regs, memory)),
+            Some(Code::Anonymous) => return (By::Guess, self.step_by_frame_pointer(frame, (regs, known), memory)),
+            None => return (By::Guess, self.step_by_guess(modules, frame, (regs, known), memory)),
         };
         let Some(module) = modules.get(id) else {
-            return (By::Guess, self.step_by_frame_pointer(frame, regs, memory));
+            return (By::Guess, self.step_by_frame_pointer(frame, (regs, known), memory));
         };
-        let known = self.modules.entry(id);
-        let Some(cfi) = known.or_insert_with(|| module.elf.as_ref().ok().and_then(|elf| Cfi::of(elf))) else {
-            return (By::Guess, self.step_by_frame_pointer(frame, regs, memory));
+        let entry = self.modules.entry(id);
+        let Some(cfi) = entry.or_insert_with(|| module.elf.as_ref().ok().and_then(|elf| Cfi::of(elf))) else {
+            return (By::Guess, self.step_by_frame_pointer(frame, (regs, known), memory));
         };
         let lookup = frame.address_for_lookup();
         let plan = match self.plans.get(&lookup) {
@@ -270,8 +285,12 @@ impl Unwinder {
         let mut read = |address| memory.word(address);
         let caller = match plan {
             Plan::Outermost => Ok(Caller::Outermost),
-            Plan::Uncovered => return (By::Guess, self.step_by_guess(modules, frame, regs, memory)),
-            Plan::Plain(saved) => {
+            Plan::Uncovered => return (By::Guess, self.step_by_guess(modules, frame, (regs, known), memory)),
+            Plan::Plain(simple) if simple.by_frame_pointer && !known.has(arch::FRAME_POINTER) => {
+                memory.missed = Missed::Register;
+                Err(Error::DidNotAdvance)
+            }
+            Plan::Plain(simple) => {
                 if self.added.insert(id)
                     && let Ok(elf) = &module.elf
                 {
@@ -285,17 +304,25 @@ impl Unwinder {
                 let below = regs.sp();
                 let caller = self.inner.unwind_frame(frame, regs, &mut self.cache, &mut read);
                 if let Ok(Some(_)) = caller {
-                    restore(saved, below, regs, &mut read);
+                    if simple.restores_frame_pointer {
+                        known.set(arch::FRAME_POINTER, true);
+                    }
+                    restore(simple.saved, below, (regs, known), &mut read);
                 }
                 caller.map(Caller::of_return)
             }
-            Plan::Rule(rule) => match cfi.step(&rule, regs, &mut read) {
+            Plan::Rule(rule) => match cfi.step(&rule, regs, known, &mut read) {
                 Ok(stepped) if stepped.is_signal => {
                     memory.switch_to(regs.sp());
                     Ok(Caller::At(FrameAddress::from_instruction_pointer(regs.ip())))
                 }
                 Ok(_) => Ok(Caller::of_return(Some(regs.ip()))),
-                Err(_) => Err(Error::DidNotAdvance),
+                Err(stuck) => {
+                    if stuck == Stuck::UnknownRegister {
+                        memory.missed = Missed::Register;
+                    }
+                    Err(Error::DidNotAdvance)
+                }
             },
         };
         (By::Information, caller)
@@ -307,10 +334,12 @@ impl Unwinder {
         &mut self,
         modules: &mut Modules,
         frame: FrameAddress,
-        regs: &mut arch::UnwindRegs,
+        (regs, known): (&mut arch::UnwindRegs, &mut Known),
         memory: &mut StackMemory<'_>,
     ) -> Result<Caller, Error> {
-        if !frame.is_return_address()
+        // Where registers are missing, the next frame could not be told to be wrong.
+        if !self.from_proc
+            && !frame.is_return_address()
             && let Some(after) = regs.sp().checked_add(8)
             && let Ok(address) = memory.word(regs.sp())
             && let Some(caller) = FrameAddress::from_return_address(address)
@@ -320,15 +349,19 @@ impl Unwinder {
             regs.set_ip(address);
             return Ok(Caller::At(caller));
         }
-        self.step_by_frame_pointer(frame, regs, memory)
+        self.step_by_frame_pointer(frame, (regs, known), memory)
     }
 
     fn step_by_frame_pointer(
         &mut self,
         frame: FrameAddress,
-        regs: &mut arch::UnwindRegs,
+        (regs, known): (&mut arch::UnwindRegs, &mut Known),
         memory: &mut StackMemory<'_>,
     ) -> Result<Caller, Error> {
+        if !known.has(arch::FRAME_POINTER) {
+            memory.missed = Missed::Register;
+            return Err(Error::DidNotAdvance);
+        }
         if !arch::is_aligned(regs.bp()) {
             return Err(Error::DidNotAdvance);
         }
@@ -337,7 +370,11 @@ impl Unwinder {
     }
 }
 
-fn step_by_size(size: FrameSize, regs: &mut arch::UnwindRegs, memory: &mut StackMemory<'_>) -> Result<Caller, Error> {
+fn step_by_size(
+    size: FrameSize,
+    (regs, known): (&mut arch::UnwindRegs, &mut Known),
+    memory: &mut StackMemory<'_>,
+) -> Result<Caller, Error> {
     let FrameSize::Bytes(size) = size else {
         return Ok(Caller::Outermost);
     };
@@ -347,6 +384,7 @@ fn step_by_size(size: FrameSize, regs: &mut arch::UnwindRegs, memory: &mut Stack
     if size >= 8 {
         // A frame begins with its caller's frame pointer.
         regs.set_bp(read(place.wrapping_sub(8))?);
+        known.set(arch::FRAME_POINTER, true);
     }
     regs.set_sp(place.wrapping_add(8));
     regs.set_ip(address);
@@ -354,12 +392,19 @@ fn step_by_size(size: FrameSize, regs: &mut arch::UnwindRegs, memory: &mut Stack
 }
 
 /// Restores the registers that framehop leaves out, after a step that led from a frame at `below`.
-fn restore(saved: Saved, below: u64, regs: &mut arch::UnwindRegs, read: &mut impl FnMut(u64) -> Result<u64, ()>) {
+fn restore(
+    saved: Saved,
+    below: u64,
+    (regs, known): (&mut arch::UnwindRegs, &mut Known),
+    read: &mut impl FnMut(u64) -> Result<u64, ()>,
+) {
     for (register, words) in arch::CALLEE_SAVED.into_iter().zip(saved).filter(|&(_, words)| words != 0) {
         let address = regs.sp().wrapping_add_signed(i64::from(words) * 8);
         // Below the stack pointer: popped already, though the information, to save space, does not say so.
         if address >= below {
-            arch::set(regs, register, read(address).unwrap_or(0));
+            let value = read(address);
+            known.set(register, value.is_ok() || *known == Known::ALL);
+            arch::set(regs, register, value.unwrap_or(0));
         }
     }
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "each test target uses a part of it")]
 
 mod build;
+mod confined;
 mod leakprobe;
 mod proc;
 mod program;
@@ -13,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use confined::{NOBODY, forbid, open_copy, open_folder};
 pub use leakprobe::{Ended, Running, leakprobe, leakprobe_binary, record, snapshot};
 pub use proc::{Settled, children_of, monotonic_ns, proc_status, settle, switches, tids};
 pub use program::Program;

@@ -7,6 +7,7 @@ mod damage;
 mod fixture;
 mod hostile;
 mod parsers;
+mod partial;
 mod recorded;
 mod section;
 

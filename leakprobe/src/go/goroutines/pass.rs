@@ -318,7 +318,7 @@ impl Pass<'_> {
         match end {
             StackEnd::Unstable => losses.unstable += 1,
             StackEnd::TooDeep => losses.too_deep += 1,
-            StackEnd::NoUnwindInfo => losses.no_unwind_info += 1,
+            StackEnd::NoUnwindInfo | StackEnd::RegisterUnknown => losses.no_unwind_info += 1,
             StackEnd::Unreadable => losses.stack_unreadable += 1,
             StackEnd::Complete | StackEnd::Running | StackEnd::ThirtyTwoBit | StackEnd::None => {}
         }
