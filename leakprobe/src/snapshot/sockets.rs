@@ -87,7 +87,8 @@ impl Sockets {
     /// What a socket is: `tcp 127.0.0.1:80 → 127.0.0.1:40112, established, idle 3.2 s`; `None` if nothing is known of it.
     pub(crate) fn words(&mut self, task: u32, fd: i32, inode: u64) -> Option<String> {
         match protocol(task, fd).as_deref() {
-            Some("TCP" | "TCPv6") => {
+            // What is said of a connection of MPTCP is that of its first path, by which the kernel lists it.
+            Some("TCP" | "TCPv6" | "MPTCP" | "MPTCPv6") => {
                 let socket = self.inet(TCP)?.get(&inode)?.clone();
                 let idle = self.idle_ms(&socket);
                 Some(words::tcp(&socket, idle))
@@ -116,7 +117,7 @@ impl Sockets {
     pub(crate) fn peer(&mut self, task: u32, fd: i32, inode: u64) -> Option<u64> {
         match protocol(task, fd)?.as_str() {
             "UNIX" | "UNIX-STREAM" => self.unix(inode)?.peer,
-            "TCP" | "TCPv6" => {
+            "TCP" | "TCPv6" | "MPTCP" | "MPTCPv6" => {
                 let own = self.inet(TCP)?.get(&inode)?.clone();
                 if own.remote.port() == 0 {
                     return None;

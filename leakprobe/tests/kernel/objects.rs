@@ -21,7 +21,10 @@ struct Objects {
 
 impl Objects {
     fn start() -> Self {
-        let mut program = Program::ready("objects", Variant::Pie);
+        Self::of(Program::ready("objects", Variant::Pie))
+    }
+
+    fn of(mut program: Program) -> Self {
         let lines = program.passed();
         // One of them waits in a way that nothing interrupts.
         wait_for("all threads of the program to sleep", || {
@@ -223,6 +226,17 @@ fn everything_that_is_waited_on_is_told_with_its_other_end() {
     let [connected, until] = ["connected", "until"].map(|key| Program::field(&objects.child, key) as u64);
     let (least, most) = ((began - until) / 1_000_000, (ended - connected) / 1_000_000);
     assert!(next + 20 >= least && shown <= most + 20, "idle {shown} ms, not in {least}..{most}");
+}
+
+/// As in a container: its sockets are in no list of ours.
+#[test]
+fn sockets_of_another_network_namespace_are_known_as_well() {
+    let objects = Objects::of(Program::ready_with("objects", Variant::Pie, &["own-network"]));
+    let recording = snapshot(objects.program.pid());
+    check_objects(&objects, &recording);
+    check_ends(&objects, &recording);
+    let object = &objects.wait(&recording, "tcp_recv_child").object;
+    assert_eq!(idle_ms(object).is_some(), !in_guest(), "{object}");
 }
 
 /// A description is that of the end of the run, though no thread has run since it began to wait.

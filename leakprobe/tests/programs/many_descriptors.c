@@ -11,6 +11,7 @@ static void *waits(void *epoll)
 {
     struct epoll_event out;
     say("epoll tid=%d", own_tid());
+    say("ready");
     epoll_wait((int)(long)epoll, &out, 1, -1);
     NO_TAIL_CALL();
     return NULL;
@@ -40,6 +41,5 @@ int main(void)
             fail("eventfd");
     }
     start("watcher", waits, (void *)(long)epoll);
-    say("ready");
     until_stdin_closes();
 }

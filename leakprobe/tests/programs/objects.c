@@ -8,6 +8,7 @@
 #include <linux/io_uring.h>
 #include <linux/netlink.h>
 #include <linux/userfaultfd.h>
+#include <net/if.h>
 #include <poll.h>
 #include <sched.h>
 #include <semaphore.h>
@@ -162,6 +163,16 @@ static void open_files(int first[2], int *second, int *third)
     }
 }
 
+// Goes into a network of its own, in which loopback is to be switched on first.
+static void leave_network(void)
+{
+    check(unshare(CLONE_NEWNET), "unshare");
+    struct ifreq loopback = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+    int any = check(socket(AF_INET, SOCK_DGRAM, 0), "socket");
+    check(ioctl(any, SIOCSIFFLAGS, &loopback), "SIOCSIFFLAGS");
+    close(any);
+}
+
 // Whatever the child must not have is opened after it was forked.
 static void prepare(void)
 {
@@ -216,7 +227,7 @@ static void prepare(void)
     file = check(memfd_create("contended", 0), "memfd_create");
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     static void (*const waits[])(void) = {
         tcp_recv_child, tcp_recv_own, tcp_accept, tcp_send, tcp_connect, unix_accept, unix_recv_child, udp_recv, netlink_recv,
@@ -226,6 +237,8 @@ int main(void)
     const int count = sizeof waits / sizeof waits[0];
     begin();
     check(unshare(CLONE_NEWIPC), "unshare");
+    if (argc > 1 && strcmp(argv[1], "own-network") == 0)
+        leave_network();
     snprintf(path, sizeof path, "/tmp/leakprobe-test-socket-%d", getpid());
     snprintf(fifo_path, sizeof fifo_path, "/tmp/leakprobe-test-fifo-%d", getpid());
     int life[2], ready[2], files[2], for_child;

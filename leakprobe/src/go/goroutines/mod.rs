@@ -42,14 +42,14 @@ use self::{
     system::System,
     threads::Threads,
     unwind::Unwinder,
-    waits::Reason,
+    waits::{Class, Reason},
 };
 use crate::{
     go::{
         Runtime,
         memory::{Words, word_at},
     },
-    model::{GoStatus, GoroutineSink, StackTable},
+    model::{GoObject, GoStatus, GoroutineSink, StackTable},
     snapshot::{Descriptors, Memory, Piece},
 };
 
@@ -84,7 +84,7 @@ struct Record {
     not_before: u64,
     /// See [`G::course`].
     course: u32,
-    /// See [`objects::fingerprint`].
+    /// See [`objects::Found::mark`].
     object: u32,
 }
 
@@ -294,8 +294,8 @@ impl Goroutines {
         Ok(summary)
     }
 
-    /// Looks again at the channels that goroutines wait on: others may have sent, received or closed, though the goroutine has
-    /// not run. What has changed since it was last told goes into `sink`. Goroutines that have run are left as they are.
+    /// Looks again at the channels and descriptors that goroutines wait on: others may have sent, received or closed, though the
+    /// goroutine has not run. What has changed since it was last told goes into `sink`. Goroutines that have run are left as they are.
     ///
     /// # Errors
     /// As [`Self::snapshot`].
@@ -304,6 +304,7 @@ impl Goroutines {
         let slots = self.records.len().min(usize::try_from(len).unwrap_or(usize::MAX));
         let runtime = Arc::clone(&self.runtime);
         let mut channels = Channels::new(slots);
+        let mut descriptors = Descriptors::new(self.pid);
         let mut batch = Batch::default();
         for start in (0..slots).step_by(CHUNK) {
             let chunk = chunk(memory, runtime.allgs, start, slots)?;
@@ -316,6 +317,11 @@ impl Goroutines {
                     let known = self.records.get(slot as usize)?;
                     let is_same = known.id != 0 && known.signature == g.signature();
                     let reason = self.reasons.get(usize::from(g.waitreason)).filter(|_| is_same)?;
+                    if reason.class == Class::Descriptor
+                        && let Some(fd) = objects::marked_descriptor(known.object)
+                    {
+                        sink.set_object(slot, GoObject::Named(descriptors.describe(fd).words));
+                    }
                     Some((slot, objects::waiter(&g, reason.class)?))
                 })
                 .unzip();

@@ -27,6 +27,8 @@ pub(super) struct Blocked<'a> {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Found {
     pub(super) object: GoObject,
+    /// The descriptor that it is.
+    fd: Option<i32>,
     /// Another kind than the reason says.
     pub(super) kind: Option<WaitKind>,
     /// When it ends by itself, `CLOCK_MONOTONIC`, ns.
@@ -106,6 +108,7 @@ impl Objects {
             let described = context.descriptors.describe(polled.fd);
             found[n] = Found {
                 object: GoObject::Named(described.words),
+                fd: Some(polled.fd),
                 kind: Some(described.kind),
                 until_ns: polled.deadline.and_then(|at| context.clock.to_come(at)),
             };
@@ -153,6 +156,20 @@ pub(super) fn object(waiter: &Waiter, channels: Vec<Channel>) -> GoObject {
 
 fn nil_channel(send: bool) -> Channel {
     Channel { address: 0, send: Some(send), len: 0, cap: 0, closed: false, receivers: 0, senders: 0, timer: false }
+}
+
+impl Found {
+    /// What is to be remembered of it: a number that is another one if a channel has changed; for a descriptor, of which much
+    /// changes without the program's doing, the one that leads to it again.
+    pub(super) fn mark(&self) -> u32 {
+        // One more, since 0 stands for nothing.
+        self.fd.and_then(|fd| u32::try_from(fd).ok()).map_or_else(|| fingerprint(&self.object), |fd| fd + 1)
+    }
+}
+
+/// The descriptor that was remembered.
+pub(super) fn marked_descriptor(mark: u32) -> Option<i32> {
+    i32::try_from(mark.checked_sub(1)?).ok()
 }
 
 /// A number that is another one if a channel has changed, except for one case in 2^32. 0 for what has no channels.

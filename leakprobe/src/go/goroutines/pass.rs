@@ -7,7 +7,7 @@ use super::{
     batch::Batch,
     g::G,
     labels::Labels,
-    objects::{self, Blocked, Context, Found},
+    objects::{Blocked, Context, Found},
     read_gs, stack_words,
     unwind::{self, Outcome},
     waits::{Class, Reason},
@@ -253,7 +253,7 @@ impl Pass<'_> {
                 since: since_ns,
                 not_before: not_before_ns.unwrap_or(0),
                 course: if is_unstable { 0 } else { g.course() },
-                object: objects::fingerprint(&found.object),
+                object: found.mark(),
             };
         }
         let layout = &self.context.runtime.layout;
