@@ -1,5 +1,6 @@
 //! From snapshots and changes to what is told: pure functions over the model, no I/O.
 
+mod diff;
 mod ended;
 mod goroutine_tasks;
 mod goroutines;
@@ -10,6 +11,7 @@ mod recording;
 mod sites;
 mod timeline;
 
+pub use diff::{Change, Diff, Numbers, Outcome, Row, Side, diff};
 pub use goroutines::{GoId, Goroutines, SLOT_BITS};
 pub use join::GoFacts;
 pub use live::{Creation, Live, LiveThread};

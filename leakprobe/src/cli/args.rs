@@ -37,8 +37,9 @@ Examples:
   sudo leakprobe demo                        see it work on a leaky program of its own
 
 Exit codes:
-  0 done, 2 wrong usage, 3 leakprobe failed, 4 no such process,
-  5 not permitted, or the kernel cannot";
+  0 done, 1 more parked (diff), 2 wrong usage, 3 leakprobe failed,
+  4 no such process, 5 not permitted, or the kernel cannot,
+  6 what was seen does not tell (diff)";
 
 #[derive(Debug, Subcommand)]
 enum Action {
@@ -87,6 +88,22 @@ enum Action {
         /// The recording
         #[arg(value_name = "FILE.json")]
         file: PathBuf,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Say what is parked in one recording and not in another, by site; exit code 1 if anything is
+    ///
+    /// Sites are matched by their functions, so that the recordings may be of different processes. Exit code 0: at no site are
+    /// more parked than before; 1: at one at least there are; 6: the recordings do not tell, and the report says why.
+    /// -o FILE.svg is a differential flame graph, as wide as B: red where more are parked than in A, blue where fewer are;
+    /// .folded has both numbers; .json is for scripts; .txt and .html are the report.
+    Diff {
+        /// The recording from before
+        #[arg(value_name = "A.json")]
+        before: PathBuf,
+        /// The recording from after
+        #[arg(value_name = "B.json")]
+        after: PathBuf,
         #[command(flatten)]
         output: OutputArgs,
     },
@@ -174,11 +191,11 @@ struct WatchArgs {
 #[derive(Clone, Debug, ClapArgs)]
 struct OutputArgs {
     /// Write to FILE, in the format of its extension: .svg .folded .json .txt .goroutines.txt .pb.gz .speedscope.json
-    /// .pftrace; repeatable, - is stdout
+    /// .pftrace .html; repeatable, - is stdout
     #[arg(short, long, value_name = "FILE")]
     output: Vec<PathBuf>,
     /// Format of stdout, and of outputs whose name does not tell: svg, folded, json, txt, goroutines-txt, pprof, speedscope,
-    /// perfetto
+    /// perfetto, html
     #[arg(long, value_name = "NAME")]
     format: Option<String>,
     /// Print the recording as JSON in place of the report
@@ -240,6 +257,7 @@ impl Args {
                 Command::Snapshot { targets: target.resolve(), watch: watch.resolve(0, output) }
             }
             Action::Report { file, output } => Command::Report { file, output: output.resolve() },
+            Action::Diff { before, after, output } => Command::Diff { before, after, output: output.resolve() },
             Action::Doctor { json } => Command::Doctor { json },
             Action::Demo { watch, output } => Command::Demo(watch.resolve(0, output)),
             Action::Completions { shell } => Command::Completions(shell),

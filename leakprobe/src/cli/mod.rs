@@ -41,6 +41,15 @@ pub enum Command {
         /// Where to.
         output: Output,
     },
+    /// What is parked in one recording and not in another.
+    Diff {
+        /// The first recording.
+        before: PathBuf,
+        /// The second one.
+        after: PathBuf,
+        /// Where to.
+        output: Output,
+    },
     /// What this kernel and these privileges allow.
     Doctor {
         /// As JSON.

@@ -8,6 +8,8 @@ use crate::{probes::ProbeError, report, target::TargetError};
 pub enum ExitCode {
     /// Done.
     Done = 0,
+    /// More is parked than before.
+    Leak = 1,
     /// Wrong usage or configuration.
     Usage = 2,
     /// leakprobe itself failed.
@@ -16,6 +18,8 @@ pub enum ExitCode {
     NoTarget = 4,
     /// Not permitted, or the kernel cannot do it.
     NotPermitted = 5,
+    /// What was seen does not tell.
+    Incomplete = 6,
     /// Not seen by users: what the child of `run` ends with if it cannot become the program, as a shell would.
     CannotExec = 127,
 }

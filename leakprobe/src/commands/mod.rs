@@ -2,6 +2,7 @@
 
 mod attach;
 mod demo;
+mod diff;
 mod doctor;
 mod failure;
 mod follow;
@@ -31,6 +32,7 @@ pub fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Run { command, watch } => run::run(&command, &watch),
         Command::Snapshot { targets, watch } => snapshot::snapshot(&targets, &watch),
         Command::Report { file, output } => output::render_again(&file, &output),
+        Command::Diff { before, after, output } => diff::diff(&before, &after, &output),
         Command::Doctor { json } => doctor::doctor(json),
         Command::Demo(watch) => demo::demo(&watch),
         Command::DemoTarget => demo::target(),

@@ -12,7 +12,7 @@ use super::{ExitCode, Failure};
 use crate::{
     cli::{Color, GroupBy, Kind, Output, View, Weight},
     model::Recording,
-    report::{self, Format, files::Owner},
+    report::{self, Format, diff::Pair, files::Owner},
 };
 
 /// Most memory that a compiled pattern may take.
@@ -106,6 +106,33 @@ impl Plan {
             failure = failure.or(self.write_files(recording, is_several));
         }
         failure.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Writes a comparison everywhere; the report comes first.
+    pub(super) fn write_diff(&self, pair: &Pair) -> Result<(), Failure> {
+        if let Some(format) = self.stdout {
+            let _ = pair.write_file(format, &self.options, Path::new("-"), None)?;
+        }
+        let pictures = report::Options { width: None, color: false, ..self.options.clone() };
+        let mut failure = None;
+        for (path, format) in &self.files {
+            let options = if path.as_os_str() == "-" { &self.options } else { &pictures };
+            match pair.write_file(*format, options, path, self.owner) {
+                Ok(_) => self.wrote(path),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        failure.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// The formats of all outputs.
+    pub(super) fn formats(&self) -> impl Iterator<Item = Format> {
+        self.stdout.into_iter().chain(self.files.iter().map(|&(_, format)| format))
+    }
+
+    /// How everything is to look.
+    pub(super) fn options(&self) -> &report::Options {
+        &self.options
     }
 
     fn write_stdout(&self, recording: &Recording) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Format, json};
+use super::{Format, diff, json};
 use crate::model::SCHEMA;
 
 /// Why a report was not written, or a recording not read.
@@ -22,6 +22,12 @@ pub enum Error {
     UnknownFormat {
         /// What was given.
         name: String,
+    },
+    /// A comparison cannot be written in that format.
+    #[error("a comparison cannot be written as {format}: use one of {}", diff_names())]
+    NoDiff {
+        /// The format.
+        format: Format,
     },
     /// An output could not be written; nothing of it was left behind.
     #[error("cannot write {}: {}", shown(path), write_reason(path, source))]
@@ -79,6 +85,11 @@ pub enum Error {
 
 fn names() -> String {
     let names: Vec<&str> = Format::ALL.iter().map(|format| format.name()).collect();
+    names.join(", ")
+}
+
+fn diff_names() -> String {
+    let names: Vec<&str> = diff::FORMATS.iter().map(|format| format.name()).collect();
     names.join(", ")
 }
 

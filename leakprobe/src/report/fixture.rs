@@ -1,6 +1,6 @@
 //! Recordings made by hand, like those of real runs.
 
-pub(super) mod go;
+pub(crate) mod go;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,12 +14,12 @@ const LIBC: &str = "/usr/lib/x86_64-linux-gnu/libc.so.6";
 const LIBSTDCXX: &str = "/usr/lib/x86_64-linux-gnu/libstdc++.so.6.0.33";
 
 /// Every recording of this file.
-pub(super) fn all() -> Vec<Recording> {
+pub(crate) fn all() -> Vec<Recording> {
     vec![checkout(), single_thread(), idle(), idle_with_gaps(), large(), go::service(), go::glance()]
 }
 
 /// A C++ service that leaks a thread a request, beside its pool, a timer and a thread that could not be read.
-pub(super) fn checkout() -> Recording {
+pub(crate) fn checkout() -> Recording {
     let mut r = empty("checkout", APP);
     let start = [frame("start_thread", LIBC, 0x9_1f5c), frame("clone3", LIBC, 0x11_29dc)];
     let cond_wait = [
@@ -107,7 +107,7 @@ pub(super) fn checkout() -> Recording {
 }
 
 /// Ten thousand threads of which few are parked: the others wait for work, or work.
-pub(super) fn crowd() -> Recording {
+pub(crate) fn crowd() -> Recording {
     let mut r = empty("crowd", "/usr/bin/crowd");
     let start = [source("crowd::worker(int)", "src/worker.cc", 30), frame("clone3", LIBC, 0x11_29dc)];
     let futex = r.stack(&[&[frame("syscall", LIBC, 0x10_4f9d)], &start[..]].concat());
@@ -148,7 +148,7 @@ pub(super) fn crowd() -> Recording {
 }
 
 /// One parked thread of a program without symbols: everything is singular.
-pub(super) fn single_thread() -> Recording {
+pub(crate) fn single_thread() -> Recording {
     let mut r = empty("tiny", "/opt/tiny");
     let stack = r.stack(&[frame("", "/opt/tiny", 0x1234), frame("", "/opt/tiny", 0x1100)]);
     r.park(0, 77, "tiny", wait(WaitKind::Socket, 60_000), &stack, &[]);
@@ -163,7 +163,7 @@ pub(super) fn single_thread() -> Recording {
 }
 
 /// Nothing is parked, and everything was seen.
-pub(super) fn idle() -> Recording {
+pub(crate) fn idle() -> Recording {
     let mut r = empty("idle", "/usr/bin/idle");
     for id in 10..13 {
         r.run(id, "worker", TaskState::Runnable);
@@ -172,7 +172,7 @@ pub(super) fn idle() -> Recording {
 }
 
 /// Nothing was seen to be parked, and much was not seen.
-pub(super) fn idle_with_gaps() -> Recording {
+pub(crate) fn idle_with_gaps() -> Recording {
     let mut r = idle();
     r.coverage.blocked = 3;
     r.coverage.stacks_complete = 1;
@@ -190,7 +190,7 @@ pub(super) fn idle_with_gaps() -> Recording {
 }
 
 /// 500 sites with deep stacks of long names and every kind of wait.
-pub(super) fn large() -> Recording {
+pub(crate) fn large() -> Recording {
     let mut r = empty("warehouse", "/opt/warehouse/bin/warehouse");
     // A fixed sequence that looks random.
     let mut state = 12_345_u64;
@@ -233,7 +233,7 @@ pub(super) fn large() -> Recording {
 }
 
 /// A wait of that kind and age, whose beginning was not seen.
-pub(super) fn wait(kind: WaitKind, age_ms: u64) -> Wait {
+pub(crate) fn wait(kind: WaitKind, age_ms: u64) -> Wait {
     let (reason, object) = match kind {
         WaitKind::Futex => ("futex wait", "0x7f2a4c000b60"),
         WaitKind::Sleep => ("clock_nanosleep", ""),

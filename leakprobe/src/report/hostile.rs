@@ -231,6 +231,27 @@ proptest! {
     }
 
     #[test]
+    fn pages_stay_pages(recording in recording(), options in options()) {
+        super::html::tests::check(&written(Format::Html, &recording, &options));
+    }
+
+    #[test]
+    fn comparisons_take_anything(before in recording(), after in recording(), options in options()) {
+        let pair = super::diff::Pair { before: (before.target.comm.clone(), before), after: ("x;y".into(), after) };
+        for &format in super::diff::FORMATS {
+            let mut out = Vec::new();
+            pair.write(format, &options, &mut out).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            match format {
+                Format::Html => super::html::tests::check(&text),
+                Format::Json => drop(serde_json::from_str::<serde_json::Value>(&text).unwrap()),
+                Format::Svg => prop_assert!(text.contains("</svg>")),
+                _ => prop_assert!(!text.chars().any(|c| c != '\n' && c.is_control())),
+            }
+        }
+    }
+
+    #[test]
     fn text_cannot_move_the_cursor(recording in recording(), options in options()) {
         let text = written(Format::Txt, &recording, &options);
         prop_assert!(!text.chars().any(|c| c != '\n' && c.is_control()));

@@ -12,6 +12,7 @@ use regex::Regex;
 
 use crate::model::Recording;
 
+pub mod diff;
 mod error;
 mod evidence;
 pub mod files;
@@ -19,6 +20,7 @@ mod folded;
 mod frames;
 mod goroutines;
 mod groups;
+mod html;
 pub mod json;
 mod overview;
 mod perfetto;
@@ -32,7 +34,7 @@ mod txt;
 mod words;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
@@ -70,6 +72,8 @@ pub enum Format {
     Speedscope,
     /// Trace for Perfetto.
     Perfetto,
+    /// One page with everything, flame graphs included.
+    Html,
 }
 
 impl Format {
@@ -83,6 +87,7 @@ impl Format {
         Self::Pprof,
         Self::Speedscope,
         Self::Perfetto,
+        Self::Html,
     ];
 
     /// Its name, as `--format` takes it.
@@ -97,6 +102,7 @@ impl Format {
             Self::Pprof => "pprof",
             Self::Speedscope => "speedscope",
             Self::Perfetto => "perfetto",
+            Self::Html => "html",
         }
     }
 
@@ -153,6 +159,7 @@ impl Format {
             Self::Pprof => &pprof::Pprof,
             Self::Speedscope => &speedscope::Speedscope,
             Self::Perfetto => &perfetto::Perfetto,
+            Self::Html => &html::Html,
         }
     }
 }
@@ -271,6 +278,7 @@ mod tests {
             ("x.pb.gz", Format::Pprof),
             ("x.speedscope.json", Format::Speedscope),
             ("x.pftrace", Format::Perfetto),
+            ("x.html", Format::Html),
         ] {
             assert_eq!(Format::from_path(Path::new(path)).unwrap(), format);
         }
@@ -286,6 +294,6 @@ mod tests {
             assert_eq!(Format::from_name(format.name()).unwrap(), format);
         }
         let error = Format::from_name("pdf").unwrap_err();
-        insta::assert_snapshot!(error, @"`pdf` is no output format: use one of svg, folded, json, txt, goroutines-txt, pprof, speedscope, perfetto");
+        insta::assert_snapshot!(error, @"`pdf` is no output format: use one of svg, folded, json, txt, goroutines-txt, pprof, speedscope, perfetto, html");
     }
 }

@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use leakprobe::report::json;
+use leakprobe::report::{Format, json};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::support::{Program, Running, Variant, leakprobe, leakprobe_binary, need_root, settle, snapshot, wait_for};
@@ -24,7 +24,18 @@ fn parked() -> (Program, String) {
 #[test]
 fn every_format_is_written_and_the_report_goes_to_stdout() {
     let (_program, pid) = parked();
-    let names = ["a.svg", "a.folded", "a.json", "a.txt"];
+    let names = [
+        "a.svg",
+        "a.folded",
+        "a.json",
+        "a.txt",
+        "a.goroutines.txt",
+        "a.pb.gz",
+        "a.speedscope.json",
+        "a.pftrace",
+        "a.html",
+    ];
+    assert_eq!(names.len(), Format::ALL.len());
     let mut args = vec!["snapshot", "-p", &pid, "-m", "0s"];
     args.extend(names.iter().flat_map(|name| ["-o", name]));
     let ended = leakprobe(args);
@@ -38,11 +49,44 @@ fn every_format_is_written_and_the_report_goes_to_stdout() {
     let recording = json::read(&ended.directory.path().join("a.json")).unwrap();
     assert_eq!(recording.tasks.len(), 101);
     assert_eq!((recording.duration_ms, recording.coverage.snapshots), (0, 1));
+    let html = read("a.html");
+    assert!(html.contains("100 threads") && html.matches("<iframe").count() == 3 && html.contains(">park<"), "{html}");
+    let speedscope: serde_json::Value = serde_json::from_str(&read("a.speedscope.json")).unwrap();
+    let weights = speedscope["profiles"][0]["weights"].as_array().unwrap();
+    assert!(weights.iter().any(|weight| weight == 100), "{weights:?}");
+    let bytes = |name: &str| fs::read(ended.directory.path().join(name)).unwrap();
+    assert!(bytes("a.pb.gz").starts_with(&[0x1f, 0x8b]));
+    let trace = bytes("a.pftrace");
+    assert!(trace.windows(10).any(|window| window == b"futex wait"), "no wait in the trace");
     // Nothing else is left behind.
     let mut left: Vec<_> =
         fs::read_dir(ended.directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
-    assert_eq!(left, ["a.folded", "a.json", "a.svg", "a.txt"]);
+    let mut names = names;
+    names.sort_unstable();
+    assert_eq!(left, names);
+}
+
+#[test]
+fn what_is_parked_in_one_recording_and_not_in_another_is_told() {
+    let (_program, pid) = parked();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let [many, again, other, picture] = ["many.json", "again.json", "other.json", "diff.svg"].map(file);
+    for recording in [&many, &again] {
+        leakprobe(["snapshot", "-q", "-p", &pid, "-m", "0s", "-o", recording]).succeeded();
+    }
+    let waits = Program::ready("creators", Variant::Pie);
+    settle(waits.pid());
+    leakprobe(["snapshot", "-q", "-p", &waits.pid().to_string(), "-m", "0s", "-o", &other]).succeeded();
+
+    let same = leakprobe(["diff", &many, &again]);
+    assert!(same.succeeded().stdout.contains("At no site are more threads parked than before"), "{same:?}");
+    let more = leakprobe(["diff", &other, &many, "-o", &picture]);
+    assert_eq!(more.code, Some(1), "{more:?}");
+    assert!(more.stdout.contains("new") && more.stdout.contains("different programs"), "{more:?}");
+    assert!(fs::read_to_string(&picture).unwrap().contains("100 threads"));
+    leakprobe(["diff", &many, &again, "-o", "a.pb.gz"]).failed(2, &["pprof", "svg"]);
 }
 
 #[test]

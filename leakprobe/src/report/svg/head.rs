@@ -348,6 +348,6 @@ fn singular(text: &str) -> String {
         .fold(text.to_owned(), |text, noun| text.replace(&format!(" (1 {noun}s, "), &format!(" (1 {noun}, ")))
 }
 
-fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+pub(super) fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }

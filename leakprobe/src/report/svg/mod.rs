@@ -3,6 +3,8 @@
 //! inferno draws it; what it cannot do (a legend, a word on what was not seen, colours by position) is put into its picture by
 //! [`head`].
 
+mod before;
+mod diff;
 mod head;
 mod palette;
 
@@ -10,6 +12,7 @@ use std::io;
 
 use inferno::flamegraph::{self, color};
 
+pub(super) use self::diff::write as write_diff;
 use self::{
     head::{FONT_SIZE, Head, LegendEntry},
     palette::Runs,

@@ -1,11 +1,12 @@
 //! Text for the person who was woken up: what hangs, where, who made it, and what all of that rests on.
 
+mod diff;
 mod ends;
 mod evidence;
 mod goroutines;
 mod groups;
 mod paint;
-mod sites;
+pub(super) mod sites;
 mod stacks;
 mod table;
 mod unparked;
@@ -13,6 +14,7 @@ mod wrap;
 
 use std::io;
 
+pub(super) use self::diff::write as write_diff;
 use self::paint::{Paint, Style};
 use super::{GroupBy, Options, Report, evidence as facts, shown::Shown, words};
 use crate::model::Recording;

@@ -266,7 +266,7 @@ impl Page<'_> {
     }
 
     /// A stack, and why it is not whole.
-    fn stack(&mut self, stack: &[u32], cut: &str) -> io::Result<()> {
+    pub(super) fn stack(&mut self, stack: &[u32], cut: &str) -> io::Result<()> {
         let (all, width, paint) = (self.all, self.width, self.paint);
         stacks::write(self.shown, stack, all, width, paint, self.out)?;
         if cut.is_empty() {
@@ -276,14 +276,14 @@ impl Page<'_> {
     }
 
     /// Words in the place of frames.
-    fn note(&self, why: &str) -> String {
+    pub(super) fn note(&self, why: &str) -> String {
         let note = format!("({})", words::harmless(why));
         self.paint.warning(&note)
     }
 }
 
 /// A task as tables name it.
-pub(super) fn task_name(task: &Task) -> String {
+pub(in crate::report) fn task_name(task: &Task) -> String {
     match task.kind {
         TaskKind::Goroutine => format!("goroutine {}", task.id),
         TaskKind::Thread => format!("{} ({})", words::harmless(&task.name), task.id).trim_start().into(),
@@ -299,7 +299,7 @@ fn name_in_list(task: &Task) -> String {
 }
 
 /// What is waited for, and whether all of it ends by itself.
-fn wait_words(site: &Site) -> String {
+pub(in crate::report) fn wait_words(site: &Site) -> String {
     let all = site.count > 0 && site.with_timeout >= site.count;
     operation(site.kind, &site.wait) + &if all { timeout_words(site.shortest_timeout_ms) } else { String::new() }
 }
@@ -311,7 +311,7 @@ pub(super) fn timeout_words(ms: Option<u64>) -> String {
 }
 
 /// What is waited for.
-pub(super) fn operation(kind: WaitKind, reason: &str) -> String {
+pub(in crate::report) fn operation(kind: WaitKind, reason: &str) -> String {
     let reason = words::harmless(reason);
     match kind {
         _ if reason.is_empty() => kind.to_string(),
@@ -350,7 +350,7 @@ pub(super) fn bare_operation(kind: WaitKind, reason: &str) -> String {
 }
 
 /// Who created the tasks of a site: the user's function that did, or the one that they were started with.
-fn creator(shown: &Shown<'_>, site: &Site, task: Option<&Task>) -> String {
+pub(in crate::report) fn creator(shown: &Shown<'_>, site: &Site, task: Option<&Task>) -> String {
     let innermost = || shown.frames(&site.creation).first().copied().filter(|_| site.task == TaskKind::Goroutine);
     if let Some(frame) = frames::innermost_users(shown, &site.creation).or_else(innermost) {
         return frames::label(frame);
@@ -364,7 +364,7 @@ fn creator(shown: &Shown<'_>, site: &Site, task: Option<&Task>) -> String {
 }
 
 /// The user's function on `stack` that waits; or, if there is none, the innermost frame, or why there is no stack.
-pub(super) fn place(shown: &Shown<'_>, stack: &[u32], end: Option<StackEnd>) -> String {
+pub(in crate::report) fn place(shown: &Shown<'_>, stack: &[u32], end: Option<StackEnd>) -> String {
     let innermost = || shown.frames(stack).first().copied();
     match frames::innermost_users(shown, stack).or_else(innermost) {
         Some(frame) => frames::label(frame),

@@ -1,0 +1,316 @@
+//! One page with everything: what hangs, where, who made it, flame graphs that can be zoomed and searched, and what all of that
+//! rests on. It needs no network, and nothing beside itself.
+
+mod diff;
+mod page;
+
+use std::io;
+
+pub(super) use self::diff::write as write_diff;
+use self::page::{Cell, Page};
+use super::{Options, Report, View, Weight, evidence, groups, shown::Shown, svg, txt::sites, words};
+use crate::model::{GrowthSample, Recording, Site, StackEnd, Task};
+
+/// Sites that are told; the recording has all.
+const MAX_SITES: usize = 200;
+
+/// Rows of other tables, tasks of a site that are named, and objects that they wait on.
+const MAX_ROWS: usize = 100;
+const MAX_TASKS: usize = 50;
+const MAX_OBJECTS: usize = 10;
+
+/// Characters of a small chart.
+const SPARK_WIDTH: usize = 40;
+
+/// The `.html` format.
+pub(super) struct Html;
+
+impl Report for Html {
+    fn write(&self, recording: &Recording, options: &Options, out: &mut dyn io::Write) -> io::Result<()> {
+        let shown = &Shown::of(recording, options);
+        let target = &recording.target;
+        let mut page = Page::begin(out, &format!("{} (pid {})", target.comm, target.pid))?;
+        summary(&mut page, shown)?;
+        pictures(&mut page, shown, options)?;
+        if let Some(by) = &options.group_by {
+            group_table(&mut page, shown, by)?;
+        }
+        site_table(&mut page, shown)?;
+        let members = shown.members();
+        for (place, (site, tasks)) in shown.sites.iter().zip(&members).take(MAX_SITES).enumerate() {
+            site_in_full(&mut page, shown, site, tasks, place == 0)?;
+        }
+        unparked(&mut page, shown)?;
+        ended_waits(&mut page, shown)?;
+        growth(&mut page, shown)?;
+        rests_on(&mut page, shown)?;
+        page.end()
+    }
+}
+
+fn summary(page: &mut Page<'_>, shown: &Shown<'_>) -> io::Result<()> {
+    let recording = shown.recording;
+    let target = &recording.target;
+    let ended = target.ended.as_ref().map_or_else(String::new, |ended| format!("; the process {ended}"));
+    let started = words::utc(&recording.started);
+    let watched = match recording.duration_ms {
+        0 => format!("seen once, at {started}{ended}"),
+        ms => format!("watched for {} from {started}{ended}", words::span(ms)),
+    };
+    page.sentence("dim", &format!("{} · {} · {watched}", target.exe, target.runtime))?;
+    let at = words::count(shown.sites.len() as u64, "site");
+    page.sentence("lead", &format!("{}, {}, at {at}", evidence::alive(shown), evidence::parked(shown)))?;
+    if shown.sites.is_empty() {
+        page.sentence("", &words::capitalized(&evidence::nothing_parked(shown)))?;
+    }
+    let not_shown = shown.not_shown();
+    if !not_shown.is_empty() {
+        page.sentence("dim", &format!("not shown: {}", not_shown.join(", ")))?;
+    }
+    page.sentence("warn", &shown.filtered_words().unwrap_or_default())?;
+    let unseen: Vec<String> = evidence::unseen(shown).into_iter().map(|clause| format!("not seen: {clause}")).collect();
+    page.list("warn", &unseen)
+}
+
+fn pictures(page: &mut Page<'_>, shown: &Shown<'_>, options: &Options) -> io::Result<()> {
+    if shown.sites.is_empty() && shown.parked() == 0 {
+        return Ok(());
+    }
+    page.heading("Flame graphs")?;
+    for (id, name, view, weight) in [
+        ("parked", "Where they are parked, by number", View::Parked, Weight::Tasks),
+        ("time", "Where they are parked, by time", View::Parked, Weight::Time),
+        ("creation", "Where they were created", View::Creation, Weight::Tasks),
+    ] {
+        let options = Options { view, weight, width: None, ..options.clone() };
+        let mut picture = Vec::new();
+        svg::Svg.write(shown.recording, &options, &mut picture)?;
+        page.details(&format!("-{id}"), name, id == "parked", |page| page.picture(name, &picture))?;
+    }
+    Ok(())
+}
+
+fn group_table(page: &mut Page<'_>, shown: &Shown<'_>, by: &super::GroupBy) -> io::Result<()> {
+    let groups = groups::groups(shown, by);
+    page.heading("Groups")?;
+    let rows: Vec<Vec<Cell>> = groups
+        .iter()
+        .take(MAX_ROWS)
+        .map(|group| {
+            vec![
+                Cell::Number(words::thousands(group.count)),
+                Cell::Number(words::thousands(group.parked)),
+                Cell::Function(group.name.clone()),
+                Cell::Number(words::thousands(group.sites.len() as u64)),
+            ]
+        })
+        .collect();
+    page.table(&["tasks", "parked", "group", "sites"], &rows)?;
+    left_out(page, groups.len(), MAX_ROWS, "group")
+}
+
+fn site_table(page: &mut Page<'_>, shown: &Shown<'_>) -> io::Result<()> {
+    if shown.sites.is_empty() {
+        return Ok(());
+    }
+    page.heading("Sites")?;
+    let members = shown.members();
+    let rows: Vec<Vec<Cell>> = shown
+        .sites
+        .iter()
+        .zip(&members)
+        .take(MAX_SITES)
+        .map(|(site, tasks)| {
+            let task = tasks.first().copied();
+            let new = if site.created_while_watched > 0 {
+                format!("+{}", words::thousands(site.created_while_watched))
+            } else {
+                String::new()
+            };
+            vec![
+                Cell::Number(words::thousands(site.count)),
+                Cell::Number(words::thousands(site.parked)),
+                Cell::Number(new),
+                Cell::Number(oldest(shown, site)),
+                Cell::Text(site.verdict.clone()),
+                Cell::Text(sites::wait_words(site)),
+                Cell::Function(sites::creator(shown, site, task)),
+                Cell::Function(sites::place(shown, &site.stack, task.map(|task| task.stack_end))),
+                Cell::Link(site.id.clone()),
+            ]
+        })
+        .collect();
+    let nouns = format!("{}s", evidence::noun(shown));
+    page.table(&[&nouns, "parked", "new", "oldest", "verdict", "wait", "created by", "parked in", "site"], &rows)?;
+    left_out(page, shown.sites.len(), MAX_SITES, "site")
+}
+
+fn oldest(shown: &Shown<'_>, site: &Site) -> String {
+    match site.parked == 0 && !site.oldest_exact && site.oldest_ms < shown.recording.min_block_ms {
+        true => "unknown".to_owned(),
+        false => words::age(site.oldest_ms, site.oldest_exact),
+    }
+}
+
+fn site_in_full(page: &mut Page<'_>, shown: &Shown<'_>, site: &Site, tasks: &[&Task], open: bool) -> io::Result<()> {
+    let noun = evidence::noun_of(site.task);
+    let title = format!("Site {}: {} in {}", site.id, words::count(site.count, noun), sites::wait_words(site));
+    page.details(&site.id, &title, open, |page| {
+        page.list("", &site.evidence)?;
+        if site.trend.len() > 1 {
+            let (first, last) = (site.trend.first().copied(), site.trend.last().copied());
+            let spark = words::spark(&site.trend, SPARK_WIDTH);
+            let (first, last) = (words::thousands(first.unwrap_or(0)), words::thousands(last.unwrap_or(0)));
+            page.sentence("", &format!("trend {spark} {first} → {last}"))?;
+        }
+        let end = tasks.first().map_or(StackEnd::Complete, |task| task.stack_end);
+        let title = if site.parked > 0 { "parked in" } else { "waiting in" };
+        page.stack(title, shown, &site.stack, end.explain())?;
+        let why = tasks.first().and_then(|task| task.created_by.why_unknown.as_deref());
+        let why = if site.creation.is_empty() { why.unwrap_or("its creation was not seen") } else { "" };
+        page.stack("created by", shown, &site.creation, why)?;
+        let mut objects: Vec<&str> =
+            tasks.iter().filter_map(|task| task.wait.as_ref()).map(|wait| &*wait.object).collect();
+        objects.sort_unstable();
+        objects.dedup();
+        objects.retain(|object| !object.is_empty());
+        listed(page, "waits on", &objects, MAX_OBJECTS, objects.len())?;
+        let names: Vec<String> = tasks.iter().take(MAX_TASKS).map(|task| sites::task_name(task)).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let all = usize::try_from(site.count).unwrap_or(usize::MAX).max(tasks.len());
+        listed(page, &format!("{noun}s"), &names, MAX_TASKS, all)
+    })
+}
+
+/// Some of `all` things in one sentence.
+fn listed(page: &mut Page<'_>, label: &str, items: &[&str], most: usize, all: usize) -> io::Result<()> {
+    let told = items.get(..most).unwrap_or(items);
+    if told.is_empty() {
+        return Ok(());
+    }
+    let more = all.saturating_sub(told.len());
+    let more = if more > 0 { format!(" and {} more", words::thousands(more as u64)) } else { String::new() };
+    page.sentence("", &format!("{label}: {}{more}", told.join(", ")))
+}
+
+/// The tasks that are at no site.
+fn unparked(page: &mut Page<'_>, shown: &Shown<'_>) -> io::Result<()> {
+    let tasks: Vec<&&Task> = shown.tasks.iter().filter(|task| shown.site_of(task).is_none()).collect();
+    if tasks.is_empty() {
+        return Ok(());
+    }
+    let title = format!("{} at no site", words::count(tasks.len() as u64, &format!("more {}", evidence::noun(shown))));
+    page.details("-others", &title, false, |page| {
+        let rows: Vec<Vec<Cell>> = tasks
+            .iter()
+            .take(MAX_ROWS)
+            .map(|task| {
+                let wait = task.wait.as_ref();
+                vec![
+                    Cell::Text(sites::task_name(task)),
+                    Cell::Text(task.state.name().to_owned()),
+                    Cell::Number(wait.map_or_else(String::new, |wait| words::age(wait.age_ms, wait.exact))),
+                    Cell::Text(wait.map_or_else(String::new, |wait| sites::operation(wait.kind, &wait.reason))),
+                    Cell::Function(sites::place(shown, &task.stack, Some(task.stack_end))),
+                ]
+            })
+            .collect();
+        page.table(&["task", "state", "for", "wait", "in"], &rows)?;
+        left_out(page, tasks.len(), MAX_ROWS, "task")
+    })
+}
+
+fn ended_waits(page: &mut Page<'_>, shown: &Shown<'_>) -> io::Result<()> {
+    let waits: Vec<_> = shown.recording.ended_waits.iter().filter(|wait| shown.shows_ended(wait)).collect();
+    if waits.is_empty() {
+        return Ok(());
+    }
+    page.heading(&format!("Waits over {} that ended meanwhile", words::short_span(shown.recording.min_block_ms)))?;
+    let rows: Vec<Vec<Cell>> = waits
+        .iter()
+        .take(MAX_ROWS)
+        .map(|ended| {
+            vec![
+                Cell::Number(words::thousands(ended.count)),
+                Cell::Number(words::span(ended.wait.age_ms)),
+                Cell::Number(words::span(ended.total_ms)),
+                Cell::Text(sites::operation(ended.wait.kind, &ended.wait.reason)),
+                Cell::Function(sites::place(shown, &ended.stack, None)),
+                Cell::Text(format!("{} ({})", ended.name, ended.task)),
+            ]
+        })
+        .collect();
+    page.table(&["waits", "longest", "together", "wait", "in", "longest by"], &rows)?;
+    left_out(page, waits.len(), MAX_ROWS, "place")
+}
+
+fn growth(page: &mut Page<'_>, shown: &Shown<'_>) -> io::Result<()> {
+    let growth = &shown.recording.growth;
+    if growth.len() < 2 {
+        return Ok(());
+    }
+    page.heading("Growth")?;
+    type Number = fn(&GrowthSample) -> u64;
+    let columns: [(&str, Number); 4] = [
+        ("goroutines", |sample| sample.goroutines),
+        ("goroutines parked", |sample| sample.goroutines_parked),
+        ("threads", |sample| sample.tasks),
+        ("threads parked", |sample| sample.parked),
+    ];
+    let rows: Vec<Vec<Cell>> = columns
+        .iter()
+        .map(|(name, number)| (name, growth.iter().map(number).collect::<Vec<u64>>()))
+        .filter(|(_, numbers)| numbers.iter().any(|&number| number > 0))
+        .map(|(name, numbers)| {
+            let number = |number: Option<&u64>| Cell::Number(words::thousands(number.copied().unwrap_or(0)));
+            vec![
+                Cell::Text((*name).to_owned()),
+                number(numbers.first()),
+                number(numbers.last()),
+                Cell::Text(words::spark(&numbers, SPARK_WIDTH)),
+            ]
+        })
+        .collect();
+    page.table(&["", "first", "last", "between"], &rows)
+}
+
+/// What was looked at, how completely, and at what cost.
+fn rests_on(page: &mut Page<'_>, shown: &Shown<'_>) -> io::Result<()> {
+    let recording = shown.recording;
+    let coverage = &recording.coverage;
+    page.heading("Evidence")?;
+    let mut facts = vec![format!(
+        "watched: {}: {}, {}",
+        coverage.sources.join(", "),
+        words::count(coverage.snapshots, "snapshot"),
+        words::count(coverage.events, "event")
+    )];
+    for (kind, complete, blocked) in evidence::stacks(shown) {
+        let blocked = words::count(blocked, &format!("blocked {}", evidence::noun_of(kind)));
+        facts.push(format!("stacks: complete for {} of {blocked}", words::thousands(complete)));
+    }
+    let known = words::thousands(coverage.creations_known);
+    facts.push(format!("creations: seen with stack for {known} of {}", words::count(coverage.threads, "thread")));
+    if let Some(go) = &coverage.go {
+        let known = words::thousands(go.creations_known);
+        facts.push(format!("creations: known for {known} of {}", words::count(go.goroutines, "goroutine")));
+    }
+    let cost = &recording.cost;
+    facts.push(format!("own cost: {} of CPU, {:.1} MB of memory", words::span(cost.cpu_ms), cost.rss_mb));
+    facts.push(format!("written by leakprobe {}", recording.tool.version));
+    page.list("", &facts)?;
+    let unseen = evidence::unseen(shown);
+    page.sentence(
+        "",
+        if unseen.is_empty() { "Nothing was lost." } else { "What was not seen stands at the top of the page." },
+    )
+}
+
+fn left_out(page: &mut Page<'_>, all: usize, most: usize, noun: &str) -> io::Result<()> {
+    let more = all.saturating_sub(most) as u64;
+    let sentence = format!("{} not shown; the recording (.json) has all", words::count(more, noun));
+    page.sentence("warn", if more > 0 { &sentence } else { "" })
+}
+
+#[cfg(test)]
+pub(super) mod tests;
