@@ -14,7 +14,7 @@ pub(crate) struct Args {
 }
 
 /// What the tests run, and the Debian package that holds it.
-const NEEDED: [(&str, &str); 17] = [
+const NEEDED: [(&str, &str); 22] = [
     ("cc", "gcc"),
     ("c++", "g++"),
     ("/usr/include/stdio.h", "libc6-dev"),
@@ -27,6 +27,11 @@ const NEEDED: [(&str, &str); 17] = [
     ("prometheus", "prometheus"),
     ("redis-server", "redis-server"),
     ("redis-cli", "redis-tools"),
+    ("/usr/share/doc/postgresql", "postgresql"),
+    ("mariadbd", "mariadb-server"),
+    ("nginx", "nginx-light"),
+    ("memcached", "memcached"),
+    ("javac", "default-jdk-headless"),
     ("python3", "python3"),
     ("java", "default-jre-headless"),
     ("node", "nodejs"),

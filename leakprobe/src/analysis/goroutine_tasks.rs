@@ -283,6 +283,7 @@ fn task(
         wait,
         stack: Arc::clone(&stacks.stack),
         stack_end: stacks.end,
+        kernel_stack: Arc::default(),
         lifetime_ms: None,
         created_by: created_by(goroutine, &stacks.creation, common.ids),
         site,

@@ -65,7 +65,8 @@ impl Program {
     fn thread(&mut self, tid: u32, stack: &[u64], activity: Activity) -> &mut Self {
         let stack = self.stacks.intern(Stack::of_thread(stack.to_vec(), StackEnd::Complete));
         let name = "app".to_owned();
-        self.threads.push(ThreadSample { tid, name, start_boottime: 1, lifetime_ns: 5, activity, stack });
+        let (start_boottime, lifetime_ns, kernel_stack) = (1, 5, None);
+        self.threads.push(ThreadSample { tid, name, start_boottime, lifetime_ns, activity, stack, kernel_stack });
         self
     }
 

@@ -39,6 +39,8 @@ pub struct LiveThread {
     pub activity: Activity,
     /// Where it is; `None` until a snapshot has looked.
     pub stack: Option<StackId>,
+    /// Where it is in the kernel, if a snapshot has looked.
+    pub kernel_stack: Option<StackId>,
     /// When the wait before began that a snapshot saw, and with which stack: its end may be told after the next snapshot.
     last_wait: Option<(u64, StackId)>,
     /// Who created it, if that was seen.
@@ -288,6 +290,7 @@ impl Live {
             lifetime: None,
             activity: Activity::Runnable,
             stack: None,
+            kernel_stack: None,
             last_wait: None,
             creation: Some(creation),
             before_us: false,
@@ -372,6 +375,7 @@ impl Live {
                 last_wait: old.as_ref().filter(|_| same).and_then(LiveThread::wait_seen),
                 activity: sample.activity,
                 stack: Some(sample.stack),
+                kernel_stack: sample.kernel_stack,
                 // A thread whose creation was told before the first snapshot is not older than us.
                 before_us: old.as_ref().filter(|_| same).map_or(first, |old| old.before_us),
                 creation: old.filter(|_| same).and_then(|old| old.creation),
@@ -452,6 +456,7 @@ mod tests {
                 other_ends: None,
             }),
             stack: stack(),
+            kernel_stack: None,
         }
     }
 

@@ -162,6 +162,9 @@ struct LookArgs {
     /// Do not read debug information: function names only, no lines, no inlined functions
     #[arg(long)]
     no_debuginfo: bool,
+    /// Show where threads wait in the kernel, too, above their own stacks
+    #[arg(long)]
+    kernel_stacks: bool,
 }
 
 #[derive(Clone, Debug, ClapArgs)]
@@ -278,6 +281,7 @@ impl WatchArgs {
             max_overhead: self.max_overhead.0,
             ring_bytes: self.ring_size,
             debug_info: !self.look.no_debuginfo,
+            kernel_stacks: self.look.kernel_stacks,
             output: output.resolve(),
         }
     }

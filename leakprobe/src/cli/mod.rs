@@ -97,6 +97,8 @@ pub struct Watch {
     pub ring_bytes: u32,
     /// Whether debug information is read for lines and inlined functions.
     pub debug_info: bool,
+    /// Whether stacks in the kernel are wanted.
+    pub kernel_stacks: bool,
     /// What becomes of the result.
     pub output: Output,
 }

@@ -79,7 +79,7 @@ impl Session {
             events,
             waits: wait_source(watch.probe),
             forks: watch.follow_forks,
-            kernel_stacks: false,
+            kernel_stacks: watch.kernel_stacks,
         };
         let began = Instant::now();
         let mut probes = match watch.probe {
@@ -394,6 +394,7 @@ impl Session {
         if self.stacks.iter().any(|(_, stack)| stack.end == StackEnd::ThirtyTwoBit) {
             gaps.push("no stacks of 32-bit code: only those of 64-bit code are read".to_owned());
         }
+        gaps.extend(self.symbols.hidden_kernel_names().map(|why| format!("no names of kernel functions: {why}")));
         gaps.extend(self.symbols.ignored_names().map(|why| format!("no names of JIT code: {why}")));
         gaps.extend(
             self.symbols.losses().map(|(module, why)| format!("no lines or inlined functions in {module}: {why}")),

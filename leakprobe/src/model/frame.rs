@@ -19,7 +19,7 @@ pub struct Frame {
     /// Line in `file`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<u32>,
-    /// Path of the module (executable, library, `[vdso]`, `[jit]`) that the address lies in; `[anon]`: memory that belongs to no
+    /// Path of the module (executable, library, `[vdso]`, `[jit]`, `[kernel]`) that the address lies in; `[anon]`: memory that belongs to no
     /// file; empty if it lies in none.
     #[serde(default)]
     pub module: String,

@@ -35,6 +35,8 @@ pub struct ThreadSample {
     pub activity: Activity,
     /// Where it is.
     pub stack: StackId,
+    /// Where it waits in the kernel, if that was asked for.
+    pub kernel_stack: Option<StackId>,
 }
 
 /// What a thread does.

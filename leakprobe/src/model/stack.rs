@@ -56,6 +56,8 @@ pub enum StackKind {
     Goroutine,
     /// As `runtime.Callers` has saved it: return addresses, one for each function, inlined ones as well.
     Callers,
+    /// A thread's in the kernel, below its own: all are return addresses.
+    Kernel,
     /// The `go` statement that created a goroutine: the one address that its call returns to.
     GoStatement,
 }
@@ -76,6 +78,12 @@ impl Stack {
     #[must_use]
     pub const fn of_thread(addresses: Vec<u64>, end: StackEnd) -> Self {
         Self { kind: StackKind::Thread, addresses, end }
+    }
+
+    /// A thread's stack in the kernel.
+    #[must_use]
+    pub const fn of_kernel(addresses: Vec<u64>) -> Self {
+        Self { kind: StackKind::Kernel, addresses, end: StackEnd::Complete }
     }
 
     /// A goroutine's stack.

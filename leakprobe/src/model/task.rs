@@ -93,6 +93,9 @@ pub struct Task {
     pub stack: Arc<[u32]>,
     /// How the reading of `stack` ended.
     pub stack_end: StackEnd,
+    /// Where it waits in the kernel, above `stack`, as that: only if it was asked for.
+    #[serde(default, skip_serializing_if = "<[u32]>::is_empty")]
+    pub kernel_stack: Arc<[u32]>,
     /// How long the task has existed, ms; `None` if that is not known.
     pub lifetime_ms: Option<u64>,
     /// Who created it, and where.

@@ -415,6 +415,7 @@ impl Build for Recording {
             wait: Some(wait),
             stack: stack.into(),
             stack_end: StackEnd::Complete,
+            kernel_stack: Arc::default(),
             created_by: CreatedBy {
                 task: known.then_some(4242),
                 alive: None,
@@ -441,6 +442,7 @@ impl Build for Recording {
             stack: Arc::default(),
             stack_end,
             lifetime_ms: None,
+            kernel_stack: Arc::default(),
             created_by: CreatedBy::default(),
             site: None,
             goroutine: None,

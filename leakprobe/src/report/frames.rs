@@ -131,6 +131,9 @@ pub(super) fn is_users(frame: &Frame) -> bool {
         return !is_of_go_itself(&frame.function);
     }
     let module = frame.module_name();
+    if is_kernels(frame) {
+        return false;
+    }
     if RUNTIME_MODULES.iter().any(|name| module.starts_with(name)) {
         return false;
     }
@@ -140,6 +143,11 @@ pub(super) fn is_users(frame: &Frame) -> bool {
     }
     let name = qualified_name(&frame.function);
     !RUNTIME_FUNCTIONS.contains(&name) && !RUNTIME_NAMESPACES.iter().any(|namespace| name.starts_with(namespace))
+}
+
+/// Whether it is of the kernel or one of its modules.
+fn is_kernels(frame: &Frame) -> bool {
+    frame.module.starts_with("[kernel")
 }
 
 /// Whether a Go function is of the standard library: its import path has a first part without a dot, and a known one.
@@ -171,7 +179,9 @@ fn is_closure(function: &str) -> bool {
 
 /// The frame's text in reports: harmless, on one line, and not empty.
 pub(super) fn label(frame: &Frame) -> String {
-    let label = words::harmless(&frame.label());
+    // As other tools mark them.
+    let kernel = if is_kernels(frame) { "_[k]" } else { "" };
+    let label = words::harmless(&(frame.label() + kernel));
     if label.is_empty() { "[no name]".into() } else { label }
 }
 

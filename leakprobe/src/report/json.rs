@@ -90,6 +90,7 @@ fn check_indices(recording: &Recording) -> Result<(), String> {
     };
     for task in &recording.tasks {
         check(&task.stack, &|| format!("the stack of task {}", task.id))?;
+        check(&task.kernel_stack, &|| format!("the kernel stack of task {}", task.id))?;
         check(&task.created_by.stack, &|| format!("the creation stack of task {}", task.id))?;
         for ancestor in task.goroutine.iter().flat_map(|goroutine| &goroutine.ancestors) {
             let whose = || format!("the stack of ancestor {} of task {}", ancestor.id, task.id);

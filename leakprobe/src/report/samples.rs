@@ -104,6 +104,9 @@ fn park_stack<'a>(shown: &Shown<'a>, task: &'a Task, entries: &mut Vec<Entry<'a>
     };
     entries.extend(note.map(Entry::Note));
     push_frames(shown, &task.stack, entries);
+    // Those in the kernel are none that --max-depth counts.
+    let in_kernel = shown.resolve(&task.kernel_stack);
+    entries.extend(in_kernel.into_iter().rev().map(|(place, frame)| Entry::Frame(place, frame)));
 }
 
 fn creation_stack<'a>(shown: &Shown<'a>, task: &'a Task, entries: &mut Vec<Entry<'a>>) {

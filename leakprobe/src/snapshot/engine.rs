@@ -294,6 +294,7 @@ impl Engine {
             }
             // If the thread that we read through has exited meanwhile, nothing of this round counts.
             let is_read = has_memory(reader);
+            let mut in_kernel = in_kernel(probes, &wanted)?;
             let after = self.look_again(probes, &wanted)?;
             let context = Context { task: reader, memory: &self.memory, now: Now::read() };
             let mut unstable = Vec::new();
@@ -311,7 +312,9 @@ impl Engine {
                 };
                 self.losses.count(&stack);
                 let activity = blocking(record, clock, &context, probes);
-                changed.push(sample(record, activity, stacks.intern(stack)));
+                let kernel_stack = in_kernel.remove(&record.tid).filter(|_| !ran).map(Stack::of_kernel);
+                let kernel_stack = kernel_stack.map(|stack| stacks.intern(stack));
+                changed.push(ThreadSample { kernel_stack, ..sample(record, activity, stacks.intern(stack)) });
                 let known = Known { start_boottime: record.start_boottime, switches: record.switches, settled: !ran };
                 self.known.insert(record.tid, known);
             }
@@ -490,7 +493,14 @@ fn sample(record: &ThreadRecord, activity: Activity, stack: StackId) -> ThreadSa
         lifetime_ns: 0, // set when the snapshot is complete
         activity,
         stack,
+        kernel_stack: None,
     }
+}
+
+/// Where threads are in the kernel, if that was asked for. To be read between the two looks at them, as their other stacks are.
+fn in_kernel(probes: &Probes, threads: &[&ThreadRecord]) -> Result<HashMap<u32, Vec<u64>>, ProbeError> {
+    let tids: Vec<u32> = threads.iter().map(|record| record.tid).collect();
+    Ok(probes.kernel_stacks(&tids)?.into_iter().collect())
 }
 
 fn sorted(ids: impl Iterator<Item = u32>) -> Vec<u32> {

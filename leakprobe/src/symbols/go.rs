@@ -78,7 +78,7 @@ impl GoCode {
                 StackKind::GoStatement => Meaning::GoStatement,
                 StackKind::Callers => Meaning::Caller,
                 _ if injected || !stack.is_return(depth) => Meaning::Exact,
-                StackKind::Thread | StackKind::Goroutine => Meaning::Return,
+                StackKind::Thread | StackKind::Goroutine | StackKind::Kernel => Meaning::Return,
             };
             let lines = self.at(address, meaning);
             let callee = lines.as_ref().and_then(|lines| lines.last()).map(|line| line.id);

@@ -11,6 +11,7 @@ mod dwarf;
 mod elf;
 mod go;
 mod jit;
+mod kernel;
 mod name;
 mod perfmap;
 mod stacks;

@@ -2,10 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{GoCode, Lookup, Module, Options, Source, Symbolizer, go::Lines, jit::Jit, unmapped};
+use super::{GoCode, Lookup, Module, Options, Source, Symbolizer, go::Lines, jit::Jit, kernel::Kernel, unmapped};
 use crate::{
     analysis::Frames,
-    model::{Frame, Stack, StackId, StackTable},
+    model::{Frame, Stack, StackId, StackKind, StackTable},
     target::{self, Code, ModuleId, ModuleSource, Modules, Root},
 };
 
@@ -21,6 +21,7 @@ type Resolved = HashMap<u64, Vec<u32>>;
 pub struct Stacks {
     symbolizer: Symbolizer,
     go: Vec<GoCode>,
+    kernel: Kernel,
     /// Knows the code that the process makes as it runs.
     jit: Option<Jit>,
     /// Frames of such code that have no name yet.
@@ -57,6 +58,7 @@ impl Stacks {
         Self {
             symbolizer: Symbolizer::new(options),
             go: Vec::new(),
+            kernel: Kernel::default(),
             jit: None,
             pending: Vec::new(),
             frames: Vec::new(),
@@ -85,7 +87,7 @@ impl Stacks {
         let mut wanted: HashMap<Place, Vec<(Lookup, u64)>> = HashMap::new();
         let mut made: HashSet<u64> = HashSet::new();
         let mut seen = HashSet::new();
-        for stack in &new {
+        for stack in new.iter().filter(|stack| stack.kind != StackKind::Kernel) {
             for (depth, &address) in stack.addresses.iter().enumerate() {
                 let is_return = stack.is_return(depth);
                 if self.go.iter().any(|go| go.has(address)) || !seen.insert((address, is_return)) {
@@ -134,7 +136,16 @@ impl Stacks {
         let made_addresses: Vec<u64> = made.iter().copied().collect();
         let jit = self.jit.as_mut().filter(|_| !made.is_empty());
         let names = jit.map(|jit| jit.names(&made_addresses, modules, false)).unwrap_or_default();
+        let in_kernel = new.iter().filter(|stack| stack.kind == StackKind::Kernel);
+        let in_kernel: Vec<u64> = in_kernel.flat_map(|stack| stack.addresses.iter().copied()).collect();
+        let kernel = self.kernel.frames(&in_kernel);
         for stack in new {
+            if stack.kind == StackKind::Kernel {
+                let frame = |address: &u64| kernel.get(address).cloned().unwrap_or_else(|| unmapped(*address));
+                let places = stack.addresses.iter().map(|address| self.place(frame(address))).collect();
+                self.stacks.push(places);
+                continue;
+            }
             let mut places = Vec::with_capacity(stack.addresses.len());
             let go = self.go_lines(stack);
             for (depth, &address) in stack.addresses.iter().enumerate() {
@@ -211,6 +222,11 @@ impl Stacks {
     #[must_use]
     pub fn frames(&self) -> &[Frame] {
         &self.frames
+    }
+
+    /// Why the names of kernel functions cannot be had, if they cannot.
+    pub fn hidden_kernel_names(&self) -> Option<&str> {
+        self.kernel.hidden()
     }
 
     /// Why the names of code that the process makes are not used though they are there.

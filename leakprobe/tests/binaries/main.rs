@@ -9,6 +9,7 @@
 mod support;
 
 mod built;
+mod in_kernel;
 mod libraries;
 mod made;
 mod narrow;

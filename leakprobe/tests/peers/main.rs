@@ -9,6 +9,7 @@ mod support;
 
 mod compare;
 mod eu_stack;
+mod servers;
 mod symbols;
 
 use std::{fs, net::TcpListener, path::Path, process::Command};

@@ -50,7 +50,7 @@ impl Report for Svg {
             head.write_alone(&evidence::nothing_parked(shown), out)
         } else {
             let mut lines: Vec<(String, &WeightedStack)> =
-                stacks.iter().map(|stack| (stacks.folded(stack), stack)).collect();
+                stacks.iter().map(|stack| (palette::marked(&stacks.folded(stack)), stack)).collect();
             // inferno wants the order of the whole lines.
             lines.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
             let runs = lines.iter().map(|(_, stack)| (stack.kind, stack.weight));

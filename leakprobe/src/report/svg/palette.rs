@@ -49,7 +49,7 @@ pub(super) fn by_text(stacks: &Stacks) -> PaletteMap {
     let mut palette = PaletteMap::default();
     for stack in stacks.iter() {
         for text in stacks.texts(stack) {
-            palette.insert(text, MIXED);
+            palette.insert(marked(text), MIXED);
         }
     }
     for &kind in WaitKind::ALL {
@@ -58,6 +58,12 @@ pub(super) fn by_text(stacks: &Stacks) -> PaletteMap {
     // The root of all.
     palette.insert("", MIXED);
     palette
+}
+
+/// A text, or a line of them, as inferno is to get it: it takes the usual mark of kernel functions for an order to colour them
+/// its way, and does not show it.
+pub(super) fn marked(text: &str) -> String {
+    text.replace("_[k]", " [k]")
 }
 
 /// Which kind of wait lies where, from left to right: a frame that spans a single kind has its tint. The same function may

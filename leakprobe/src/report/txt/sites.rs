@@ -136,6 +136,7 @@ impl Page<'_> {
 
         writeln!(self.out, "  {}", if site.parked > 0 { "parked in" } else { "waiting in" })?;
         let end = threads.first().map_or(StackEnd::Complete, |task| task.stack_end);
+        self.in_kernel(threads)?;
         self.stack(&site.stack, end.explain())?;
 
         writeln!(self.out, "  created by")?;
@@ -273,6 +274,21 @@ impl Page<'_> {
             return Ok(());
         }
         writeln!(self.out, "    {}", self.note(cut))
+    }
+
+    /// Where the tasks of a site wait in the kernel, as one of them does.
+    fn in_kernel(&mut self, threads: &[&Task]) -> io::Result<()> {
+        let mut stacks = threads.iter().map(|task| &task.kernel_stack).filter(|stack| !stack.is_empty());
+        let Some(first) = stacks.next() else {
+            return Ok(());
+        };
+        let others = stacks.filter(|stack| *stack != first).count() as u64;
+        self.stack(first, "")?;
+        if others > 0 {
+            let note = format!("{} elsewhere in the kernel", words::count(others, "more task"));
+            writeln!(self.out, "    {}", self.note(&note))?;
+        }
+        Ok(())
     }
 
     /// Words in the place of frames.
