@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use super::{
-    Frames,
+    Frames, futex,
     timeline::{Single, Timeline},
 };
-use crate::model::{Blocking, EndedWait, StackId, StackTable, TimedWait, Wait};
+use crate::model::{Blocking, EndedWait, Frame, StackId, StackTable, TimedWait, Wait};
 
 /// Most places that are kept; further ones are counted together, without a stack.
 const MAX_PLACES: usize = 4096;
@@ -70,7 +70,8 @@ impl EndedWaits {
     pub(super) fn list(
         &self,
         origin_ns: u64,
-        frames: &dyn Frames,
+        symbols: &dyn Frames,
+        frames: &[Frame],
         stacks: &StackTable,
     ) -> (Vec<EndedWait>, Vec<TimedWait>) {
         let mut list: Vec<(EndedWait, usize)> = self
@@ -81,7 +82,7 @@ impl EndedWaits {
                     EndedWait {
                         wait: Wait {
                             kind: place.wait.kind,
-                            reason: reason.as_str().into(),
+                            reason: name(*stack, &place.wait, symbols, frames).unwrap_or(reason).into(),
                             object: place.wait.object.as_str().into(),
                             age_ms: place.longest_ns / 1_000_000,
                             exact: place.wait.exact,
@@ -96,7 +97,7 @@ impl EndedWaits {
                         total_ms: place.total_ns / 1_000_000,
                         stack: stack
                             .filter(|&id| stacks.get(id).is_some())
-                            .map(|id| frames.of(id).to_vec())
+                            .map(|id| symbols.of(id).to_vec())
                             .unwrap_or_default(),
                         task: u64::from(place.tid),
                         name: place.name.clone(),
@@ -113,4 +114,11 @@ impl EndedWaits {
         let indices: HashMap<usize, u32> = numbers.into_iter().zip(0..).collect();
         (list, self.timeline.list(origin_ns, |number| indices.get(&number).copied()))
     }
+}
+
+/// What a futex was a part of, if the stack tells.
+fn name(stack: Option<StackId>, wait: &Blocking, symbols: &dyn Frames, frames: &[Frame]) -> Option<&'static str> {
+    let stack = symbols.of(stack?).iter().filter_map(|&place| frames.get(place as usize));
+    let primitive = futex::primitive(stack, wait.futex.as_deref()?);
+    (!primitive.name.is_empty()).then_some(primitive.name)
 }

@@ -73,7 +73,7 @@ impl Program {
     fn record(&mut self) -> Recording {
         self.live.goroutines_mut().end_snapshot(NOW, 0);
         let alive = self.threads.iter().map(|thread| thread.tid).collect();
-        let news = Some(News { alive, changed: std::mem::take(&mut self.threads) });
+        let news = Some(News { alive, changed: std::mem::take(&mut self.threads), ..News::default() });
         self.live.apply_snapshot(Snapshot { taken_ns: NOW, news });
         let of_stack =
             |(_, stack): (StackId, &Stack)| stack.addresses.iter().map(|&n| u32::try_from(n).unwrap()).collect();
@@ -135,6 +135,7 @@ fn blocked(kind: WaitKind, reason: &str, age_ns: u64, exact: bool) -> Activity {
         timeout_ms: None,
         subject: crate::model::Subject::None,
         other_ends: None,
+        futex: None,
     })
 }
 

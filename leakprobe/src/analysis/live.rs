@@ -4,15 +4,20 @@
 //! cannot. So after each snapshot the table holds exactly the threads that the snapshot lists, less those whose exit was told:
 //! the kernel tells of an exit before the thread is gone, and lists it for a while after.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use super::{
-    Goroutines,
+    Frames, Goroutines,
     ended::EndedWaits,
     history::{History, Key},
+    holders::{self, Confirmed, Doubts},
 };
 use crate::model::{
-    Activity, Blocking, Change, ChangeKind, EndedWait, GrowthSample, Snapshot, StackId, StackTable, TaskKind, TimedWait,
+    Activity, Blocking, Change, ChangeKind, EndedWait, Frame, FutexMemory, GrowthSample, Snapshot, StackId, StackTable,
+    TaskKind, TimedWait,
 };
 
 /// Who created a thread.
@@ -55,6 +60,11 @@ pub struct LiveThread {
 const SAME_WAIT_NS: u64 = 5_000_000;
 
 impl LiveThread {
+    /// When it started, `CLOCK_MONOTONIC`, ns.
+    pub(super) fn started_ns(&self) -> u64 {
+        self.started_ns
+    }
+
     /// The stack that a snapshot saw in the wait that began at `since_ns`.
     fn stack_in(&self, since_ns: u64) -> Option<StackId> {
         let is_that = |&(began_ns, _): &(u64, StackId)| began_ns.abs_diff(since_ns) <= SAME_WAIT_NS;
@@ -78,6 +88,9 @@ impl LiveThread {
         }
     }
 }
+
+/// Threads that have exited whose names are remembered.
+const MOST_EXITED: usize = 1 << 14;
 
 /// Most events that are still expected; beyond that they are held to be lost.
 const MOST_LATE: usize = 1 << 16;
@@ -113,6 +126,11 @@ pub struct Live {
     /// Names that were told since the last snapshot. The kernel tells of a name before the thread has it, and that wakes us: the
     /// next snapshot may still see the old one.
     told_names: HashMap<u32, String>,
+    /// The names of threads that have exited, by id: one may still hold a lock.
+    exited_names: HashMap<u32, String>,
+    /// Thread ids in the target's own pid namespace, and here; `None` if they are the same.
+    outer_ids: Option<HashMap<u32, u32>>,
+    confirmed: Confirmed,
     /// How many threads were blocked and parked at the last snapshot, and with which stacks.
     counted: Counted,
 }
@@ -148,6 +166,9 @@ impl Live {
             late_exits: HashMap::new(),
             told_exits: HashMap::new(),
             told_names: HashMap::new(),
+            exited_names: HashMap::new(),
+            outer_ids: None,
+            confirmed: Confirmed::default(),
             counted: Counted::default(),
         }
     }
@@ -202,14 +223,62 @@ impl Live {
 
     /// Waits that ended, longest total first; and single ones of them, by begin.
     #[must_use]
-    pub fn ended_waits(&self, frames: &dyn super::Frames, stacks: &StackTable) -> (Vec<EndedWait>, Vec<TimedWait>) {
-        self.ended.list(self.began_ns, frames, stacks)
+    pub fn ended_waits(
+        &self,
+        symbols: &dyn Frames,
+        frames: &[Frame],
+        stacks: &StackTable,
+    ) -> (Vec<EndedWait>, Vec<TimedWait>) {
+        self.ended.list(self.began_ns, symbols, frames, stacks)
     }
 
     /// How many waits that ended are not among the single ones.
     #[must_use]
     pub fn ended_waits_not_listed(&self) -> u64 {
         self.ended.not_listed()
+    }
+
+    /// Says what the threads that wait on futexes wait for. To be called when the stacks of the last snapshot have names.
+    pub fn name_futexes(&mut self, symbols: &dyn Frames, frames: &[Frame]) {
+        self.threads.values_mut().for_each(|thread| holders::name(thread, symbols, frames));
+    }
+
+    /// What only a second look at the locks can confirm. To be called when the waits have names.
+    #[must_use]
+    pub fn doubts(&self) -> Doubts {
+        holders::doubts(self)
+    }
+
+    /// Takes in that second look: what the threads which slept all the time wait on, read twice; and which of the missing
+    /// holders the process did not have between the two.
+    pub fn confirm(&mut self, twice: &HashMap<u32, [Arc<FutexMemory>; 2]>, gone: &BTreeSet<u32>) {
+        self.confirmed = holders::confirm(self, twice, gone);
+    }
+
+    /// From now on the thread ids in the target's memory are of its own pid namespace: the keys of `ids`.
+    pub fn set_outer_ids(&mut self, ids: HashMap<u32, u32>) {
+        self.outer_ids = Some(ids);
+    }
+
+    /// The id that we know a thread by, from the one that it knows itself by.
+    pub(super) fn outer_id(&self, own: u32) -> Option<u32> {
+        self.outer_ids.as_ref().map_or(Some(own), |ids| ids.get(&own).copied())
+    }
+
+    pub(super) fn confirmed(&self) -> &Confirmed {
+        &self.confirmed
+    }
+
+    /// The name of a thread that has exited, if that was seen. Ids of another pid namespace are not known.
+    pub(super) fn name_of_exited(&self, tid: u32) -> Option<&str> {
+        self.exited_names.get(&tid).filter(|_| self.outer_ids.is_none()).map(String::as_str)
+    }
+
+    fn bury(&mut self, tid: u32, name: String) {
+        if self.exited_names.len() >= MOST_EXITED {
+            self.exited_names.clear();
+        }
+        self.exited_names.insert(tid, name);
     }
 
     /// The waits that threads are in, by thread id.
@@ -305,7 +374,9 @@ impl Live {
 
     fn exit(&mut self, tid: u32, time_ns: u64) {
         if self.threads.get(&tid).is_some_and(|thread| thread.started_ns <= time_ns) {
-            self.threads.remove(&tid);
+            if let Some(thread) = self.threads.remove(&tid) {
+                self.bury(tid, thread.name);
+            }
             self.exited += 1;
         } else if self.late_exits.remove(&tid).is_some() {
             self.made_good = self.made_good.saturating_sub(1);
@@ -350,6 +421,7 @@ impl Live {
                 self.exited += 1;
                 self.made_good += 1;
                 self.late_exits.insert(tid, thread.start_boottime);
+                self.bury(tid, thread.name);
             }
         }
         self.told_exits.retain(|tid, _| !is_gone(tid));
@@ -384,6 +456,14 @@ impl Live {
             self.threads.insert(sample.tid, thread);
         }
         self.told_names.clear();
+        for (tid, memory) in news.futexes {
+            if let Some(Activity::Blocked(blocking)) = self.threads.get_mut(&tid).map(|thread| &mut thread.activity)
+                && let Some(futex) = &mut blocking.futex
+            {
+                futex.memory = Some(memory);
+            }
+        }
+        self.confirmed = Confirmed::default();
         self.note_history(false);
     }
 
@@ -454,6 +534,7 @@ mod tests {
                 timeout_ms: None,
                 subject: Subject::None,
                 other_ends: None,
+                futex: None,
             }),
             stack: stack(),
             kernel_stack: None,
@@ -461,7 +542,7 @@ mod tests {
     }
 
     fn snapshot(taken_ns: u64, alive: &[u32], changed: Vec<ThreadSample>) -> Snapshot {
-        Snapshot { taken_ns, news: Some(News { alive: alive.to_vec(), changed }) }
+        Snapshot { taken_ns, news: Some(News { alive: alive.to_vec(), changed, ..News::default() }) }
     }
 
     fn created(tid: u32, time_ns: u64, start_boottime: u64) -> Change {

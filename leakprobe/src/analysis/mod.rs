@@ -1,18 +1,23 @@
 //! From snapshots and changes to what is told: pure functions over the model, no I/O.
 
+mod chains;
 mod diff;
 mod ended;
+mod futex;
 mod goroutine_tasks;
 mod goroutines;
 mod history;
+mod holders;
 mod join;
 mod live;
+mod locks;
 mod recording;
 mod sites;
 mod timeline;
 
 pub use diff::{Change, Diff, Numbers, Outcome, Row, Side, diff};
 pub use goroutines::{GoId, Goroutines, SLOT_BITS};
+pub use holders::Doubts;
 pub use join::GoFacts;
 pub use live::{Creation, Live, LiveThread};
 pub use recording::{Facts, record};

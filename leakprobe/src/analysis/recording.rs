@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Frames, GoFacts, Live, goroutine_tasks,
+    Frames, GoFacts, Live, goroutine_tasks, holders,
     join::thread_wait,
     live::{LiveThread, creation_stack},
     sites::{Member, SiteKey, Sites, Tally},
@@ -70,6 +70,7 @@ pub fn record(
     for task in &mut tasks {
         task.site = site_key(task).and_then(|key| ordered.place(&key));
     }
+    let deadlocks = holders::fill(live, &mut tasks);
     let mut coverage = coverage(&tasks, live, &facts);
     let mut lose = |name: &str, count: u64| {
         if count > 0 {
@@ -83,7 +84,7 @@ pub fn record(
         coverage.go = Some(goroutines.coverage());
         goroutines.tasks(known, &ordered, &mut tasks);
     }
-    let (ended_waits, timeline) = live.ended_waits(symbols, stacks);
+    let (ended_waits, timeline) = live.ended_waits(symbols, &frames, stacks);
     Recording {
         schema: SCHEMA.to_owned(),
         tool: Tool { version: env!("CARGO_PKG_VERSION").to_owned() },
@@ -93,7 +94,7 @@ pub fn record(
         min_block_ms: live.min_block_ns() / NS_PER_MS,
         tasks,
         sites: ordered.sites,
-        deadlocks: Vec::new(),
+        deadlocks,
         ended_waits,
         timeline,
         growth: live.growth(),

@@ -8,6 +8,7 @@ mod failure;
 mod follow;
 mod goroutines;
 mod governing;
+mod locks;
 mod output;
 mod run;
 mod session;

@@ -11,17 +11,20 @@ use jiff::Timestamp;
 use leakprobe_common::{
     arch::{REG_WORDS, Regs},
     counter::Counter,
+    futex,
 };
 use nix::{
     sys::resource::{UsageWho, getrusage},
     time::ClockId,
 };
 
-use super::{ExitCode, Failure, goroutines::Goroutines, governing::Governing, waits::Waits};
+use super::{ExitCode, Failure, goroutines::Goroutines, governing::Governing, locks, waits::Waits};
 use crate::{
     analysis::{self, Facts, Live},
     cli::{Probe, Watch},
-    model::{Blocking, Change, ChangeKind, Cost, Recording, StackEnd, StackTable, Subject, TargetInfo, WaitKind},
+    model::{
+        Blocking, Change, ChangeKind, Cost, FutexWait, Recording, StackEnd, StackTable, Subject, TargetInfo, WaitKind,
+    },
     probes::{
         self, Source, WaitSource,
         event::{self, Captured, Event, What},
@@ -212,9 +215,13 @@ impl Session {
         let is_empty = snapshot.news.as_ref().is_some_and(|news| news.alive.is_empty());
         // Of a process that ends, what it was before is told, not the few threads that are left.
         if !is_empty && !self.is_dying {
+            let is_news = snapshot.news.is_some();
             self.live.apply_snapshot(snapshot);
             self.waits.describe_new(&mut self.engine, &self.probes, &mut self.live);
             self.resolve();
+            if is_news {
+                locks::look(&mut self.live, &mut self.engine, &self.probes, &self.symbols);
+            }
             tracing::debug!("took it in and symbolised what was new within {:?}", began.elapsed());
         }
         for record in meanwhile {
@@ -283,6 +290,7 @@ impl Session {
                     timeout_ms: None,
                     subject: Subject::None,
                     other_ends: None,
+                    futex: Some(Box::new(FutexWait::new(word, (op < futex::OP_WAITV).then(|| futex::command(op)), 0))),
                 },
                 stack: self.unwind(captured).ok(),
             },

@@ -5,8 +5,10 @@
 
 mod ends;
 mod frame;
+mod futex;
 mod goroutine;
 mod owner;
+mod primitive;
 mod recording;
 mod site;
 mod snapshot;
@@ -18,10 +20,12 @@ mod wait;
 
 pub use ends::{EndRole, OtherEnd, OtherEnds};
 pub use frame::Frame;
+pub use futex::{BEFORE_WORD, DESCRIPTOR_BEFORE_TID, FROM_WORD, FutexMemory, FutexWait};
 pub use goroutine::{
     Ancestor, AncestorSample, Channel, GoFrame, GoObject, GoStatus, GoWait, Goroutine, GoroutineSample, GoroutineSink,
 };
 pub use owner::{Deadlock, DeadlockedTask, Link, LinkWait, Owner, Relation};
+pub use primitive::{Holder, Primitive};
 pub use recording::{
     Cost, Coverage, EndedWait, GoCoverage, GrowthSample, Pause, Recording, SCHEMA, TargetInfo, TimedWait, Tool,
 };

@@ -1,6 +1,8 @@
 //! What one snapshot brings: the threads that are there, and those of them that have changed.
 
-use super::{OtherEnds, StackId, Subject, WaitKind};
+use std::sync::Arc;
+
+use super::{FutexMemory, FutexWait, OtherEnds, StackId, Subject, WaitKind};
 
 /// The threads of a process at one moment, as far as they differ from the snapshot before.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +20,9 @@ pub struct News {
     pub alive: Vec<u32>,
     /// The threads that are new or have run.
     pub changed: Vec<ThreadSample>,
+    /// The memory around the futex words that threads wait on, also that of threads which have not run: who holds a lock changes
+    /// while others wait for it.
+    pub futexes: Vec<(u32, Arc<FutexMemory>)>,
 }
 
 /// One thread.
@@ -71,6 +76,8 @@ pub struct Blocking {
     pub subject: Subject,
     /// As [`super::Wait::other_ends`].
     pub other_ends: Option<OtherEnds>,
+    /// The futex that is waited on, if it is one.
+    pub futex: Option<Box<FutexWait>>,
 }
 
 /// What was learned of a thread between snapshots.

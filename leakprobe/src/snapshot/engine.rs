@@ -31,12 +31,13 @@ use nix::{
 use super::{
     FrameSizes, ProcessMemory, StackMemory, Unwinder, channels,
     clock::SchedClock,
-    stack_pointer,
+    futexes, stack_pointer,
     waits::{self, Context, Now, Waiting},
 };
 use crate::{
     model::{
-        Activity, Blocking, News, Snapshot, Stack, StackEnd, StackId, StackTable, Subject, ThreadSample, WaitKind,
+        Activity, Blocking, FutexMemory, News, Snapshot, Stack, StackEnd, StackId, StackTable, Subject, ThreadSample,
+        WaitKind,
     },
     probes::{ProbeError, Source, event},
     target::{Modules, has_memory},
@@ -81,7 +82,12 @@ struct Known {
     switches: u64,
     /// Whether it was blocked, and its stack was read, at that switch count.
     settled: bool,
+    /// The futex word that it waits on, if it is settled in such a wait.
+    futex: Option<u64>,
 }
+
+/// The memory around the futex word that a thread waits on, read at two moments between which the thread slept.
+pub type FutexTwice = (u32, Arc<FutexMemory>, Arc<FutexMemory>);
 
 /// Takes snapshots of one process.
 pub struct Engine {
@@ -123,6 +129,12 @@ impl Engine {
     /// As [`Self::new`].
     pub fn from_proc(pid: u32) -> std::io::Result<Self> {
         Ok(Self { from_proc: true, unwinder: Unwinder::from_proc(), ..Self::new(pid)? })
+    }
+
+    /// The process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
     }
 
     /// The target's code.
@@ -312,11 +324,15 @@ impl Engine {
                 };
                 self.losses.count(&stack);
                 let activity = blocking(record, clock, &context, probes);
+                let futex = match &activity {
+                    Activity::Blocked(blocking) => blocking.futex.as_ref().map(|futex| futex.word),
+                    _ => None,
+                };
                 let kernel_stack = in_kernel.remove(&record.tid).filter(|_| !ran).map(Stack::of_kernel);
                 let kernel_stack = kernel_stack.map(|stack| stacks.intern(stack));
                 changed.push(ThreadSample { kernel_stack, ..sample(record, activity, stacks.intern(stack)) });
-                let known = Known { start_boottime: record.start_boottime, switches: record.switches, settled: !ran };
-                self.known.insert(record.tid, known);
+                let (start_boottime, switches) = (record.start_boottime, record.switches);
+                self.known.insert(record.tid, Known { start_boottime, switches, settled: !ran, futex });
             }
             if unstable.is_empty() {
                 break;
@@ -326,13 +342,14 @@ impl Engine {
         }
         // A thread that exited between two rounds has no sample; the next snapshot does not list it.
         alive.retain(|tid| self.known.contains_key(tid));
+        let futexes = self.read_futexes();
         // One moment for all: ages and lifetimes count up to it.
         let taken_ns = waits::clock_ns(ClockId::CLOCK_MONOTONIC);
         let boottime = waits::clock_ns(ClockId::CLOCK_BOOTTIME);
         for sample in &mut changed {
             sample.lifetime_ns = boottime.saturating_sub(sample.start_boottime);
         }
-        Ok(Snapshot { taken_ns, news: Some(News { alive, changed }) })
+        Ok(Snapshot { taken_ns, news: Some(News { alive, changed, futexes }) })
     }
 
     /// The second look at threads whose stacks were just read.
@@ -369,8 +386,54 @@ impl Engine {
     }
 
     fn remember(&mut self, record: &ThreadRecord, settled: bool) {
-        let known = Known { start_boottime: record.start_boottime, switches: record.switches, settled };
+        let (start_boottime, switches) = (record.start_boottime, record.switches);
+        let known = Known { start_boottime, switches, settled, futex: None };
         self.known.insert(record.tid, known);
+    }
+
+    /// The memory around the words of all futex waits, as it is now: who holds a lock changes while others sleep.
+    fn read_futexes(&mut self) -> Vec<(u32, Arc<FutexMemory>)> {
+        let waits: Vec<(u32, u64)> =
+            self.known.iter().filter_map(|(&tid, known)| Some((tid, known.futex.filter(|_| known.settled)?))).collect();
+        if waits.is_empty() {
+            return Vec::new();
+        }
+        self.memory = ProcessMemory::new(self.modules.find_reader().unwrap_or(self.pid));
+        futexes::read(&self.memory, &waits)
+    }
+
+    /// Reads twice what these threads wait on, and answers only for those that have not run since they were last sampled, and
+    /// that nobody has woken: then all that was read was true at one moment. `between` is called between the two reads. Costs some
+    /// ten system calls.
+    ///
+    /// # Errors
+    /// If the kernel does not let us iterate over the threads.
+    pub fn read_twice(
+        &self,
+        probes: &Source,
+        tids: &[u32],
+        between: impl FnOnce(),
+    ) -> Result<Vec<FutexTwice>, ProbeError> {
+        let asleep = |records: Vec<ThreadRecord>, known: &HashMap<u32, Known>| -> HashMap<u32, u64> {
+            let futex = |record: &ThreadRecord| {
+                let known = known.get(&record.tid).filter(|known| known.settled && is_at_rest(record))?;
+                let same = known.switches == record.switches && known.start_boottime == record.start_boottime;
+                Some((record.tid, known.futex.filter(|_| same)?))
+            };
+            records.iter().filter_map(futex).collect()
+        };
+        let look = || if tids.len() <= FEW { probes.threads_of(tids) } else { probes.threads(self.known.len() + 16) };
+        let before = asleep(look()?, &self.known);
+        let mut waits: Vec<(u32, u64)> =
+            tids.iter().filter_map(|tid| Some((*tid, before.get(tid).copied()?))).collect();
+        waits.sort_unstable();
+        waits.dedup();
+        let first = futexes::read(&self.memory, &waits);
+        between();
+        let after = asleep(look()?, &self.known);
+        let second = futexes::read(&self.memory, &waits);
+        let both = first.into_iter().zip(second).map(|((tid, first), (_, second))| (tid, first, second));
+        Ok(both.filter(|(tid, ..)| after.contains_key(tid)).collect())
     }
 
     fn sample_without_stack(&self, record: &ThreadRecord, stacks: &mut StackTable) -> ThreadSample {
@@ -480,8 +543,8 @@ impl Context<'_> {
 
 impl Waiting {
     fn since(self, since_ns: u64, exact: bool) -> Blocking {
-        let Self { kind, reason, object, timeout_ms, subject } = self;
-        Blocking { kind, reason, object, since_ns, exact, timeout_ms, subject, other_ends: None }
+        let Self { kind, reason, object, timeout_ms, subject, futex } = self;
+        Blocking { kind, reason, object, since_ns, exact, timeout_ms, subject, other_ends: None, futex }
     }
 }
 

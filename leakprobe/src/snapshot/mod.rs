@@ -11,6 +11,7 @@ mod descriptors;
 mod ends;
 mod engine;
 mod file_locks;
+mod futexes;
 mod known;
 mod memory;
 mod proc;
@@ -21,7 +22,7 @@ mod waits;
 
 pub use describe::{Describer, Told};
 pub(crate) use descriptors::Descriptors;
-pub use engine::{Engine, Losses, process_cpu_time};
+pub use engine::{Engine, FutexTwice, Losses, process_cpu_time};
 pub use memory::{Memory, Piece, ProcessMemory};
 pub use unwind::{FrameSize, FrameSizes, StackMemory, Unwinder, stack_pointer};
 pub(crate) use waits::{clock_ns, futex_reason};

@@ -8,7 +8,7 @@ use nix::time::{ClockId, clock_gettime};
 use syscalls::Sysno;
 
 use super::{ProcessMemory, arch};
-use crate::model::{Subject, WaitKind};
+use crate::model::{FutexWait, Subject, WaitKind};
 
 pub(crate) mod arguments;
 mod calls;
@@ -32,6 +32,8 @@ pub(crate) struct Waiting {
     pub(crate) timeout_ms: Option<u64>,
     /// What `object` is to be told of in full.
     pub(crate) subject: Subject,
+    /// The futex that is waited on.
+    pub(crate) futex: Option<Box<FutexWait>>,
 }
 
 impl Default for Waiting {
@@ -42,6 +44,7 @@ impl Default for Waiting {
             object: String::new(),
             timeout_ms: None,
             subject: Subject::None,
+            futex: None,
         }
     }
 }
@@ -126,10 +129,13 @@ impl Context<'_> {
                 waiting.reason = futex_reason(op);
                 waiting.object = format!("{:#x}", arg(0));
                 waiting.timeout_ms = self.futex_timeout(op, arg(3), since);
+                waiting.futex = futex_wait(arg(0), Some(futex::command(op)), arg(2));
             }
             Sysno::futex_waitv => {
                 waiting.kind = WaitKind::Futex;
-                waiting.object = match self.memory.word(arg(0).wrapping_add(8)) {
+                let first = self.memory.word(arg(0).wrapping_add(8));
+                waiting.futex = first.and_then(|word| futex_wait(word, None, 0));
+                waiting.object = match first {
                     Some(word) => format!("{word:#x} and {} more", (arg(1) as u32).saturating_sub(1)),
                     None => String::new(),
                 };
@@ -197,6 +203,11 @@ impl Context<'_> {
         }
         Some((self.memory.word(address)?, self.memory.word(address.checked_add(8)?)?))
     }
+}
+
+/// A futex wait that nobody has looked at yet.
+fn futex_wait(word: u64, command: Option<u32>, value: u64) -> Option<Box<FutexWait>> {
+    Some(Box::new(FutexWait::new(word, command, value as u32)))
 }
 
 /// A timeout in ms as poll takes it: negative means none.

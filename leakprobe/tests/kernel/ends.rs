@@ -120,7 +120,7 @@ fn a_wait_that_ends_after_the_threshold_is_reported_with_its_stack_and_how_long_
     assert_eq!(own.len(), 1, "{:?}", leakprobe_ended.ended_waits);
     let wait = own[0];
     chain(&leakprobe_ended, &wait.stack, &["wait_until_woken", "run"]);
-    assert_eq!((wait.count, wait.wait.kind, &*wait.wait.reason), (1, WaitKind::Futex, "futex wait"));
+    assert_eq!((wait.count, wait.wait.kind, &*wait.wait.reason), (1, WaitKind::Futex, "condition variable"));
     assert_eq!(wait.name, "waiter");
     let before = Program::field(&line, "before") as u64;
     let bounds = (woken - began) / 1_000_000..=(after - before) / 1_000_000;

@@ -83,12 +83,12 @@ enum Object {
 
 /// Every wait of `waits.c`: its kind, reason, object, and whether it has a timeout, which always is one hour.
 const EXPECTED: &[(&str, WaitKind, &str, Object, bool)] = &[
-    ("cond", WaitKind::Futex, "futex wait", Object::Word, false),
-    ("cond_timed", WaitKind::Futex, "futex wait", Object::Word, true),
-    ("mutex", WaitKind::Futex, "futex wait", Object::Word, false),
-    ("pi_mutex", WaitKind::Futex, "futex lock_pi", Object::Word, false),
-    ("sem", WaitKind::Futex, "futex wait", Object::Word, false),
-    ("join", WaitKind::Futex, "futex wait", Object::SomeWord, false),
+    ("cond", WaitKind::Futex, "condition variable", Object::Word, false),
+    ("cond_timed", WaitKind::Futex, "condition variable", Object::Word, true),
+    ("mutex", WaitKind::Futex, "mutex", Object::Word, false),
+    ("pi_mutex", WaitKind::Futex, "mutex (priority inheritance)|PI lock", Object::Word, false),
+    ("sem", WaitKind::Futex, "semaphore|futex wait", Object::Word, false),
+    ("join", WaitKind::Futex, "join", Object::SomeWord, false),
     ("futex_span", WaitKind::Futex, "futex wait", Object::Word, true),
     ("futex_moment", WaitKind::Futex, "futex wait", Object::Word, true),
     ("futex_waitv", WaitKind::Futex, "futex_waitv", Object::Word, false),
@@ -151,7 +151,8 @@ fn check_kinds(waits: &Waits, recording: &Recording, except: &[&str]) {
     assert_eq!(waits.said.len(), EXPECTED.len(), "{:?}", waits.said.keys());
     for (name, kind, reason, object, has_timeout) in EXPECTED.iter().filter(|(name, ..)| !except.contains(name)) {
         let wait = waits.wait(recording, name);
-        assert_eq!((wait.kind, &*wait.reason), (*kind, *reason), "{name}: {wait:?}");
+        // Where libc has no symbols but those that it exports, a function of its own has no name.
+        assert!(wait.kind == *kind && reason.split('|').any(|reason| *reason == *wait.reason), "{name}: {wait:?}");
         check_object(name, wait, &waits.said[*name], object);
         match (has_timeout, wait.timeout_ms) {
             (false, None) => {}

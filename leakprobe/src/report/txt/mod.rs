@@ -5,6 +5,7 @@ mod ends;
 mod evidence;
 mod goroutines;
 mod groups;
+mod holders;
 mod paint;
 pub(super) mod sites;
 mod stacks;
@@ -36,6 +37,7 @@ impl Report for Txt {
             out,
         };
         page.headline()?;
+        page.deadlocks()?;
         if page.shown.sites.is_empty() {
             page.nothing_parked()?;
         } else if let Some(by) = options.group_by.as_ref().filter(|&by| *by != GroupBy::Site) {

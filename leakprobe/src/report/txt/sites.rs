@@ -160,6 +160,7 @@ impl Page<'_> {
             self.wrapped("  ", 4, &wrap::sentence(&words::harmless(fact)), Style::Plain)?;
         }
         self.objects(site, threads)?;
+        self.holders(threads)?;
         self.other_ends(threads)?;
         self.labels(threads)?;
         let shown = if self.all { MAX_THREADS_ALL } else { MAX_THREADS };
@@ -302,8 +303,13 @@ impl Page<'_> {
 pub(in crate::report) fn task_name(task: &Task) -> String {
     match task.kind {
         TaskKind::Goroutine => format!("goroutine {}", task.id),
-        TaskKind::Thread => format!("{} ({})", words::harmless(&task.name), task.id).trim_start().into(),
+        TaskKind::Thread => name_and_id(&task.name, task.id),
     }
+}
+
+/// `name (id)`.
+pub(super) fn name_and_id(name: &str, id: u64) -> String {
+    format!("{} ({id})", words::harmless(name)).trim_start().into()
 }
 
 /// A task as a list of its kind names it.
