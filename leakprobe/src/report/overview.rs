@@ -48,10 +48,9 @@ fn row(recording: &Recording) -> [String; 6] {
 #[must_use]
 pub fn path_of_process(path: &Path, pid: u32) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let (stem, extension) = match name.get(1..).and_then(|rest| rest.find('.')) {
-        Some(dot) => name.split_at(dot + 1),
-        None => (&*name, ""),
-    };
+    // A dot in the first place hides a file; it begins no extension.
+    let dot = name.char_indices().skip(1).find(|(_, c)| *c == '.').map_or(name.len(), |(dot, _)| dot);
+    let (stem, extension) = name.split_at(dot);
     path.with_file_name(format!("{stem}-{pid}{extension}"))
 }
 

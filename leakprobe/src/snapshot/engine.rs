@@ -561,7 +561,7 @@ fn sample(record: &ThreadRecord, activity: Activity, stack: StackId) -> ThreadSa
 }
 
 /// Where threads are in the kernel, if that was asked for. To be read between the two looks at them, as their other stacks are.
-fn in_kernel(probes: &Probes, threads: &[&ThreadRecord]) -> Result<HashMap<u32, Vec<u64>>, ProbeError> {
+fn in_kernel(probes: &Source, threads: &[&ThreadRecord]) -> Result<HashMap<u32, Vec<u64>>, ProbeError> {
     let tids: Vec<u32> = threads.iter().map(|record| record.tid).collect();
     Ok(probes.kernel_stacks(&tids)?.into_iter().collect())
 }
