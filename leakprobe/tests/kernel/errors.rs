@@ -84,7 +84,7 @@ fn our_own_process_without_the_right_to_load_programs() {
     let mut program = Program::start(Command::new(&copy).uid(NOBODY).gid(NOBODY));
     program.expect("ready");
     settle(program.pid());
-    let ended = leakprobe_as_nobody(&["attach", "-d", "100ms", "-p", &program.pid().to_string()]);
+    let ended = leakprobe_as_nobody(&["attach", "-d", "100ms", "-m", "0s", "-p", &program.pid().to_string()]);
     ended.succeeded();
     assert!(ended.stderr.contains("CAP_BPF") && ended.stderr.contains("/proc"), "{ended:?}");
     assert!(ended.stdout.contains("without BPF") && ended.stdout.contains("100"), "{ended:?}");
