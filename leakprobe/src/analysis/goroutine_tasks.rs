@@ -284,6 +284,7 @@ fn task(
         stack: Arc::clone(&stacks.stack),
         stack_end: stacks.end,
         kernel_stack: Arc::default(),
+        ns_id: None,
         lifetime_ms: None,
         created_by: created_by(goroutine, &stacks.creation, common.ids),
         site,

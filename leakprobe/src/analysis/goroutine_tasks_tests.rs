@@ -87,6 +87,7 @@ impl Program {
             target: TargetInfo {
                 parent: None,
                 pid: 1,
+                ns_pid: None,
                 comm: "app".into(),
                 exe: String::new(),
                 runtime: "go1.27.3".into(),

@@ -187,6 +187,7 @@ fn thread_task(tid: u32, thread: &LiveThread, known: Known<'_>) -> Task {
         stack: thread.stack.map(|id| symbols.of(id).into()).unwrap_or_default(),
         stack_end: thread.stack.and_then(|id| stacks.get(id)).map_or(StackEnd::None, |stack| stack.end),
         kernel_stack: thread.kernel_stack.map(|id| symbols.of(id).into()).unwrap_or_default(),
+        ns_id: None,
         lifetime_ms: lifetime.map(|lifetime| lifetime / NS_PER_MS),
         created_by: created_by(thread, symbols, why_unseen),
         site: None,

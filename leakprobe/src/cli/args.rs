@@ -134,7 +134,7 @@ enum Action {
 #[group(required = true, multiple = true)]
 struct TargetArgs {
     /// The process, or several: 12,34
-    #[arg(short, long, value_name = "PID", value_delimiter = ',', value_parser = values::pid, conflicts_with_all = ["comm", "exe"])]
+    #[arg(short, long, value_name = "PID", value_delimiter = ',', value_parser = values::pid, conflicts_with_all = ["comm", "exe", "cgroup", "container"])]
     pid: Vec<u32>,
     /// Processes whose name REGEX matches
     #[arg(long, value_name = "REGEX")]
@@ -142,6 +142,12 @@ struct TargetArgs {
     /// Processes whose executable's path REGEX matches
     #[arg(long, value_name = "REGEX")]
     exe: Option<String>,
+    /// Processes in the control group PATH, or below it
+    #[arg(long, value_name = "PATH")]
+    cgroup: Option<String>,
+    /// Processes in a container, by its name, its id or the first digits of that; or in the pod with this uid
+    #[arg(long, value_name = "NAME|ID")]
+    container: Option<String>,
 }
 
 impl TargetArgs {
@@ -149,7 +155,7 @@ impl TargetArgs {
         let mut pids = self.pid;
         pids.sort_unstable();
         pids.dedup();
-        Targets { pids, comm: self.comm, exe: self.exe }
+        Targets { pids, comm: self.comm, exe: self.exe, cgroup: self.cgroup, container: self.container }
     }
 }
 

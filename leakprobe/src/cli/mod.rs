@@ -74,6 +74,10 @@ pub struct Targets {
     pub comm: Option<String>,
     /// A pattern of their executable's path.
     pub exe: Option<String>,
+    /// Their control group, or one above it.
+    pub cgroup: Option<String>,
+    /// Their container, by name or id.
+    pub container: Option<String>,
 }
 
 /// How a process is watched.

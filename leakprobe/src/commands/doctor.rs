@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::{ExitCode, Failure};
 use crate::{
     probes::{
-        Options, Probes, WaitSource,
+        Options, Probes, ProcThreads, WaitSource,
         btf::{self, Btf},
         privileges::{self, Capability},
     },
@@ -27,7 +27,7 @@ use crate::{
 struct Check {
     what: &'static str,
     ok: bool,
-    /// Whether nothing works without it.
+    /// Whether BPF does not work without it.
     needed: bool,
     /// What was found; for what is missing, how to get it.
     detail: String,
@@ -70,7 +70,10 @@ fn tell(diagnosis: &Diagnosis, out: &mut impl Write) -> io::Result<()> {
     if diagnosis.can_attach {
         writeln!(out, "attach, run and snapshot work here.")
     } else {
-        writeln!(out, "attach, run and snapshot do not work here: get what is MISSING.")
+        writeln!(
+            out,
+            "attach, run and snapshot have /proc alone here, which tells less: get what is MISSING for the rest."
+        )
     }
 }
 
@@ -120,6 +123,17 @@ fn checks() -> Vec<Check> {
         },
     );
     check("read a process's memory", true, read_memory());
+    check("threads from /proc", false, proc_alone());
+    check(
+        "sockets in containers",
+        false,
+        if privileges::has(Capability::SysAdmin) {
+            Ok("CAP_SYS_ADMIN".to_owned())
+        } else {
+            Err("only those in our own network namespace are told of: run with sudo, or grant CAP_SYS_ADMIN".to_owned())
+        },
+    );
+    check("names in the kernel", false, kernel_names());
     if may_load && namespace {
         programs(&mut check);
     }
@@ -189,6 +203,31 @@ fn self_test(probes: &Probes) -> Result<String, String> {
 
 fn is_in_futex(record: &ThreadRecord) -> bool {
     record.regs[arch::SYSCALL] == arch::SYS_FUTEX
+}
+
+/// What is used where BPF is not to be had.
+fn proc_alone() -> Result<String, String> {
+    match ProcThreads::of(process::id()) {
+        Ok(threads) if threads.has_calls() && !privileges::restricts_ptrace() => {
+            Ok("states, system calls and stacks, should BPF not be to be had".to_owned())
+        }
+        Ok(threads) if threads.has_calls() && privileges::has(Capability::SysPtrace) => {
+            Ok("states, system calls and stacks, by CAP_SYS_PTRACE".to_owned())
+        }
+        Ok(_) => Err("system calls and stacks are closed to users here (kernel.yama.ptrace_scope): run with sudo, or grant CAP_SYS_PTRACE".to_owned()),
+        Err(error) => Err(format!("cannot read our own threads: {error}; is /proc mounted?")),
+    }
+}
+
+/// Whether the kernel tells us where its functions lie, which stacks in the kernel need names for.
+fn kernel_names() -> Result<String, String> {
+    let mut head = [0; 16];
+    let read = fs::File::open("/proc/kallsyms").and_then(|mut file| io::Read::read_exact(&mut file, &mut head));
+    match read {
+        Ok(()) if head != *b"0000000000000000" => Ok("/proc/kallsyms".to_owned()),
+        Ok(()) => Err("hidden in /proc/kallsyms: run with sudo, or grant CAP_SYSLOG".to_owned()),
+        Err(error) => Err(format!("cannot read /proc/kallsyms: {error}; the kernel may have been built without it")),
+    }
 }
 
 fn read_memory() -> Result<String, String> {

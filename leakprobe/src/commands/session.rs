@@ -23,7 +23,8 @@ use crate::{
     analysis::{self, Facts, Live},
     cli::{Probe, Watch},
     model::{
-        Blocking, Change, ChangeKind, Cost, FutexWait, Recording, StackEnd, StackTable, Subject, TargetInfo, WaitKind,
+        Blocking, Change, ChangeKind, Cost, FutexWait, Recording, StackEnd, StackTable, Subject, TargetInfo, TaskKind,
+        WaitKind,
     },
     probes::{
         self, Source, WaitSource,
@@ -31,7 +32,7 @@ use crate::{
     },
     snapshot::{Engine, clock_ns, futex_reason},
     symbols,
-    target::Target,
+    target::{Namespace, Target},
 };
 
 /// For where there is nothing to do.
@@ -40,6 +41,9 @@ const NEVER: Duration = Duration::from_secs(3600);
 /// A target and all that is known of it.
 pub(super) struct Session {
     pub(super) target: Target,
+    namespace: Namespace,
+    /// The process's id in its namespace, if that is not ours.
+    ns_pid: Option<u32>,
     /// The process that has created it, if that was told.
     pub(super) parent: Option<u32>,
     /// Processes that it has created, and that were not asked for yet.
@@ -120,8 +124,11 @@ impl Session {
         let mut symbols =
             symbols::Stacks::new(symbols::Options { debug_info: watch.debug_info, ..symbols::Options::default() });
         symbols.set_process(watch.pid);
+        let namespace = Namespace::of(watch.pid);
         Ok(Self {
             target,
+            ns_pid: namespace.process(),
+            namespace,
             parent: None,
             forked: Vec::new(),
             governing: Governing::new(probes.wait_source(), watch.max_overhead),
@@ -216,6 +223,10 @@ impl Session {
         // Of a process that ends, what it was before is told, not the few threads that are left.
         if !is_empty && !self.is_dying {
             let is_news = snapshot.news.is_some();
+            if let Some(news) = &snapshot.news {
+                self.namespace.keep(&news.alive);
+                news.changed.iter().for_each(|thread| self.namespace.meet(thread.tid, thread.start_boottime));
+            }
             self.live.apply_snapshot(snapshot);
             self.waits.describe_new(&mut self.engine, &self.probes, &mut self.live);
             self.resolve();
@@ -411,6 +422,7 @@ impl Session {
             target: TargetInfo {
                 pid: self.target.pid,
                 parent: self.parent,
+                ns_pid: self.ns_pid,
                 comm: self.target.comm.clone(),
                 exe: self.target.exe.to_string_lossy().into_owned(),
                 runtime: self.goroutines.versions().unwrap_or_else(|| "native".to_owned()),
@@ -432,6 +444,10 @@ impl Session {
         drop((self.goroutines, self.engine));
         let frames = self.symbols.frames().to_vec();
         let recording = analysis::record(&self.live, &self.stacks, &self.symbols, frames, facts);
+        let mut recording = recording;
+        for task in recording.tasks.iter_mut().filter(|task| task.kind == TaskKind::Thread) {
+            task.ns_id = u32::try_from(task.id).ok().and_then(|tid| self.namespace.thread(tid));
+        }
         let programs_percent = self.governing.percent().filter(|_| !single);
         Recording { cost: Cost { programs_percent, ..cost(self.first_snapshot, self.later_snapshots) }, ..recording }
     }

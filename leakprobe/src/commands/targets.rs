@@ -1,11 +1,13 @@
 //! Which processes are meant, and taking hold of them.
 
+use std::path::Path;
+
 use regex::Regex;
 
 use super::{ExitCode, Failure, follow::MOST_PROCESSES, output::pattern, session::Session};
 use crate::{
     cli::{Targets, Watch},
-    target::Pattern,
+    target::{Pattern, containers, containers_that_run, group_path},
 };
 
 /// Takes hold of all processes that `targets` names. Of several, those that have ended meanwhile, or may not be watched, are told and left
@@ -34,7 +36,18 @@ fn pattern_of(targets: &Targets) -> Result<Pattern, Failure> {
     let compile = |option: &str, text: &Option<String>| -> Result<Option<Regex>, Failure> {
         text.as_ref().map(|text| pattern(option, text)).transpose()
     };
-    Ok(Pattern { comm: compile("--comm", &targets.comm)?, exe: compile("--exe", &targets.exe)? })
+    let containers = targets.container.as_ref().map(|given| {
+        containers::resolve(given, &containers_that_run(), Path::new("/"))
+            .map_err(|error| Failure::new(ExitCode::NoTarget, error.to_string()))
+    });
+    // The file is at the root of version 2, wherever that is mounted.
+    let is_v2 = Path::new("/sys/fs/cgroup/cgroup.procs").exists();
+    Ok(Pattern {
+        comm: compile("--comm", &targets.comm)?,
+        exe: compile("--exe", &targets.exe)?,
+        cgroup: targets.cgroup.as_ref().map(|given| group_path(given, is_v2)),
+        containers: containers.transpose()?,
+    })
 }
 
 fn ids(targets: &Targets, pattern: &Pattern) -> Result<Vec<u32>, Failure> {
@@ -62,5 +75,7 @@ fn words(targets: &Targets) -> String {
     word("-p", (!pids.is_empty()).then(|| pids.join(",")).as_deref());
     word("--comm", targets.comm.as_deref());
     word("--exe", targets.exe.as_deref());
+    word("--cgroup", targets.cgroup.as_deref());
+    word("--container", targets.container.as_deref());
     words.join(" ")
 }

@@ -67,6 +67,9 @@ pub struct TargetInfo {
     /// The process that created it while that was watched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<u32>,
+    /// Its id in its own pid namespace, if that is another one than leakprobe's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ns_pid: Option<u32>,
     /// Its name.
     pub comm: String,
     /// Path of its executable; empty if it could not be read.

@@ -77,6 +77,9 @@ pub struct Task {
     pub kind: TaskKind,
     /// Thread id or goroutine id.
     pub id: u64,
+    /// The thread's id in the process's own pid namespace, if that is another one than leakprobe's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ns_id: Option<u64>,
     /// Whose work it does.
     #[serde(default, skip_serializing_if = "Role::is_own")]
     pub role: Role,

@@ -388,6 +388,21 @@ mod tests {
     }
 
     #[test]
+    fn a_cpu_that_is_gone_has_no_clock() {
+        let ours = sched_getaffinity(Pid::from_raw(0)).unwrap();
+        let mut clocks = Clocks::default();
+        assert_eq!(clocks.monotonic(1, 1023), None);
+        let cpu = (0..1023).find(|&cpu| ours.is_set(cpu) == Ok(true)).unwrap();
+        let now = clock_ns(ClockId::CLOCK_MONOTONIC);
+        if let Some(lag) = clocks.read(cpu as u32) {
+            let then = now.saturating_add_signed(-lag);
+            assert_eq!(clocks.monotonic(then, cpu as u32).map(|time| time.abs_diff(now) < 60_000_000_000), Some(true));
+        }
+        clocks.done();
+        assert_eq!(sched_getaffinity(Pid::from_raw(0)).unwrap(), ours);
+    }
+
+    #[test]
     fn our_own_threads_are_there() {
         let (done, wait) = std::sync::mpsc::channel::<()>();
         let waiter = thread::Builder::new().name("a waiter".into()).spawn(move || wait.recv().is_ok()).unwrap();

@@ -305,6 +305,7 @@ fn empty(comm: &str, exe: &str) -> Recording {
         target: TargetInfo {
             parent: None,
             pid: 4242,
+            ns_pid: None,
             comm: comm.into(),
             exe: exe.into(),
             runtime: "native".into(),
@@ -411,6 +412,7 @@ impl Build for Recording {
             runs: None,
             name: name.into(),
             state: TaskState::Parked,
+            ns_id: None,
             lifetime_ms: Some(wait.age_ms + 10),
             wait: Some(wait),
             stack: stack.into(),
@@ -441,6 +443,7 @@ impl Build for Recording {
             wait: (state == TaskState::Blocked).then(|| Wait { exact: true, ..wait(WaitKind::Poll, 12) }),
             stack: Arc::default(),
             stack_end,
+            ns_id: None,
             lifetime_ms: None,
             kernel_stack: Arc::default(),
             created_by: CreatedBy::default(),

@@ -118,6 +118,24 @@ mod tests {
     }
 
     #[test]
+    fn time_in_which_the_machine_is_suspended_does_not_count() {
+        // CLOCK_MONOTONIC and the scheduler's clock stand still meanwhile; what CLOCK_BOOTTIME says is not asked. Ten seconds before
+        // the machine was suspended and after it woke up again make a wait ten seconds longer, and not an hour.
+        let before = parked();
+        let awake = 10 * SECOND;
+        let after = ThreadRecord {
+            ktime: before.ktime + awake,
+            reader_clock: before.reader_clock + awake,
+            rq_clock: before.rq_clock + awake,
+            rq_clock_task: before.rq_clock_task + awake,
+            ..before
+        };
+        let clock = SchedClock::of_pass(&[after]).unwrap();
+        assert_eq!(clock.wait_began(&after), (1100 * SECOND, true));
+        assert_eq!(after.ktime - clock.wait_began(&after).0, 70 * SECOND);
+    }
+
+    #[test]
     fn a_clock_that_was_read_late_does_no_harm() {
         // The first record was made 6 ms after the scheduler's clock was updated, the second right after an update.
         let record = parked();

@@ -1,8 +1,13 @@
-//! Finding processes by name or executable.
+//! Finding processes by name, executable, control group or container.
 
 use std::fs;
 
 use regex::Regex;
+
+use super::{
+    containers,
+    groups::{groups, is_below},
+};
 
 /// What a process must be like. Of nothing that is said, nothing is asked.
 #[derive(Clone, Debug, Default)]
@@ -11,6 +16,10 @@ pub struct Pattern {
     pub comm: Option<Regex>,
     /// The path of its executable, as the process sees it.
     pub exe: Option<Regex>,
+    /// The control group that it is in, or one above: a path as `/proc/PID/cgroup` has it.
+    pub cgroup: Option<String>,
+    /// The containers of which it is in one: see [`containers::names_in`].
+    pub containers: Option<Vec<String>>,
 }
 
 impl Pattern {
@@ -22,7 +31,18 @@ impl Pattern {
         };
         let comm = || Some(fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim_end().to_owned());
         let exe = || Some(fs::read_link(format!("/proc/{pid}/exe")).ok()?.to_string_lossy().into_owned());
-        is(&self.comm, &comm) && is(&self.exe, &exe)
+        is(&self.comm, &comm) && is(&self.exe, &exe) && self.in_groups(pid)
+    }
+
+    fn in_groups(&self, pid: u32) -> bool {
+        if self.cgroup.is_none() && self.containers.is_none() {
+            return true;
+        }
+        let groups = groups(pid);
+        self.cgroup.as_ref().is_none_or(|wanted| groups.iter().any(|group| is_below(group, wanted)))
+            && self.containers.as_ref().is_none_or(|wanted| {
+                groups.iter().any(|group| containers::names_in(group).any(|name| wanted.contains(&name)))
+            })
     }
 
     /// All processes that are like that but ourselves, by id. Kernel threads are none.
@@ -53,7 +73,7 @@ mod tests {
         let comm = fs::read_to_string("/proc/self/comm").unwrap();
         let by = |comm: Option<&str>, exe: Option<&str>| {
             let compile = |text: &str| Regex::new(text).unwrap();
-            Pattern { comm: comm.map(compile), exe: exe.map(compile) }
+            Pattern { comm: comm.map(compile), exe: exe.map(compile), ..Pattern::default() }
         };
         assert!(by(Some(&format!("^{}$", regex::escape(comm.trim_end()))), None).matches(own));
         assert!(by(None, Some("leakprobe")).matches(own));

@@ -1,15 +1,20 @@
 //! The process that is watched: its identity, its mappings, its modules.
 
+pub mod containers;
 pub mod elf;
 mod find;
+mod groups;
 mod identity;
 mod maps;
 mod modules;
+mod namespace;
 mod root;
 
 pub use find::Pattern;
+pub use groups::{containers_that_run, group_path};
 pub use identity::{Target, TargetError};
 pub use modules::{
     Code, Located, MappedFile, MappedPlace, Module, ModuleId, ModuleSource, Modules, Placed, has_memory,
 };
+pub use namespace::Namespace;
 pub use root::{Root, open_regular};

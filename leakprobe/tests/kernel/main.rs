@@ -13,6 +13,7 @@ mod governor;
 mod live;
 mod objects;
 mod outputs;
+mod places;
 mod proc;
 mod processes;
 mod run;

@@ -68,7 +68,8 @@ impl Page<'_> {
     fn headline(&mut self) -> io::Result<()> {
         let recording = self.recording;
         let target = &recording.target;
-        let name = format!("{} (pid {})", words::harmless(&target.comm), target.pid);
+        let inside = target.ns_pid.map_or(String::new(), |pid| format!(", {pid} in its namespace"));
+        let name = format!("{} (pid {}{inside})", words::harmless(&target.comm), target.pid);
         let mut about = vec![words::harmless(&target.exe)];
         if target.runtime != "native" {
             about.push(words::harmless(&target.runtime));

@@ -303,7 +303,10 @@ impl Page<'_> {
 pub(in crate::report) fn task_name(task: &Task) -> String {
     match task.kind {
         TaskKind::Goroutine => format!("goroutine {}", task.id),
-        TaskKind::Thread => name_and_id(&task.name, task.id),
+        TaskKind::Thread => match task.ns_id {
+            Some(inside) => format!("{}, {inside} inside)", name_and_id(&task.name, task.id).trim_end_matches(')')),
+            None => name_and_id(&task.name, task.id),
+        },
     }
 }
 
