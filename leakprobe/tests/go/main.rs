@@ -12,6 +12,7 @@ mod embedded;
 mod equality;
 mod leak_suite;
 mod objects;
+mod pprof;
 #[path = "../support/mod.rs"]
 mod support;
 mod target;

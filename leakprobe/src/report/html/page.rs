@@ -18,6 +18,11 @@ const MAX_FRAMES: usize = 200;
 /// No resource from anywhere; scripts only those of the pictures.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
 
+/// What stands before a picture in its frame. The picture's script keeps its state in the page's address, which a frame without
+/// an address of its own may not change: it would stop there, before it has told what a search has found.
+const FRAME: &str = "<style>body{margin:0}svg{display:block;width:100%}</style>\
+                     <script>history.replaceState=function(){}</script>";
+
 /// A page that is being written.
 pub(super) struct Page<'a> {
     out: &'a mut dyn io::Write,
@@ -140,7 +145,7 @@ impl<'a> Page<'a> {
         }
         let height = svg.split("height=\"").nth(1).and_then(|rest| rest.split('"').next()?.parse::<f64>().ok());
         let height = height.unwrap_or(600.0).clamp(100.0, 20_000.0) + 20.0;
-        let document = format!("<!DOCTYPE html><style>body{{margin:0}}svg{{display:block;width:100%}}</style>{svg}");
+        let document = format!("<!DOCTYPE html>{FRAME}{svg}");
         writeln!(
             self.out,
             "<iframe title=\"{}\" style=\"height:{height}px\" srcdoc=\"{}\"></iframe>",
