@@ -11,6 +11,7 @@ mod ends;
 mod errors;
 mod governor;
 mod live;
+mod locks;
 mod objects;
 mod outputs;
 mod places;

@@ -56,7 +56,7 @@ impl<'a> Page<'a> {
                 self.stack(&task.stack, task.stack_end.explain())?;
             }
         }
-        self.left_out(count.saturating_sub(told) as u64, "thread")?;
+        self.left_out_within(count.saturating_sub(told) as u64, "thread")?;
         if deadlock.behind > 0 {
             let others = words::count(deadlock.behind, "other thread");
             let wait = if deadlock.behind == 1 { "waits" } else { "wait" };
@@ -98,7 +98,7 @@ impl<'a> Page<'a> {
                 self.stack(&holder.stack, holder.stack_end.explain())?;
             }
         }
-        self.left_out(more as u64, "holder")
+        self.left_out_within(more as u64, "holder")
     }
 
     /// The thread with that id.

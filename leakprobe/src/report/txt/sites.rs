@@ -257,6 +257,14 @@ impl Page<'_> {
         self.wrapped("", 0, &wrap::sentence(hint), Style::Plain)
     }
 
+    /// What is left out within a site or a deadlock.
+    pub(super) fn left_out_within(&mut self, n: u64, noun: &str) -> io::Result<()> {
+        if n > 0 {
+            write!(self.out, "  ")?;
+        }
+        self.left_out(n, noun)
+    }
+
     pub(super) fn left_out(&mut self, n: u64, noun: &str) -> io::Result<()> {
         if n == 0 {
             return Ok(());

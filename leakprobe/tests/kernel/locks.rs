@@ -1,0 +1,166 @@
+//! Who holds what threads wait for, the chain on from there, and deadlocks: those that are there, and none that is not.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use leakprobe::model::{Recording, Relation, TaskState, Wait, WaitKind};
+
+use crate::support::{Program, Running, Variant, chain, leakprobe, settle, snapshot, task, task_named};
+
+/// What `locks.c` says of its waiters: by kind, each one's thread id and the one that would have to act, 0 for nobody.
+struct Locks {
+    program: Program,
+    said: BTreeMap<String, Vec<(u64, u64)>>,
+}
+
+impl Locks {
+    fn start(variant: Variant) -> Self {
+        let mut program = Program::ready("locks", variant);
+        let mut said: BTreeMap<String, Vec<(u64, u64)>> = BTreeMap::new();
+        for line in program.passed().iter().filter(|line| line.starts_with("wait ")) {
+            let kind = line.split_whitespace().find_map(|word| word.strip_prefix("kind=")).unwrap().to_owned();
+            let field = |key: &str| Program::field(line, key) as u64;
+            said.entry(kind).or_default().push((field("tid"), field("owner")));
+        }
+        assert_eq!(said.values().map(Vec::len).sum::<usize>(), 17, "{said:?}");
+        settle(program.pid());
+        Self { program, said }
+    }
+
+    fn only(&self, kind: &str) -> (u64, u64) {
+        self.said[kind][0]
+    }
+}
+
+fn wait_of(recording: &Recording, tid: u64) -> &Wait {
+    let task = task(recording, tid);
+    task.wait.as_ref().unwrap_or_else(|| panic!("it does not wait: {task:?}"))
+}
+
+/// The circles that were found, each as the set of its threads.
+fn circles(recording: &Recording) -> BTreeSet<BTreeSet<u64>> {
+    recording.deadlocks.iter().map(|deadlock| deadlock.tasks.iter().map(|task| task.task).collect()).collect()
+}
+
+fn tids(waiters: &[(u64, u64)]) -> BTreeSet<u64> {
+    waiters.iter().map(|(tid, _)| *tid).collect()
+}
+
+/// Holders, which are read from memory, do not depend on how the program is linked; names do.
+#[test]
+fn the_holder_of_each_kind_of_lock_is_named() {
+    for variant in [Variant::Pie, Variant::Static] {
+        let locks = Locks::start(variant);
+        let recording = snapshot(locks.program.pid());
+        for (kind, reason) in [
+            ("normal", "mutex"),
+            ("recursive", "mutex (recursive)"),
+            ("errorcheck", "mutex (error-checking)"),
+            ("rwlock_read", "rwlock (read)"),
+            ("rwlock_write", "rwlock (write)"),
+        ] {
+            let (tid, holder) = locks.only(kind);
+            let wait = wait_of(&recording, tid);
+            assert_eq!((wait.kind, &*wait.reason), (WaitKind::Futex, reason), "{kind} {variant:?}");
+            let owner = wait.owner.as_ref().unwrap_or_else(|| panic!("nobody holds {kind}: {wait:?}"));
+            assert_eq!((owner.task, owner.name.as_str()), (holder, "holder"), "{kind}");
+            assert_eq!((owner.relation, owner.process), (Relation::Holds, None), "{kind}");
+            // The holder sleeps, and that is where the chain ends.
+            assert_eq!(wait.chain.len(), 1, "{kind}: {:?}", wait.chain);
+            assert_eq!(&*wait.chain[0].wait.as_ref().unwrap().reason, "clock_nanosleep", "{kind}");
+        }
+        // Who reads is not kept.
+        let readers = wait_of(&recording, locks.only("rwlock_readers").0);
+        assert_eq!(readers.owner, None);
+        assert!(readers.owner_note.as_ref().is_some_and(|note| note.contains("2 readers")), "{readers:?}");
+    }
+}
+
+/// Where the C library has no names for its inner functions, a robust or a PI mutex may be a mere futex; its holder, if one is
+/// named, is the right one all the same.
+#[test]
+fn the_holder_of_robust_and_pi_mutexes_is_never_another_one() {
+    let locks = Locks::start(Variant::Pie);
+    let recording = snapshot(locks.program.pid());
+    for kind in ["robust", "pi"] {
+        let (tid, holder) = locks.only(kind);
+        let wait = wait_of(&recording, tid);
+        assert_eq!(wait.kind, WaitKind::Futex, "{kind}");
+        if wait.reason.contains("mutex") {
+            assert_eq!(wait.owner.as_ref().map(|owner| owner.task), Some(holder), "{kind}: {wait:?}");
+        }
+        assert!(wait.owner.as_ref().is_none_or(|owner| owner.task == holder), "{kind}: {wait:?}");
+    }
+}
+
+#[test]
+fn deadlocks_are_found_whole_each_once_and_told_first() {
+    let locks = Locks::start(Variant::Pie);
+    let recording = snapshot(locks.program.pid());
+    // Of the two circles of two, both are "abba"; of the three, one.
+    let expected: BTreeSet<BTreeSet<u64>> = ["abba", "three", "self"].map(|kind| tids(&locks.said[kind])).into();
+    assert_eq!(circles(&recording), expected);
+    assert_eq!(recording.deadlocks.len(), 3, "each once");
+    for deadlock in &recording.deadlocks {
+        // Each is followed by the one that it waits for.
+        for (n, one) in deadlock.tasks.iter().enumerate() {
+            let next = &deadlock.tasks[(n + 1) % deadlock.tasks.len()];
+            let owner = wait_of(&recording, one.task).owner.clone().unwrap();
+            assert_eq!(owner.task, next.task);
+        }
+    }
+    let pid = locks.program.pid().to_string();
+    let text = leakprobe(["snapshot", "-m", "0s", "-p", &pid]);
+    let text = &text.succeeded().stdout;
+    let at = |words: &str| text.find(words).unwrap_or_else(|| panic!("no '{words}' in {text}"));
+    assert!(at("eadlock") < at("threads  "), "{text}");
+    assert!(text.contains("waits_for_itself") && text.contains("circular"), "{text}");
+}
+
+#[test]
+fn a_holder_that_has_exited_and_a_thread_that_is_joined_are_told() {
+    let locks = Locks::start(Variant::Pie);
+    let recording = snapshot(locks.program.pid());
+    let (tid, dead) = locks.only("orphan");
+    let wait = wait_of(&recording, tid);
+    let owner = wait.owner.as_ref().unwrap_or_else(|| panic!("{wait:?}"));
+    assert_eq!((owner.task, owner.state), (dead, Some(TaskState::Exited)), "{wait:?}");
+
+    // first: the second's lock; second: the third's end; third: a message.
+    let (first, second) = locks.only("chain_first");
+    let third = locks.only("chain_join").1;
+    let wait = wait_of(&recording, first);
+    let links: Vec<u64> = wait.chain.iter().map(|link| link.owner.task).collect();
+    assert_eq!(links, [second, third], "{:?}", wait.chain);
+    assert_eq!(wait.chain[1].owner.relation, Relation::Joined);
+    assert_eq!(&*wait.chain[1].wait.as_ref().unwrap().reason, "recvfrom");
+    let join = wait_of(&recording, second);
+    assert_eq!((&*join.reason, join.owner.as_ref().map(|owner| owner.task)), ("join", Some(third)));
+    chain(&recording, &task_named(&recording, "chain-third").stack, &["chain_third"]);
+}
+
+#[test]
+fn attach_finds_the_same_deadlocks_as_one_look() {
+    let locks = Locks::start(Variant::Pie);
+    let pid = locks.program.pid().to_string();
+    let mut leakprobe = Running::record(&["attach", "-p", &pid, "-m", "0s", "-i", "20ms"]);
+    leakprobe.attached();
+    let recording = leakprobe.stop();
+    let expected: BTreeSet<BTreeSet<u64>> = ["abba", "three", "self"].map(|kind| tids(&locks.said[kind])).into();
+    assert_eq!(circles(&recording), expected);
+}
+
+#[test]
+fn threads_that_fight_for_locks_are_never_called_deadlocked() {
+    let program = Program::ready("contend", Variant::Pie);
+    let threads: BTreeSet<u64> = crate::support::tids(program.pid()).into_iter().collect();
+    for _ in 0..20 {
+        let recording = snapshot(program.pid());
+        assert!(recording.deadlocks.is_empty(), "{:?}", recording.deadlocks);
+        let waits = recording.tasks.iter().filter_map(|task| task.wait.as_ref());
+        for wait in waits.filter(|wait| wait.kind == WaitKind::Futex) {
+            let owner = wait.owner.as_ref();
+            assert!(owner.is_none_or(|owner| threads.contains(&owner.task)), "{wait:?}");
+            assert!(owner.is_none_or(|owner| owner.state != Some(TaskState::Exited)), "{wait:?}");
+        }
+    }
+}
