@@ -202,7 +202,7 @@ mod tests {
             format!("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{id}.scope/container"),
             format!("/system.slice:nerdctl:{id}"),
         ] {
-            assert_eq!(names_in(&path).collect::<Vec<_>>(), [id.clone()], "{path}");
+            assert_eq!(names_in(&path).collect::<Vec<_>>(), std::slice::from_ref(&id), "{path}");
         }
         for path in [
             "/",

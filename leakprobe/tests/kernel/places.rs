@@ -20,11 +20,9 @@ const BPF: u32 = 39;
 
 /// Lets the command run in a new pid namespace: its children are in there.
 fn in_new_pid_namespace(command: &mut Command) -> &mut Command {
-    // SAFETY: one system call, nothing is allocated.
-    unsafe {
-        command
-            .pre_exec(|| if libc::unshare(libc::CLONE_NEWPID) == 0 { Ok(()) } else { Err(io::Error::last_os_error()) })
-    }
+    let unshare = || Ok(nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWPID)?);
+    // SAFETY: the closure makes one system call and allocates nothing.
+    unsafe { command.pre_exec(unshare) }
 }
 
 #[test]
