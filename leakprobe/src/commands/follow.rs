@@ -42,7 +42,7 @@ impl<'a> Follower<'a> {
                 self.too_many += 1;
                 continue;
             }
-            let options = Watch { pid: child, ..self.options.clone() };
+            let options = self.options.of_one(child, self.watched + 1);
             match Session::open(&options, true) {
                 Ok(mut session) => {
                     session.parent = Some(parent);

@@ -18,7 +18,7 @@ pub(super) fn open(targets: &Targets, options: &Watch, events: bool) -> Result<V
     let mut sessions = Vec::new();
     let mut failures = Vec::new();
     for &pid in &pids {
-        match Session::open(&Watch { pid, ..options.clone() }, events) {
+        match Session::open(&options.of_one(pid, pids.len()), events) {
             // The process is held now: what it is like it stays, and an id that came to be another's in between is found out.
             Ok(_) if targets.pids.is_empty() && !pattern.matches(pid) => {}
             Ok(session) => sessions.push(session),
