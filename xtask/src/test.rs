@@ -14,7 +14,7 @@ pub(crate) struct Args {
 }
 
 /// What the tests run, and the Debian package that holds it.
-const NEEDED: [(&str, &str); 22] = [
+const NEEDED: [(&str, &str); 23] = [
     ("cc", "gcc"),
     ("c++", "g++"),
     ("/usr/include/stdio.h", "libc6-dev"),
@@ -36,6 +36,7 @@ const NEEDED: [(&str, &str); 22] = [
     ("java", "default-jre-headless"),
     ("node", "nodejs"),
     ("rsvg-convert", "librsvg2-bin"),
+    ("dot", "graphviz"),
     ("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
 ];
 

@@ -13,6 +13,7 @@ use regex::Regex;
 use crate::model::Recording;
 
 pub mod diff;
+mod dot;
 mod error;
 mod evidence;
 pub mod files;
@@ -74,6 +75,8 @@ pub enum Format {
     Perfetto,
     /// One page with everything, flame graphs included.
     Html,
+    /// Who waits for whom, for graphviz.
+    Dot,
 }
 
 impl Format {
@@ -88,6 +91,7 @@ impl Format {
         Self::Speedscope,
         Self::Perfetto,
         Self::Html,
+        Self::Dot,
     ];
 
     /// Its name, as `--format` takes it.
@@ -103,6 +107,7 @@ impl Format {
             Self::Speedscope => "speedscope",
             Self::Perfetto => "perfetto",
             Self::Html => "html",
+            Self::Dot => "dot",
         }
     }
 
@@ -160,6 +165,7 @@ impl Format {
             Self::Speedscope => &speedscope::Speedscope,
             Self::Perfetto => &perfetto::Perfetto,
             Self::Html => &html::Html,
+            Self::Dot => &dot::Dot,
         }
     }
 }
@@ -294,6 +300,6 @@ mod tests {
             assert_eq!(Format::from_name(format.name()).unwrap(), format);
         }
         let error = Format::from_name("pdf").unwrap_err();
-        insta::assert_snapshot!(error, @"`pdf` is no output format: use one of svg, folded, json, txt, goroutines-txt, pprof, speedscope, perfetto, html");
+        insta::assert_snapshot!(error, @"`pdf` is no output format: use one of svg, folded, json, txt, goroutines-txt, pprof, speedscope, perfetto, html, dot");
     }
 }

@@ -139,6 +139,24 @@ fn a_holder_that_has_exited_and_a_thread_that_is_joined_are_told() {
 }
 
 #[test]
+fn graphviz_draws_who_waits_for_whom() {
+    if crate::support::in_guest() {
+        return; // there are no programs but ours
+    }
+    let locks = Locks::start(Variant::Pie);
+    let pid = locks.program.pid().to_string();
+    let ended = leakprobe(["snapshot", "-q", "-m", "0s", "-p", &pid, "-o", "waits.dot"]);
+    let file = ended.succeeded().directory.path().join("waits.dot");
+    let drawn = std::process::Command::new("dot").arg("-Tplain").arg(&file).output();
+    let drawn = drawn.unwrap_or_else(|error| panic!("cannot run dot, which draws graphs: {error}"));
+    assert!(drawn.status.success() && drawn.stderr.is_empty(), "{drawn:?}");
+    let text = String::from_utf8(drawn.stdout).unwrap();
+    let edges = text.lines().filter(|line| line.starts_with("edge ")).count();
+    // All that wait for somebody who is known: but the one that waits for readers.
+    assert!(edges >= 14 && text.contains("holder") && text.contains("red"), "{text}");
+}
+
+#[test]
 fn attach_finds_the_same_deadlocks_as_one_look() {
     let locks = Locks::start(Variant::Pie);
     let pid = locks.program.pid().to_string();

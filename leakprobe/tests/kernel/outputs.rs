@@ -34,6 +34,7 @@ fn every_format_is_written_and_the_report_goes_to_stdout() {
         "a.speedscope.json",
         "a.pftrace",
         "a.html",
+        "a.dot",
     ];
     assert_eq!(names.len(), Format::ALL.len());
     let mut args = vec!["snapshot", "-p", &pid, "-m", "0s"];
