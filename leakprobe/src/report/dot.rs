@@ -66,6 +66,9 @@ impl Id {
     }
 }
 
+/// What waiters share that are drawn as one: the owner and its process, their site, and what they wait on.
+type Group = (u64, Option<u32>, Option<usize>, String);
+
 struct Node {
     label: String,
 }
@@ -94,7 +97,7 @@ impl Graph {
             shown.tasks.iter().filter(|task| task.kind == TaskKind::Thread).map(|task| (task.id, *task)).collect();
         let holds: BTreeSet<u64> = threads.values().filter_map(|task| Some(owner_of(task)?.task)).collect();
         // Those for whom nobody waits may share a node.
-        let mut groups: BTreeMap<(u64, Option<u32>, Option<usize>, String), Vec<&Task>> = BTreeMap::new();
+        let mut groups: BTreeMap<Group, Vec<&Task>> = BTreeMap::new();
         for (&id, &task) in &threads {
             let (Some(owner), Some(wait)) = (owner_of(task), &task.wait) else { continue };
             if holds.contains(&id) || graph.on_circle.contains(&Id::Thread(id)) {
