@@ -60,6 +60,9 @@ pub(crate) fn build() -> Result<PathBuf> {
             } else {
                 // As distributions build: no frame pointers.
                 command.args(["-O2", "-fomit-frame-pointer", "-pthread"]).args(c);
+                if compiler == "c++" {
+                    command.arg("-std=c++20");
+                }
             }
             run::run(command.arg("-o").arg(&program).arg(source))?;
         }

@@ -94,6 +94,9 @@ fn build(name: &str, variant: Variant, path: &Path) {
         command.args(["--edition=2024", "-O"]).args(variant.rust_arguments());
     } else {
         command.args(["-O2", "-fomit-frame-pointer", "-pthread"]).args(variant.c_arguments());
+        if compiler == "c++" {
+            command.arg("-std=c++20");
+        }
     }
     let output = command.arg("-o").arg(&new).arg(&source).output();
     let output =
