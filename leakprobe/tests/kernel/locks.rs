@@ -182,3 +182,67 @@ fn threads_that_fight_for_locks_are_never_called_deadlocked() {
         }
     }
 }
+
+/// What each thread of such a program says that it waits in, and its name in the report; the names are those of the language's own
+/// primitives, which the frames above the futex tell.
+fn named(program: &str, expected: &[(&str, &str)]) {
+    let mut program = Program::ready(program, Variant::Pie);
+    let lines = program.passed();
+    settle(program.pid());
+    let recording = snapshot(program.pid());
+    for (kind, reason) in expected {
+        let said = |line: &&String| line.contains(&format!("kind={kind} "));
+        let line = lines.iter().find(said).unwrap_or_else(|| panic!("nobody waits in {kind}: {lines:?}"));
+        let wait = wait_of(&recording, Program::field(line, "tid") as u64);
+        assert!(reason.split('|').any(|reason| reason == &*wait.reason), "{kind}: {wait:?}, not {reason}");
+        assert_eq!(wait.kind, WaitKind::Futex, "{kind}");
+    }
+}
+
+#[test]
+fn the_primitives_of_cpp_are_named() {
+    named(
+        "futexes_cpp",
+        &[
+            ("mutex", "mutex"),
+            ("recursive", "mutex (recursive)"),
+            // Without debug information the C library has no name for what it calls last.
+            ("timed_mutex", "mutex|futex wait"),
+            ("shared_read", "rwlock (read)"),
+            ("shared_write", "rwlock (write)"),
+            ("cond", "condition variable"),
+            ("cond_timed", "condition variable"),
+            ("cond_any", "condition variable"),
+            ("future", "future"),
+            ("semaphore", "semaphore"),
+            ("latch", "latch"),
+            ("barrier", "barrier"),
+            ("atomic", "atomic wait"),
+            ("join", "join"),
+            ("once", "once"),
+        ],
+    );
+}
+
+#[test]
+fn the_primitives_of_rust_are_named() {
+    named(
+        "futexes_rust",
+        &[
+            ("mutex", "mutex"),
+            ("rwlock_read", "rwlock (read)"),
+            ("rwlock_write", "rwlock (write)"),
+            ("condvar", "condition variable"),
+            ("condvar_timed", "condition variable"),
+            ("once", "once"),
+            ("oncelock", "once"),
+            ("park", "thread park"),
+            ("park_timed", "thread park"),
+            ("join", "join"),
+            ("receive", "thread park"),
+            ("send", "thread park"),
+            // It is built on one.
+            ("barrier", "condition variable"),
+        ],
+    );
+}
