@@ -219,7 +219,7 @@ fn the_primitives_of_cpp_are_named() {
             ("barrier", "barrier"),
             ("atomic", "atomic wait"),
             ("join", "join"),
-            ("once", "once"),
+            ("once", "once|futex wait"),
         ],
     );
 }

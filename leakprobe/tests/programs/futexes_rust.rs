@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 use std::io::{self, BufRead, Write};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Barrier, Condvar, LazyLock, Mutex, Once, OnceLock, RwLock};
 use std::thread::{self, Builder, JoinHandle};
@@ -104,9 +105,14 @@ fn force() {
     black_box(*LAZY);
 }
 
+/// Threads that have not said yet what they wait for.
+static SILENT: AtomicUsize = AtomicUsize::new(0);
+
 fn spawn(kind: &'static str, body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    SILENT.fetch_add(1, SeqCst);
     let run = move || {
         waiting(kind);
+        SILENT.fetch_sub(1, SeqCst);
         body();
     };
     Builder::new().name(kind.to_owned()).spawn(run).unwrap()
@@ -167,6 +173,9 @@ fn main() {
     spawn("send", move || send(&full));
     let barrier = Arc::new(Barrier::new(2));
     spawn("barrier", move || arrive(&barrier));
+    while SILENT.load(SeqCst) > 0 {
+        thread::sleep(Duration::from_millis(1));
+    }
     say("ready");
     let mut line = String::new();
     while io::stdin().lock().read_line(&mut line).is_ok_and(|read| read > 0) {
