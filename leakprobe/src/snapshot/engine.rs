@@ -242,6 +242,9 @@ impl Engine {
     /// If the kernel does not let us iterate over the threads.
     pub fn snapshot(&mut self, probes: &Source, stacks: &mut StackTable) -> Result<Snapshot, ProbeError> {
         self.snapshots += 1;
+        if self.modules.refresh_if_due() {
+            self.forget_threads();
+        }
         // Exact to the ns, and threads that have exited still count: the same time means that not one thread has run.
         // Read first: what runs during the passes below is found next time.
         let cpu_time = process_cpu_time(self.pid);

@@ -14,6 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::time::{ClockId, clock_gettime};
+
 use super::{
     elf::Elf,
     maps,
@@ -198,7 +200,9 @@ pub struct Modules {
     /// Whether an address of code that was in use has come to be that of other code, since that was asked last.
     is_reused: bool,
     refreshed: Instant,
-    /// What reading the mappings took the last time.
+    /// Whether they were to be read again since, but were too young.
+    is_due: bool,
+    /// What reading the mappings took the last time, of our CPU time: on a machine that is busy it takes longer, and costs no more.
     took: Duration,
     /// The same, if it brought nothing new.
     in_vain: Option<Duration>,
@@ -238,6 +242,7 @@ impl Modules {
             generation: 1,
             is_reused: false,
             refreshed: Instant::now(),
+            is_due: false,
             took: Duration::ZERO,
             in_vain: None,
         }
@@ -267,10 +272,12 @@ impl Modules {
         let Some(pid) = self.pid else {
             return Ok(());
         };
-        let (began, before) = (Instant::now(), self.generation);
-        let result = self.read(pid);
+        let (began, before) = (own_cpu_time(), self.generation);
+        // What is mapped after this moment may be missed.
         self.refreshed = Instant::now();
-        self.took = began.elapsed();
+        self.is_due = false;
+        let result = self.read(pid);
+        self.took = own_cpu_time().saturating_sub(began);
         self.in_vain = (self.generation == before).then_some(self.took);
         result
     }
@@ -281,9 +288,21 @@ impl Modules {
     /// As [`Self::refresh`].
     pub fn refresh_if_old(&mut self) -> io::Result<()> {
         if self.age() < MAX_AGE.min(self.took * VAIN_SHARE) {
+            self.is_due = true;
             return Ok(());
         }
         self.refresh()
+    }
+
+    /// Makes up for a time when [`Self::refresh_if_old`] found the mappings too young. Returns whether there is anything new: then
+    /// stacks that were unwound meanwhile may have been unwound by code that was no more.
+    pub fn refresh_if_due(&mut self) -> bool {
+        let before = self.generation;
+        // If it cannot be read, the process has ended, and what is known of it is all there will be.
+        if self.is_due && self.refresh_if_old().is_err() {
+            self.is_due = false;
+        }
+        self.generation != before
     }
 
     /// Whether an address of code that was in use has come to be that of other code, since the last call: a library was
@@ -596,6 +615,11 @@ fn place(elf: &Result<Arc<Elf>, String>, mapping: &Mapping) -> u64 {
     let bias = elf.as_ref().ok().and_then(|elf| elf.bias(mapping.start, mapping.offset));
     // Without an ELF file its own addresses are file offsets.
     bias.unwrap_or(mapping.start.wrapping_sub(mapping.offset))
+}
+
+/// CPU time of this thread so far.
+fn own_cpu_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
 /// Sorted, and without overlaps: the kernel makes the list piece by piece, and mappings may change in between.
