@@ -48,6 +48,8 @@ pub(super) struct Session {
     pub(super) parent: Option<u32>,
     /// Processes that it has created, and that were not asked for yet.
     forked: Vec<u32>,
+    /// Creations and exits by the kernel's own count, when that was last looked at.
+    counted: (u64, u64),
     probes: Source,
     /// What tells one program of the target from the next, where no event does.
     program: Option<u64>,
@@ -131,6 +133,7 @@ impl Session {
             namespace,
             parent: None,
             forked: Vec::new(),
+            counted: (0, 0),
             governing: Governing::new(probes.wait_source(), watch.max_overhead),
             program: probes.program(),
             probes,
@@ -156,6 +159,13 @@ impl Session {
     /// The ring buffer; once.
     pub(super) fn take_ring(&mut self) -> Option<RingBuf<MapData>> {
         self.probes.take_ring()
+    }
+
+    /// Looks at the kernel's own count of creations and exits. To be called before the events are read for the last time: what comes later
+    /// is counted by nobody.
+    pub(super) fn count_events(&mut self) {
+        let counted = |counter| self.probes.counter(counter).unwrap_or(0);
+        self.counted = (counted(Counter::Created), counted(Counter::Exited));
     }
 
     /// Processes that the target has created since this was last asked.
@@ -401,8 +411,8 @@ impl Session {
         lose("program_skipped", self.probes.skipped());
         lose("events_made_good_by_snapshot", self.live.made_good);
         lose("ended_wait_stack_unseen", self.live.unseen_stacks);
-        let counted = |counter| self.probes.counter(counter).unwrap_or(0);
-        lose("events_not_told", self.live.correct_counts(counted(Counter::Created), counted(Counter::Exited)));
+        let (created, exited) = self.counted;
+        lose("events_not_told", self.live.correct_counts(created, exited));
         for (name, count) in self.goroutines.losses() {
             *losses.entry(name.to_owned()).or_default() += count; // of each runtime
         }

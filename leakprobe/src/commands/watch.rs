@@ -156,6 +156,7 @@ impl Watched {
                 _ = stopped.wait_for(|stopped| *stopped) => break,
                 () = &mut deadline => break,
                 _ = end.readable() => {
+                    session.count_events();
                     drain(&mut session, buffer(&mut ring), usize::MAX);
                     common.tell_forks(&mut session);
                     session.ended = Some("ended while we watched".to_owned());
@@ -181,6 +182,7 @@ impl Watched {
         common.progress.finish();
         drain(&mut session, buffer(&mut ring), usize::MAX);
         session.snapshot(|| pending(buffer(&mut ring)))?;
+        session.count_events();
         drain(&mut session, buffer(&mut ring), usize::MAX);
         if !session.target.is_alive() {
             session.ended = Some("ended while we watched".to_owned());
