@@ -1,10 +1,12 @@
 //! Tasks of the repository, run as `cargo xtask TASK`. One file a task; what they share: [`run`] starts and prints
-//! external commands, [`repo`] knows the folders, [`debian`] installs packages, [`tally`] counts tests.
+//! external commands, [`repo`] knows the folders, [`debian`] installs packages, [`tally`] counts tests, [`excerpt`]
+//! shows why some failed.
 
 mod bench;
 mod build_ebpf;
 mod ci;
 mod debian;
+mod excerpt;
 mod go;
 mod go_programs;
 mod kernels;

@@ -1,8 +1,11 @@
 //! `cargo xtask test`: installs what the tests need and runs them all, on this kernel and in others.
 
+use std::time::Instant;
+
 use anyhow::{Result, bail};
 
-use crate::tally::{self, Tally};
+use crate::excerpt::excerpt;
+use crate::tally::Tally;
 use crate::{debian, go_programs, kernels, programs, repo, run};
 
 /// Install what the tests need and pass all of them, here and in other kernels
@@ -46,33 +49,77 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     debian::install_missing(&NEEDED, "the test suite")?;
 
+    let began = Instant::now();
     run::run(repo::cargo().args(["build", "--release", "--locked"]))?;
     let programs = programs::build()?;
     go_programs::build()?;
+    run::say(&format!("== test programs: {:.0} s", began.elapsed().as_secs_f32()));
     let mut cargo = repo::cargo();
     cargo.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
     // The tests of real programs use what users run; unit tests have the checks of a debug build.
     cargo.env("LEAKPROBE_BIN", repo::leakprobe()).env("LEAKPROBE_TEST_PROGRAMS", programs);
     let mut tally = Tally::default();
-    let mut failed = Vec::new();
+    let mut failures = Failures::default();
+    let began = Instant::now();
     let status = run::tee(&mut cargo, |line| {
         tally.add(Tally::of_line(line).unwrap_or_default());
-        failed.extend(tally::failed_test(line).map(str::to_owned));
+        failures.line(line);
     })?;
+    run::say(&format!("== tests on this kernel, with their build: {:.0} s", began.elapsed().as_secs_f32()));
     if !status.success() && tally.failed == 0 {
         // It did not compile, or a test program died before its result.
         tally.count(false);
     }
     if !args.kernels.trim().is_empty() {
+        let began = Instant::now();
         tally.add(kernels::matrix(&kernels::Args::with_kernels(&args.kernels))?);
+        run::say(&format!("== tests on other kernels: {:.0} s", began.elapsed().as_secs_f32()));
     }
     // Far up by now.
-    for name in failed {
-        run::say(&format!("failed on this kernel: {name}"));
+    for line in failures.told {
+        run::say(&format!("on this kernel| {line}"));
     }
     run::say(&tally.to_string());
     if tally.failed > 0 {
         bail!("{} tests failed", tally.failed);
     }
     Ok(())
+}
+
+/// Why tests failed, from the output of one test program after the other.
+#[derive(Default)]
+struct Failures {
+    /// What the test program that is running has printed so far.
+    lines: Vec<String>,
+    /// What is to be told of those that have ended.
+    told: Vec<String>,
+}
+
+impl Failures {
+    fn line(&mut self, line: &str) {
+        // Every test program begins so.
+        if line.starts_with("running ") && line.trim_end().ends_with(['s', 't']) {
+            self.lines.clear();
+        }
+        self.lines.push(line.to_owned());
+        if Tally::of_line(line).is_some_and(|tally| tally.failed > 0) {
+            let lines: Vec<&str> = self.lines.iter().map(String::as_str).collect();
+            self.told.extend(excerpt(&lines));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_each_program_that_failed_it_is_told_why() {
+        let mut failures = Failures::default();
+        let output = "running 1 test\ntest a ... ok\ntest result: ok. 1 passed; 0 failed;\nrunning 2 tests\n\
+            test b ... FAILED\nfailures:\n---- b stdout ----\npanicked\ntest result: FAILED. 1 passed; 1 failed;";
+        output.lines().for_each(|line| failures.line(line));
+        let result = "test result: FAILED. 1 passed; 1 failed;";
+        assert_eq!(failures.told, ["failures:", "---- b stdout ----", "panicked", result]);
+    }
 }

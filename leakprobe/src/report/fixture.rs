@@ -2,7 +2,7 @@
 
 pub(crate) mod go;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use crate::model::{
     Cost, Coverage, CreatedBy, EndedWait, Frame, GrowthSample, Pause, Recording, Role, SCHEMA, Site, StackEnd,
@@ -12,6 +12,13 @@ use crate::model::{
 const APP: &str = "/srv/checkout/bin/checkout";
 const LIBC: &str = "/usr/lib/x86_64-linux-gnu/libc.so.6";
 const LIBSTDCXX: &str = "/usr/lib/x86_64-linux-gnu/libstdc++.so.6.0.33";
+
+/// Where a test leaves a picture or page of that name, to be looked at after a change of how they look.
+pub(crate) fn picture(name: &str) -> PathBuf {
+    let directory = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/pictures"));
+    std::fs::create_dir_all(&directory).unwrap();
+    directory.join(name)
+}
 
 /// Every recording of this file.
 pub(crate) fn all() -> Vec<Recording> {

@@ -104,11 +104,8 @@ fn goroutines() {
     }
 }
 
-/// They stay in `target/pictures`: look at them after a change of how flame graphs look.
 #[test]
 fn every_recording_makes_every_picture() {
-    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/pictures");
-    std::fs::create_dir_all(directory).unwrap();
     for (place, recording) in fixture::all().iter().enumerate() {
         for (name, view, weight) in [
             ("parked", View::Parked, Weight::Tasks),
@@ -117,8 +114,8 @@ fn every_recording_makes_every_picture() {
         ] {
             let options = Options { view, weight, ..Options::default() };
             let comm = &recording.target.comm;
-            let path = format!("{directory}/{place}-{comm}-{name}.svg");
-            let written = super::write_file(recording, Format::Svg, &options, path.as_ref(), None);
+            let path = fixture::picture(&format!("{place}-{comm}-{name}.svg"));
+            let written = super::write_file(recording, Format::Svg, &options, &path, None);
             assert_eq!(written.unwrap(), super::files::Written::Whole);
         }
     }

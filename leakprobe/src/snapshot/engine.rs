@@ -96,6 +96,10 @@ pub struct Engine {
     from_proc: bool,
     memory: ProcessMemory,
     modules: Modules,
+    /// The generation of the mappings by which stacks were unwound that need no second look.
+    generation: u64,
+    /// Threads that began to wait after the mappings had been read by which their stacks were unwound.
+    by_older_code: Vec<u32>,
     unwinder: Unwinder,
     known: HashMap<u32, Known>,
     losses: Losses,
@@ -110,11 +114,14 @@ impl Engine {
     /// # Errors
     /// If they cannot be read.
     pub fn new(pid: u32) -> std::io::Result<Self> {
+        let modules = Modules::of(pid)?;
         Ok(Self {
             pid,
             from_proc: false,
             memory: ProcessMemory::new(pid),
-            modules: Modules::of(pid)?,
+            generation: modules.generation(),
+            modules,
+            by_older_code: Vec::new(),
             unwinder: Unwinder::default(),
             known: HashMap::new(),
             losses: Losses::default(),
@@ -198,6 +205,22 @@ impl Engine {
         }
     }
 
+    /// Reads mappings that were too young in the last snapshot, and has the stacks looked at again that may have been unwound by
+    /// code that was no more. A wait that is older than the mappings then used stays as it is: its code was right, even if other
+    /// code lies there now.
+    fn follow_new_code(&mut self) {
+        self.modules.refresh_if_due();
+        if self.modules.is_due() {
+            return;
+        }
+        let generation = self.modules.generation();
+        let is_new = std::mem::replace(&mut self.generation, generation) != generation;
+        for tid in self.by_older_code.drain(..).filter(|_| is_new) {
+            self.known.remove(&tid);
+            self.cpu_time = None;
+        }
+    }
+
     fn unwind_captured(&mut self, regs: &Regs, bytes: &[u8]) -> Stack {
         self.follow_code();
         let base = stack_pointer(regs);
@@ -242,9 +265,7 @@ impl Engine {
     /// If the kernel does not let us iterate over the threads.
     pub fn snapshot(&mut self, probes: &Source, stacks: &mut StackTable) -> Result<Snapshot, ProbeError> {
         self.snapshots += 1;
-        if self.modules.refresh_if_due() {
-            self.forget_threads();
-        }
+        self.follow_new_code();
         // Exact to the ns, and threads that have exited still count: the same time means that not one thread has run.
         // Read first: what runs during the passes below is found next time.
         let cpu_time = process_cpu_time(self.pid);
@@ -303,7 +324,7 @@ impl Engine {
             }
             let reader = self.modules.find_reader().unwrap_or(self.pid);
             self.memory = ProcessMemory::new(reader);
-            let read = self.read_stacks(&wanted);
+            let (code_read_ns, read) = self.read_stacks(&wanted);
             if self.modules.take_reuse() {
                 stacks.forget_addresses();
             }
@@ -327,10 +348,13 @@ impl Engine {
                 };
                 self.losses.count(&stack);
                 let activity = blocking(record, clock, &context, probes);
-                let futex = match &activity {
-                    Activity::Blocked(blocking) => blocking.futex.as_ref().map(|futex| futex.word),
-                    _ => None,
-                };
+                let mut futex = None;
+                if let Activity::Blocked(blocking) = &activity {
+                    futex = blocking.futex.as_ref().map(|futex| futex.word);
+                    if blocking.since_ns >= code_read_ns {
+                        self.by_older_code.push(record.tid);
+                    }
+                }
                 let kernel_stack = in_kernel.remove(&record.tid).filter(|_| !ran).map(Stack::of_kernel);
                 let kernel_stack = kernel_stack.map(|stack| stacks.intern(stack));
                 changed.push(ThreadSample { kernel_stack, ..sample(record, activity, stacks.intern(stack)) });
@@ -450,13 +474,16 @@ impl Engine {
         sample(record, activity, stacks.intern(Stack::of_thread(Vec::new(), end)))
     }
 
-    /// Reads and unwinds the stacks of threads that are at rest, a batch at a time.
-    fn read_stacks(&mut self, records: &[&ThreadRecord]) -> Vec<Stack> {
+    /// Reads and unwinds the stacks of threads that are at rest, a batch at a time. Also says when the mappings had been read by
+    /// which it was begun.
+    fn read_stacks(&mut self, records: &[&ThreadRecord]) -> (u64, Vec<Stack>) {
         let mut stacks = Vec::with_capacity(records.len());
         let mut buffer = vec![0; BATCH * FIRST_READ];
         if !records.is_empty() {
             self.follow_code();
         }
+        let age = u64::try_from(self.modules.age().as_nanos()).unwrap_or(u64::MAX);
+        let code_read_ns = waits::clock_ns(ClockId::CLOCK_MONOTONIC).saturating_sub(age);
         for batch in records.chunks(BATCH) {
             let pointers: Vec<u64> = batch.iter().map(|record| stack_pointer(&record.regs)).collect();
             let lengths = self.memory.read_pieces(&pointers, FIRST_READ, &mut buffer);
@@ -469,7 +496,7 @@ impl Engine {
                 stacks.push(stack);
             }
         }
-        stacks
+        (code_read_ns, stacks)
     }
 
     fn unwind(&mut self, record: &ThreadRecord, bytes: &[u8]) -> (Stack, bool) {

@@ -294,15 +294,18 @@ impl Modules {
         self.refresh()
     }
 
-    /// Makes up for a time when [`Self::refresh_if_old`] found the mappings too young. Returns whether there is anything new: then
-    /// stacks that were unwound meanwhile may have been unwound by code that was no more.
-    pub fn refresh_if_due(&mut self) -> bool {
-        let before = self.generation;
+    /// Whether [`Self::refresh_if_old`] has found the mappings too young since they were read.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        self.is_due
+    }
+
+    /// Makes up for a time when [`Self::refresh_if_old`] found the mappings too young, if they are old by now.
+    pub fn refresh_if_due(&mut self) {
         // If it cannot be read, the process has ended, and what is known of it is all there will be.
         if self.is_due && self.refresh_if_old().is_err() {
             self.is_due = false;
         }
-        self.generation != before
     }
 
     /// Whether an address of code that was in use has come to be that of other code, since the last call: a library was

@@ -6,10 +6,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use super::excerpt::excerpt;
 use super::image::Kernel;
 use super::payload::Packed;
 use super::qemu::Qemu;
+use crate::excerpt::excerpt;
 use crate::run;
 use crate::tally::{Tally, failed_test};
 

@@ -2,10 +2,9 @@
 //!
 //! Nothing is installed and root is not needed: apt downloads into `target/kernels` with its own lists, signatures
 //! checked as usual, and dpkg unpacks there. [`apt`] downloads, [`qemu`] finds the emulator, [`image`] the kernels,
-//! [`initramfs`] packs files, [`payload`] chooses them and the steps, [`guest`] boots and judges, [`excerpt`] shows why.
+//! [`initramfs`] packs files, [`payload`] chooses them and the steps, [`guest`] boots and judges.
 
 mod apt;
-mod excerpt;
 mod guest;
 mod image;
 mod initramfs;

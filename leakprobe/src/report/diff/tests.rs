@@ -78,18 +78,15 @@ fn the_numbers_of_the_folded_stacks_are_those_of_both() {
     }
 }
 
-/// They stay in `target/pictures`, to be looked at.
 #[test]
 fn pictures_are_red_where_more_are_parked_and_blue_where_fewer_are() {
-    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/pictures");
-    std::fs::create_dir_all(directory).unwrap();
     for (name, weight, view) in [
         ("parked", Weight::Tasks, View::Parked),
         ("time", Weight::Time, View::Parked),
         ("creation", Weight::Tasks, View::Creation),
     ] {
         let options = Options { weight, view, ..Options::default() };
-        let path = PathBuf::from(format!("{directory}/diff-{name}.svg"));
+        let path = fixture::picture(&format!("diff-{name}.svg"));
         let _ = pair().write_file(Format::Svg, &options, &path, None).unwrap();
         let svg = std::fs::read_to_string(&path).unwrap();
         let parsing = roxmltree::ParsingOptions { allow_dtd: true, ..roxmltree::ParsingOptions::default() };
@@ -131,8 +128,7 @@ fn pages() {
     let page = written(&pair(), Format::Html, &Options::default());
     html::tests::check(&page);
     assert!(page.contains("6 more threads parked, at 2 sites") && page.matches("<iframe").count() == 1, "{page}");
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/pictures/diff.html");
-    std::fs::write(path, &page).unwrap();
+    std::fs::write(fixture::picture("diff.html"), &page).unwrap();
 }
 
 #[test]

@@ -58,16 +58,13 @@ fn pages() {
     }
 }
 
-/// They stay in `target/pictures`, to be looked at.
 #[test]
 fn every_recording_makes_a_page_of_bounded_size() {
-    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/pictures");
-    std::fs::create_dir_all(directory).unwrap();
     for (place, recording) in fixture::all().iter().enumerate() {
         let page = written(recording, &Options::default());
         check(&page);
         assert!(page.len() < 20 << 20, "{}", page.len());
-        std::fs::write(format!("{directory}/{place}-{}.html", recording.target.comm), &page).unwrap();
+        std::fs::write(fixture::picture(&format!("{place}-{}.html", recording.target.comm)), &page).unwrap();
         // A picture's script would stop at what it may not do there.
         assert_eq!(page.matches("<iframe").count(), page.matches("history.replaceState=function(){}").count());
         let frames = page.matches("<iframe").count() + page.matches("The picture is too large").count();

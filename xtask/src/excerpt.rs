@@ -1,4 +1,4 @@
-//! The part of a console that tells why something failed, short enough for a CI log.
+//! The part of an output that tells why something failed, short enough for a CI log.
 
 /// Most lines of what libtest says of failed tests.
 const TEST_LINES: usize = 200;
@@ -8,7 +8,7 @@ const OTHER_LINES: usize = 60;
 const LINE_CHARS: usize = 2000;
 
 /// From `lines`, the output of something that failed: what libtest says from its `failures:` on, or else the end.
-pub(super) fn excerpt(lines: &[&str]) -> Vec<String> {
+pub(crate) fn excerpt(lines: &[&str]) -> Vec<String> {
     match lines.iter().position(|line| *line == "failures:") {
         Some(from) => end(&lines[from..], TEST_LINES),
         None => end(lines, OTHER_LINES),
