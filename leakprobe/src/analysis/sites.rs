@@ -1,8 +1,11 @@
 //! Grouping tasks that wait: same creation stack, same park stack, same kind of wait.
 //!
+//! Stacks are the same if they lead through the same functions, whichever lines of these they are at: that is what a site's id is
+//! made of, and an id that somebody passes on must mean one site. How many of its tasks are at other lines is told with it.
+//!
 //! A site is counted from the live tables and not from the tasks of a recording, which need not list every one.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry};
 
 use super::history;
 use crate::model::{Frame, Role, Site, TaskKind, WaitKind};
@@ -16,7 +19,7 @@ const MAX_COUNTED_NAMES: usize = 4096;
 /// Most sites that are told.
 const MAX_SITES: usize = 20_000;
 
-/// What makes tasks belong to one site.
+/// What makes tasks belong to one site, up to the lines of its stacks.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct SiteKey {
     pub(super) task: TaskKind,
@@ -147,14 +150,56 @@ impl Sites {
 
     /// The sites, most suspicious first. `trend` gives numbers over time.
     pub(super) fn order(self, frames: &[Frame], trend: impl Fn(history::Key) -> Vec<u64>) -> Ordered {
-        let mut sites: Vec<(Site, SiteKey)> =
-            self.tallies.into_iter().map(|(key, tally)| (site(&key, tally, frames, &trend), key)).collect();
-        sites.sort_by(|(a, a_key), (b, b_key)| {
-            suspicion(b).cmp(&suspicion(a)).then_with(|| a.id.cmp(&b.id)).then_with(|| a_key.cmp(b_key))
+        let sites = self.by_functions(frames).into_iter();
+        let mut sites: Vec<(Site, Vec<SiteKey>)> =
+            sites.map(|alike| (site(&alike, frames, &trend), alike.keys)).collect();
+        sites.sort_by(|(a, a_keys), (b, b_keys)| {
+            suspicion(b).cmp(&suspicion(a)).then_with(|| a.id.cmp(&b.id)).then_with(|| a_keys.cmp(b_keys))
         });
         let left_out = sites.drain(sites.len().min(MAX_SITES)..).map(|(site, _)| site.count).sum();
-        let (sites, keys): (Vec<Site>, Vec<SiteKey>) = sites.into_iter().unzip();
-        Ordered { sites, places: keys.into_iter().zip(0..).collect(), left_out }
+        let (sites, keys): (Vec<Site>, Vec<Vec<SiteKey>>) = sites.into_iter().unzip();
+        let places = keys.into_iter().zip(0..).flat_map(|(keys, place)| keys.into_iter().map(move |key| (key, place)));
+        Ordered { sites, places: places.collect(), left_out }
+    }
+
+    /// What was counted, together where only the lines differ.
+    fn by_functions(self, frames: &[Frame]) -> Vec<Alike> {
+        // The first frame of a function stands for all of them.
+        let mut firsts: HashMap<(&str, &str), u32> = HashMap::new();
+        let first = |(frame, place)| *firsts.entry(function(frame)).or_insert(place);
+        let first_of: Vec<u32> = frames.iter().zip(0..).map(first).collect();
+        let stack = |stack: &[u32]| stack.iter().map(|&n| first_of.get(n as usize).copied().unwrap_or(n)).collect();
+        let mut tallies: Vec<(SiteKey, Tally)> = self.tallies.into_iter().collect();
+        tallies.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        let mut sites: HashMap<SiteKey, Alike> = HashMap::new();
+        for (key, tally) in tallies {
+            let functions = SiteKey { creation: stack(&key.creation), stack: stack(&key.stack), ..key };
+            match sites.entry(functions) {
+                Entry::Occupied(site) => site.into_mut().add(key, tally),
+                Entry::Vacant(none) => {
+                    none.insert(Alike { most: (key.clone(), tally.count), keys: vec![key], tally });
+                }
+            }
+        }
+        sites.into_values().collect()
+    }
+}
+
+/// What differs in lines alone: one site.
+struct Alike {
+    /// The lines of most tasks, and how many these are.
+    most: (SiteKey, u64),
+    keys: Vec<SiteKey>,
+    tally: Tally,
+}
+
+impl Alike {
+    fn add(&mut self, key: SiteKey, tally: Tally) {
+        if tally.count > self.most.1 {
+            self.most = (key.clone(), tally.count);
+        }
+        self.keys.push(key);
+        self.tally.merge(tally);
     }
 }
 
@@ -168,10 +213,12 @@ fn suspicion(site: &Site) -> (bool, u64, u64, u64) {
     (site.role.is_own(), growth, site.count - site.with_timeout, site.oldest_ms)
 }
 
-fn site(key: &SiteKey, tally: Tally, frames: &[Frame], trend: impl Fn(history::Key) -> Vec<u64>) -> Site {
-    let mut names: Vec<(String, u64)> = tally.names.into_iter().collect();
+/// A site, with the stacks of most of its tasks.
+fn site(alike: &Alike, frames: &[Frame], trend: impl Fn(history::Key) -> Vec<u64>) -> Site {
+    let Alike { most: (key, at_these_lines), tally, .. } = alike;
+    let mut names: Vec<(&String, &u64)> = tally.names.iter().collect();
     names.sort_by(|(a, most), (b, least)| least.cmp(most).then_with(|| a.cmp(b)));
-    let (oldest_ms, oldest_exact, wait) = tally.oldest.unwrap_or((0, true, String::new()));
+    let (oldest_ms, oldest_exact, wait) = tally.oldest.clone().unwrap_or((0, true, String::new()));
     let mut site = Site {
         id: stable_id(key, frames),
         task: key.task,
@@ -188,12 +235,12 @@ fn site(key: &SiteKey, tally: Tally, frames: &[Frame], trend: impl Fn(history::K
         shortest_timeout_ms: tally.shortest_timeout_ms.filter(|_| !tally.unknown_timeout),
         stack: key.stack.clone(),
         creation: key.creation.clone(),
-        names: names.into_iter().take(MAX_NAMES).map(|(name, _)| name).collect(),
-        trend: sum(tally.trends.into_iter().map(trend)),
+        names: names.into_iter().take(MAX_NAMES).map(|(name, _)| name.clone()).collect(),
+        trend: sum(tally.trends.iter().copied().map(trend)),
         verdict: String::new(),
         evidence: Vec::new(),
     };
-    site.evidence = evidence(&site, tally.forever);
+    site.evidence = evidence(&site, tally.forever, site.count - at_these_lines);
     site
 }
 
@@ -208,8 +255,8 @@ fn sum(trends: impl Iterator<Item = Vec<u64>>) -> Vec<u64> {
     })
 }
 
-/// The facts that speak for a site; nothing can ever end `forever` of its waits.
-fn evidence(site: &Site, forever: u64) -> Vec<String> {
+/// The facts that speak for a site; nothing can ever end `forever` of its waits, and `elsewhere` are at other lines than it shows.
+fn evidence(site: &Site, forever: u64, elsewhere: u64) -> Vec<String> {
     let mut facts = Vec::new();
     if let (Some(first), Some(last)) = (site.trend.first(), site.trend.last())
         && last > first
@@ -229,6 +276,10 @@ fn evidence(site: &Site, forever: u64) -> Vec<String> {
     } else if site.with_timeout == site.count {
         let earliest = site.shortest_timeout_ms.map(|ms| format!(", after {} at the earliest", span(ms)));
         facts.push(format!("all of the waits end by themselves{}", earliest.unwrap_or_default()));
+    }
+    if elsewhere > 0 {
+        let are = if elsewhere == 1 { "is" } else { "are" };
+        facts.push(format!("{elsewhere} of {} {are} at other lines of these functions", site.count));
     }
     facts
 }
@@ -251,6 +302,17 @@ fn span(ms: u64) -> String {
     }
 }
 
+/// What of a frame is the same in the next run: the file name of its module, and its function, or else the address in the module.
+fn function(frame: &Frame) -> (&str, &str) {
+    let function = match frame.function.as_str() {
+        // Where code without a file lies is another place in each run.
+        "" if frame.module == "[anon]" => "",
+        "" => &frame.address,
+        function => function,
+    };
+    (frame.module_name(), function)
+}
+
 /// Eight hex digits from functions and modules alone, so that they are the same in the next run: FNV-1a, 64 bits, folded.
 fn stable_id(key: &SiteKey, frames: &[Frame]) -> String {
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
@@ -261,10 +323,9 @@ fn stable_id(key: &SiteKey, frames: &[Frame]) -> String {
     };
     for part in [&key.creation, &key.stack] {
         for frame in part.iter().filter_map(|&index| frames.get(index as usize)) {
-            add(frame.module_name());
-            // Where code without a file lies is another place in each run.
-            let address = if frame.module == "[anon]" { "" } else { &frame.address };
-            add(if frame.function.is_empty() { address } else { &frame.function });
+            let (module, function) = function(frame);
+            add(module);
+            add(function);
         }
         add("");
     }
@@ -340,6 +401,49 @@ mod tests {
         let site = &ordered.sites[0];
         assert_eq!((site.count, site.parked, site.oldest_ms, site.oldest_exact), (2, 1, 3_000, false));
         assert_eq!((site.wait.as_str(), &site.names[..]), ("select", &["worker".to_owned()][..]));
+    }
+
+    #[test]
+    fn lines_of_the_same_functions_are_one_site_and_other_functions_another() {
+        let frame = |function: &str, line| Frame {
+            function: function.into(),
+            module: "/bin/a".into(),
+            line: Some(line),
+            address: format!("{line:#x}"),
+            ..Frame::default()
+        };
+        let frames =
+            [frame("park", 10), frame("park", 12), frame("run", 3), frame("other", 3), frame("", 7), frame("", 8)];
+        // Three at line 10, one at line 12, one whose creator is at another line; one in another function, and two that have none.
+        let stacks: [(&[u32], &[u32], u64); 6] = [
+            (&[0, 2], &[2], 3),
+            (&[1, 2], &[2], 1),
+            (&[1, 2], &[3], 1),
+            (&[3, 2], &[2], 1),
+            (&[4], &[], 1),
+            (&[5], &[], 1),
+        ];
+        let key_of = |stack: &[u32], creation: &[u32]| SiteKey {
+            stack: stack.to_vec(),
+            creation: creation.to_vec(),
+            ..key(TaskKind::Thread)
+        };
+        let mut sites = Sites::default();
+        for (stack, creation, count) in stacks {
+            let mut tally = Tally::default();
+            (0..count).for_each(|_| tally.add(&member(None), None));
+            sites.add(key_of(stack, creation), tally);
+        }
+        let ordered = sites.order(&frames, |_| Vec::new());
+        let ids: BTreeSet<&str> = ordered.sites.iter().map(|site| site.id.as_str()).collect();
+        assert_eq!((ids.len(), ordered.sites.len()), (5, 5), "each has an id of its own");
+        let place = |n: usize| ordered.place(&key_of(stacks[n].0, stacks[n].1)).unwrap();
+        assert_eq!(place(0), place(1));
+        let site = &ordered.sites[place(0) as usize];
+        assert_eq!((site.count, &*site.stack), (4, &[0, 2][..]), "with the lines of most");
+        assert_eq!(site.evidence, ["none of the waits has a timeout", "1 of 4 is at other lines of these functions"]);
+        let others: BTreeSet<u32> = (0..6).map(place).collect();
+        assert_eq!(others.len(), 5);
     }
 
     #[test]

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::{Role, TaskKind, WaitKind};
 
 /// All parked tasks with the same creation stack, park stack and kind of wait; and goroutines of which it is not known whether
-/// they are parked, since nobody saw their wait begin.
+/// they are parked, since nobody saw their wait begin. Stacks are the same if they lead through the same functions, at whichever
+/// lines.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Site {
     /// Eight hex digits, made from functions and modules only: the same in another run of the same program.
@@ -38,7 +39,7 @@ pub struct Site {
     /// The shortest of those timeouts, ms, from a wait's beginning; `None` if there is none, or if it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shortest_timeout_ms: Option<u64>,
-    /// Park stack: indices into [`super::Recording::frames`], innermost first.
+    /// Park stack of most of them: indices into [`super::Recording::frames`], innermost first.
     pub stack: Vec<u32>,
     /// Creation stack, likewise; empty if it is not known.
     pub creation: Vec<u32>,

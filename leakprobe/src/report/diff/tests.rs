@@ -78,6 +78,21 @@ fn the_numbers_of_the_folded_stacks_are_those_of_both() {
     }
 }
 
+/// What has gone altogether has no width, so that it must not have the colour of frames of which a part has.
+#[test]
+fn each_entry_of_the_legend_has_a_colour_of_its_own() {
+    let svg = written(&pair(), Format::Svg, &Options::default());
+    let legend = svg.split("<g id=\"legend\">").nth(1).unwrap().split("<svg").next().unwrap();
+    assert!(legend.contains("gone, no width"), "{legend}");
+    let fills: Vec<&str> = legend
+        .split("<rect")
+        .skip(1)
+        .map(|rect| rect.split("fill=\"").nth(1).unwrap().split('"').next().unwrap())
+        .collect();
+    let different: std::collections::BTreeSet<&str> = fills.iter().copied().collect();
+    assert_eq!((fills.len(), different.len()), (4, 4), "{fills:?}");
+}
+
 #[test]
 fn pictures_are_red_where_more_are_parked_and_blue_where_fewer_are() {
     for (name, weight, view) in [

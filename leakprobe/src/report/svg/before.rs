@@ -14,9 +14,11 @@ use quick_xml::{
 use super::head::invalid;
 use crate::report::words;
 
-/// A frame of which all is new, one of which all has gone, and one that has not changed.
+/// A frame of which all is new, one of which all has gone, and one that has not changed; and what has no width in the picture,
+/// so that no frame has its colour.
 pub(super) const MORE: Color = Color { r: 0xff, g: 0x50, b: 0x50 };
 pub(super) const FEWER: Color = Color { r: 0x60, g: 0x90, b: 0xff };
+pub(super) const NO_WIDTH: Color = Color { r: 0xff, g: 0xff, b: 0xff };
 pub(super) const SAME: Color = Color { r: 0xf2, g: 0xf2, b: 0xf2 };
 
 /// The least part of a colour that a change has, in percent, so that it can be seen.

@@ -7,7 +7,7 @@ use inferno::flamegraph;
 
 use super::{
     DEFAULT_WIDTH, MIN_WIDTH,
-    before::{Before, FEWER, MORE, SAME},
+    before::{Before, FEWER, MORE, NO_WIDTH, SAME},
     head::{self, FONT_SIZE, Head, LegendEntry},
     palette::Runs,
 };
@@ -110,7 +110,7 @@ fn legend(compared: &Compared<'_>) -> Vec<LegendEntry> {
     ];
     if gone > 0 {
         legend.push(entry(
-            FEWER,
+            NO_WIDTH,
             "gone, no width:",
             gone,
             "of sites where nothing is parked any more only the callers are seen",
