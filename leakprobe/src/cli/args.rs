@@ -200,11 +200,11 @@ struct WatchArgs {
 #[derive(Clone, Debug, ClapArgs)]
 struct OutputArgs {
     /// Write to FILE, in the format of its extension: .svg .folded .json .txt .goroutines.txt .pb.gz .speedscope.json
-    /// .pftrace .html .dot; repeatable, - is stdout
+    /// .pftrace .html .waits.svg .dot; repeatable, - is stdout
     #[arg(short, long, value_name = "FILE")]
     output: Vec<PathBuf>,
     /// Format of stdout, and of outputs whose name does not tell: svg, folded, json, txt, goroutines-txt, pprof, speedscope,
-    /// perfetto, html, dot
+    /// perfetto, html, waits-svg, dot
     #[arg(long, value_name = "NAME")]
     format: Option<String>,
     /// Print the recording as JSON in place of the report

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use proptest::{collection::vec, prelude::*};
 
 use super::{Format, GroupBy, Kind, Options, View, Weight, fixture, shown::Shown, stacks::Stacks};
-use crate::model::{Frame, GoFrame, Recording, StackEnd, TaskState, TimedWait};
+use crate::model::{
+    Deadlock, DeadlockedTask, Frame, GoFrame, LinkWait, Owner, Recording, Relation, StackEnd, TaskState, TimedWait,
+};
 
 /// Texts that mean something to one of the formats, or to a terminal.
 fn name() -> impl Strategy<Value = String> {
@@ -215,6 +217,35 @@ proptest! {
         // A picture of nothing has none.
         let is_empty = Stacks::of(&Shown::of(&recording, &options), &options).is_empty();
         prop_assert_eq!(scripts.count(), usize::from(!is_empty));
+    }
+
+    /// Whoever waits for whomever, and however many of them.
+    #[test]
+    fn graphs_stay_bounded_xml(
+        mut recording in recording(),
+        options in options(),
+        owners in vec((any::<prop::sample::Index>(), 0..4_u8, name(), any::<u64>()), 0..300),
+        deadlocked in vec(any::<prop::sample::Index>(), 0..6),
+    ) {
+        let ids: Vec<u64> = recording.tasks.iter().map(|task| task.id).collect();
+        let of = |index: &prop::sample::Index| *index.get(&ids);
+        for (task, (index, what, name, other)) in recording.tasks.iter_mut().zip(&owners) {
+            let Some(wait) = &mut task.wait else { continue };
+            let relation = [Relation::Holds, Relation::Joined, Relation::OtherEnd][usize::from(what % 3)];
+            let (owner, process) = if *what == 3 { (*other, Some(*other as u32)) } else { (of(index), None) };
+            wait.owner = Some(Box::new(Owner { task: owner, name: name.clone(), relation, process, state: None }));
+            wait.owner_note = Some(name.as_str().into());
+        }
+        let wait = || LinkWait { reason: "mutex".into(), object: recording.target.comm.as_str().into(), age_ms: 1, exact: true };
+        let one = |index| DeadlockedTask { task: of(index), name: recording.target.exe.as_str().into(), wait: wait() };
+        recording.deadlocks = vec![Deadlock { tasks: deadlocked.iter().map(one).collect(), behind: owners.len() as u64 }];
+        let svg = written(Format::WaitsSvg, &recording, &options);
+        roxmltree::Document::parse(&svg).unwrap();
+        prop_assert!(svg.len() < 4 << 20, "{}", svg.len());
+        let dot = written(Format::Dot, &recording, &options);
+        prop_assert!(!dot.chars().any(|c| c != '\n' && c.is_control()));
+        super::html::tests::check(&written(Format::Html, &recording, &options));
+        written(Format::Txt, &recording, &options);
     }
 
     #[test]

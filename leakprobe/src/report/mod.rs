@@ -32,6 +32,7 @@ mod speedscope;
 mod stacks;
 mod svg;
 mod txt;
+mod waits;
 mod words;
 
 #[cfg(test)]
@@ -75,7 +76,9 @@ pub enum Format {
     Perfetto,
     /// One page with everything, flame graphs included.
     Html,
-    /// Who waits for whom, for graphviz.
+    /// Who waits for whom, as a picture.
+    WaitsSvg,
+    /// The same for graphviz.
     Dot,
 }
 
@@ -91,6 +94,7 @@ impl Format {
         Self::Speedscope,
         Self::Perfetto,
         Self::Html,
+        Self::WaitsSvg,
         Self::Dot,
     ];
 
@@ -107,6 +111,7 @@ impl Format {
             Self::Speedscope => "speedscope",
             Self::Perfetto => "perfetto",
             Self::Html => "html",
+            Self::WaitsSvg => "waits-svg",
             Self::Dot => "dot",
         }
     }
@@ -119,6 +124,7 @@ impl Format {
             Self::Pprof => "pb.gz",
             Self::Speedscope => "speedscope.json",
             Self::Perfetto => "pftrace",
+            Self::WaitsSvg => "waits.svg",
             _ => self.name(),
         }
     }
@@ -165,6 +171,7 @@ impl Format {
             Self::Speedscope => &speedscope::Speedscope,
             Self::Perfetto => &perfetto::Perfetto,
             Self::Html => &html::Html,
+            Self::WaitsSvg => &svg::Waits,
             Self::Dot => &dot::Dot,
         }
     }
@@ -285,6 +292,9 @@ mod tests {
             ("x.speedscope.json", Format::Speedscope),
             ("x.pftrace", Format::Perfetto),
             ("x.html", Format::Html),
+            ("x.waits.svg", Format::WaitsSvg),
+            ("waits.svg", Format::Svg),
+            ("x.dot", Format::Dot),
         ] {
             assert_eq!(Format::from_path(Path::new(path)).unwrap(), format);
         }
@@ -300,6 +310,6 @@ mod tests {
             assert_eq!(Format::from_name(format.name()).unwrap(), format);
         }
         let error = Format::from_name("pdf").unwrap_err();
-        insta::assert_snapshot!(error, @"`pdf` is no output format: use one of svg, folded, json, txt, goroutines-txt, pprof, speedscope, perfetto, html, dot");
+        insta::assert_snapshot!(error, @"`pdf` is no output format: use one of svg, folded, json, txt, goroutines-txt, pprof, speedscope, perfetto, html, waits-svg, dot");
     }
 }

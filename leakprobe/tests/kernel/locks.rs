@@ -156,6 +156,33 @@ fn graphviz_draws_who_waits_for_whom() {
     assert!(edges >= 14 && text.contains("holder") && text.contains("red"), "{text}");
 }
 
+/// As graphviz does, but by ourselves: with every waiter, and with what is deadlocked in red.
+#[test]
+fn leakprobe_draws_who_waits_for_whom() {
+    let locks = Locks::start(Variant::Pie);
+    let pid = locks.program.pid().to_string();
+    let ended = leakprobe(["snapshot", "-q", "-m", "0s", "-p", &pid, "-o", "a.waits.svg", "-o", "a.json"]);
+    let file = |name: &str| ended.succeeded().directory.path().join(name);
+    let svg = std::fs::read_to_string(file("a.waits.svg")).unwrap();
+    let document = roxmltree::Document::parse(&svg).unwrap();
+    let drawn = |id: u64| document.descendants().find(|node| node.attribute("id") == Some(&format!("thread_{id}")));
+    let is_red = |id: u64| {
+        let node = drawn(id).unwrap_or_else(|| panic!("{id} is not drawn: {svg}"));
+        node.children().any(|child| child.tag_name().name() == "rect" && child.attribute("stroke") == Some("#cc2222"))
+    };
+    let title =
+        |id: u64| drawn(id).unwrap().children().find(|node| node.tag_name().name() == "title").unwrap().text().unwrap();
+    for (tid, next) in &locks.said["abba"] {
+        assert!(is_red(*tid) && is_red(*next), "{svg}");
+        assert!(title(*tid).contains("mutex") && title(*tid).contains("circular"), "{}", title(*tid));
+    }
+    let recording = leakprobe::report::json::read(&file("a.json")).unwrap();
+    let circular: usize = recording.deadlocks.iter().map(|deadlock| deadlock.tasks.len()).sum();
+    assert_eq!(svg.matches("url(#arrow-red)").count(), circular);
+    let holder = locks.only("normal").1;
+    assert!(!is_red(holder) && title(holder).contains("clock_nanosleep"), "{}", title(holder));
+}
+
 #[test]
 fn attach_finds_the_same_deadlocks_as_one_look() {
     let locks = Locks::start(Variant::Pie);

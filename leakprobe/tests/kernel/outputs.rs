@@ -34,6 +34,7 @@ fn every_format_is_written_and_the_report_goes_to_stdout() {
         "a.speedscope.json",
         "a.pftrace",
         "a.html",
+        "a.waits.svg",
         "a.dot",
     ];
     assert_eq!(names.len(), Format::ALL.len());
@@ -44,6 +45,7 @@ fn every_format_is_written_and_the_report_goes_to_stdout() {
     assert!(ended.stdout.contains("park") && ended.stdout.contains("100"), "{ended:?}");
     let read = |name: &str| fs::read_to_string(ended.directory.path().join(name)).unwrap();
     assert!(read("a.svg").contains("<svg"));
+    assert!(read("a.waits.svg").contains("other end"), "main reads what the test writes");
     let folded = read("a.folded");
     assert!(folded.lines().any(|line| line.ends_with(";[futex] 100") && line.contains(";run;park;")), "{folded}");
     assert!(read("a.txt").contains("park"));

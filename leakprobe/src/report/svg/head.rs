@@ -11,7 +11,10 @@ use quick_xml::{
     events::{BytesStart, BytesText, Event},
 };
 
-use super::palette::{self, Runs};
+use super::{
+    layout::Point,
+    palette::{self, Runs},
+};
 use crate::{
     model::WaitKind,
     report::{stacks::wait_label, words},
@@ -137,12 +140,56 @@ impl Head {
         }
     }
 
+    /// Pixels that a picture may be wide within the margins.
+    pub(super) fn room(&self) -> f64 {
+        self.width.saturating_sub(2 * MARGIN) as f64
+    }
+
+    /// Makes the picture wide enough for something of that width.
+    pub(super) fn widen(&mut self, width: f64) {
+        self.width = self.width.max(width.ceil() as usize + 2 * MARGIN);
+    }
+
     /// Writes a picture without frames that says `message`.
     pub(super) fn write_alone(&self, message: &str, out: &mut dyn io::Write) -> io::Result<()> {
         let unseen = self.unseen_lines();
         let top = HEAD_BOTTOM + 4 * ROW;
-        let height = top + unseen.len() * ROW + ROW;
-        let mut writer = Writer::new(&mut *out);
+        self.write_picture(top + unseen.len() * ROW + ROW, out, |writer| {
+            let center = middle(HEAD_BOTTOM + 2 * ROW, FONT_SIZE + 3, "#000000");
+            write_text(writer, &center, message)?;
+            write_unseen(writer, &unseen, top)
+        })
+    }
+
+    /// Writes a picture of our own, `height` pixels high, with this head and a `note`, if that is not empty. `body` is called with
+    /// its left upper corner.
+    pub(super) fn write_around(
+        &self,
+        height: f64,
+        note: &str,
+        out: &mut dyn io::Write,
+        body: impl FnOnce(&mut Writer<&mut dyn io::Write>, Point) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let legend = self.legend_places();
+        let mut lines = self.unseen_lines();
+        lines.extend((!note.is_empty()).then(|| note.to_owned()));
+        let lines_top = HEAD_BOTTOM + legend.last().map_or(0, |&(_, row)| row + 1) * ROW;
+        let top = lines_top + lines.len() * ROW + ROW / 2;
+        self.write_picture(top + height.ceil() as usize + ROW, out, |writer| {
+            self.write_legend(writer, &legend)?;
+            write_unseen(writer, &lines, lines_top)?;
+            body(writer, Point { x: MARGIN as f64, y: top as f64 })
+        })
+    }
+
+    /// Writes a picture that begins with title and subtitle.
+    fn write_picture(
+        &self,
+        height: usize,
+        mut out: &mut dyn io::Write,
+        body: impl FnOnce(&mut Writer<&mut dyn io::Write>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut writer = Writer::new(&mut out as &mut dyn io::Write);
         let root = [
             ("version", "1.1".to_owned()),
             ("width", self.width.to_string()),
@@ -157,24 +204,13 @@ impl Head {
             let fill = hex(BACKGROUND);
             let background = [("width", "100%"), ("height", "100%"), ("fill", &fill)];
             writer.create_element("rect").with_attributes(background).write_empty()?;
-            let middle = |y: usize, size: usize, fill: &str| {
-                [
-                    ("x", "50%".to_owned()),
-                    ("y", y.to_string()),
-                    ("text-anchor", "middle".into()),
-                    ("font-size", size.to_string()),
-                    ("fill", fill.into()),
-                ]
-            };
             let title = middle(FONT_SIZE * 2, FONT_SIZE + 5, "#000000");
             write_text(writer, &title, &self.title)?;
             let subtitle = middle(FONT_SIZE * 4, FONT_SIZE, SUBTITLE_FILL);
             write_text(writer, &subtitle, &self.subtitle)?;
-            let center = middle(HEAD_BOTTOM + 2 * ROW, FONT_SIZE + 3, "#000000");
-            write_text(writer, &center, message)?;
-            write_unseen(writer, &unseen, top)
+            body(writer)
         })?;
-        writeln!(out)
+        writeln!(writer.get_mut())
     }
 
     /// Where each entry of the legend goes: its x in pixels and its row.
@@ -255,8 +291,19 @@ impl LegendEntry {
     }
 }
 
+/// The attributes of a line of text in the middle of the picture.
+fn middle(y: usize, size: usize, fill: &str) -> [(&'static str, String); 5] {
+    [
+        ("x", "50%".to_owned()),
+        ("y", y.to_string()),
+        ("text-anchor", "middle".into()),
+        ("font-size", size.to_string()),
+        ("fill", fill.into()),
+    ]
+}
+
 /// Pixels that `text` takes at most.
-fn text_width(text: &str) -> usize {
+pub(super) fn text_width(text: &str) -> usize {
     (text.chars().count() as f64 * FONT_SIZE as f64 * FONT_ASPECT).ceil() as usize
 }
 
@@ -272,13 +319,17 @@ fn write_unseen<W: io::Write>(writer: &mut Writer<W>, lines: &[String], top: usi
     Ok(())
 }
 
-fn write_text<W: io::Write>(writer: &mut Writer<W>, attributes: &[(&str, String)], text: &str) -> io::Result<()> {
+pub(super) fn write_text<W: io::Write>(
+    writer: &mut Writer<W>,
+    attributes: &[(&str, String)],
+    text: &str,
+) -> io::Result<()> {
     let attributes = attributes.iter().map(|(name, value)| (*name, value.as_str()));
     writer.create_element("text").with_attributes(attributes).write_text_content(BytesText::new(text))?;
     Ok(())
 }
 
-fn write_title<W: io::Write>(writer: &mut Writer<W>, text: &str) -> io::Result<()> {
+pub(super) fn write_title<W: io::Write>(writer: &mut Writer<W>, text: &str) -> io::Result<()> {
     writer.create_element("title").write_text_content(BytesText::new(text))?;
     Ok(())
 }
@@ -337,7 +388,7 @@ fn has_id(tag: &BytesStart<'_>, id: &str) -> bool {
     found.is_some_and(|found| found.value.as_ref() == id.as_bytes())
 }
 
-fn hex(color: Color) -> String {
+pub(super) fn hex(color: Color) -> String {
     format!("#{:02x}{:02x}{:02x}", color.r, color.g, color.b)
 }
 

@@ -6,13 +6,15 @@
 mod before;
 mod diff;
 mod head;
+mod layout;
 mod palette;
+mod waits;
 
 use std::io;
 
 use inferno::flamegraph::{self, color};
 
-pub(super) use self::diff::write as write_diff;
+pub(super) use self::{diff::write as write_diff, waits::Waits};
 use self::{
     head::{FONT_SIZE, Head, LegendEntry},
     palette::Runs,
