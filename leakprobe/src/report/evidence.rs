@@ -3,6 +3,9 @@
 use super::{Kind, shown::Shown, words};
 use crate::model::{Pause, Recording, StackEnd, TaskKind, TaskState};
 
+/// In shorter runs the start, which costs the same in each, would pass for a lasting share of a core, ms.
+const MIN_SHARE_MS: u64 = 10_000;
+
 /// What the tasks that are shown are called: `thread`, `goroutine`, or `task` if there are both.
 pub(super) fn noun(shown: &Shown<'_>) -> &'static str {
     match (shown.has(TaskKind::Thread), shown.has(TaskKind::Goroutine)) {
@@ -118,6 +121,38 @@ pub(super) fn pauses(recording: &Recording) -> impl Iterator<Item = String> {
             words::percent(*percent)
         )
     })
+}
+
+/// What leakprobe itself took.
+pub(super) fn cost(recording: &Recording) -> String {
+    let cost = &recording.cost;
+    let mut text = format!("{} of CPU", words::span(cost.cpu_ms));
+    if recording.duration_ms >= MIN_SHARE_MS {
+        let share = cost.cpu_ms as f64 / recording.duration_ms as f64 * 100.0;
+        text += &format!(" ({share:.1} % of one core)");
+    }
+    text += &format!(", {:.1} MB of memory", cost.rss_mb);
+    if cost.snapshot_ms > 0.0 {
+        text += &format!(", first snapshot read in {:.1} ms", cost.snapshot_ms);
+        if cost.repeated_snapshot_ms > 0.0 {
+            text += &format!(", later ones in {:.1} ms", cost.repeated_snapshot_ms);
+        }
+    }
+    if let Some(percent) = cost.programs_percent {
+        text += &format!("; its programs in the kernel took {} of one core", words::percent(percent));
+    }
+    text
+}
+
+/// How many goroutines came and went while watched; `None` where there are none.
+pub(super) fn goroutines_created(shown: &Shown<'_>) -> Option<String> {
+    let go = shown.recording.coverage.go.as_ref().filter(|_| shown.kind != Kind::Threads)?;
+    let rate = |n: u64| match shown.recording.duration_ms {
+        0 => String::new(),
+        ms => format!(" ({}/s)", words::rate(n, ms)),
+    };
+    let (created, gone) = (words::thousands(go.created), words::thousands(go.gone));
+    Some(format!("{created} created{}, {gone} ended{}", rate(go.created), rate(go.gone)))
 }
 
 /// Tasks that wait, of which it is not known for how long: they may be parked without counting as it. What is at a site is told

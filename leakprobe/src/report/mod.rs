@@ -14,6 +14,7 @@ use crate::model::Recording;
 
 pub mod diff;
 mod dot;
+mod ends;
 mod error;
 mod evidence;
 pub mod files;
@@ -21,6 +22,7 @@ mod folded;
 mod frames;
 mod goroutines;
 mod groups;
+mod holders;
 mod html;
 pub mod json;
 mod overview;

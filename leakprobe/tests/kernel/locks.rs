@@ -161,7 +161,8 @@ fn graphviz_draws_who_waits_for_whom() {
 fn leakprobe_draws_who_waits_for_whom() {
     let locks = Locks::start(Variant::Pie);
     let pid = locks.program.pid().to_string();
-    let ended = leakprobe(["snapshot", "-q", "-m", "0s", "-p", &pid, "-o", "a.waits.svg", "-o", "a.json"]);
+    let ended =
+        leakprobe(["snapshot", "-q", "-m", "0s", "-p", &pid, "-o", "a.waits.svg", "-o", "a.html", "-o", "a.json"]);
     let file = |name: &str| ended.succeeded().directory.path().join(name);
     let svg = std::fs::read_to_string(file("a.waits.svg")).unwrap();
     let document = roxmltree::Document::parse(&svg).unwrap();
@@ -179,7 +180,13 @@ fn leakprobe_draws_who_waits_for_whom() {
     let recording = leakprobe::report::json::read(&file("a.json")).unwrap();
     let circular: usize = recording.deadlocks.iter().map(|deadlock| deadlock.tasks.len()).sum();
     assert_eq!(svg.matches("url(#arrow-red)").count(), circular);
+    let page = std::fs::read_to_string(file("a.html")).unwrap();
+    assert!(
+        page.contains("Deadlock: 2 threads wait for each other")
+            && page.contains("<iframe title=\"who waits for whom\"")
+    );
     let holder = locks.only("normal").1;
+    assert!(page.contains(&format!(">held by holder ({holder}), which waits ")), "{page}");
     assert!(!is_red(holder) && title(holder).contains("clock_nanosleep"), "{}", title(holder));
 }
 

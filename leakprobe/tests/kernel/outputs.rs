@@ -53,7 +53,7 @@ fn every_format_is_written_and_the_report_goes_to_stdout() {
     assert_eq!(recording.tasks.len(), 101);
     assert_eq!((recording.duration_ms, recording.coverage.snapshots), (0, 1));
     let html = read("a.html");
-    assert!(html.contains("100 threads") && html.matches("<iframe").count() == 3 && html.contains(">park<"), "{html}");
+    assert!(html.contains("100 threads") && html.matches("<iframe").count() == 4 && html.contains(">park<"), "{html}");
     let speedscope: serde_json::Value = serde_json::from_str(&read("a.speedscope.json")).unwrap();
     let weights = speedscope["profiles"][0]["weights"].as_array().unwrap();
     assert!(weights.iter().any(|weight| weight == 100), "{weights:?}");

@@ -1,5 +1,5 @@
-//! One page with everything: what hangs, where, who made it, flame graphs that can be zoomed and searched, and what all of that
-//! rests on. It needs no network, and nothing beside itself.
+//! One page with everything: what hangs, where, who made it, who would have to act, flame graphs that can be zoomed and searched,
+//! and what all of that rests on. It needs no network, and nothing beside itself.
 
 mod diff;
 mod page;
@@ -8,16 +8,28 @@ use std::io;
 
 pub(super) use self::diff::write as write_diff;
 use self::page::{Cell, Page};
-use super::{Options, Report, View, Weight, evidence, groups, shown::Shown, svg, txt::sites, words};
-use crate::model::{GrowthSample, Recording, Site, StackEnd, Task};
+use super::{
+    Options, Report, View, Weight, ends, evidence, groups, holders,
+    shown::Shown,
+    svg,
+    txt::{goroutines, sites},
+    waits::Graph,
+    words,
+};
+use crate::model::{GrowthSample, Recording, Site, StackEnd, Task, TaskKind};
 
 /// Sites that are told; the recording has all.
 const MAX_SITES: usize = 200;
 
-/// Rows of other tables, tasks of a site that are named, and objects that they wait on.
+/// Rows of other tables, tasks of a site that are named, objects that they wait on, and what else there is several of.
 const MAX_ROWS: usize = 100;
 const MAX_TASKS: usize = 50;
 const MAX_OBJECTS: usize = 10;
+
+/// Deadlocks, threads of one, and holders of a site: each with its stack.
+const MAX_DEADLOCKS: usize = 20;
+const MAX_DEADLOCKED: usize = 50;
+const MAX_HOLDERS: usize = 10;
 
 /// Characters of a small chart.
 const SPARK_WIDTH: usize = 40;
@@ -29,8 +41,11 @@ impl Report for Html {
     fn write(&self, recording: &Recording, options: &Options, out: &mut dyn io::Write) -> io::Result<()> {
         let shown = &Shown::of(recording, options);
         let target = &recording.target;
-        let mut page = Page::begin(out, &format!("{} (pid {})", target.comm, target.pid))?;
+        let inside = target.ns_pid.map_or(String::new(), |pid| format!(", {pid} in its namespace"));
+        let mut page = Page::begin(out, &format!("{} (pid {}{inside})", target.comm, target.pid))?;
         summary(&mut page, shown)?;
+        deadlocks(&mut page, shown)?;
+        who_waits_for_whom(&mut page, shown, options)?;
         pictures(&mut page, shown, options)?;
         if let Some(by) = &options.group_by {
             group_table(&mut page, shown, by)?;
@@ -51,7 +66,13 @@ impl Report for Html {
 fn summary(page: &mut Page<'_>, shown: &Shown<'_>) -> io::Result<()> {
     let recording = shown.recording;
     let target = &recording.target;
+    let execs = match target.execs {
+        0 => String::new(),
+        1 => "; began another program once".to_owned(),
+        execs => format!("; began another program {}", words::count(execs, "time")),
+    };
     let ended = target.ended.as_ref().map_or_else(String::new, |ended| format!("; the process {ended}"));
+    let ended = execs + &ended;
     let started = words::utc(&recording.started);
     let watched = match recording.duration_ms {
         0 => format!("seen once, at {started}{ended}"),
@@ -70,6 +91,35 @@ fn summary(page: &mut Page<'_>, shown: &Shown<'_>) -> io::Result<()> {
     page.sentence("warn", &shown.filtered_words().unwrap_or_default())?;
     let unseen: Vec<String> = evidence::unseen(shown).into_iter().map(|clause| format!("not seen: {clause}")).collect();
     page.list("warn", &unseen)
+}
+
+/// Tasks that wait for each other for ever, each with its stack.
+fn deadlocks(page: &mut Page<'_>, shown: &Shown<'_>) -> io::Result<()> {
+    let found = &shown.recording.deadlocks;
+    for (place, deadlock) in found.iter().take(MAX_DEADLOCKS).enumerate() {
+        page.details(&format!("-deadlock-{place}"), &holders::deadlock(deadlock), true, |page| {
+            for (text, task) in holders::members(shown.recording, deadlock).take(MAX_DEADLOCKED) {
+                page.sentence("alarm", &text)?;
+                if let Some(task) = task {
+                    page.frames(shown, &task.stack, task.stack_end.explain())?;
+                }
+            }
+            left_out(page, deadlock.tasks.len(), MAX_DEADLOCKED, "thread")?;
+            page.sentence("", &holders::behind(deadlock))
+        })?;
+    }
+    left_out(page, found.len(), MAX_DEADLOCKS, "deadlock")
+}
+
+fn who_waits_for_whom(page: &mut Page<'_>, shown: &Shown<'_>, options: &Options) -> io::Result<()> {
+    // Two nodes are enough to know whether there are any.
+    if Graph::of(shown, 2).nodes.is_empty() {
+        return Ok(());
+    }
+    page.heading("Who waits for whom")?;
+    let mut picture = Vec::new();
+    svg::Waits.write(shown.recording, &Options { width: None, ..options.clone() }, &mut picture)?;
+    page.natural_picture("who waits for whom", &picture)
 }
 
 fn pictures(page: &mut Page<'_>, shown: &Shown<'_>, options: &Options) -> io::Result<()> {
@@ -115,6 +165,7 @@ fn site_table(page: &mut Page<'_>, shown: &Shown<'_>) -> io::Result<()> {
     }
     page.heading("Sites")?;
     let members = shown.members();
+    let both = shown.has(TaskKind::Thread) && shown.has(TaskKind::Goroutine);
     let rows: Vec<Vec<Cell>> = shown
         .sites
         .iter()
@@ -129,11 +180,14 @@ fn site_table(page: &mut Page<'_>, shown: &Shown<'_>) -> io::Result<()> {
             };
             vec![
                 Cell::Number(words::thousands(site.count)),
+                Cell::Text(if both { evidence::noun_of(site.task).to_owned() } else { String::new() }),
                 Cell::Number(words::thousands(site.parked)),
                 Cell::Number(new),
+                Cell::Number(sites::growth_of(shown, site)),
                 Cell::Number(oldest(shown, site)),
                 Cell::Text(site.verdict.clone()),
                 Cell::Text(sites::wait_words(site)),
+                Cell::Text(sites::waits_on(site, tasks)),
                 Cell::Function(sites::creator(shown, site, task)),
                 Cell::Function(sites::place(shown, &site.stack, task.map(|task| task.stack_end))),
                 Cell::Link(site.id.clone()),
@@ -141,7 +195,21 @@ fn site_table(page: &mut Page<'_>, shown: &Shown<'_>) -> io::Result<()> {
         })
         .collect();
     let nouns = format!("{}s", evidence::noun(shown));
-    page.table(&[&nouns, "parked", "new", "oldest", "verdict", "wait", "created by", "parked in", "site"], &rows)?;
+    let titles = [
+        &nouns,
+        "kind",
+        "parked",
+        "new",
+        "growth",
+        "oldest",
+        "verdict",
+        "wait",
+        "on",
+        "created by",
+        "parked in",
+        "site",
+    ];
+    page.table(&titles, &rows)?;
     left_out(page, shown.sites.len(), MAX_SITES, "site")
 }
 
@@ -156,6 +224,7 @@ fn site_in_full(page: &mut Page<'_>, shown: &Shown<'_>, site: &Site, tasks: &[&T
     let noun = evidence::noun_of(site.task);
     let title = format!("Site {}: {} in {}", site.id, words::count(site.count, noun), sites::wait_words(site));
     page.details(&site.id, &title, open, |page| {
+        page.sentence("warn", &sites::unknown_ages(shown, site).unwrap_or_default())?;
         page.list("", &site.evidence)?;
         if site.trend.len() > 1 {
             let (first, last) = (site.trend.first().copied(), site.trend.last().copied());
@@ -163,34 +232,61 @@ fn site_in_full(page: &mut Page<'_>, shown: &Shown<'_>, site: &Site, tasks: &[&T
             let (first, last) = (words::thousands(first.unwrap_or(0)), words::thousands(last.unwrap_or(0)));
             page.sentence("", &format!("trend {spark} {first} → {last}"))?;
         }
+        page.sentence("dim", if site.parked > 0 { "parked in" } else { "waiting in" })?;
+        let (kernel, elsewhere) = sites::in_kernel(tasks);
+        page.frames(shown, kernel, &elsewhere)?;
         let end = tasks.first().map_or(StackEnd::Complete, |task| task.stack_end);
-        let title = if site.parked > 0 { "parked in" } else { "waiting in" };
-        page.stack(title, shown, &site.stack, end.explain())?;
-        let why = tasks.first().and_then(|task| task.created_by.why_unknown.as_deref());
-        let why = if site.creation.is_empty() { why.unwrap_or("its creation was not seen") } else { "" };
-        page.stack("created by", shown, &site.creation, why)?;
-        let mut objects: Vec<&str> =
-            tasks.iter().filter_map(|task| task.wait.as_ref()).map(|wait| &*wait.object).collect();
-        objects.sort_unstable();
-        objects.dedup();
-        objects.retain(|object| !object.is_empty());
-        listed(page, "waits on", &objects, MAX_OBJECTS, objects.len())?;
-        let names: Vec<String> = tasks.iter().take(MAX_TASKS).map(|task| sites::task_name(task)).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        page.frames(shown, &site.stack, end.explain())?;
+        created_by(page, shown, site, tasks)?;
+        let wait = sites::bare_operation(site.kind, &site.wait);
+        listed(page, &format!("{wait} on"), &sites::objects(site, tasks), MAX_OBJECTS, 0)?;
+        who_would_have_to_act(page, shown, tasks)?;
+        listed(page, "labels:", &goroutines::labels(tasks), MAX_OBJECTS, 0)?;
+        let names: Vec<String> = tasks.iter().take(MAX_TASKS).map(|task| sites::name_in_list(task)).collect();
         let all = usize::try_from(site.count).unwrap_or(usize::MAX).max(tasks.len());
-        listed(page, &format!("{noun}s"), &names, MAX_TASKS, all)
+        listed(page, &format!("{noun}s:"), &names, MAX_TASKS, all)
     })
 }
 
-/// Some of `all` things in one sentence.
-fn listed(page: &mut Page<'_>, label: &str, items: &[&str], most: usize, all: usize) -> io::Result<()> {
+fn created_by(page: &mut Page<'_>, shown: &Shown<'_>, site: &Site, tasks: &[&Task]) -> io::Result<()> {
+    let why = tasks.first().and_then(|task| task.created_by.why_unknown.as_deref());
+    let why = if site.creation.is_empty() { why.unwrap_or("its creation was not seen") } else { "" };
+    page.stack("created by", shown, &site.creation, why)?;
+    if site.creation.is_empty() {
+        return Ok(());
+    }
+    let creator = sites::creator_task(tasks).map(|name| format!("in {} {name}", evidence::noun_of(site.task)));
+    page.sentence("", &creator.unwrap_or_default())?;
+    let parents = goroutines::parents(tasks);
+    let noun = if parents.len() == 1 { "in goroutine" } else { "in goroutines" };
+    listed(page, noun, &parents, MAX_TASKS, 0)
+}
+
+/// The holders of what is waited for, with their stacks, and those at other ends.
+fn who_would_have_to_act(page: &mut Page<'_>, shown: &Shown<'_>, tasks: &[&Task]) -> io::Result<()> {
+    let found = holders::holders(shown.recording, tasks);
+    for holder in found.iter().take(MAX_HOLDERS) {
+        page.sentence("alarm", &holder.text)?;
+        if let Some(task) = holder.task {
+            page.frames(shown, &task.stack, task.stack_end.explain())?;
+        }
+    }
+    left_out(page, found.len(), MAX_HOLDERS, "holder")?;
+    for ends::Ends { label, named } in ends::other_ends(tasks) {
+        listed(page, label, &named, MAX_OBJECTS, 0)?;
+    }
+    Ok(())
+}
+
+/// The first of `items` in one sentence, and how many more there are of them, or of `all` if that is more.
+fn listed(page: &mut Page<'_>, label: &str, items: &[String], most: usize, all: usize) -> io::Result<()> {
     let told = items.get(..most).unwrap_or(items);
     if told.is_empty() {
         return Ok(());
     }
-    let more = all.saturating_sub(told.len());
+    let more = all.max(items.len()) - told.len();
     let more = if more > 0 { format!(" and {} more", words::thousands(more as u64)) } else { String::new() };
-    page.sentence("", &format!("{label}: {}{more}", told.join(", ")))
+    page.sentence("", &format!("{label} {}{more}", told.join(", ")))
 }
 
 /// The tasks that are at no site.
@@ -271,7 +367,9 @@ fn growth(page: &mut Page<'_>, shown: &Shown<'_>) -> io::Result<()> {
             ]
         })
         .collect();
-    page.table(&["", "first", "last", "between"], &rows)
+    page.table(&["", "first", "last", "between"], &rows)?;
+    let created = evidence::goroutines_created(shown).map(|words| format!("goroutines: {words}"));
+    page.sentence("", &created.unwrap_or_default())
 }
 
 /// What was looked at, how completely, and at what cost.
@@ -290,13 +388,19 @@ fn rests_on(page: &mut Page<'_>, shown: &Shown<'_>) -> io::Result<()> {
         facts.push(format!("stacks: complete for {} of {blocked}", words::thousands(complete)));
     }
     let known = words::thousands(coverage.creations_known);
-    facts.push(format!("creations: seen with stack for {known} of {}", words::count(coverage.threads, "thread")));
+    let mut creations =
+        format!("creations: seen with stack for {known} of {}", words::count(coverage.threads, "thread"));
+    if recording.duration_ms > 0 {
+        let (created, exited) = (words::thousands(coverage.created), words::thousands(coverage.exited));
+        creations += &format!(" ({created} created, {exited} exited meanwhile)");
+    }
+    facts.push(creations);
     if let Some(go) = &coverage.go {
         let known = words::thousands(go.creations_known);
         facts.push(format!("creations: known for {known} of {}", words::count(go.goroutines, "goroutine")));
     }
-    let cost = &recording.cost;
-    facts.push(format!("own cost: {} of CPU, {:.1} MB of memory", words::span(cost.cpu_ms), cost.rss_mb));
+    facts.extend(evidence::pauses(recording).map(|pause| format!("paused: {pause}")));
+    facts.push(format!("own cost: {}", evidence::cost(recording)));
     facts.push(format!("written by leakprobe {}", recording.tool.version));
     page.list("", &facts)?;
     let unseen = evidence::unseen(shown);

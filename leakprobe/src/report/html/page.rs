@@ -23,6 +23,9 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 
 const FRAME: &str = "<style>body{margin:0}svg{display:block;width:100%}</style>\
                      <script>history.replaceState=function(){}</script>";
 
+/// The same for a picture that is as large as what it shows, and has no script.
+const NATURAL_FRAME: &str = "<style>body{margin:0}svg{display:block}</style>";
+
 /// A page that is being written.
 pub(super) struct Page<'a> {
     out: &'a mut dyn io::Write,
@@ -117,11 +120,19 @@ impl<'a> Page<'a> {
 
     /// A stack, innermost function first, with where each stands.
     pub(super) fn stack(&mut self, title: &str, shown: &Shown<'_>, stack: &[u32], without: &str) -> io::Result<()> {
-        writeln!(self.out, "<p class=\"dim\">{}</p>", text(title))?;
+        self.sentence("dim", title)?;
+        self.frames(shown, stack, without)
+    }
+
+    /// The frames of a stack; `without` says why it is not whole.
+    pub(super) fn frames(&mut self, shown: &Shown<'_>, stack: &[u32], without: &str) -> io::Result<()> {
         let resolved = shown.frames(stack);
         let (cut, beyond) = shown.cut(&resolved);
         let frames = cut.get(..MAX_FRAMES).unwrap_or(cut);
         let more = beyond + (cut.len() - frames.len()) as u64;
+        if frames.is_empty() {
+            return self.sentence("warn", without);
+        }
         writeln!(self.out, "<table>")?;
         for frame in frames {
             let class = if frames::is_users(frame) { "f own" } else { "f" };
@@ -137,6 +148,15 @@ impl<'a> Page<'a> {
 
     /// A picture with its script, in a frame of its own: what they call things must not meet the page's.
     pub(super) fn picture(&mut self, name: &str, svg: &[u8]) -> io::Result<()> {
+        self.framed(name, svg, FRAME)
+    }
+
+    /// A picture without a script that is not stretched to the page, but can be scrolled.
+    pub(super) fn natural_picture(&mut self, name: &str, svg: &[u8]) -> io::Result<()> {
+        self.framed(name, svg, NATURAL_FRAME)
+    }
+
+    fn framed(&mut self, name: &str, svg: &[u8], frame: &str) -> io::Result<()> {
         let Some(svg) = std::str::from_utf8(svg).ok().and_then(|svg| Some(&svg[svg.find("<svg")?..])) else {
             return Ok(());
         };
@@ -145,7 +165,7 @@ impl<'a> Page<'a> {
         }
         let height = svg.split("height=\"").nth(1).and_then(|rest| rest.split('"').next()?.parse::<f64>().ok());
         let height = height.unwrap_or(600.0).clamp(100.0, 20_000.0) + 20.0;
-        let document = format!("<!DOCTYPE html>{FRAME}{svg}");
+        let document = format!("<!DOCTYPE html>{frame}{svg}");
         writeln!(
             self.out,
             "<iframe title=\"{}\" style=\"height:{height}px\" srcdoc=\"{}\"></iframe>",

@@ -1,5 +1,8 @@
 use super::*;
-use crate::report::{Format, fixture};
+use crate::{
+    model::{EndRole, OtherEnd, OtherEnds, WaitKind},
+    report::{Format, fixture, waits::tests as waits},
+};
 
 fn written(recording: &Recording, options: &Options) -> String {
     let mut out = Vec::new();
@@ -40,12 +43,68 @@ fn without_pictures(mut page: String) -> String {
     page
 }
 
+/// Deadlocks, holders, and the other ends of a pipe.
+fn acted_upon() -> Recording {
+    let mut recording = waits::mixed();
+    let end = |pid, is_target| OtherEnd {
+        role: EndRole::Writer,
+        pid,
+        is_target,
+        name: "feeder <&".into(),
+        fd: Some(4),
+        state: None,
+    };
+    let ends = OtherEnds { known: vec![end(4242, true), end(9, false)], more: 3, complete: true };
+    let mut site = fixture::checkout().sites.remove(0);
+    site.kind = WaitKind::Futex;
+    site.count = 0;
+    for (place, id) in [3, 4, 5, 10, 14].into_iter().enumerate() {
+        let task = recording.tasks.iter_mut().find(|task| task.id == id).unwrap();
+        task.site = Some(0);
+        task.kernel_stack = task.stack[..place.min(1)].into();
+        let wait = task.wait.as_mut().unwrap();
+        wait.other_ends = (id == 14).then(|| Box::new(ends.clone()));
+        site.count += 1;
+    }
+    site.parked = site.count - 1;
+    recording.sites = vec![site];
+    recording
+}
+
+/// Whatever the text report tells of holders, deadlocks, other ends and goroutines stands on the page, too.
+#[test]
+fn the_page_tells_what_the_text_tells() {
+    for recording in [acted_upon(), fixture::go::service(), fixture::checkout()] {
+        let all = Options { all: true, width: Some(100_000), ..Options::default() };
+        let mut text = Vec::new();
+        Format::Txt.report().write(&recording, &all, &mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let page = written(&recording, &Options { all: true, ..Options::default() });
+        let page = quick_xml::escape::unescape(&page).unwrap();
+        let is_told = |line: &&str| {
+            let starts =
+                ["held by", "until the exit", "the other end", "other end:", "labels:", "in goroutine", "in thread"];
+            starts.iter().any(|start| line.starts_with(start))
+                || line.contains(", held by ")
+                || line.contains("Deadlock:")
+        };
+        let lines: Vec<&str> = text.lines().map(str::trim).filter(is_told).collect();
+        assert!(!lines.is_empty());
+        for line in lines {
+            // Lists are longer on the page.
+            let line = line.split(" and ").next().unwrap();
+            assert!(page.contains(line), "{line:?} is not on the page\n{text}");
+        }
+    }
+}
+
 #[test]
 fn pages() {
     let plain = Options::default();
     for (name, recording, options) in [
         ("html", fixture::checkout(), &plain),
         ("html_idle", fixture::idle_with_gaps(), &plain),
+        ("html_waits", acted_upon(), &plain),
         (
             "html_go",
             fixture::go::service(),
@@ -54,6 +113,7 @@ fn pages() {
     ] {
         let page = written(&recording, options);
         check(&page);
+        std::fs::write(fixture::picture(&format!("{name}.html")), &page).unwrap();
         insta::assert_snapshot!(name, without_pictures(page));
     }
 }
@@ -65,7 +125,7 @@ fn every_recording_makes_a_page_of_bounded_size() {
         check(&page);
         assert!(page.len() < 20 << 20, "{}", page.len());
         std::fs::write(fixture::picture(&format!("{place}-{}.html", recording.target.comm)), &page).unwrap();
-        // A picture's script would stop at what it may not do there.
+        // A flame graph's script would stop at what it may not do there.
         assert_eq!(page.matches("<iframe").count(), page.matches("history.replaceState=function(){}").count());
         let frames = page.matches("<iframe").count() + page.matches("The picture is too large").count();
         assert_eq!(frames, if recording.sites.is_empty() { 0 } else { 3 });

@@ -8,9 +8,6 @@ use crate::{
     report::{Kind, evidence as facts, words},
 };
 
-/// In shorter runs the start, which costs the same in each, would pass for a lasting share of a core, ms.
-const MIN_SHARE_MS: u64 = 10_000;
-
 /// Characters of a sparkline.
 const SPARK_WIDTH: usize = 40;
 
@@ -29,15 +26,12 @@ impl Page<'_> {
         let whole = if self.shown.filtered_words().is_some() { ", of the whole process" } else { "" };
         self.heading(&format!("Growth in {time}{whole}"))?;
         let numbers = |of: fn(&GrowthSample) -> u64| growth.iter().map(of).collect::<Vec<u64>>();
-        if let Some(go) = self.recording.coverage.go.as_ref().filter(|_| self.shown.kind != Kind::Threads) {
+        if self.recording.coverage.go.is_some() && self.shown.kind != Kind::Threads {
             self.grown("goroutines", &numbers(|sample| sample.goroutines))?;
             self.grown("parked", &numbers(|sample| sample.goroutines_parked))?;
-            let rate = |n: u64| match self.recording.duration_ms {
-                0 => String::new(),
-                ms => format!(" ({}/s)", words::rate(n, ms)),
-            };
-            let (created, gone) = (words::thousands(go.created), words::thousands(go.gone));
-            writeln!(self.out, "  {created} created{}, {gone} ended{}", rate(go.created), rate(go.gone))?;
+            if let Some(text) = facts::goroutines_created(self.shown) {
+                writeln!(self.out, "  {text}")?;
+            }
         }
         // Of a Go program's threads most are the runtime's.
         if self.recording.coverage.go.is_none() || self.shown.kind == Kind::Threads {
@@ -92,23 +86,7 @@ impl Page<'_> {
 
         self.facts("paused", facts::pauses(recording))?;
 
-        let cost = &recording.cost;
-        let mut text = format!("{} of CPU", words::span(cost.cpu_ms));
-        if recording.duration_ms >= MIN_SHARE_MS {
-            let share = cost.cpu_ms as f64 / recording.duration_ms as f64 * 100.0;
-            text += &format!(" ({share:.1} % of one core)");
-        }
-        text += &format!(", {:.1} MB of memory", cost.rss_mb);
-        if cost.snapshot_ms > 0.0 {
-            text += &format!(", first snapshot read in {:.1} ms", cost.snapshot_ms);
-            if cost.repeated_snapshot_ms > 0.0 {
-                text += &format!(", later ones in {:.1} ms", cost.repeated_snapshot_ms);
-            }
-        }
-        if let Some(percent) = cost.programs_percent {
-            text += &format!("; its programs in the kernel took {} of one core", words::percent(percent));
-        }
-        self.fact("own cost", &text)
+        self.fact("own cost", &facts::cost(recording))
     }
 
     /// Of how many tasks it is known where they were created.

@@ -15,42 +15,47 @@ const MAX_LABELS: usize = 3;
 impl Page<'_> {
     /// Which goroutines created those of a site, and whether they still live.
     pub(super) fn parents(&mut self, tasks: &[&Task]) -> io::Result<()> {
-        let mut parents: BTreeMap<u64, Option<bool>> = BTreeMap::new();
-        for task in tasks.iter().filter(|task| task.kind == TaskKind::Goroutine) {
-            if let Some(parent) = task.created_by.task {
-                parents.insert(parent, task.created_by.alive);
-            }
-        }
-        let named: Vec<String> = parents
-            .iter()
-            .take(MAX_PARENTS)
-            .map(|(id, alive)| match alive {
-                Some(true) => format!("{id} (alive)"),
-                Some(false) => format!("{id} (ended)"),
-                None => id.to_string(),
-            })
-            .collect();
-        let more = parents.len() - named.len();
-        let noun = if parents.len() == 1 { "goroutine" } else { "goroutines" };
+        let mut named = parents(tasks);
+        let more = named.len().saturating_sub(MAX_PARENTS);
+        let noun = if named.len() == 1 { "goroutine" } else { "goroutines" };
+        named.truncate(MAX_PARENTS);
         self.list(&format!("  in {noun}"), named, more)
     }
 
     /// The profiler labels of a site's goroutines, the most frequent first.
     pub(super) fn labels(&mut self, tasks: &[&Task]) -> io::Result<()> {
-        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-        for (name, value) in tasks.iter().filter_map(|task| task.goroutine.as_ref()).flat_map(|it| it.labels.iter()) {
-            *counts.entry(words::harmless(&format!("{name}={value}"))).or_default() += 1;
-        }
-        let mut counts: Vec<(String, u64)> = counts.into_iter().collect();
-        counts.sort_by(|(a, most), (b, least)| least.cmp(most).then_with(|| a.cmp(b)));
-        let named: Vec<String> = counts
-            .iter()
-            .take(MAX_LABELS)
-            .map(|(label, count)| format!("{label} ({})", words::count(*count, "goroutine")))
-            .collect();
-        let more = counts.len() - named.len();
+        let mut named = labels(tasks);
+        let more = named.len().saturating_sub(MAX_LABELS);
+        named.truncate(MAX_LABELS);
         self.list("labels:", named, more)
     }
+}
+
+/// The goroutines that created `tasks`, and whether they still live.
+pub(in crate::report) fn parents(tasks: &[&Task]) -> Vec<String> {
+    let mut parents: BTreeMap<u64, Option<bool>> = BTreeMap::new();
+    for task in tasks.iter().filter(|task| task.kind == TaskKind::Goroutine) {
+        if let Some(parent) = task.created_by.task {
+            parents.insert(parent, task.created_by.alive);
+        }
+    }
+    let named = parents.iter().map(|(id, alive)| match alive {
+        Some(true) => format!("{id} (alive)"),
+        Some(false) => format!("{id} (ended)"),
+        None => id.to_string(),
+    });
+    named.collect()
+}
+
+/// The profiler labels of `tasks`, the most frequent first.
+pub(in crate::report) fn labels(tasks: &[&Task]) -> Vec<String> {
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    for (name, value) in tasks.iter().filter_map(|task| task.goroutine.as_ref()).flat_map(|it| it.labels.iter()) {
+        *counts.entry(words::harmless(&format!("{name}={value}"))).or_default() += 1;
+    }
+    let mut counts: Vec<(String, u64)> = counts.into_iter().collect();
+    counts.sort_by(|(a, most), (b, least)| least.cmp(most).then_with(|| a.cmp(b)));
+    counts.iter().map(|(label, count)| format!("{label} ({})", words::count(*count, "goroutine"))).collect()
 }
 
 /// What a task waits on, one text each: the channels of a goroutine with their state.
@@ -65,7 +70,7 @@ pub(super) fn objects(task: &Task) -> Vec<String> {
 
 /// What the `count` goroutines of a site, of which `tasks` are listed, wait on, if it is the same for all; else how many things
 /// it is.
-pub(super) fn object_in_short(count: u64, tasks: &[&Task]) -> String {
+pub(in crate::report) fn object_in_short(count: u64, tasks: &[&Task]) -> String {
     let all = tasks.len() as u64 >= count;
     let mut objects: Vec<&str> = tasks.iter().filter_map(|task| task.wait.as_ref()).map(|wait| &*wait.object).collect();
     objects.sort_unstable();

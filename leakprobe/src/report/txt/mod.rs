@@ -3,7 +3,7 @@
 mod diff;
 mod ends;
 mod evidence;
-mod goroutines;
+pub(super) mod goroutines;
 mod groups;
 mod holders;
 mod paint;

@@ -10,7 +10,7 @@ use super::{
     wrap,
 };
 use crate::{
-    model::{EndedWait, Site, StackEnd, Task, TaskKind, WaitKind},
+    model::{CreatedBy, EndedWait, Site, StackEnd, Task, TaskKind, WaitKind},
     report::{Kind, evidence as facts, frames, shown::Shown, words},
 };
 
@@ -65,16 +65,11 @@ impl Page<'_> {
                 0 => String::new(),
                 new => format!("+{}", words::thousands(new)),
             }),
-            column("growth", Layout::Right, Style::Plain, &|site, _| self.growth_of(site)),
+            column("growth", Layout::Right, Style::Plain, &|site, _| growth_of(shown, site)),
             column("oldest", Layout::Right, Style::Plain, &|site, _| self.oldest(site)),
             column("verdict", Layout::Left, Style::Bold, &|site, _| site.verdict.clone()),
             column("wait", Layout::Name, Style::Plain, &|site, _| wait_words(site)),
-            column("on", Layout::Name, Style::Plain, &|site, tasks| match site.task {
-                TaskKind::Goroutine => goroutines::object_in_short(site.count, tasks),
-                // The address of a futex tells nothing in a table.
-                TaskKind::Thread if site.kind == WaitKind::Futex => String::new(),
-                TaskKind::Thread => in_table(&goroutines::object_in_short(site.count, tasks)),
-            }),
+            column("on", Layout::Name, Style::Plain, &|site, tasks| waits_on(site, tasks)),
             column("created by", Layout::Name, Style::Plain, &|site, tasks| {
                 creator(shown, site, tasks.first().copied())
             }),
@@ -87,16 +82,6 @@ impl Page<'_> {
         table::write(columns, self.width, self.paint, self.out)?;
         let left_out = (shown.sites.len() - sites.len()) as u64;
         self.left_out(left_out, "site")
-    }
-
-    /// How fast the number of a site's tasks grew; empty if it did not.
-    fn growth_of(&self, site: &Site) -> String {
-        match (site.trend.first(), site.trend.last()) {
-            (Some(first), Some(last)) if last > first && self.recording.duration_ms > 0 => {
-                format!("+{}/s", words::rate(last - first, self.recording.duration_ms))
-            }
-            _ => String::new(),
-        }
     }
 
     /// The age of the oldest wait of a site.
@@ -123,14 +108,7 @@ impl Page<'_> {
         let noun = facts::noun_of(site.task);
         let count = words::count(site.count, noun);
         self.heading(&format!("Site {id}: {count} in {}", wait_words(site)))?;
-        let unknown = site.count.saturating_sub(site.parked);
-        if unknown > 0 {
-            let text = format!(
-                "{} parked longer than {}; {} waiting for an unknown time: nobody saw the wait begin",
-                words::thousands(site.parked),
-                self.threshold(),
-                words::thousands(unknown),
-            );
+        if let Some(text) = unknown_ages(self.shown, site) {
             self.wrapped("  ", 4, &wrap::sentence(&text), Style::Warning)?;
         }
 
@@ -140,18 +118,14 @@ impl Page<'_> {
         self.stack(&site.stack, end.explain())?;
 
         writeln!(self.out, "  created by")?;
-        let creation =
-            threads.iter().map(|task| &task.created_by).find(|creation| creation.known && !creation.name.is_empty());
         let why = threads.first().and_then(|task| task.created_by.why_unknown.as_deref());
         if site.creation.is_empty() {
             let why = why.unwrap_or("its creation was not seen");
             writeln!(self.out, "    {}", self.note(why))?;
         } else {
             self.stack(&site.creation, "")?;
-            if let Some(creator) = creation {
-                let name = words::harmless(&creator.name);
-                let id = creator.task.map_or(String::new(), |id| format!(" ({id})"));
-                writeln!(self.out, "    in {noun} {name}{id}")?;
+            if let Some(creator) = creator_task(threads) {
+                writeln!(self.out, "    in {noun} {creator}")?;
             }
             self.parents(threads)?;
         }
@@ -171,27 +145,10 @@ impl Page<'_> {
 
     /// What the threads of a site wait on, what most of them wait on first.
     fn objects(&mut self, site: &Site, threads: &[&Task]) -> io::Result<()> {
-        let mut counts: HashMap<String, u64> = HashMap::new();
-        for task in threads {
-            for object in goroutines::objects(task) {
-                *counts.entry(object).or_default() += 1;
-            }
-        }
-        counts.remove("");
-        let mut objects: Vec<(String, u64)> = counts.into_iter().collect();
-        objects.sort_by(|(a, most), (b, least)| least.cmp(most).then_with(|| a.cmp(b)));
-        let noun = facts::noun_of(site.task);
-        let named: Vec<String> = objects
-            .iter()
-            .take(MAX_OBJECTS)
-            .map(|(object, count)| match count {
-                1 => object.clone(),
-                _ => format!("{object} ({})", words::count(*count, noun)),
-            })
-            .collect();
-        let wait = bare_operation(site.kind, &site.wait);
-        let more = objects.len() - named.len();
-        self.list(&format!("{wait} on"), named, more)
+        let mut named = objects(site, threads);
+        let more = named.len().saturating_sub(MAX_OBJECTS);
+        named.truncate(MAX_OBJECTS);
+        self.list(&format!("{} on", bare_operation(site.kind, &site.wait)), named, more)
     }
 
     /// How the number of a site's tasks went, if it changed.
@@ -203,7 +160,7 @@ impl Page<'_> {
             return Ok(());
         }
         let spark = words::spark(&site.trend, SPARK_WIDTH);
-        let growth = self.growth_of(site);
+        let growth = growth_of(self.shown, site);
         let growth = if growth.is_empty() { growth } else { format!(" ({growth})") };
         writeln!(self.out, "  trend {spark} {} → {}{growth}", words::thousands(*first), words::thousands(*last))
     }
@@ -287,15 +244,13 @@ impl Page<'_> {
 
     /// Where the tasks of a site wait in the kernel, as one of them does.
     fn in_kernel(&mut self, threads: &[&Task]) -> io::Result<()> {
-        let mut stacks = threads.iter().map(|task| &task.kernel_stack).filter(|stack| !stack.is_empty());
-        let Some(first) = stacks.next() else {
+        let (stack, others) = in_kernel(threads);
+        if stack.is_empty() {
             return Ok(());
-        };
-        let others = stacks.filter(|stack| *stack != first).count() as u64;
-        self.stack(first, "")?;
-        if others > 0 {
-            let note = format!("{} elsewhere in the kernel", words::count(others, "more task"));
-            writeln!(self.out, "    {}", self.note(&note))?;
+        }
+        self.stack(stack, "")?;
+        if !others.is_empty() {
+            writeln!(self.out, "    {}", self.note(&others))?;
         }
         Ok(())
     }
@@ -304,6 +259,76 @@ impl Page<'_> {
     pub(super) fn note(&self, why: &str) -> String {
         let note = format!("({})", words::harmless(why));
         self.paint.warning(&note)
+    }
+}
+
+/// What the tasks of a site wait on, as far as there is room for it in a table.
+pub(in crate::report) fn waits_on(site: &Site, tasks: &[&Task]) -> String {
+    match site.task {
+        TaskKind::Goroutine => goroutines::object_in_short(site.count, tasks),
+        // The address of a futex tells nothing in a table.
+        TaskKind::Thread if site.kind == WaitKind::Futex => String::new(),
+        TaskKind::Thread => in_table(&goroutines::object_in_short(site.count, tasks)),
+    }
+}
+
+/// How fast the number of a site's tasks grew; empty if it did not.
+pub(in crate::report) fn growth_of(shown: &Shown<'_>, site: &Site) -> String {
+    match (site.trend.first(), site.trend.last()) {
+        (Some(first), Some(last)) if last > first && shown.recording.duration_ms > 0 => {
+            format!("+{}/s", words::rate(last - first, shown.recording.duration_ms))
+        }
+        _ => String::new(),
+    }
+}
+
+/// That it is not known for how long some of a site's tasks wait; `None` if it is.
+pub(in crate::report) fn unknown_ages(shown: &Shown<'_>, site: &Site) -> Option<String> {
+    let unknown = site.count.saturating_sub(site.parked);
+    (unknown > 0).then(|| {
+        format!(
+            "{} parked longer than {}; {} waiting for an unknown time: nobody saw the wait begin",
+            words::thousands(site.parked),
+            words::short_span(shown.recording.min_block_ms),
+            words::thousands(unknown),
+        )
+    })
+}
+
+/// The task that created one of `tasks`, as `name (id)`.
+pub(in crate::report) fn creator_task(tasks: &[&Task]) -> Option<String> {
+    let known = |creation: &&CreatedBy| creation.known && !creation.name.is_empty();
+    let creator = tasks.iter().map(|task| &task.created_by).find(known)?;
+    let id = creator.task.map_or(String::new(), |id| format!(" ({id})"));
+    Some(format!("{}{id}", words::harmless(&creator.name)))
+}
+
+/// What the tasks of a site wait on, what most of them wait on first.
+pub(in crate::report) fn objects(site: &Site, tasks: &[&Task]) -> Vec<String> {
+    let mut counts: HashMap<String, u64> = HashMap::new();
+    for object in tasks.iter().flat_map(|task| goroutines::objects(task)) {
+        *counts.entry(object).or_default() += 1;
+    }
+    counts.remove("");
+    let mut objects: Vec<(String, u64)> = counts.into_iter().collect();
+    objects.sort_by(|(a, most), (b, least)| least.cmp(most).then_with(|| a.cmp(b)));
+    let noun = facts::noun_of(site.task);
+    let named = objects.into_iter().map(|(object, count)| match count {
+        1 => object,
+        _ => format!("{object} ({})", words::count(count, noun)),
+    });
+    named.collect()
+}
+
+/// Where the tasks of a site wait in the kernel, as one of them does, and how many are elsewhere; empty if nobody looked.
+pub(in crate::report) fn in_kernel<'a>(tasks: &[&'a Task]) -> (&'a [u32], String) {
+    let mut stacks = tasks.iter().map(|task| &task.kernel_stack).filter(|stack| !stack.is_empty());
+    let Some(first) = stacks.next() else {
+        return (&[], String::new());
+    };
+    match stacks.filter(|stack| *stack != first).count() as u64 {
+        0 => (first, String::new()),
+        others => (first, format!("{} elsewhere in the kernel", words::count(others, "more task"))),
     }
 }
 
@@ -319,12 +344,12 @@ pub(in crate::report) fn task_name(task: &Task) -> String {
 }
 
 /// `name (id)`.
-pub(super) fn name_and_id(name: &str, id: u64) -> String {
+pub(in crate::report) fn name_and_id(name: &str, id: u64) -> String {
     format!("{} ({id})", words::harmless(name)).trim_start().into()
 }
 
 /// A task as a list of its kind names it.
-fn name_in_list(task: &Task) -> String {
+pub(in crate::report) fn name_in_list(task: &Task) -> String {
     match task.kind {
         TaskKind::Goroutine => task.id.to_string(),
         TaskKind::Thread => task_name(task),
@@ -377,7 +402,7 @@ fn in_table(object: &str) -> String {
 }
 
 /// What is waited for, where what it is waited on follows: `read (pipe) on fd 3 (pipe:[48122])` would say it twice.
-pub(super) fn bare_operation(kind: WaitKind, reason: &str) -> String {
+pub(in crate::report) fn bare_operation(kind: WaitKind, reason: &str) -> String {
     let reason = words::harmless(reason);
     if reason.is_empty() { kind.to_string() } else { reason }
 }
