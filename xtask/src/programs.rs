@@ -46,12 +46,16 @@ pub(crate) fn build() -> Result<PathBuf> {
         files.push(entry.with_context(|| format!("cannot read {}", sources.display()))?.path());
     }
     files.sort();
+    let shared = [sources.join("common.h"), sources.join("common/mod.rs")];
     for source in &files {
+        if source.join("Cargo.toml").exists() {
+            build_crate(source, &out)?;
+        }
         let Some(compiler) = compiler(source) else { continue };
         let name = source.file_stem().unwrap_or_default().to_string_lossy();
         for (suffix, c, rust) in VARIANTS {
             let program = out.join(format!("{name}{suffix}"));
-            if is_newer(&program, source) {
+            if is_newer(&program, source) && shared.iter().all(|shared| is_newer(&program, shared)) {
                 continue;
             }
             let mut command = Command::new(compiler);
@@ -68,6 +72,19 @@ pub(crate) fn build() -> Result<PathBuf> {
         }
     }
     Ok(out)
+}
+
+/// A program that is a crate of its own, since it needs others; in one variant.
+fn build_crate(source: &Path, out: &Path) -> Result<()> {
+    let name = source.file_name().unwrap_or_default();
+    let target = repo::target().join("test-crates");
+    let mut cargo = repo::cargo();
+    // Without debug information, as the others.
+    cargo.args(["build", "--release", "--locked", "--config", "profile.release.debug=false", "-p"]).arg(name);
+    run::run(cargo.arg("--target-dir").arg(&target))?;
+    let built = target.join("release").join(name);
+    fs::copy(&built, out.join(name)).with_context(|| format!("cannot copy {}", built.display()))?;
+    Ok(())
 }
 
 fn compiler(source: &Path) -> Option<&'static str> {

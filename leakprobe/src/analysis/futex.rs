@@ -69,7 +69,7 @@ const ROWS: &[Row] = &[
             "syscall", "futex_wait", "futex_wait_simple", "futex_wait_cancelable", "futex_abstimed_wait",
             "futex_abstimed_wait64", "futex_abstimed_wait_common", "futex_abstimed_wait_common64",
             "futex_abstimed_wait_common32", "futex_abstimed_wait_cancelable", "futex_abstimed_wait_cancelable64",
-            "futex_lock_pi", "futex_lock_pi64", "futex_reltimed_wait", "internal_syscall_cancel", "syscall_cancel",
+            "futex_clocklock", "futex_clocklock64", "futex_lock_pi", "futex_lock_pi64", "futex_reltimed_wait", "internal_syscall_cancel", "syscall_cancel",
             "syscall_cancel_arch", "syscall_cp", "syscall_cp_c", "syscall_cp_asm", "timedwait", "timedwait_cp",
             "futexwait", "futex4", "futex4_cp", "lll_mutex_lock_optimized", "lll_mutex_timedlock",
         ]), Plumbing),

@@ -282,3 +282,24 @@ fn the_primitives_of_rust_are_named() {
         ],
     );
 }
+
+#[test]
+fn the_primitives_of_parking_lot_are_named() {
+    named(
+        "futexes_parking_lot",
+        &[
+            ("mutex", "mutex"),
+            ("mutex_timed", "mutex"),
+            ("fair_mutex", "mutex"),
+            ("reentrant_mutex", "mutex"),
+            ("rwlock_read", "rwlock (read)"),
+            ("rwlock_upgradable", "rwlock (read)"),
+            ("rwlock_write", "rwlock (write)"),
+            // It has the lock already, and waits for those that read.
+            ("rwlock_readers", "rwlock (write)"),
+            ("condvar", "condition variable"),
+            ("condvar_timed", "condition variable"),
+            ("once", "once"),
+        ],
+    );
+}

@@ -7,8 +7,8 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use tempfile::TempDir;
 
 use crate::support::{
-    Ended, NOBODY, Program, Running, Variant, children_of, leakprobe, leakprobe_binary, need_root, open_copy,
-    open_folder, proc_status, program_path, record, settle, wait_for,
+    Ended, NOBODY, Program, Running, Variant, children_of, leakprobe, leakprobe_binary, many_of_nobody, need_root,
+    open_copy, proc_status, program_path, record, settle, wait_for,
 };
 
 /// A user who is not nobody.
@@ -172,11 +172,7 @@ fn with_capabilities<'a>(command: &'a mut Command, user: u32, capabilities: &'st
 #[test]
 fn the_capabilities_that_doctor_names_suffice_and_each_of_them_is_needed() {
     need_root();
-    let folder = open_folder();
-    let copy = open_copy(&program_path("many", Variant::Static), &folder);
-    let mut program = Program::start(Command::new(&copy).uid(NOBODY).gid(NOBODY));
-    program.expect("ready");
-    settle(program.pid());
+    let (program, folder) = many_of_nobody();
     let ours = open_copy(&leakprobe_binary(), &folder);
     let pid = program.pid().to_string();
     let run = |user: u32, capabilities: &'static [u32]| {

@@ -6,8 +6,8 @@ use std::{os::unix::process::CommandExt, path::Path, process::Command};
 use leakprobe::model::{Recording, StackEnd, TaskState, WaitKind};
 
 use crate::support::{
-    NOBODY, Program, Running, Variant, chain, forbid, functions, leakprobe, leakprobe_binary, need_root, open_copy,
-    open_folder, program_path, record, settle, snapshot, task, task_named, wait_for,
+    NOBODY, Program, Running, Variant, chain, forbid, functions, leakprobe, leakprobe_binary, many_of_nobody,
+    need_root, open_copy, open_folder, program_path, record, settle, snapshot, task, task_named, wait_for,
 };
 
 /// Whether the recording says that it is without BPF, and why.
@@ -68,11 +68,7 @@ fn a_frame_that_needs_an_unknown_register_ends_the_stack() {
 #[test]
 fn as_the_user_of_the_process_without_any_privilege() {
     need_root();
-    let folder = open_folder();
-    let copy = open_copy(&program_path("many", Variant::Static), &folder);
-    let mut program = Program::start(Command::new(&copy).uid(NOBODY).gid(NOBODY));
-    program.expect("ready");
-    settle(program.pid());
+    let (program, folder) = many_of_nobody();
     let ours = open_copy(&leakprobe_binary(), &folder);
     let pid = program.pid().to_string();
     let ended =

@@ -1,27 +1,14 @@
 //! One thread for each wait of Rust's standard library that ends in a futex. Each says its kind, thread id and object.
 
+mod common;
+
 use std::hint::black_box;
-use std::io::{self, BufRead, Write};
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Barrier, Condvar, LazyLock, Mutex, Once, OnceLock, RwLock};
-use std::thread::{self, Builder, JoinHandle};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-unsafe extern "C" {
-    safe fn gettid() -> i32;
-    safe fn alarm(seconds: u32) -> u32;
-}
-
-fn say(line: &str) {
-    let mut out = io::stdout().lock();
-    out.write_all(format!("{line}\n").as_bytes()).unwrap();
-    out.flush().unwrap();
-}
-
-fn waiting(kind: &str) {
-    say(&format!("wait kind={kind} tid={} object=0 size=0", gettid()));
-}
+use common::spawn;
 
 #[inline(never)]
 fn lock_mutex(lock: &Mutex<u64>) {
@@ -105,21 +92,8 @@ fn force() {
     black_box(*LAZY);
 }
 
-/// Threads that have not said yet what they wait for.
-static SILENT: AtomicUsize = AtomicUsize::new(0);
-
-fn spawn(kind: &'static str, body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
-    SILENT.fetch_add(1, SeqCst);
-    let run = move || {
-        waiting(kind);
-        SILENT.fetch_sub(1, SeqCst);
-        body();
-    };
-    Builder::new().name(kind.to_owned()).spawn(run).unwrap()
-}
-
 fn main() {
-    alarm(300);
+    common::begin();
     let mutex = Arc::new(Mutex::new(0));
     let _held = mutex.lock().unwrap();
     let written = Arc::new(RwLock::new(0));
@@ -173,13 +147,5 @@ fn main() {
     spawn("send", move || send(&full));
     let barrier = Arc::new(Barrier::new(2));
     spawn("barrier", move || arrive(&barrier));
-    while SILENT.load(SeqCst) > 0 {
-        thread::sleep(Duration::from_millis(1));
-    }
-    say("ready");
-    let mut line = String::new();
-    while io::stdin().lock().read_line(&mut line).is_ok_and(|read| read > 0) {
-        line.clear();
-    }
-    std::process::exit(0);
+    common::ready();
 }

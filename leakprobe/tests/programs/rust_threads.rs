@@ -1,11 +1,14 @@
 //! Threads of Rust's standard library: a channel, a condition variable, a lock, a join, park, sleep.
 
+mod common;
+
 use std::hint::black_box;
-use std::io::{self, BufRead, Write};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread::{self, Builder, JoinHandle};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
+
+use common::spawn;
 
 #[inline(never)]
 fn receive_order(orders: &Receiver<u64>) {
@@ -43,11 +46,8 @@ fn sleep_an_hour() {
     black_box(());
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
-    Builder::new().name(name.to_owned()).stack_size(256 << 10).spawn(work).unwrap()
-}
-
 fn main() {
+    common::begin();
     let (_sender, orders) = mpsc::channel();
     let state = Arc::new((Mutex::new(false), Condvar::new()));
     let lock: &'static Mutex<u64> = Box::leak(Box::new(Mutex::new(0)));
@@ -58,15 +58,5 @@ fn main() {
     let parked = spawn("park", park_for_ever);
     spawn("join", move || join_the_other(parked));
     spawn("sleep", sleep_an_hour);
-    // A second safety besides the end of stdin.
-    thread::spawn(|| {
-        thread::sleep(Duration::from_secs(300));
-        std::process::exit(1);
-    });
-    println!("ready");
-    io::stdout().flush().unwrap();
-    for line in io::stdin().lock().lines() {
-        black_box(line.is_ok());
-    }
-    std::process::exit(0);
+    common::ready();
 }

@@ -78,13 +78,16 @@ pub fn program_path(name: &str, variant: Variant) -> PathBuf {
 
 fn build(name: &str, variant: Variant, path: &Path) {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs");
+    if sources.join(name).join("Cargo.toml").exists() {
+        return build_crate(name, path);
+    }
     let (compiler, source) = [("cc", "c"), ("c++", "cpp"), ("rustc", "rs")]
         .into_iter()
         .map(|(compiler, extension)| (compiler, sources.join(format!("{name}.{extension}"))))
         .find(|(_, source)| source.exists())
         .unwrap_or_else(|| panic!("there is no test program {name} in {}", sources.display()));
-    let header = sources.join("common.h");
-    if is_newer(path, &source) && is_newer(path, &header) {
+    let shared = [sources.join("common.h"), sources.join("common/mod.rs")];
+    if is_newer(path, &source) && shared.iter().all(|shared| is_newer(path, shared)) {
         return;
     }
     // Under a name of our own and then renamed: another test target may build or run the same program.
@@ -98,11 +101,26 @@ fn build(name: &str, variant: Variant, path: &Path) {
             command.arg("-std=c++20");
         }
     }
-    let output = command.arg("-o").arg(&new).arg(&source).output();
-    let output =
-        output.unwrap_or_else(|error| panic!("cannot run {compiler}, which builds the test programs: {error}"));
-    assert!(output.status.success(), "{command:?} failed:\n{}", String::from_utf8_lossy(&output.stderr));
+    run(command.arg("-o").arg(&new).arg(&source));
     fs::rename(&new, path).unwrap_or_else(|error| panic!("cannot rename {}: {error}", new.display()));
+}
+
+/// A program that is a crate of its own, since it needs others.
+fn build_crate(name: &str, path: &Path) {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("crates");
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // Without debug information, as the others.
+    command.args(["build", "--release", "--locked", "--config", "profile.release.debug=false", "-p", name]);
+    run(command.arg("--target-dir").arg(&target));
+    let new = path.with_extension(format!("{}.new", std::process::id()));
+    fs::copy(target.join("release").join(name), &new).unwrap();
+    fs::rename(&new, path).unwrap();
+}
+
+fn run(command: &mut Command) {
+    let output = command.output();
+    let output = output.unwrap_or_else(|error| panic!("cannot run {command:?}, for the test programs: {error}"));
+    assert!(output.status.success(), "{command:?} failed:\n{}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn is_newer(program: &Path, source: &Path) -> bool {

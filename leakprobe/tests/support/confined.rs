@@ -9,6 +9,8 @@ use std::{
 
 use tempfile::TempDir;
 
+use super::{Program, Variant, program_path, settle};
+
 /// Nobody's user id.
 pub const NOBODY: u32 = 65_534;
 
@@ -23,6 +25,16 @@ pub fn open_copy(program: &Path, folder: &TempDir) -> PathBuf {
     fs::copy(program, &copy).unwrap();
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
     copy
+}
+
+/// The test program `many`, started as nobody; and a folder that nobody can run copies of programs from.
+pub fn many_of_nobody() -> (Program, TempDir) {
+    let folder = open_folder();
+    let copy = open_copy(&program_path("many", Variant::Static), &folder);
+    let mut program = Program::start(Command::new(&copy).uid(NOBODY).gid(NOBODY));
+    program.expect("ready");
+    settle(program.pid());
+    (program, folder)
 }
 
 /// Lets the system call `number` fail with `errno` in the command, by a seccomp filter.

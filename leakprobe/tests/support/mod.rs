@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use confined::{NOBODY, forbid, open_copy, open_folder};
+pub use confined::{NOBODY, forbid, many_of_nobody, open_copy, open_folder};
 pub use leakprobe::{Ended, Running, leakprobe, leakprobe_binary, record, snapshot};
 pub use proc::{Settled, children_of, monotonic_ns, proc_status, settle, switches, tids};
 pub use program::Program;
