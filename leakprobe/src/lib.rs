@@ -7,6 +7,7 @@ pub mod analysis;
 pub mod cli;
 pub mod commands;
 pub mod go;
+pub mod jvm;
 pub mod model;
 pub mod probes;
 pub mod report;

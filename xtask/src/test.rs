@@ -17,12 +17,13 @@ pub(crate) struct Args {
 }
 
 /// What the tests run, and the Debian package that holds it.
-const NEEDED: [(&str, &str); 23] = [
+const NEEDED: [(&str, &str); 24] = [
     ("cc", "gcc"),
     ("c++", "g++"),
     ("/usr/include/stdio.h", "libc6-dev"),
     ("/usr/include/asm", "gcc-multilib"),
     ("/usr/lib32/libc.so", "libc6-dev-i386"),
+    ("/usr/lib/debug/.build-id", "libc6-dbg"),
     ("musl-gcc", "musl-tools"),
     ("xz", "xz-utils"),
     ("eu-stack", "elfutils"),

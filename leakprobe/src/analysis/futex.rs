@@ -70,7 +70,7 @@ const ROWS: &[Row] = &[
             "futex_abstimed_wait64", "futex_abstimed_wait_common", "futex_abstimed_wait_common64",
             "futex_abstimed_wait_common32", "futex_abstimed_wait_cancelable", "futex_abstimed_wait_cancelable64",
             "futex_clocklock", "futex_clocklock64", "futex_lock_pi", "futex_lock_pi64", "futex_reltimed_wait", "internal_syscall_cancel", "syscall_cancel",
-            "syscall_cancel_arch", "syscall_cp", "syscall_cp_c", "syscall_cp_asm", "timedwait", "timedwait_cp",
+            "syscall_cancel_arch", "syscall_cp", "syscall_cp_c", "syscall_cp_asm", "sccp", "timedwait", "timedwait_cp",
             "futexwait", "futex4", "futex4_cp", "lll_mutex_lock_optimized", "lll_mutex_timedlock",
         ]), Plumbing),
     // glibc's locks end here; who called it says which lock. Private ones are the library's own.
@@ -176,16 +176,19 @@ pub(super) fn primitive<'a>(frames: impl IntoIterator<Item = &'a Frame>, wait: &
     let mut frames = frames.into_iter().take(MOST_FRAMES);
     while let Some(frame) = frames.next() {
         is_musl |= is_musls(frame);
-        if frame.function.is_empty() {
+        // By what it was called as, a jump further it is one of the library's own, of which symbol tables often do not tell.
+        let function = frame.called_as.as_deref().unwrap_or(&frame.function);
+        if function.is_empty() {
             if is_library(frame) && otherwise.is_none() {
-                continue; // one of the library's own, of which symbol tables often do not tell
+                continue;
             }
             break;
         }
-        match means(&frame.function) {
+        match means(function) {
             Some(Plumbing) => {}
             Some(Is(name, holder)) => return Primitive { name, holder },
             Some(Unless(name)) => otherwise = Some(Primitive { name, holder: Nobody }),
+            None if frame.function.is_empty() && is_library(frame) && otherwise.is_none() => {}
             Some(Means::Lock(Mutex)) if frames.find(|frame| !frame.function.is_empty()).is_some_and(is_loader) => {
                 return Primitive { name: "loader lock", ..Mutex.primitive(is_musl, is_pi, wait) };
             }
@@ -217,7 +220,7 @@ impl Lock {
             }
             Self::Condition if is_pi => return Self::Mutex.primitive(is_musl, is_pi, wait),
             Self::Condition => ("condition variable", Nobody, Nobody),
-            Self::Mutex if is_pi => ("mutex", Holder::Kernel, Holder::Kernel),
+            Self::Mutex if is_pi => ("mutex", Holder::Kernel, Holder::MuslMutex),
             Self::Mutex => ("mutex", Holder::GlibcMutex, Holder::MuslMutex),
             Self::RwlockRead => ("rwlock (read)", Holder::GlibcRwlock, Holder::MuslRwlock),
             Self::RwlockWrite => ("rwlock (write)", Holder::GlibcRwlock, Holder::MuslRwlock),
@@ -276,7 +279,9 @@ fn is_library(frame: &Frame) -> bool {
 
 fn is_musls(frame: &Frame) -> bool {
     let own = ["timedwait", "timedwait_cp", "syscall_cp_asm", "syscall_cp_c", "syscall_cp", "wait", "futexwait"];
-    frame.module_name().contains("musl") || (frame.function.starts_with("__") && own.contains(&c_name(&frame.function)))
+    frame.module_name().contains("musl")
+        || (frame.function.starts_with("__") && own.contains(&c_name(&frame.function)))
+        || c_name(&frame.function) == "pthread_mutex_timedlock_pi"
 }
 
 #[cfg(test)]
@@ -317,17 +322,53 @@ mod tests {
             (&["[]", "malloc", "f"], 0, ("malloc lock", NotRecorded)),
             (&["__lll_lock_wait_private", "_IO_puts", "f"], 0, ("stdio lock", NotRecorded)),
             (&["[]", "pthread_mutex_lock", "[]", "dl_iterate_phdr", "f"], 0, ("loader lock", Holder::GlibcMutex)),
-            (
-                &["__syscall_cp_c", "__futex4_cp", "__timedwait_cp", "__pthread_mutex_timedlock", "f"],
-                0,
-                ("mutex", Holder::MuslMutex),
-            ),
             (&["[musl]", "pthread_rwlock_rdlock", "f"], 0, ("rwlock (read)", Holder::MuslRwlock)),
             (&["[musl]", "pthread_cond_wait", "f"], 0, ("condition variable", Nobody)),
-            (&["__timedwait_cp", "__pthread_timedjoin_np", "f"], 0, ("join", Holder::MuslJoin)),
         ] {
             assert_eq!(of(frames, command), expected, "{frames:?}");
         }
+    }
+
+    /// The frames of musl 1.2.3 that was built with debug information: those of Debian and Alpine are not, and end in the first.
+    #[test]
+    fn musl() {
+        let begin = ["sccp", "__futex4_cp", "__timedwait_cp"];
+        let (timed_lock, once) = ("pthread_mutex_timedlock", "__pthread_once_full");
+        for (frames, expected) in [
+            (&["__timedwait", timed_lock, "f"][..], ("mutex", Holder::MuslMutex)),
+            (
+                &["__timedwait", "__pthread_rwlock_timedrdlock", "pthread_rwlock_timedrdlock", "f"],
+                ("rwlock (read)", Holder::MuslRwlock),
+            ),
+            (
+                &["__timedwait", "__pthread_rwlock_timedwrlock", "pthread_rwlock_timedwrlock", "f"],
+                ("rwlock (write)", Holder::MuslRwlock),
+            ),
+            (&["pthread_cond_timedwait", "f"], ("condition variable", Nobody)),
+            (&["sem_timedwait", "f"], ("semaphore", Nobody)),
+            (&["pthread_timedjoin_np", "f"], ("join", Holder::MuslJoin)),
+        ] {
+            assert_eq!(of(&[&begin, frames].concat(), 0), expected, "{frames:?}");
+        }
+        assert_eq!(of(&["__wait", once, "f"], 0), ("once", NotRecorded));
+        assert_eq!(of(&["pthread_barrier_wait", "f"], 0), ("barrier", Nobody));
+        assert_eq!(of(&["pthread_mutex_timedlock_pi", timed_lock, "f"], 6), ("mutex", Holder::MuslMutex));
+    }
+
+    #[test]
+    fn a_function_without_a_name_is_what_it_was_called_as() {
+        let nameless = |called_as: &str, module: &str| Frame {
+            called_as: Some(called_as.to_owned()).filter(|name| !name.is_empty()),
+            module: module.to_owned(),
+            ..Frame::default()
+        };
+        let wait = FutexWait { word: 0x1000, command: Some(9), value: 0, memory: None, primitive: None };
+        let of = |frames: &[Frame]| primitive(frames, &wait).name;
+        assert_eq!(of(&[nameless("", LIBC), nameless("sem_wait", LIBC)]), "semaphore");
+        assert_eq!(of(&[nameless("pthread_once", LIBC)]), "once");
+        assert_eq!(of(&[nameless("own", LIBC), nameless("sem_wait", LIBC)]), "semaphore", "a part of it");
+        assert_eq!(of(&[nameless("own", "/srv/app"), nameless("sem_wait", LIBC)]), "");
+        assert_eq!(of(&[nameless("", "/srv/app"), nameless("sem_wait", LIBC)]), "");
     }
 
     #[test]

@@ -22,6 +22,7 @@ use super::{ExitCode, Failure, goroutines::Goroutines, governing::Governing, loc
 use crate::{
     analysis::{self, Facts, Live},
     cli::{Probe, Watch},
+    jvm,
     model::{
         Blocking, Change, ChangeKind, Cost, FutexWait, Recording, StackEnd, StackTable, Subject, TargetInfo, TaskKind,
         WaitKind,
@@ -56,6 +57,7 @@ pub(super) struct Session {
     governing: Governing,
     engine: Engine,
     goroutines: Goroutines,
+    jvm: jvm::Finder,
     waits: Waits,
     stacks: StackTable,
     symbols: symbols::Stacks,
@@ -139,6 +141,7 @@ impl Session {
             probes,
             engine,
             goroutines: Goroutines::new(watch.pid),
+            jvm: jvm::Finder::default(),
             waits: Waits::new(watch.pid, !events),
             stacks: StackTable::default(),
             symbols,
@@ -206,6 +209,9 @@ impl Session {
             self.engine.forget_threads();
         }
         self.goroutines.find(&mut self.engine, &mut self.symbols);
+        if self.jvm.find(self.engine.modules()) {
+            self.engine.set_made_frame_sizes(self.jvm.frame_sizes());
+        }
         if self.symbols.follow_made(self.engine.modules(), false) {
             self.stacks.forget_addresses();
         }
@@ -338,6 +344,8 @@ impl Session {
             tracing::debug!("after exec: {error}");
         }
         self.goroutines = Goroutines::new(self.target.pid);
+        self.jvm = jvm::Finder::default();
+        self.engine.set_made_frame_sizes(None);
         self.waits.forget();
         self.symbols.set_process(self.target.pid);
         self.target.refresh();
@@ -418,6 +426,7 @@ impl Session {
         }
         let mut gaps = std::mem::take(self.probes.gaps());
         gaps.extend(self.goroutines.gaps());
+        gaps.extend(self.jvm.gap());
         gaps.extend(self.waits.gaps());
         gaps.extend(self.unloaded());
         if self.stacks.iter().any(|(_, stack)| stack.end == StackEnd::ThirtyTwoBit) {
@@ -425,6 +434,7 @@ impl Session {
         }
         gaps.extend(self.symbols.hidden_kernel_names().map(|why| format!("no names of kernel functions: {why}")));
         gaps.extend(self.symbols.ignored_names().map(|why| format!("no names of JIT code: {why}")));
+        gaps.extend(self.symbols.made_gap().map(str::to_owned));
         gaps.extend(
             self.symbols.losses().map(|(module, why)| format!("no lines or inlined functions in {module}: {why}")),
         );

@@ -30,9 +30,12 @@ pub struct Frame {
     /// Whether the compiler inlined this function into the frame that follows.
     #[serde(default)]
     pub inlined: bool,
-    /// Why the function's name is not known.
+    /// Why the function's name is not known, or, of an interpreter, that of the function that it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unknown: Option<String>,
+    /// Of a function without a name: the one that its caller called, which went on to it by a jump.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub called_as: Option<String>,
     /// What the Go runtime knows of it, if it is Go's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub go: Option<GoFrame>,
@@ -43,6 +46,14 @@ impl Frame {
     #[must_use]
     pub fn module_name(&self) -> &str {
         self.module.rsplit('/').next().unwrap_or(&self.module)
+    }
+
+    /// What there is to say of a frame that does not tell which function runs; empty if it does.
+    #[must_use]
+    pub fn remark(&self) -> String {
+        let called = self.called_as.as_ref().map(|name| format!("called as {name}"));
+        let parts: Vec<&str> = called.as_deref().into_iter().chain(self.unknown.as_deref()).collect();
+        parts.join("; ")
     }
 
     /// How the frame is shown: the function, or else `[module+address]`.

@@ -45,6 +45,7 @@ fn recording() -> impl Strategy<Value = Recording> {
             .map(|(function, module, file, inlined)| Frame {
                 line: Some(u32::MAX),
                 address: module.clone(),
+                called_as: inlined.then(|| file.clone()),
                 unknown: Some(file.clone()),
                 file: inlined.then_some(file),
                 function,

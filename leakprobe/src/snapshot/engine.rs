@@ -149,6 +149,11 @@ impl Engine {
         &mut self.modules
     }
 
+    /// See [`Unwinder::set_made_frame_sizes`].
+    pub fn set_made_frame_sizes(&mut self, made: Option<Arc<dyn FrameSizes>>) {
+        self.unwinder.set_made_frame_sizes(made);
+    }
+
     /// See [`Unwinder::set_frame_sizes`].
     pub fn set_frame_sizes(&mut self, own: Vec<Arc<dyn FrameSizes>>) {
         self.unwinder.set_frame_sizes(own);

@@ -118,6 +118,9 @@ pub enum FrameSize {
     Bytes(u32),
     /// This is where its stack begins.
     Outermost,
+    /// As Java's interpreter has it: the frame pointer leads to the caller's, with the return address above it, and below it lies
+    /// the caller's stack pointer, which is not right above the frame where arguments were moved.
+    Interpreted,
 }
 
 /// Code that tells the sizes of its frames in a way of its own, and perhaps in no other.
@@ -141,6 +144,7 @@ pub struct Unwinder {
     /// The mappings that the two above, `inner` and its cache are about.
     generation: u64,
     own: Vec<Arc<dyn FrameSizes>>,
+    made: Option<Arc<dyn FrameSizes>>,
     /// Of the registers to begin with only the stack and instruction pointers are the thread's own.
     from_proc: bool,
 }
@@ -181,6 +185,11 @@ impl Unwinder {
     /// From now on these are asked first.
     pub fn set_frame_sizes(&mut self, own: Vec<Arc<dyn FrameSizes>>) {
         self.own = own;
+    }
+
+    /// From now on this is asked of code that belongs to no file.
+    pub fn set_made_frame_sizes(&mut self, made: Option<Arc<dyn FrameSizes>>) {
+        self.made = made;
     }
 
     /// Unwinds from `regs`. The second value says whether an address was met that lies in no known mapping, so that it may
@@ -260,7 +269,14 @@ impl Unwinder {
         }
         let id = match code {
             Some(Code::Module(id)) => id,
-            Some(Code::Anonymous) => return (By::Guess, self.step_by_frame_pointer(frame, (regs, known), memory)),
+            Some(Code::Anonymous) => {
+                // At a call alone: elsewhere the frame may be half made.
+                let made = self.made.as_ref().filter(|_| frame.is_return_address());
+                return match made.and_then(|made| made.frame_size(frame.address_for_lookup())) {
+                    Some(size) => (By::Information, step_by_size(size, (regs, known), memory)),
+                    None => (By::Guess, self.step_by_frame_pointer(frame, (regs, known), memory)),
+                };
+            }
             None => return (By::Guess, self.step_by_guess(modules, frame, (regs, known), memory)),
         };
         let Some(module) = modules.get(id) else {
@@ -375,8 +391,10 @@ fn step_by_size(
     (regs, known): (&mut arch::UnwindRegs, &mut Known),
     memory: &mut StackMemory<'_>,
 ) -> Result<Caller, Error> {
-    let FrameSize::Bytes(size) = size else {
-        return Ok(Caller::Outermost);
+    let size = match size {
+        FrameSize::Bytes(size) => size,
+        FrameSize::Interpreted => return step_by_link((regs, known), memory),
+        FrameSize::Outermost => return Ok(Caller::Outermost),
     };
     let place = regs.sp().wrapping_add(u64::from(size));
     let mut read = |address| memory.word(address).map_err(|()| Error::CouldNotReadStack(address));
@@ -387,6 +405,29 @@ fn step_by_size(
         known.set(arch::FRAME_POINTER, true);
     }
     regs.set_sp(place.wrapping_add(8));
+    regs.set_ip(address);
+    Ok(Caller::of_return(Some(address)))
+}
+
+/// See [`FrameSize::Interpreted`].
+fn step_by_link(
+    (regs, known): (&mut arch::UnwindRegs, &mut Known),
+    memory: &mut StackMemory<'_>,
+) -> Result<Caller, Error> {
+    if !known.has(arch::FRAME_POINTER) {
+        memory.missed = Missed::Register;
+        return Err(Error::DidNotAdvance);
+    }
+    let place = regs.bp();
+    let mut read = |address| memory.word(address).map_err(|()| Error::CouldNotReadStack(address));
+    let stack_pointer = read(place.wrapping_sub(8))?;
+    let (frame_pointer, address) = (read(place)?, read(place.wrapping_add(8))?);
+    // The caller's frame lies above this one.
+    if place < regs.sp() || stack_pointer <= place {
+        return Err(Error::DidNotAdvance);
+    }
+    regs.set_bp(frame_pointer);
+    regs.set_sp(stack_pointer);
     regs.set_ip(address);
     Ok(Caller::of_return(Some(address)))
 }

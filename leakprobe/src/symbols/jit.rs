@@ -116,10 +116,10 @@ impl Jit {
         let file = self.file.display().to_string();
         self.ignored = None;
         self.is_used |= !addresses.is_empty();
+        let runtime = *self.runtime.get_or_insert_with(|| Runtime::of(modules));
         let (opened, metadata) = match self.open() {
             Ok(opened) => opened,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let runtime = *self.runtime.get_or_insert_with(|| Runtime::of(modules));
                 let what = if runtime == Runtime::Unknown { "anonymous memory, such as JIT code" } else { "JIT code" };
                 return Names { why: format!("{what}, and no {file}{}", runtime.advice(self.pid)), ..Names::default() };
             }
@@ -160,6 +160,15 @@ impl Jit {
     /// Why a file that is there is not used.
     pub(super) fn ignored(&self) -> Option<&str> {
         self.ignored.as_deref()
+    }
+
+    /// What may be missing from stacks through such code, if anything.
+    pub(super) fn gap(&self) -> Option<&'static str> {
+        // Measured with .NET Core 3.1: `Monitor.Wait` in System.Private.CoreLib.dll, which was compiled ahead, keeps none.
+        (self.runtime == Some(Runtime::DotNet)).then_some(
+            "stacks through .NET's code may lack methods: they are followed by frame pointers, which not all code that was compiled \
+             ahead keeps; with DOTNET_ReadyToRun=0 there is none of that",
+        )
     }
 
     /// Opens the file, if it is the process's own. In /tmp, where everybody may write, others may have put it there.

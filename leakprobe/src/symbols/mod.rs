@@ -5,11 +5,13 @@
 //! for a whole file that has Fedora's compressed `.gnu_debugdata`, stretches symbols without size to any address above, and
 //! takes any of several names for a function. What DWARF cannot tell, for whichever reason, keeps its name from ELF.
 
+mod called;
 mod debugdata;
 mod debugfile;
 mod dwarf;
 mod elf;
 mod go;
+mod interpreted;
 mod jit;
 mod kernel;
 mod name;
@@ -403,6 +405,7 @@ fn frames(module: &str, address: u64, symbol: &Result<Symbol, String>, scopes: &
                 address: format!("{address:#x}"),
                 inlined,
                 unknown: reason,
+                called_as: None,
                 go: None,
             }
         })

@@ -2,10 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{GoCode, Lookup, Module, Options, Source, Symbolizer, go::Lines, jit::Jit, kernel::Kernel, unmapped};
+use super::{
+    GoCode, Lookup, Module, Options, Source, Symbolizer, called, go::Lines, interpreted, jit::Jit, kernel::Kernel,
+    unmapped,
+};
 use crate::{
     analysis::Frames,
     model::{Frame, Stack, StackId, StackKind, StackTable},
+    snapshot::ProcessMemory,
     target::{self, Code, ModuleId, ModuleSource, Modules, Root},
 };
 
@@ -139,6 +143,7 @@ impl Stacks {
         let in_kernel = new.iter().filter(|stack| stack.kind == StackKind::Kernel);
         let in_kernel: Vec<u64> = in_kernel.flat_map(|stack| stack.addresses.iter().copied()).collect();
         let kernel = self.kernel.frames(&in_kernel);
+        let mut callees = HashMap::new();
         for stack in new {
             if stack.kind == StackKind::Kernel {
                 let frame = |address: &u64| kernel.get(address).cloned().unwrap_or_else(|| unmapped(*address));
@@ -156,7 +161,10 @@ impl Stacks {
                 let is_return = stack.is_return(depth);
                 let probe = address.saturating_sub(u64::from(is_return));
                 match resolved[usize::from(is_return)].get(&address) {
-                    Some(known) => places.extend(known),
+                    Some(known) => match self.called_as(known, stack, depth, modules, &mut callees) {
+                        Some(place) => places.push(place),
+                        None => places.extend(known),
+                    },
                     None if made.contains(&probe) => {
                         if !names.has(probe) && self.pending.len() < MOST_PENDING {
                             let (stack, at) = (self.stacks.len(), places.len());
@@ -169,6 +177,34 @@ impl Stacks {
             }
             self.stacks.push(places);
         }
+    }
+
+    /// The frame at `depth`, which is `known` by its address alone, with what its caller has called: if it has no name and that has.
+    fn called_as(
+        &mut self,
+        known: &[u32],
+        stack: &Stack,
+        depth: usize,
+        modules: &mut Modules,
+        callees: &mut HashMap<u64, Option<u64>>,
+    ) -> Option<u32> {
+        let [place] = known else { return None };
+        let frame = self.frames.get(*place as usize).filter(|frame| frame.function.is_empty())?.clone();
+        let memory = ProcessMemory::new(modules.reader()?);
+        let caller = *stack.addresses.get(depth + 1).filter(|_| stack.is_return(depth + 1))?;
+        let read = |address: u64, buffer: &mut [u8]| memory.read(address, buffer) == buffer.len();
+        let callee = (*callees.entry(caller).or_insert_with(|| called::callee(caller, read)))?;
+        // It went on within its own library.
+        let probe = stack.addresses.get(depth)?.saturating_sub(u64::from(stack.is_return(depth)));
+        let Some(Code::Module(module)) = modules.find(callee) else { return None };
+        if !matches!(modules.find(probe), Some(Code::Module(its)) if its == module) {
+            return None;
+        }
+        let module = modules.get(module)?;
+        let lookup = Lookup { svma: callee.wrapping_sub(module.bias), is_return: false };
+        let called = self.symbolizer.resolve(&as_source(module), &[lookup]).pop()?.pop()?;
+        let called_as = Some(called.function).filter(|name| !name.is_empty())?;
+        Some(self.place(Frame { called_as: Some(called_as), ..frame }))
     }
 
     /// Looks whether code that the process makes has names now that it had not before. Returns whether any had another name
@@ -208,7 +244,8 @@ impl Stacks {
         lines.iter().map(|line| self.place(frame(&line.frame))).collect()
     }
 
-    fn place(&mut self, frame: Frame) -> u32 {
+    fn place(&mut self, mut frame: Frame) -> u32 {
+        interpreted::explain(&mut frame);
         if let Some(&place) = self.places.get(&frame) {
             return place;
         }
@@ -232,6 +269,11 @@ impl Stacks {
     /// Why the names of code that the process makes are not used though they are there.
     pub fn ignored_names(&self) -> Option<&str> {
         self.jit.as_ref().and_then(Jit::ignored)
+    }
+
+    /// What may be missing from stacks through code that the process makes.
+    pub fn made_gap(&self) -> Option<&'static str> {
+        self.jit.as_ref().and_then(Jit::gap)
     }
 
     /// Modules whose debug information could not be used, and why.

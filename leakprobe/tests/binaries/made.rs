@@ -6,6 +6,8 @@ use std::{
     os::unix::fs::chown,
     path::PathBuf,
     process::Command,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
 };
 
 use leakprobe::model::{Frame, Recording, StackEnd};
@@ -13,10 +15,10 @@ use leakprobe::model::{Frame, Recording, StackEnd};
 use crate::support::{Program, Running, Variant, children_of, need_root, program_path, snapshot, stack_of, wait_for};
 
 /// A perf map that is gone with its test.
-struct Map(PathBuf);
+pub(crate) struct Map(PathBuf);
 
 impl Map {
-    fn of(pid: u32) -> Self {
+    pub(crate) fn of(pid: u32) -> Self {
         Self(PathBuf::from(format!("/tmp/perf-{pid}.map")))
     }
 
@@ -95,4 +97,45 @@ fn the_map_lies_in_the_processes_own_tmp_under_its_own_id() {
     fs::write(root.path().join("tmp/perf-1.map"), format!("{page:x} 8 inside\n")).unwrap();
     assert_eq!(made(&snapshot(pid)).function, "inside");
     drop(shell);
+}
+
+#[test]
+fn a_map_that_grows_while_it_is_read_is_read_to_where_it_ended_at_first() {
+    need_root();
+    let program = Program::ready("jit", Variant::Pie);
+    let map = Map::of(program.pid());
+    let page = address(&made(&snapshot(program.pid()))) & !0xfff;
+    map.add(&format!("{page:x} 8 known\n"));
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // Lines of other code; now and then half a one.
+            let filler = "1000 10 other\n".repeat(4096) + "1000 1";
+            while !stop.load(Relaxed) && fs::metadata(&map.0).is_ok_and(|file| file.len() < 1 << 30) {
+                map.add(&filler);
+                map.add("0 other\n");
+            }
+        });
+        let named = (0..5).map(|_| made(&snapshot(program.pid())).function).collect::<Vec<_>>();
+        stop.store(true, Relaxed);
+        assert_eq!(named, ["known"; 5]);
+    });
+}
+
+#[test]
+fn of_a_huge_map_the_end_is_read_in_little_memory() {
+    need_root();
+    let program = Program::ready("jit", Variant::Pie);
+    let map = Map::of(program.pid());
+    let page = address(&made(&snapshot(program.pid()))) & !0xfff;
+    let before = snapshot(program.pid()).cost.rss_mb;
+    // A hole of 10 GiB, which has no line.
+    map.add(&format!("{page:x} 8 too early\n"));
+    OpenOptions::new().write(true).open(&map.0).unwrap().set_len(10 << 30).unwrap();
+    let why = made(&snapshot(program.pid())).unknown.unwrap();
+    assert!(why.contains("the rest was not read"), "{why}");
+    map.add(&format!("\n{page:x} 8 last\n"));
+    let recording = snapshot(program.pid());
+    assert_eq!(made(&recording).function, "last");
+    assert!(recording.cost.rss_mb < before + 16.0, "{} MB after {before} MB", recording.cost.rss_mb);
 }

@@ -9,8 +9,10 @@
 mod support;
 
 mod built;
+mod futexes;
 mod in_kernel;
 mod libraries;
 mod made;
 mod narrow;
 mod roots;
+mod runtimes;

@@ -197,7 +197,7 @@ fn place(frame: &Frame) -> String {
         (None, _) => format!("{}+{}", frame.module_name(), frame.address),
     };
     let inlined = if frame.inlined { " (inlined)" } else { "" };
-    let unknown = frame.unknown.as_deref().filter(|_| frame.function.is_empty());
-    let unknown = unknown.map_or_else(String::new, |why| format!(" ({why})"));
-    format!("{place}{inlined}{unknown}")
+    let remark = Some(frame.remark()).filter(|remark| !remark.is_empty());
+    let remark = remark.map_or_else(String::new, |remark| format!(" ({remark})"));
+    format!("{place}{inlined}{remark}")
 }

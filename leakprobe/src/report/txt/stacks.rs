@@ -73,7 +73,7 @@ fn location(frame: &Frame) -> String {
         (Some(file), Some(line)) => format!("{file}:{line}"),
         (Some(file), None) => file.clone(),
         // The label of a frame without a function is module and address already.
-        (None, _) if frame.function.is_empty() => frame.unknown.clone().unwrap_or_default(),
+        (None, _) if frame.function.is_empty() || frame.unknown.is_some() => frame.remark(),
         (None, _) if frame.module.is_empty() => frame.address.clone(),
         (None, _) => format!("{}+{}", frame.module_name(), frame.address),
     };

@@ -1,0 +1,58 @@
+//! Java's virtual machine, HotSpot: how large the frames of the code are that it makes.
+//!
+//! Compiled methods keep no frame pointers unless the JVM is told to, and no call frame information tells of them. But every such
+//! piece of code lies in the code cache with a head that says how large its frames are, and the JVM exports where the fields of
+//! its structures lie, for its own debugger. Read from memory, nothing is asked of the JVM.
+
+mod code;
+mod structs;
+
+use std::sync::Arc;
+
+use crate::{
+    snapshot::{FrameSizes, ProcessMemory},
+    target::Modules,
+};
+use code::CodeCache;
+
+/// Looks for a JVM in a process.
+#[derive(Default)]
+pub struct Finder {
+    /// The mappings that were looked at last.
+    generation: Option<u64>,
+    found: Option<Result<Arc<CodeCache>, String>>,
+}
+
+impl Finder {
+    /// Looks, if there are other mappings than the last time; returns whether anything has been found since. Costs some ms if there is a
+    /// JVM, once.
+    pub fn find(&mut self, modules: &Modules) -> bool {
+        let is_known = matches!(self.found, Some(Ok(_)));
+        if is_known || self.generation.replace(modules.generation()) == Some(modules.generation()) {
+            return false;
+        }
+        let place = modules.mapped_files().find(|file| file.path.rsplit('/').next() == Some("libjvm.so"));
+        let (Some(place), Some(reader)) = (place, modules.reader()) else { return false };
+        let file = modules.open_mapped(&place).map_err(|error| error.to_string());
+        let found = file.and_then(|file| CodeCache::of(&file, ProcessMemory::new(reader)));
+        self.found = Some(found.map(Arc::new));
+        matches!(self.found, Some(Ok(_)))
+    }
+
+    /// What the JVM says of the frames of its code.
+    #[must_use]
+    pub fn frame_sizes(&self) -> Option<Arc<dyn FrameSizes>> {
+        let found = self.found.as_ref()?.as_ref().ok()?;
+        Some(Arc::clone(found) as _)
+    }
+
+    /// What is not seen of a JVM that is there.
+    #[must_use]
+    pub fn gap(&self) -> Option<String> {
+        let why = self.found.as_ref()?.as_ref().err()?;
+        Some(format!(
+            "stacks through compiled Java methods may lack some of them, unless Java was started with \
+             -XX:+PreserveFramePointer: the JVM does not tell of its code: {why}"
+        ))
+    }
+}
