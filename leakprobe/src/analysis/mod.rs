@@ -14,6 +14,7 @@ mod locks;
 mod recording;
 mod sites;
 mod timeline;
+mod verdict;
 
 pub use diff::{Change, Diff, Numbers, Outcome, Row, Side, diff};
 pub use goroutines::{GoId, Goroutines, SLOT_BITS};
@@ -21,6 +22,7 @@ pub use holders::Doubts;
 pub use join::GoFacts;
 pub use live::{Creation, Live, LiveThread};
 pub use recording::{Facts, record};
+pub use verdict::{Criteria, Judgement, Moment, judge, tell};
 
 use crate::model::StackId;
 

@@ -95,6 +95,7 @@ pub fn record(
         tasks,
         sites: ordered.sites,
         deadlocks,
+        check: None,
         ended_waits,
         timeline,
         growth: live.growth(),

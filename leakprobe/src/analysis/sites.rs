@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry};
 
 use super::history;
-use crate::model::{Frame, Role, Site, TaskKind, WaitKind};
+use crate::model::{Frame, Role, Site, TaskKind, Verdict, WaitKind};
 
 /// Most names of tasks that a site keeps.
 const MAX_NAMES: usize = 5;
@@ -237,7 +237,10 @@ fn site(alike: &Alike, frames: &[Frame], trend: impl Fn(history::Key) -> Vec<u64
         creation: key.creation.clone(),
         names: names.into_iter().take(MAX_NAMES).map(|(name, _)| name.clone()).collect(),
         trend: sum(tally.trends.iter().copied().map(trend)),
-        verdict: String::new(),
+        verdict: Verdict::Unjudged,
+        course: None,
+        finding: None,
+        accepted: None,
         evidence: Vec::new(),
     };
     site.evidence = evidence(&site, tally.forever, site.count - at_these_lines);
@@ -255,14 +258,15 @@ fn sum(trends: impl Iterator<Item = Vec<u64>>) -> Vec<u64> {
     })
 }
 
+/// How a site's number grew while we watched: the first of its facts, if there is such a one.
+pub(super) fn growth(site: &Site) -> Option<String> {
+    let (first, last) = (site.trend.first()?, site.trend.last()?);
+    (last > first).then(|| format!("grew from {first} to {last} waiting here while watched"))
+}
+
 /// The facts that speak for a site; nothing can ever end `forever` of its waits, and `elsewhere` are at other lines than it shows.
 fn evidence(site: &Site, forever: u64, elsewhere: u64) -> Vec<String> {
-    let mut facts = Vec::new();
-    if let (Some(first), Some(last)) = (site.trend.first(), site.trend.last())
-        && last > first
-    {
-        facts.push(format!("grew from {first} to {last} waiting here while watched"));
-    }
+    let mut facts = Vec::from_iter(growth(site));
     if site.created_while_watched > 0 {
         let still = if site.parked == site.count { "parked" } else { "waiting" };
         facts

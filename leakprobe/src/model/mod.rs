@@ -16,6 +16,7 @@ mod span;
 mod stack;
 mod subject;
 mod task;
+mod verdict;
 mod wait;
 
 pub use ends::{EndRole, OtherEnd, OtherEnds};
@@ -35,4 +36,5 @@ pub(crate) use span::{span, thousands};
 pub use stack::{Stack, StackEnd, StackId, StackKind, StackTable};
 pub use subject::{Access, Children, Subject};
 pub use task::{CreatedBy, Role, Task, TaskKind, TaskState};
+pub use verdict::{Check, CheckOutcome, Course, Finding, Round, Verdict};
 pub use wait::{Wait, WaitKind};

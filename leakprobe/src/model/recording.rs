@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Deadlock, Frame, Site, Task, Wait};
+use super::{Check, Deadlock, Frame, Site, Task, Wait};
 
 /// The schema that this version writes and reads.
 pub const SCHEMA: &str = "leakprobe/1";
@@ -34,6 +34,9 @@ pub struct Recording {
     /// Tasks that wait for each other for ever.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deadlocks: Vec<Deadlock>,
+    /// The check that it was made for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<Check>,
     /// Waits that were longer than the threshold and ended while we watched, grouped by stack.
     #[serde(default)]
     pub ended_waits: Vec<EndedWait>,

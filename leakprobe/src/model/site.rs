@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Role, TaskKind, WaitKind};
+use super::{Course, Finding, Role, TaskKind, Verdict, WaitKind};
 
 /// All parked tasks with the same creation stack, park stack and kind of wait; and goroutines of which it is not known whether
 /// they are parked, since nobody saw their wait begin. Stacks are the same if they lead through the same functions, at whichever
@@ -48,9 +48,18 @@ pub struct Site {
     /// Tasks blocked at this site, parked or not yet, at each of [`super::Recording::growth`]'s moments.
     #[serde(default)]
     pub trend: Vec<u64>,
-    /// What is thought of it (`proven`, `likely`, `suspect`, `idle`); empty where nothing was judged.
+    /// What is thought of it.
     #[serde(default)]
-    pub verdict: String,
+    pub verdict: Verdict,
+    /// Its tasks over the rounds of a check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub course: Option<Course>,
+    /// The known way of leaking that it looks like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finding: Option<Finding>,
+    /// Why it does not fail a check, whatever is thought of it: a rule, or that it was known before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<String>,
     /// Facts that speak for it.
     #[serde(default)]
     pub evidence: Vec<String>,

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use crate::model::{
     Cost, Coverage, CreatedBy, EndedWait, Frame, GrowthSample, Pause, Recording, Role, SCHEMA, Site, StackEnd,
-    TargetInfo, Task, TaskKind, TaskState, Tool, Wait, WaitKind,
+    TargetInfo, Task, TaskKind, TaskState, Tool, Verdict, Wait, WaitKind,
 };
 
 const APP: &str = "/srv/checkout/bin/checkout";
@@ -326,6 +326,7 @@ fn empty(comm: &str, exe: &str) -> Recording {
         frames: vec![],
         sites: vec![],
         deadlocks: vec![],
+        check: None,
         ended_waits: vec![],
         timeline: vec![],
         growth: vec![],
@@ -394,7 +395,10 @@ impl Build for Recording {
                 creation: vec![],
                 names: vec![name.into()],
                 trend: vec![],
-                verdict: String::new(),
+                verdict: Verdict::Unjudged,
+                course: None,
+                finding: None,
+                accepted: None,
                 evidence: vec![],
             });
         }

@@ -6,7 +6,8 @@ use proptest::{collection::vec, prelude::*};
 
 use super::{Format, GroupBy, Kind, Options, View, Weight, fixture, shown::Shown, stacks::Stacks};
 use crate::model::{
-    Deadlock, DeadlockedTask, Frame, GoFrame, LinkWait, Owner, Recording, Relation, StackEnd, TaskState, TimedWait,
+    Course, Deadlock, DeadlockedTask, Finding, Frame, GoFrame, LinkWait, Owner, Recording, Relation, StackEnd, TaskState,
+    TimedWait, Verdict,
 };
 
 /// Texts that mean something to one of the formats, or to a terminal.
@@ -101,7 +102,10 @@ fn recording() -> impl Strategy<Value = Recording> {
             site.creation = stack.clone();
             site.wait = text(10);
             site.id = text(11);
-            site.verdict = text(0);
+            site.verdict = Verdict::ALL[usize::try_from(number(5)).unwrap_or(0) % Verdict::ALL.len()];
+            site.finding = Some(Finding { pattern: text(0), title: text(1), advice: text(2) });
+            site.accepted = cut.then(|| text(0));
+            site.course = Some(Course { counts: vec![number(4), number(5)], ..Course::default() });
             site.evidence = vec![text(1)];
             site.count = number(5);
             site.parked = number(4);

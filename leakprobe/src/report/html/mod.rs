@@ -185,7 +185,7 @@ fn site_table(page: &mut Page<'_>, shown: &Shown<'_>) -> io::Result<()> {
                 Cell::Number(new),
                 Cell::Number(sites::growth_of(shown, site)),
                 Cell::Number(oldest(shown, site)),
-                Cell::Text(site.verdict.clone()),
+                Cell::Text(site.verdict.name().to_owned()),
                 Cell::Text(sites::wait_words(site)),
                 Cell::Text(sites::waits_on(site, tasks)),
                 Cell::Function(sites::creator(shown, site, task)),

@@ -67,7 +67,7 @@ impl Page<'_> {
             }),
             column("growth", Layout::Right, Style::Plain, &|site, _| growth_of(shown, site)),
             column("oldest", Layout::Right, Style::Plain, &|site, _| self.oldest(site)),
-            column("verdict", Layout::Left, Style::Bold, &|site, _| site.verdict.clone()),
+            column("verdict", Layout::Left, Style::Bold, &|site, _| site.verdict.name().to_owned()),
             column("wait", Layout::Name, Style::Plain, &|site, _| wait_words(site)),
             column("on", Layout::Name, Style::Plain, &|site, tasks| waits_on(site, tasks)),
             column("created by", Layout::Name, Style::Plain, &|site, tasks| {

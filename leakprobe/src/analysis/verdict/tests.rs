@@ -1,0 +1,498 @@
+use std::sync::Arc;
+
+use proptest::{prelude::*, sample::SizeRange};
+
+use super::*;
+use crate::{
+    model::{
+        Check, CreatedBy, Deadlock, DeadlockedTask, Frame, GoStatus, Goroutine, GrowthSample, Link, LinkWait, Owner,
+        Role, Round, StackEnd, TaskState, Wait, WaitKind,
+    },
+    report::fixture,
+};
+
+/// ms between two rounds.
+const ROUND: u64 = 10_000;
+
+/// A task of a made-up program.
+#[derive(Clone, Debug)]
+struct Made {
+    kind: TaskKind,
+    id: u64,
+    /// The function in which it waits.
+    at: &'static str,
+    creator: &'static str,
+    born_ms: u64,
+    /// When its wait began.
+    since_ms: u64,
+    wait: WaitKind,
+    timeout_ms: Option<u64>,
+    forever: bool,
+    creator_alive: Option<bool>,
+}
+
+fn made(id: u64, at: &'static str, born_ms: u64) -> Made {
+    Made {
+        kind: TaskKind::Goroutine,
+        id,
+        at,
+        creator: "main.start",
+        born_ms,
+        since_ms: born_ms,
+        wait: WaitKind::ChanReceive,
+        timeout_ms: None,
+        forever: false,
+        creator_alive: Some(true),
+    }
+}
+
+/// The recording of a program with these tasks at the end of round `round`; the baseline is round 0.
+fn recording(round: usize, tasks: &[Made]) -> Recording {
+    let at_ms = ROUND * (round as u64 + 1);
+    let mut recording = fixture::idle();
+    recording.frames = Vec::new();
+    let mut frame = |function: &str| {
+        let known = recording.frames.iter().position(|frame: &Frame| frame.function == function);
+        let place = known.unwrap_or(recording.frames.len());
+        if known.is_none() {
+            recording.frames.push(Frame { function: function.into(), module: "/srv/app".into(), ..Frame::default() });
+        }
+        place as u32
+    };
+    let mut sites: Vec<Site> = Vec::new();
+    let mut listed = Vec::new();
+    let template = fixture::checkout().sites.remove(0);
+    for made in tasks.iter().filter(|made| made.born_ms <= at_ms) {
+        let stack = vec![frame(made.at)];
+        let creation = if made.creator.is_empty() { vec![] } else { vec![frame(made.creator)] };
+        let id = format!("{}<{}:{}", made.at, made.creator, made.wait);
+        let age_ms = at_ms - made.since_ms.min(at_ms);
+        let place = sites.iter().position(|site| site.id == id).unwrap_or(sites.len());
+        if place == sites.len() {
+            sites.push(Site {
+                id,
+                task: made.kind,
+                role: Role::Own,
+                kind: made.wait,
+                count: 0,
+                parked: 0,
+                oldest_ms: 0,
+                with_timeout: 0,
+                wait: made.wait.to_string(),
+                stack: stack.clone(),
+                creation: creation.clone(),
+                names: vec!["app".into()],
+                trend: vec![],
+                evidence: vec![],
+                verdict: Verdict::Unjudged,
+                ..template.clone()
+            });
+        }
+        let site = &mut sites[place];
+        site.count += 1;
+        site.parked += 1;
+        site.oldest_ms = site.oldest_ms.max(age_ms);
+        site.with_timeout += u64::from(made.timeout_ms.is_some());
+        let goroutine = (made.kind == TaskKind::Goroutine).then(|| {
+            Box::new(Goroutine {
+                status: GoStatus::Waiting,
+                thread: None,
+                locked_to_thread: false,
+                labels: Arc::default(),
+                channels: Arc::default(),
+                forever: made.forever,
+                ancestors: Box::default(),
+                bubble: None,
+                runtime: 0,
+            })
+        });
+        listed.push(Task {
+            kind: made.kind,
+            id: made.id,
+            ns_id: None,
+            role: Role::Own,
+            runs: None,
+            name: "app".into(),
+            state: TaskState::Parked,
+            wait: Some(Wait {
+                kind: made.wait,
+                reason: made.wait.name().into(),
+                object: Arc::default(),
+                age_ms,
+                exact: true,
+                at_most_ms: None,
+                timeout_ms: made.timeout_ms,
+                owner: None,
+                owner_note: None,
+                chain: Arc::default(),
+                other_ends: None,
+            }),
+            stack: stack.into(),
+            stack_end: StackEnd::Complete,
+            kernel_stack: Arc::default(),
+            lifetime_ms: Some(at_ms - made.born_ms),
+            created_by: CreatedBy { alive: made.creator_alive, ..CreatedBy::default() },
+            site: Some(place as u32),
+            goroutine,
+        });
+    }
+    recording.sites = sites;
+    recording.tasks = listed;
+    recording.growth = vec![GrowthSample { at_ms, ..GrowthSample::default() }];
+    recording
+}
+
+/// What is thought of the site at `function` after these rounds, the first of which is the baseline.
+fn judged(rounds: &[Recording], function: &str) -> Judgement {
+    let moments: Vec<Moment> = rounds.iter().map(Moment::of).collect();
+    let last = rounds.last().unwrap();
+    let judgements = judge(last, &moments, &Criteria::default());
+    let site = last.sites.iter().position(|site| site.id.starts_with(&format!("{function}<"))).unwrap();
+    judgements[site].clone()
+}
+
+/// The recordings of the baseline and of `rounds` rounds, with the tasks that `tasks` gives for each.
+fn rounds(rounds: usize, tasks: impl Fn(usize) -> Vec<Made>) -> Vec<Recording> {
+    (0..=rounds).map(|round| recording(round, &tasks(round))).collect()
+}
+
+/// `a_round` goroutines that come in each round, in its middle, and stay.
+fn leak(a_round: u64, round: usize) -> Vec<Made> {
+    let all = (1..=round as u64).flat_map(|round| (0..a_round).map(move |n| (round, n)));
+    all.map(|(round, n)| made(1_000 + round * 100 + n, "main.leak", ROUND * round + ROUND / 2)).collect()
+}
+
+#[test]
+fn what_grows_with_every_round_and_never_wakes_is_likely_a_leak() {
+    let judgement = judged(&rounds(3, |round| leak(4, round)), "main.leak");
+    assert_eq!(judgement.verdict, Verdict::Likely);
+    let course = judgement.course.unwrap();
+    assert_eq!((course.counts, course.new, course.followed, course.woke), (vec![0, 4, 8, 12], 12, 8, 0));
+    assert_eq!(
+        judgement.evidence,
+        [
+            "grew with every round of load: 0, 4, 8, 12",
+            "none of the 8 that could be followed for a round has woken since"
+        ]
+    );
+    assert_eq!(judgement.finding.unwrap().pattern, "go-chan-receive-no-sender");
+}
+
+#[test]
+fn rates_are_told_for_rounds_and_requests() {
+    let mut rounds = rounds(3, |round| leak(5, round));
+    let round = Round { requests: Some(100), settled: true, ..Round::default() };
+    let check = Check {
+        rounds: vec![Round { requests: None, ..round.clone() }, round.clone(), round.clone(), round],
+        ..Check::default()
+    };
+    rounds[3].check = Some(check);
+    let judgement = judged(&rounds, "main.leak");
+    assert_eq!(judgement.evidence[0], "grew with every round of load: 0, 5, 10, 15 (5 a round, 0.05 a request)");
+}
+
+#[test]
+fn one_round_is_not_enough_to_call_it_likely() {
+    assert_eq!(judged(&rounds(1, |round| leak(9, round)), "main.leak").verdict, Verdict::Suspect);
+}
+
+#[test]
+fn a_single_moment_tells_only_what_is_proven() {
+    let judgement = judged(&[recording(0, &[made(7, "main.worker", 0)])], "main.worker");
+    assert_eq!((judgement.verdict, judgement.course), (Verdict::Unjudged, None));
+}
+
+#[test]
+fn what_grew_once_is_suspect_unless_it_is_used() {
+    let grown = |round: usize| leak(4, round.min(1));
+    assert_eq!(judged(&rounds(3, grown), "main.leak").verdict, Verdict::Suspect);
+    // A pool that filled late: its workers wake for the jobs of later rounds.
+    let used = |round: usize| {
+        let mut tasks = leak(4, round.min(1));
+        tasks.iter_mut().for_each(|task| task.since_ms = ROUND * round as u64 + ROUND / 2);
+        tasks
+    };
+    let judgement = judged(&rounds(3, used), "main.leak");
+    assert_eq!(judgement.verdict, Verdict::Idle, "{:?}", judgement.evidence);
+}
+
+#[test]
+fn a_pool_that_fills_with_every_round_and_is_used_is_not_likely() {
+    let used = |round: usize| {
+        let mut tasks = leak(4, round);
+        tasks.iter_mut().for_each(|task| task.since_ms = ROUND * round as u64 + ROUND / 2);
+        tasks
+    };
+    assert_eq!(judged(&rounds(3, used), "main.leak").verdict, Verdict::Suspect);
+}
+
+#[test]
+fn loops_that_only_their_own_timers_wake_are_likely_if_they_come_steadily_and_stay() {
+    let ticking = |stays: bool| {
+        move |round: usize| {
+            let mut tasks = leak(4, round);
+            for task in &mut tasks {
+                task.wait = WaitKind::Sleep;
+                task.timeout_ms = Some(500);
+                task.since_ms = ROUND * (round as u64 + 1) - 300;
+            }
+            if !stays && round == 3 {
+                tasks.remove(0);
+            }
+            tasks
+        }
+    };
+    let judgement = judged(&rounds(3, ticking(true)), "main.leak");
+    assert_eq!(judgement.verdict, Verdict::Likely, "{:?}", judgement.evidence);
+    assert!(judgement.evidence[1].ends_with("each by its own timer"), "{:?}", judgement.evidence);
+    assert_eq!(judged(&rounds(3, ticking(false)), "main.leak").verdict, Verdict::Suspect);
+}
+
+#[test]
+fn level_numbers_are_idle_and_shrinking_ones_too() {
+    let pool = |round: usize| (0..8 - round as u64).map(|id| made(id + 2, "main.worker", 0)).collect();
+    let judgement = judged(&rounds(3, pool), "main.worker");
+    assert_eq!((judgement.verdict, &*judgement.evidence[0]), (Verdict::Idle, "fewer than at the baseline: 8, 7, 6, 5"));
+    let judgement = judged(&rounds(3, |_| vec![made(3, "main.worker", 0)]), "main.worker");
+    assert_eq!((judgement.verdict, &*judgement.evidence[0]), (Verdict::Idle, "level: 1, 1, 1, 1 after each round"));
+}
+
+#[test]
+fn what_is_old_and_was_left_by_its_creators_is_suspect_even_if_level() {
+    let left = |_: usize| {
+        let old = |id| Made { creator_alive: Some(false), ..made(id, "main.worker", 0) };
+        vec![old(4), old(5)]
+    };
+    let later = |recordings: Vec<Recording>| {
+        recordings.into_iter().map(|mut recording| {
+            recording.sites.iter_mut().for_each(|site| site.oldest_ms += LONG_MS);
+            recording
+        })
+    };
+    assert_eq!(judged(&rounds(3, left), "main.worker").verdict, Verdict::Idle);
+    let old: Vec<Recording> = later(rounds(3, left)).collect();
+    assert_eq!(judged(&old, "main.worker").verdict, Verdict::Suspect);
+}
+
+#[test]
+fn growth_within_what_is_tolerated_is_suspect() {
+    let tasks = |round: usize| {
+        let old = (0..100).map(|id| made(id + 2, "main.leak", 0));
+        old.chain(leak(1, round)).collect()
+    };
+    let judgement = judged(&rounds(3, tasks), "main.leak");
+    assert_eq!(judgement.verdict, Verdict::Suspect);
+    assert!(judgement.evidence.contains(&"that is 3.0 % more, and up to 5 % is tolerated".to_owned()), "{judgement:?}");
+}
+
+#[test]
+fn threads_of_unknown_creators_that_others_replace_are_no_growth() {
+    let thread = |id, creator, born| Made { kind: TaskKind::Thread, creator, ..made(id, "work", born) };
+    let pool = |round: usize| {
+        let old = (0..6 - 2 * round as u64).map(|id| thread(10 + id, "", 0));
+        let new = (0..2 * round as u64).map(|id| thread(20 + id, "start", ROUND * (id / 2 + 1) + 100));
+        old.chain(new).collect()
+    };
+    let rounds = rounds(3, pool);
+    let last = rounds.last().unwrap();
+    assert!(last.sites.iter().any(|site| site.id.starts_with("work<start")));
+    let judgement = judged(&rounds, "work");
+    assert_eq!(judgement.verdict, Verdict::Idle, "{judgement:?}");
+}
+
+#[test]
+fn what_cannot_wake_is_proven_but_for_main() {
+    let hopeless = |id, wait| Made { forever: true, wait, ..made(id, "main.stuck", 0) };
+    let judgement = judged(&[recording(0, &[hopeless(9, WaitKind::ChanReceive)])], "main.stuck");
+    assert_eq!(judgement.verdict, Verdict::Proven);
+    assert_eq!(judgement.evidence, ["this task waits on a nil channel, which nothing can ever end"]);
+    assert_eq!(judgement.finding.unwrap().pattern, "go-nil-channel");
+    assert_eq!(
+        judged(&[recording(0, &[hopeless(9, WaitKind::Select)])], "main.stuck").finding.unwrap().pattern,
+        "go-empty-select"
+    );
+    assert_eq!(judged(&[recording(0, &[hopeless(1, WaitKind::Select)])], "main.stuck").verdict, Verdict::Unjudged);
+    let mut marked = recording(0, &[made(5, "main.stuck", 0)]);
+    marked.tasks[0].goroutine.as_mut().unwrap().status = GoStatus::Leaked;
+    assert_eq!(judged(&[marked], "main.stuck").verdict, Verdict::Proven);
+}
+
+#[test]
+fn deadlocked_threads_and_those_behind_them_are_proven() {
+    let thread = |id, at| Made { kind: TaskKind::Thread, wait: WaitKind::Futex, ..made(id, at, 0) };
+    let mut made = recording(
+        0,
+        &[thread(11, "a"), thread(12, "b"), thread(13, "behind"), thread(14, "joins"), thread(15, "gone")],
+    );
+    let wait = LinkWait { reason: "mutex".into(), object: Arc::default(), age_ms: 5, exact: true };
+    let link = |id, relation| Link {
+        owner: Owner { task: id, relation, state: Some(TaskState::Parked), ..Owner::default() },
+        wait: Some(wait.clone()),
+    };
+    let one = |id| DeadlockedTask { task: id, name: "app".into(), wait: wait.clone() };
+    made.deadlocks = vec![Deadlock { tasks: vec![one(11), one(12)], behind: 1 }];
+    use crate::model::Relation::{Holds, Joined};
+    made.tasks[2].wait.as_mut().unwrap().chain = [link(11, Holds), link(12, Holds)].into();
+    made.tasks[3].wait.as_mut().unwrap().chain = [link(11, Joined), link(12, Holds)].into();
+    let exited = Owner { task: 99, state: Some(TaskState::Exited), ..Owner::default() };
+    made.tasks[4].wait.as_mut().unwrap().owner = Some(Box::new(exited));
+    let verdict = |at: &str| judged(std::slice::from_ref(&made), at);
+    assert_eq!(verdict("a").finding.unwrap().pattern, "thread-lock-order-inversion");
+    assert_eq!(verdict("behind").evidence, ["this task waits for a lock that a deadlocked thread holds"]);
+    assert_eq!(verdict("joins").verdict, Verdict::Unjudged);
+    assert_eq!(verdict("gone").finding.unwrap().pattern, "thread-lock-holder-exited");
+}
+
+#[test]
+fn pools_of_runtimes_are_idle_however_they_grow() {
+    let tasks = |round: usize| {
+        let mut tasks = leak(4, round);
+        tasks.iter_mut().for_each(|task| {
+            task.kind = TaskKind::Thread;
+            task.at = "rayon_core::registry::WorkerThread::wait_until_cold";
+        });
+        tasks
+    };
+    let judgement = judged(&rounds(3, tasks), "rayon_core::registry::WorkerThread::wait_until_cold");
+    assert_eq!(judgement.verdict, Verdict::Idle);
+    assert!(judgement.evidence[0].contains("rayon"), "{judgement:?}");
+}
+
+#[test]
+fn what_still_goes_down_is_suspect() {
+    let mut rounds = rounds(3, |round| leak(4, round));
+    let last = rounds.last_mut().unwrap();
+    let round = Round { at_ms: 40_000, settle_ms: 5_000, settled: false, ..Round::default() };
+    last.check = Some(Check { rounds: vec![round], ..Check::default() });
+    last.growth = (30..=40).map(|second| GrowthSample { at_ms: second * 1_000, ..GrowthSample::default() }).collect();
+    let site = last.sites.iter_mut().find(|site| site.id.starts_with("main.leak")).unwrap();
+    site.trend = (0..11).map(|n| 30 - n).collect();
+    assert_eq!(judged(&rounds, "main.leak").verdict, Verdict::Suspect);
+    let last = rounds.last_mut().unwrap();
+    last.sites[0].trend = vec![12; 11];
+    assert_eq!(judged(&rounds, "main.leak").verdict, Verdict::Likely);
+}
+
+#[test]
+fn each_pattern_has_an_id_of_its_own_and_words() {
+    let mut ids: Vec<&str> = patterns::PATTERNS.iter().map(|pattern| pattern.id).collect();
+    ids.sort_unstable();
+    let all = ids.len();
+    ids.dedup();
+    assert_eq!(ids.len(), all);
+    for pattern in patterns::PATTERNS {
+        assert!(
+            pattern.advice.len() > 60 && pattern.advice.ends_with('.') && !pattern.title.ends_with('.'),
+            "{}",
+            pattern.id
+        );
+        assert!(
+            pattern.id.starts_with("go-")
+                || ["thread-", "java-", "python-"].iter().any(|start| pattern.id.starts_with(start))
+        );
+    }
+}
+
+#[test]
+fn numbers_are_short() {
+    for (number, text) in
+        [(0.0, "0"), (1.0, "1"), (0.05, "0.05"), (0.333_3, "0.33"), (12.34, "12"), (2.5, "2.5"), (0.000_4, "0.0004")]
+    {
+        assert_eq!(short(number), text);
+    }
+    assert_eq!(list(&[]), "");
+    assert_eq!(list(&(0..30).collect::<Vec<_>>()), "0, 1, 2, 3, …, 24, 25, 26, 27, 28, 29");
+}
+
+prop_compose! {
+    /// Tasks with lives of their own: for each, in which round it comes, in which it goes, and in which rounds it wakes.
+    fn lives()(lives in proptest::collection::vec(
+        (0usize..4, 0u64..5, 1usize..6, proptest::bits::u8::masked(0xf), 0usize..3, any::<bool>()), SizeRange::new(1..=24),
+    )) -> Vec<(usize, u64, usize, u8, usize, bool)> {
+        lives
+    }
+}
+
+fn at(round: usize, lives: &[(usize, u64, usize, u8, usize, bool)]) -> Vec<Made> {
+    let sites = ["main.a", "main.b", "main.c"];
+    let alive = lives.iter().enumerate().filter(|(_, life)| life.0 <= round && round < life.0 + life.2);
+    alive
+        .map(|(n, &(comes, offset, _, wakes, site, timed))| {
+            let born = ROUND * comes as u64 + offset * 1_000 + 500;
+            let woken = (comes + 1..=round).rev().find(|round| wakes >> round & 1 == 1);
+            let since_ms = woken.map_or(born, |round| ROUND * round as u64 + 5_000);
+            Made { since_ms, timeout_ms: timed.then_some(700), ..made(100 + n as u64, sites[site], born) }
+        })
+        .collect()
+}
+
+fn verdicts(rounds: &[Recording]) -> BTreeMap<String, Verdict> {
+    let moments: Vec<Moment> = rounds.iter().map(Moment::of).collect();
+    let last = rounds.last().unwrap();
+    let judgements = judge(last, &moments, &Criteria::default());
+    last.sites.iter().map(|site| site.id.clone()).zip(judgements.into_iter().map(|it| it.verdict)).collect()
+}
+
+/// Another order of tasks and sites, other addresses.
+fn shuffled(recording: &Recording, by: usize) -> Recording {
+    let mut other = recording.clone();
+    let tasks = other.tasks.len().max(1);
+    other.tasks.rotate_left(by % tasks);
+    other.sites.reverse();
+    let count = other.sites.len() as u32;
+    other.tasks.iter_mut().for_each(|task| task.site = task.site.map(|site| count - 1 - site));
+    other.frames.iter_mut().for_each(|frame| frame.address = format!("0x{by:x}"));
+    other
+}
+
+/// Each site in two, as when only lines differ.
+fn split(recording: &Recording) -> Recording {
+    let mut other = recording.clone();
+    let count = other.sites.len() as u32;
+    for place in 0..count as usize {
+        let mut second = other.sites[place].clone();
+        let members: Vec<usize> =
+            (0..other.tasks.len()).filter(|&task| other.tasks[task].site == Some(place as u32)).collect();
+        let moved = &members[members.len() / 2..];
+        moved.iter().for_each(|&task| other.tasks[task].site = Some(count + place as u32));
+        second.count = moved.len() as u64;
+        other.sites[place].count -= second.count;
+        other.sites.push(second);
+    }
+    other
+}
+
+proptest! {
+    #[test]
+    fn order_addresses_and_merging_never_change_a_verdict(lives in lives(), by in 0usize..50) {
+        let rounds = rounds(3, |round| at(round, &lives));
+        let other: Vec<Recording> = rounds.iter().map(|recording| shuffled(recording, by)).collect();
+        prop_assert_eq!(verdicts(&rounds), verdicts(&other));
+        let parts: Vec<Recording> = rounds.iter().map(split).collect();
+        prop_assert_eq!(verdicts(&rounds), verdicts(&parts));
+    }
+
+    #[test]
+    fn more_waking_never_makes_it_worse(lives in lives(), which in any::<prop::sample::Index>(), round in 1usize..4) {
+        let before = verdicts(&rounds(3, |round| at(round, &lives)));
+        let mut woken = lives.clone();
+        let life = &mut woken[which.index(lives.len())];
+        // Woken by somebody else: what its own timer does is no use.
+        prop_assume!(!life.5);
+        life.3 |= 1 << round;
+        let after = verdicts(&rounds(3, |round| at(round, &woken)));
+        for (site, verdict) in &after {
+            prop_assert!(before.get(site).is_none_or(|before| verdict <= before), "{site}: {before:?} {after:?}");
+        }
+    }
+
+    #[test]
+    fn no_recording_makes_it_panic(lives in lives(), cut in 0usize..4) {
+        let mut rounds = rounds(3, |round| at(round, &lives));
+        let last = rounds.last_mut().unwrap();
+        last.sites.truncate(cut);
+        last.frames.truncate(cut);
+        last.tasks.iter_mut().for_each(|task| task.site = task.site.map(|site| site.wrapping_mul(7)));
+        let _ = verdicts(&rounds);
+    }
+}
