@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::model::{Frame, Recording, Role, Site, TaskKind, WaitKind};
 
 /// Losses that may hide a parked task. Of others it is known at which site the task is, or that it was not parked.
-const HIDING: &[&str] =
+pub(super) const HIDING: &[&str] =
     &["goroutine_left_out", "goroutine_list_unreadable", "goroutine_unreadable", "sites_not_listed", "task_unreadable"];
 
 /// One of the two recordings, with those of its sites that are compared.

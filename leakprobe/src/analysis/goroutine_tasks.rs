@@ -97,7 +97,6 @@ pub(super) fn survey<'a>(known: Known<'a>, sites: &mut Sites) -> Option<Survey<'
                 exact: wait.exact,
                 timeout_ms: wait.timeout_ms,
                 timeout_is_known: wait.goroutine_timeout_ms().is_some(),
-                forever: is_forever(goroutine),
                 reason: &wait.reason,
                 name: "",
             };

@@ -1,6 +1,7 @@
 //! From snapshots and changes to what is told: pure functions over the model, no I/O.
 
 mod chains;
+mod check;
 mod diff;
 mod ended;
 mod futex;
@@ -16,6 +17,7 @@ mod sites;
 mod timeline;
 mod verdict;
 
+pub use check::{Terms, conclude, fails};
 pub use diff::{Change, Diff, Numbers, Outcome, Row, Side, diff};
 pub use goroutines::{GoId, Goroutines, SLOT_BITS};
 pub use holders::Doubts;

@@ -7,6 +7,7 @@ use super::{
     join::thread_wait,
     live::{LiveThread, creation_stack},
     sites::{Member, SiteKey, Sites, Tally},
+    verdict,
 };
 use crate::model::{
     Activity, Cost, Coverage, CreatedBy, Frame, Pause, Recording, Role, SCHEMA, StackEnd, StackTable, TargetInfo, Task,
@@ -85,7 +86,7 @@ pub fn record(
         goroutines.tasks(known, &ordered, &mut tasks);
     }
     let (ended_waits, timeline) = live.ended_waits(symbols, &frames, stacks);
-    Recording {
+    let mut recording = Recording {
         schema: SCHEMA.to_owned(),
         tool: Tool { version: env!("CARGO_PKG_VERSION").to_owned() },
         target: facts.target,
@@ -103,7 +104,10 @@ pub fn record(
         losses: facts.losses,
         cost: facts.cost,
         frames,
-    }
+    };
+    let judgements = verdict::judge(&recording, &[], &verdict::Criteria::default());
+    verdict::tell(&mut recording, judgements);
+    recording
 }
 
 /// The threads as tasks, counted into their sites.
@@ -129,7 +133,6 @@ fn threads(known: Known<'_>, sites: &mut Sites) -> Vec<Task> {
                 exact: wait.exact,
                 timeout_ms: wait.timeout_ms,
                 timeout_is_known: true,
-                forever: false,
                 reason: &wait.reason,
                 name: &task.name,
             };

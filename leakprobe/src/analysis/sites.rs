@@ -40,8 +40,6 @@ pub(super) struct Member<'a> {
     pub(super) timeout_ms: Option<u64>,
     /// Whether that is known: if not, the wait may have begun earlier.
     pub(super) timeout_is_known: bool,
-    /// Whether nothing can ever end its wait.
-    pub(super) forever: bool,
     pub(super) reason: &'a str,
     pub(super) name: &'a str,
 }
@@ -59,7 +57,6 @@ pub(super) struct Tally {
     shortest_timeout_ms: Option<u64>,
     /// Whether a timeout is not known, so that the shortest is not, either.
     unknown_timeout: bool,
-    forever: u64,
     names: BTreeMap<String, u64>,
     /// By what their numbers over time are known.
     trends: BTreeSet<history::Key>,
@@ -83,7 +80,6 @@ impl Tally {
             self.unknown_timeout |= !member.timeout_is_known;
             self.shortest_timeout_ms = self.shortest_timeout_ms.into_iter().chain([ms]).min();
         }
-        self.forever += u64::from(member.forever);
         self.name(member.name, 1);
         if let Some(trend) = trend {
             self.trends.insert(trend);
@@ -113,7 +109,6 @@ impl Tally {
         self.with_timeout += other.with_timeout;
         self.shortest_timeout_ms = self.shortest_timeout_ms.into_iter().chain(other.shortest_timeout_ms).min();
         self.unknown_timeout |= other.unknown_timeout;
-        self.forever += other.forever;
         for (name, count) in &other.names {
             self.name(name, *count);
         }
@@ -243,7 +238,7 @@ fn site(alike: &Alike, frames: &[Frame], trend: impl Fn(history::Key) -> Vec<u64
         accepted: None,
         evidence: Vec::new(),
     };
-    site.evidence = evidence(&site, tally.forever, site.count - at_these_lines);
+    site.evidence = evidence(&site, site.count - at_these_lines);
     site
 }
 
@@ -264,18 +259,15 @@ pub(super) fn growth(site: &Site) -> Option<String> {
     (last > first).then(|| format!("grew from {first} to {last} waiting here while watched"))
 }
 
-/// The facts that speak for a site; nothing can ever end `forever` of its waits, and `elsewhere` are at other lines than it shows.
-fn evidence(site: &Site, forever: u64, elsewhere: u64) -> Vec<String> {
+/// The facts that speak for a site; `elsewhere` of its tasks are at other lines than it shows.
+fn evidence(site: &Site, elsewhere: u64) -> Vec<String> {
     let mut facts = Vec::from_iter(growth(site));
     if site.created_while_watched > 0 {
         let still = if site.parked == site.count { "parked" } else { "waiting" };
         facts
             .push(format!("{} of {} created while watched, and still {still}", site.created_while_watched, site.count));
     }
-    if forever > 0 {
-        let whose = if forever == site.count { "these".to_owned() } else { format!("{forever} of these") };
-        facts.push(format!("nothing can ever end {whose} waits: a nil channel, or a select with no cases"));
-    } else if site.with_timeout == 0 {
+    if site.with_timeout == 0 {
         facts.push("none of the waits has a timeout".to_owned());
     } else if site.with_timeout == site.count {
         let earliest = site.shortest_timeout_ms.map(|ms| format!(", after {} at the earliest", span(ms)));
@@ -356,7 +348,6 @@ mod tests {
             exact: true,
             timeout_ms,
             timeout_is_known: true,
-            forever: false,
             reason: "futex wait",
             name: "worker",
         }
@@ -492,23 +483,6 @@ mod tests {
         let site = sites.order(&[], |_| Vec::new()).sites.remove(0);
         assert_eq!((site.with_timeout, site.shortest_timeout_ms), (2, None));
         assert_eq!(site.evidence, ["all of the waits end by themselves"]);
-    }
-
-    #[test]
-    fn a_wait_that_nothing_can_end_is_told_as_that() {
-        let evidence_of = |forevers: &[bool]| {
-            let mut sites = Sites::default();
-            for &forever in forevers {
-                let mut tally = Tally::default();
-                tally.add(&Member { forever, ..member(None) }, None);
-                sites.add(key(TaskKind::Goroutine), tally);
-            }
-            sites.order(&[], |_| Vec::new()).sites.remove(0).evidence
-        };
-        let why = "a nil channel, or a select with no cases";
-        assert_eq!(evidence_of(&[true, true]), [format!("nothing can ever end these waits: {why}")]);
-        assert_eq!(evidence_of(&[true, false]), [format!("nothing can ever end 1 of these waits: {why}")]);
-        assert_eq!(evidence_of(&[false]), ["none of the waits has a timeout"]);
     }
 
     #[test]

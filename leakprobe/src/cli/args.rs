@@ -6,6 +6,7 @@ use clap::{ArgAction, Args as ClapArgs, CommandFactory, Parser, Subcommand};
 
 use super::{
     Cli, Command, Output, Targets, Watch,
+    ci::CiArgs,
     values::{self, Color, GroupBy, Kind, Probe, View, Weight},
 };
 
@@ -34,12 +35,13 @@ Examples:
   sudo leakprobe attach -p 1234 -d 60s -o a.svg -o a.json
   sudo leakprobe snapshot -p 1234            what is parked at this moment
   sudo leakprobe run -- ./server --port 80   watch from the first instruction
+  sudo leakprobe ci -p 1234 -- ./load-test   fail if the load leaves any behind
   sudo leakprobe demo                        see it work on a leaky program of its own
 
 Exit codes:
-  0 done, 1 more parked (diff), 2 wrong usage, 3 leakprobe failed,
-  4 no such process, 5 not permitted, or the kernel cannot,
-  6 what was seen does not tell (diff)";
+  0 done, no leak (ci, diff), 1 leak found (ci), more parked (diff),
+  2 wrong usage, 3 leakprobe failed, 4 no such process, 5 not permitted,
+  or the kernel cannot, 6 what was seen does not tell (ci, diff)";
 
 #[derive(Debug, Subcommand)]
 enum Action {
@@ -107,6 +109,15 @@ enum Action {
         #[command(flatten)]
         output: OutputArgs,
     },
+    /// Put load on a program in rounds, and fail if it leaves threads or goroutines behind
+    ///
+    /// Watches a process that runs (-p), or one that is started for it (--exec): load to warm up, a baseline, then rounds of load,
+    /// each followed by a pause until the numbers are level. Each site gets a verdict: proven (it cannot wake), likely (more with
+    /// every round, and none of them was ever woken), suspect, or idle.
+    ///
+    /// Exit code 0: nothing was left behind; 1: something was; 4: the program ended; 6: what was seen does not tell, as when
+    /// the load failed.
+    Ci(Box<CiArgs>),
     /// Say what this kernel and these privileges allow, and how to get what is missing
     Doctor {
         /// As JSON
@@ -198,7 +209,7 @@ struct WatchArgs {
 }
 
 #[derive(Clone, Debug, ClapArgs)]
-struct OutputArgs {
+pub(super) struct OutputArgs {
     /// Write to FILE, in the format of its extension: .svg .folded .json .txt .goroutines.txt .pb.gz .speedscope.json
     /// .pftrace .html .waits.svg .dot; repeatable, - is stdout
     #[arg(short, long, value_name = "FILE")]
@@ -267,6 +278,7 @@ impl Args {
             }
             Action::Report { file, output } => Command::Report { file, output: output.resolve() },
             Action::Diff { before, after, output } => Command::Diff { before, after, output: output.resolve() },
+            Action::Ci(args) => Command::Ci(Box::new(args.resolve())),
             Action::Doctor { json } => Command::Doctor { json },
             Action::Demo { watch, output } => Command::Demo(watch.resolve(0, output)),
             Action::Completions { shell } => Command::Completions(shell),
@@ -294,7 +306,7 @@ impl WatchArgs {
 }
 
 impl OutputArgs {
-    fn resolve(self) -> Output {
+    pub(super) fn resolve(self) -> Output {
         Output {
             files: self.output,
             format: self.format,

@@ -1,6 +1,7 @@
 //! The command line: clap's structs, and what they come to. Nothing below this room knows clap.
 
 mod args;
+mod ci;
 mod values;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
@@ -8,7 +9,8 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::Parser;
 
 pub use args::command;
-pub use values::{Color, GroupBy, Kind, Probe, View, Weight};
+pub use ci::{Ci, Ready, Server};
+pub use values::{Color, FailOn, GroupBy, Kind, Probe, View, Weight};
 
 /// A command, ready to be carried out.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +52,8 @@ pub enum Command {
         /// Where to.
         output: Output,
     },
+    /// Rounds of load, and a verdict.
+    Ci(Box<Ci>),
     /// What this kernel and these privileges allow.
     Doctor {
         /// As JSON.

@@ -1,8 +1,11 @@
 //! Values of options.
 
-use std::time::Duration;
+use std::{ffi::OsString, time::Duration};
 
 use clap::ValueEnum;
+use nix::sys::signal::Signal;
+
+use super::Ready;
 
 /// When to use colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -172,9 +175,110 @@ pub(super) fn ring_bytes(text: &str) -> Result<u32, String> {
     if bytes.is_power_of_two() && (4096..=1 << 30).contains(&bytes) { Ok(bytes) } else { Err(help()) }
 }
 
+/// The verdict from which on a check fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// Only what cannot wake, by construction.
+    Proven,
+    /// Also what grows with every round and never wakes.
+    #[default]
+    Likely,
+    /// Also what grew once, or was parked long and left by its creators.
+    Suspect,
+}
+
+/// A command in words.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Words(pub(super) Vec<OsString>);
+
+/// `server --port 80`, with quotes as in a shell.
+pub(super) fn command(text: &str) -> Result<Words, String> {
+    match shlex::split(text) {
+        Some(words) if !words.is_empty() => Ok(Words(words.into_iter().map(OsString::from).collect())),
+        Some(_) => Err("it names no program".to_owned()),
+        None => Err("a quote is not closed".to_owned()),
+    }
+}
+
+/// `HOST:PORT`, `:PORT`, `http://HOST[:PORT]/PATH` or `/REGEX/`.
+pub(super) fn ready(text: &str) -> Result<Ready, String> {
+    let help = || format!("'{text}' is none of HOST:PORT, http://HOST:PORT/PATH and /REGEX/");
+    if text.starts_with("https://") {
+        return Err("https is not spoken here; give HOST:PORT, which waits until connections are accepted".to_owned());
+    }
+    if let Some(url) = text.strip_prefix("http://") {
+        let (host, path) = url.split_once('/').map_or((url, String::new()), |(host, path)| (host, path.to_owned()));
+        if host.is_empty() {
+            return Err(help());
+        }
+        let at = if has_port(host) { host.to_owned() } else { format!("{host}:80") };
+        return address(&at).map(|at| Ready::Http(at, format!("/{path}"))).ok_or_else(help);
+    }
+    if let Some(pattern) = text.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')) {
+        return if pattern.is_empty() { Err(help()) } else { Ok(Ready::Line(pattern.to_owned())) };
+    }
+    address(text).map(Ready::Tcp).ok_or_else(help)
+}
+
+fn has_port(host: &str) -> bool {
+    host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+}
+
+/// With the host that is meant if none is named.
+fn address(text: &str) -> Option<String> {
+    let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+    let port: u16 = port.parse().ok().filter(|&port| port > 0)?;
+    let is_host = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
+    let host = if host.is_empty() { "127.0.0.1" } else { host };
+    host.chars().all(is_host).then(|| format!("{host}:{port}"))
+}
+
+/// A signal by its name or number.
+pub(super) fn signal(text: &str) -> Result<i32, String> {
+    let name = text.to_uppercase();
+    let name = if name.starts_with("SIG") { name } else { format!("SIG{name}") };
+    let by_number = || text.parse::<i32>().ok().and_then(|number| Signal::try_from(number).ok());
+    let signal = name.parse::<Signal>().ok().or_else(by_number);
+    signal.map(|signal| signal as i32).ok_or_else(|| format!("'{text}' is no signal; give a name such as TERM or INT"))
+}
+
+/// `5%`, or `5`.
+pub(super) fn percent(text: &str) -> Result<f64, String> {
+    match text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
+        _ => Err(format!("'{text}' is no percentage; give one from 0% to 100%, such as 5%")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_server_is_ready_by() {
+        let tcp = |at: &str| Ok(Ready::Tcp(at.to_owned()));
+        assert_eq!(ready("localhost:80"), tcp("localhost:80"));
+        assert_eq!((ready(":80"), ready("8080")), (tcp("127.0.0.1:80"), tcp("127.0.0.1:8080")));
+        assert_eq!(ready("[::1]:80"), tcp("[::1]:80"));
+        assert_eq!(ready("http://a.b/c/d?e"), Ok(Ready::Http("a.b:80".to_owned(), "/c/d?e".to_owned())));
+        assert_eq!(ready("http://:81"), Ok(Ready::Http("127.0.0.1:81".to_owned(), "/".to_owned())));
+        assert_eq!(ready("/listening on .*/"), Ok(Ready::Line("listening on .*".to_owned())));
+        for bad in ["", "//", "https://a", "a:b", "a:0", "a b:80", "http://", "http://a b/"] {
+            assert!(ready(bad).is_err(), "{bad}: {:?}", ready(bad));
+        }
+    }
+
+    #[test]
+    fn commands_signals_and_percentages() {
+        assert_eq!(command("a 'b c' \"d\"").map(|words| words.0), Ok(["a", "b c", "d"].map(OsString::from).to_vec()));
+        assert!(command("a 'b").is_err() && command(" ").is_err());
+        assert_eq!((signal("TERM"), signal("SIGINT"), signal("int"), signal("9")), (Ok(15), Ok(2), Ok(2), Ok(9)));
+        assert!(signal("NONE").is_err() && signal("0").is_err() && signal("99").is_err());
+        assert_eq!((percent("5%"), percent("0"), percent("2.5 %")), (Ok(5.0), Ok(0.0), Ok(2.5)));
+        for bad in ["", "-1", "101%", "nan", "x"] {
+            assert!(percent(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn durations_need_a_unit() {

@@ -171,8 +171,8 @@ impl Goroutines {
     }
 
     /// How threads and goroutines belonged together at the last snapshot.
-    pub(super) fn take_facts(&mut self) -> GoFacts {
-        std::mem::take(&mut self.facts)
+    pub(super) fn facts(&self) -> GoFacts {
+        self.facts.clone()
     }
 
     fn memory(&self, modules: &Modules) -> ProcessMemory {

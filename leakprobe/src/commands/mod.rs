@@ -1,6 +1,7 @@
 //! One file a subcommand: each wires rooms together.
 
 mod attach;
+mod ci;
 mod demo;
 mod diff;
 mod doctor;
@@ -34,6 +35,7 @@ pub fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Snapshot { targets, watch } => snapshot::snapshot(&targets, &watch),
         Command::Report { file, output } => output::render_again(&file, &output),
         Command::Diff { before, after, output } => diff::diff(&before, &after, &output),
+        Command::Ci(options) => ci::ci(&options),
         Command::Doctor { json } => doctor::doctor(json),
         Command::Demo(watch) => demo::demo(&watch),
         Command::DemoTarget => demo::target(),

@@ -125,6 +125,22 @@ impl Plan {
         failure.map_or(Ok(()), |error| Err(error.into()))
     }
 
+    /// Writes a file that was not asked for by -o.
+    pub(super) fn write_one(&self, recording: &Recording, format: Format, path: &Path) -> Result<(), Failure> {
+        let pictures = report::Options { width: None, color: false, ..self.options.clone() };
+        let _ = report::write_file(recording, format, &pictures, path, self.owner)?;
+        self.wrote(path);
+        Ok(())
+    }
+
+    /// The same of a comparison.
+    pub(super) fn write_pair(&self, pair: &Pair, format: Format, path: &Path) -> Result<(), Failure> {
+        let pictures = report::Options { width: None, color: false, ..self.options.clone() };
+        let _ = pair.write_file(format, &pictures, path, self.owner)?;
+        self.wrote(path);
+        Ok(())
+    }
+
     /// The formats of all outputs.
     pub(super) fn formats(&self) -> impl Iterator<Item = Format> {
         self.stdout.into_iter().chain(self.files.iter().map(|&(_, format)| format))

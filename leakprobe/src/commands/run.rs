@@ -26,7 +26,7 @@ const PIPE: &str = "LEAKPROBE_EXEC_PIPE";
 
 /// Starts the program and watches it until it ends.
 pub(super) fn run(command: &[OsString], options: &Watch) -> Result<ExitCode, Failure> {
-    let mut held = Held::start(command)?;
+    let mut held = Held::start(command, |_| {})?;
     let options = Watch { pid: held.child.id(), ..options.clone() };
     let plan = Plan::of(&options.output, Some(PathBuf::from("leakprobe.svg")))?;
     let session = Session::open(&options, true)?;
@@ -53,28 +53,27 @@ pub(super) fn run(command: &[OsString], options: &Watch) -> Result<ExitCode, Fai
 }
 
 /// A child that waits for the word. If it never comes, the child is ended with us; afterwards it lives a life of its own.
-struct Held {
-    child: Child,
+pub(super) struct Held {
+    pub(super) child: Child,
     go: Option<PipeWriter>,
 }
 
 impl Held {
-    /// Starts ourselves, to become `command` once told.
-    fn start(command: &[OsString]) -> Result<Self, Failure> {
+    /// Starts ourselves, to become `command` once told. `set_up` may say where its input and output go.
+    pub(super) fn start(command: &[OsString], set_up: impl FnOnce(&mut Command)) -> Result<Self, Failure> {
         let start = || -> io::Result<Self> {
             let (told, go) = io::pipe()?;
             fcntl(&told, FcntlArg::F_SETFD(FdFlag::empty()))?;
-            let child = Command::new(env::current_exe()?)
-                .arg(cli::EXEC_WHEN_TOLD)
-                .args(command)
-                .env(PIPE, told.as_raw_fd().to_string())
-                .spawn()?;
-            Ok(Self { child, go: Some(go) })
+            let mut ourselves = Command::new(env::current_exe()?);
+            ourselves.arg(cli::EXEC_WHEN_TOLD).args(command).env(PIPE, told.as_raw_fd().to_string());
+            set_up(&mut ourselves);
+            Ok(Self { child: ourselves.spawn()?, go: Some(go) })
         };
         start().map_err(|error| cannot_start(command, &error))
     }
 
-    fn tell(&mut self) -> io::Result<()> {
+    /// Gives the word.
+    pub(super) fn tell(&mut self) -> io::Result<()> {
         self.go.take().map_or(Ok(()), |mut go| go.write_all(b"g"))
     }
 }
@@ -116,12 +115,12 @@ fn inherited(fd: i32) -> Option<PipeReader> {
     Some(PipeReader::from(OwnedFd::from(file)))
 }
 
-fn cannot_start(command: &[OsString], error: &io::Error) -> Failure {
+pub(super) fn cannot_start(command: &[OsString], error: &io::Error) -> Failure {
     let name = command.first().map(|name| name.display().to_string()).unwrap_or_default();
     Failure::new(ExitCode::Usage, format!("cannot start {name}: {error}; check its name and its permissions"))
 }
 
-fn describe(status: ExitStatus) -> String {
+pub(super) fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exited with status {code}"),
         (None, Some(signal)) => format!("was killed by signal {signal}"),

@@ -396,6 +396,21 @@ impl Session {
 
     /// The result.
     pub(super) fn into_recording(mut self, single: bool) -> Recording {
+        let facts = self.facts(single);
+        let Self { live, stacks, symbols, namespace, goroutines, engine, .. } = self;
+        // What the readers remember is of no use any more, and a recording needs room.
+        drop((goroutines, engine));
+        recorded(&live, &stacks, &symbols, &namespace, facts)
+    }
+
+    /// The result so far; watching goes on.
+    pub(super) fn recording(&mut self) -> Recording {
+        let facts = self.facts(false);
+        recorded(&self.live, &self.stacks, &self.symbols, &self.namespace, facts)
+    }
+
+    /// What a recording tells besides what the live table knows; names what has not been named.
+    fn facts(&mut self, single: bool) -> Facts {
         if !single && self.target.is_alive() {
             self.goroutines.refresh(self.engine.modules(), &mut self.live);
             self.waits.describe_all(&mut self.engine, &self.probes, &mut self.live);
@@ -424,7 +439,7 @@ impl Session {
         for (name, count) in self.goroutines.losses() {
             *losses.entry(name.to_owned()).or_default() += count; // of each runtime
         }
-        let mut gaps = std::mem::take(self.probes.gaps());
+        let mut gaps = self.probes.gaps().clone();
         gaps.extend(self.goroutines.gaps());
         gaps.extend(self.jvm.gap());
         gaps.extend(self.waits.gaps());
@@ -438,7 +453,8 @@ impl Session {
         gaps.extend(
             self.symbols.losses().map(|(module, why)| format!("no lines or inlined functions in {module}: {why}")),
         );
-        let facts = Facts {
+        let programs_percent = self.governing.percent().filter(|_| !single);
+        Facts {
             target: TargetInfo {
                 pid: self.target.pid,
                 parent: self.parent,
@@ -446,7 +462,7 @@ impl Session {
                 comm: self.target.comm.clone(),
                 exe: self.target.exe.to_string_lossy().into_owned(),
                 runtime: self.goroutines.versions().unwrap_or_else(|| "native".to_owned()),
-                ended: self.ended.take(),
+                ended: self.ended.clone(),
                 execs: self.live.execs,
             },
             started: self.started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
@@ -456,21 +472,27 @@ impl Session {
             pauses: self.governing.pauses(),
             events: self.events,
             snapshots: self.engine.snapshots(),
-            go: self.goroutines.take_facts(),
+            go: self.goroutines.facts(),
             losses,
-            cost: Cost::default(),
-        };
-        // What the readers remember is of no use any more, and a recording needs room.
-        drop((self.goroutines, self.engine));
-        let frames = self.symbols.frames().to_vec();
-        let recording = analysis::record(&self.live, &self.stacks, &self.symbols, frames, facts);
-        let mut recording = recording;
-        for task in recording.tasks.iter_mut().filter(|task| task.kind == TaskKind::Thread) {
-            task.ns_id = u32::try_from(task.id).ok().and_then(|tid| self.namespace.thread(tid));
+            cost: Cost { programs_percent, ..looks(self.first_snapshot, self.later_snapshots) },
         }
-        let programs_percent = self.governing.percent().filter(|_| !single);
-        Recording { cost: Cost { programs_percent, ..cost(self.first_snapshot, self.later_snapshots) }, ..recording }
     }
+}
+
+fn recorded(
+    live: &Live,
+    stacks: &StackTable,
+    symbols: &symbols::Stacks,
+    namespace: &Namespace,
+    facts: Facts,
+) -> Recording {
+    let mut recording = analysis::record(live, stacks, symbols, symbols.frames().to_vec(), facts);
+    for task in recording.tasks.iter_mut().filter(|task| task.kind == TaskKind::Thread) {
+        task.ns_id = u32::try_from(task.id).ok().and_then(|tid| namespace.thread(tid));
+    }
+    // Making it took time and memory, too.
+    recording.cost = used(recording.cost);
+    recording
 }
 
 /// Tells on stderr that BPF is not to be had, once.
@@ -497,16 +519,23 @@ pub(super) fn ended_early(pid: u32) -> Failure {
     )
 }
 
-fn cost(first_snapshot: Option<Duration>, later_snapshots: (u32, Duration)) -> Cost {
+/// What snapshots cost.
+fn looks(first: Option<Duration>, later: (u32, Duration)) -> Cost {
     let tenths = |time: Duration| (time.as_secs_f64() * 10_000.0).round() / 10.0;
-    let (count, together) = later_snapshots;
-    let peak_kb = peak_memory_kb().unwrap_or(0);
+    let (count, together) = later;
+    Cost {
+        snapshot_ms: first.map_or(0.0, tenths),
+        repeated_snapshot_ms: together.checked_div(count).map_or(0.0, tenths),
+        ..Cost::default()
+    }
+}
+
+/// The same, with what leakprobe has used so far in all.
+fn used(cost: Cost) -> Cost {
     Cost {
         cpu_ms: u64::try_from(Session::cpu_time().as_millis()).unwrap_or(u64::MAX),
-        rss_mb: (peak_kb as f64 / 102.4).round() / 10.0,
-        snapshot_ms: first_snapshot.map_or(0.0, tenths),
-        repeated_snapshot_ms: together.checked_div(count).map_or(0.0, tenths),
-        programs_percent: None,
+        rss_mb: (peak_memory_kb().unwrap_or(0) as f64 / 102.4).round() / 10.0,
+        ..cost
     }
 }
 

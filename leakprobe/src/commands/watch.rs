@@ -19,7 +19,7 @@ use tokio::{
     },
     runtime,
     signal::unix::{Signal, SignalKind, signal},
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::{JoinSet, LocalSet},
     time::{self, MissedTickBehavior},
 };
@@ -108,6 +108,101 @@ async fn run(
     Ok(sessions)
 }
 
+/// Watches one target for as long as `phases` takes, which may ask for the numbers and for recordings meanwhile. `begin` is as for
+/// [`watch`]. The recording is that of the end, whatever it was that ended it.
+pub(super) fn observe<T>(
+    session: Session,
+    options: &Watch,
+    begin: impl FnOnce() -> Result<(), Failure>,
+    phases: impl AsyncFnOnce(Observer) -> T,
+) -> Result<(T, Recording), Failure> {
+    let pid = session.target.pid;
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| internal("start its event loop", &error))?;
+    let local = LocalSet::new();
+    let (told, session) = local.block_on(&runtime, async {
+        let (stop, stopped) = watch::channel(false);
+        let (forks, _) = mpsc::unbounded_channel();
+        let common =
+            Rc::new(Common { interval: options.interval, deadline: None, progress: Progress::new(true), forks });
+        let mut signals = Stop::listen().map_err(|error| internal("listen for signals", &error))?;
+        let mut watched = Watched::new(session)?;
+        let observer = watched.observed(stopped.clone());
+        begin()?;
+        let watching = tokio::task::spawn_local(watched.run(0, common, stopped));
+        let phases = phases(observer);
+        tokio::pin!(phases);
+        let told = loop {
+            tokio::select! {
+                biased;
+                () = signals.wait() => {
+                    let _ = stop.send(true);
+                }
+                told = &mut phases => break told,
+            }
+        };
+        let _ = stop.send(true);
+        let (_, session) = watching.await.map_err(|error| internal("go on watching", &error))??;
+        Ok::<_, Failure>((told, session))
+    })?;
+    if !session.has_seen_something() {
+        return Err(ended_early(pid));
+    }
+    Ok((told, session.into_recording(false)))
+}
+
+/// For whoever wants to know of a target while it is watched.
+pub(super) struct Observer {
+    /// The numbers of the last snapshot. Closed when watching has ended.
+    pub(super) counts: watch::Receiver<Counts>,
+    /// Whether a signal has asked us to stop.
+    pub(super) stopped: watch::Receiver<bool>,
+    requests: mpsc::Sender<oneshot::Sender<Recording>>,
+}
+
+impl Observer {
+    /// Waits until watching has ended.
+    pub(super) async fn ended(&self) {
+        self.requests.closed().await;
+    }
+
+    /// What is known at this moment, after another snapshot; `None` if watching has ended.
+    pub(super) async fn recording(&self) -> Option<Recording> {
+        let (reply, recording) = oneshot::channel();
+        self.requests.send(reply).await.ok()?;
+        recording.await.ok()
+    }
+}
+
+/// Numbers of a snapshot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    /// How many snapshots there were before it.
+    pub(super) snapshot: u64,
+    /// Threads alive.
+    pub(super) threads: u64,
+    /// Goroutines alive, if there are any.
+    pub(super) goroutines: Option<u64>,
+}
+
+/// The other side of an [`Observer`].
+struct Observed {
+    counts: watch::Sender<Counts>,
+    requests: mpsc::Receiver<oneshot::Sender<Recording>>,
+}
+
+/// Waits for somebody who asks for a recording; for ever if nobody observes.
+async fn asked(observed: &mut Option<Observed>) -> oneshot::Sender<Recording> {
+    if let Some(observed) = observed
+        && let Some(reply) = observed.requests.recv().await
+    {
+        return reply;
+    }
+    std::future::pending().await
+}
+
 /// What the loops of all processes share.
 struct Common {
     interval: Duration,
@@ -123,13 +218,22 @@ struct Watched {
     /// Without BPF there is none.
     ring: Option<AsyncFd<RingBuf<MapData>>>,
     end: AsyncFd<OwnedFd>,
+    observed: Option<Observed>,
 }
 
 impl Watched {
     fn new(mut session: Session) -> Result<Self, Failure> {
         let ring = session.take_ring().map(readable).transpose()?;
         let pidfd = session.target.as_fd().try_clone_to_owned().map_err(|error| internal("hold the target", &error))?;
-        Ok(Self { session, ring, end: readable(pidfd)? })
+        Ok(Self { session, ring, end: readable(pidfd)?, observed: None })
+    }
+
+    /// Lets somebody observe it.
+    fn observed(&mut self, stopped: watch::Receiver<bool>) -> Observer {
+        let (publish, counts) = watch::channel(Counts::default());
+        let (ask, requests) = mpsc::channel(1);
+        self.observed = Some(Observed { counts: publish, requests });
+        Observer { counts, stopped, requests: ask }
     }
 
     /// Until the target ends, the time is over, or `stopped` says so. Returns `place` again.
@@ -139,7 +243,7 @@ impl Watched {
         common: Rc<Common>,
         mut stopped: watch::Receiver<bool>,
     ) -> Result<(usize, Session), Failure> {
-        let Self { mut session, mut ring, end } = self;
+        let Self { mut session, mut ring, end, mut observed } = self;
         let mut ticks = time::interval(common.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let deadline = async {
@@ -168,6 +272,19 @@ impl Watched {
                     drain(&mut session, buffer(&mut ring), usize::MAX);
                     session.snapshot(|| pending(buffer(&mut ring)))?;
                     common.progress.show(&session);
+                    if let Some(observed) = &observed {
+                        let Seen { threads, goroutines, .. } = Seen::of(&session);
+                        observed.counts.send_modify(|counts| {
+                            let goroutines = goroutines.map(|[alive, ..]| alive);
+                            *counts = Counts { snapshot: counts.snapshot + 1, threads, goroutines };
+                        });
+                    }
+                }
+                reply = asked(&mut observed) => {
+                    drain(&mut session, buffer(&mut ring), usize::MAX);
+                    session.snapshot(|| pending(buffer(&mut ring)))?;
+                    // Whoever asked may have given up.
+                    let _ = reply.send(session.recording());
                 }
                 () = time::sleep_until(session.next_governing().into()) => session.govern(),
                 ready = events(&mut ring) => {

@@ -10,6 +10,7 @@ mod goroutine;
 mod owner;
 mod primitive;
 mod recording;
+mod rules;
 mod site;
 mod snapshot;
 mod span;
@@ -30,6 +31,7 @@ pub use primitive::{Holder, Primitive};
 pub use recording::{
     Cost, Coverage, EndedWait, GoCoverage, GrowthSample, Pause, Recording, SCHEMA, TargetInfo, TimedWait, Tool,
 };
+pub use rules::{Rule, RuleKind, Text};
 pub use site::Site;
 pub use snapshot::{Activity, Blocking, Change, ChangeKind, News, Snapshot, ThreadSample};
 pub(crate) use span::{span, thousands};

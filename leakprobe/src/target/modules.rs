@@ -513,8 +513,12 @@ impl Modules {
     }
 
     fn open(&mut self, file: &Arc<FileKey>, mapping: &Mapping) -> ModuleId {
-        let _ = self.find_reader();
-        let source = self.source(file, mapping);
+        let reader = self.find_reader();
+        let mut source = self.source(file, mapping);
+        // The thread that it is read through may have exited in between: then it says nothing of the file.
+        if matches!(source, ModuleSource::Missing(_)) && self.find_reader() != reader {
+            source = self.source(file, mapping);
+        }
         let before = source.stamp();
         let elf = match &source {
             ModuleSource::File { handle, .. } => Elf::read_file(handle).map_err(|error| error.to_string()),

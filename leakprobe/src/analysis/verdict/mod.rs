@@ -9,7 +9,10 @@ mod moment;
 mod patterns;
 mod presets;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap, HashSet},
+};
 
 pub use moment::Moment;
 
@@ -77,7 +80,7 @@ pub fn judge(recording: &Recording, moments: &[Moment], criteria: &Criteria) -> 
     recording.sites.iter().enumerate().map(one).collect()
 }
 
-/// Writes what was judged into the recording's sites, before what they tell already.
+/// Writes what was judged into the recording's sites, before what they tell already; the worst come first.
 pub fn tell(recording: &mut Recording, judgements: Vec<Judgement>) {
     for (site, judgement) in recording.sites.iter_mut().zip(judgements) {
         // The numbers of the rounds say it better.
@@ -85,10 +88,22 @@ pub fn tell(recording: &mut Recording, judgements: Vec<Judgement>) {
             site.evidence.remove(0);
         }
         site.verdict = judgement.verdict;
+        site.evidence.retain(|fact| !judgement.evidence.contains(fact));
         site.evidence.splice(..0, judgement.evidence);
         site.course = judgement.course;
         site.finding = judgement.finding;
     }
+    let mut order: Vec<usize> = (0..recording.sites.len()).collect();
+    order.sort_by_key(|&place| Reverse(recording.sites[place].verdict));
+    let mut places = vec![0; order.len()];
+    for (new, &old) in (0..).zip(&order) {
+        places[old] = new;
+    }
+    for task in &mut recording.tasks {
+        task.site = task.site.and_then(|site| places.get(site as usize).copied());
+    }
+    let mut sites: Vec<Option<Site>> = std::mem::take(&mut recording.sites).into_iter().map(Some).collect();
+    recording.sites = order.into_iter().filter_map(|place| sites[place].take()).collect();
 }
 
 /// The tasks of each site that are listed one by one.

@@ -71,7 +71,8 @@ impl Moment {
     }
 
     /// Tasks that waited at the site with that id.
-    pub(super) fn count(&self, id: &str) -> u64 {
+    #[must_use]
+    pub fn count(&self, id: &str) -> u64 {
         self.counts.get(id).copied().unwrap_or(0)
     }
 

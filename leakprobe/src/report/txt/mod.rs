@@ -1,5 +1,6 @@
 //! Text for the person who was woken up: what hangs, where, who made it, and what all of that rests on.
 
+mod check;
 mod diff;
 mod ends;
 mod evidence;
@@ -37,6 +38,7 @@ impl Report for Txt {
             out,
         };
         page.headline()?;
+        page.check()?;
         page.deadlocks()?;
         if page.shown.sites.is_empty() {
             page.nothing_parked()?;

@@ -95,7 +95,7 @@ impl Page<'_> {
     /// The most suspicious site with its stacks and tasks, or every site.
     pub(super) fn sites_in_full(&mut self) -> io::Result<()> {
         let shown = self.shown;
-        let rows = if self.all { usize::MAX } else { 1 };
+        let rows = if self.all { usize::MAX } else { self.in_full() };
         for (site, tasks) in shown.sites.iter().zip(&shown.members()).take(rows) {
             self.site(site, tasks)?;
         }
@@ -108,6 +108,7 @@ impl Page<'_> {
         let noun = facts::noun_of(site.task);
         let count = words::count(site.count, noun);
         self.heading(&format!("Site {id}: {count} in {}", wait_words(site)))?;
+        self.verdict(site)?;
         if let Some(text) = unknown_ages(self.shown, site) {
             self.wrapped("  ", 4, &wrap::sentence(&text), Style::Warning)?;
         }
@@ -133,6 +134,7 @@ impl Page<'_> {
         for fact in &site.evidence {
             self.wrapped("  ", 4, &wrap::sentence(&words::harmless(fact)), Style::Plain)?;
         }
+        self.advice(site)?;
         self.objects(site, threads)?;
         self.holders(threads)?;
         self.other_ends(threads)?;

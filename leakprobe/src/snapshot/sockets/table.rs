@@ -4,9 +4,12 @@ use std::{collections::HashMap, net::SocketAddr};
 
 use procfs::process::Process;
 
-use super::{Inet, TCP, UDP, Unix, plain, words::LISTEN};
+use super::{Inet, TCP, UDP, Unix, plain};
 use crate::snapshot::proc;
 
+/// The flag of a Unix socket that listens; its state there is that of the file, not of the socket.
+/// Source: <https://elixir.bootlin.com/linux/v6.12/source/net/unix/af_unix.c#L3456>
+const ACCEPTS: u32 = 0x1_0000;
 /// Bytes of a table that are read at most.
 const MOST_BYTES: usize = 4 << 20;
 
@@ -40,13 +43,22 @@ pub(super) fn inet(task: u32, protocol: u8) -> HashMap<u64, Inet> {
 
 /// The sockets of this machine in the network namespace of `task`, by inode.
 pub(super) fn unix(task: u32) -> HashMap<u64, Unix> {
-    let entries = process(task).and_then(|process| process.unix().ok()).unwrap_or_default();
-    let socket = |entry: procfs::net::UnixNetEntry| {
-        let name = entry.path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
-        let listens = entry.state as u8 == LISTEN;
-        (entry.inode, Unix { name, listens, peer: None, queues: None })
-    };
-    entries.into_iter().map(socket).collect()
+    let Some((text, _)) = proc::text(format!("/proc/{task}/net/unix"), MOST_BYTES) else { return HashMap::new() };
+    text.lines().skip(1).filter_map(unix_socket).collect()
+}
+
+/// `Num: RefCount Protocol Flags Type St Inode Path`.
+fn unix_socket(line: &str) -> Option<(u64, Unix)> {
+    let mut rest = line;
+    let mut fields = [""; 7];
+    for field in &mut fields {
+        rest = rest.trim_start();
+        (*field, rest) = rest.split_at(rest.find(' ').unwrap_or(rest.len()));
+    }
+    let flags = u32::from_str_radix(fields[3], 16).ok()?;
+    // A path may have spaces in it, also at its end.
+    let name = rest.strip_prefix(' ').unwrap_or_default().to_owned();
+    Some((fields[6].parse().ok()?, Unix { name, listens: flags & ACCEPTS != 0, peer: None, queues: None }))
 }
 
 /// The sockets of another protocol, by inode, in words.
@@ -110,6 +122,7 @@ mod tests {
 
     const NETLINK: &str = "00000000a1b2 15  4711       00000003 0        0        0     2        0        9876";
     const PACKET: &str = "00000000a1b2 3      3    0003   2     1 0      0      4321";
+    const UNIX: &str = "0000000000000000: 00000002 00000000 00010000 0001 01 21543 /run/a b";
     const RAW: &str =
         "   1: 00000000:0001 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 777 2 0 0";
 
@@ -118,6 +131,17 @@ mod tests {
         assert_eq!(netlink(NETLINK), Some((9876, "netlink kobject_uevent, groups 0x3".to_owned())));
         assert_eq!(packet(PACKET), Some((4321, "packet protocol 0x0003, interface 2".to_owned())));
         assert_eq!(raw(RAW), Some((777, "raw protocol 1".to_owned())));
+    }
+
+    #[test]
+    fn unix_sockets_that_listen_are_told_by_their_flags() {
+        let listens = Unix { name: "/run/a b".to_owned(), listens: true, ..Unix::default() };
+        assert_eq!(unix_socket(UNIX), Some((21543, listens)));
+        let nameless = "ffff: 00000003 00000000 00000000 0001 03 77";
+        assert_eq!(unix_socket(nameless), Some((77, Unix::default())));
+        for end in 0..UNIX.len() {
+            let _ = unix_socket(&UNIX[..end]);
+        }
     }
 
     #[test]

@@ -1,0 +1,273 @@
+//! What a check comes to: what is accepted of what was found, and whether the rest fails it.
+
+use std::collections::HashMap;
+
+use jiff::civil::Date;
+
+use super::diff::HIDING;
+use crate::model::{CheckOutcome, Recording, Rule, RuleKind, Site, StackEnd, TaskState, Verdict};
+
+/// What a check is measured by.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// The verdict from which on a site fails it.
+    pub fail_on: Verdict,
+    /// What its users say beforehand.
+    pub rules: &'a [Rule],
+    /// The day on which rules must not have expired.
+    pub today: Date,
+    /// An earlier recording: what is known from it is accepted.
+    pub baseline: Option<&'a Recording>,
+    /// Most tasks at the end.
+    pub max_tasks: Option<u64>,
+    /// The share of the tasks that must have been seen, percent.
+    pub min_coverage_percent: f64,
+}
+
+/// Fills in what is accepted, and the outcome of the recording's check, whose sites have been judged. Reasons that it has already say
+/// why it is incomplete.
+pub fn conclude(recording: &mut Recording, terms: &Terms<'_>) {
+    let Some(mut check) = recording.check.take() else {
+        return;
+    };
+    let accepted = accept(recording, terms, &mut check.notes);
+    for (site, accepted) in recording.sites.iter_mut().zip(accepted) {
+        site.accepted = accepted.filter(|_| site.verdict >= Verdict::Suspect);
+    }
+    check.fail_on = terms.fail_on;
+    check.coverage_percent = coverage_percent(recording);
+    let mut incomplete = std::mem::take(&mut check.reasons);
+    if check.coverage_percent < terms.min_coverage_percent {
+        incomplete.push(format!(
+            "only {:.1} % of the tasks could be seen, and {} % are asked for",
+            check.coverage_percent, terms.min_coverage_percent
+        ));
+    }
+    let mut failed = leaks(recording, terms.fail_on);
+    let tasks = own_tasks(recording);
+    if let Some(most) = terms.max_tasks.filter(|&most| tasks > most) {
+        failed.push(format!("there are {tasks} tasks at the end, and at most {most} are allowed"));
+    }
+    // A leak that was found is one, whatever else was not seen.
+    (check.outcome, check.reasons) = match (failed.is_empty(), incomplete.is_empty()) {
+        (false, _) => (CheckOutcome::Failed, failed.into_iter().chain(incomplete).collect()),
+        (true, false) => (CheckOutcome::Incomplete, incomplete),
+        (true, true) => (CheckOutcome::Passed, Vec::new()),
+    };
+    recording.check = Some(check);
+}
+
+/// Whether a site fails a check that fails from `fail_on` on.
+#[must_use]
+pub fn fails(site: &Site, fail_on: Verdict) -> bool {
+    site.verdict >= fail_on && site.accepted.is_none()
+}
+
+fn leaks(recording: &Recording, fail_on: Verdict) -> Vec<String> {
+    let said = |verdict: &Verdict| {
+        let sites: Vec<&Site> =
+            recording.sites.iter().filter(|site| site.verdict == *verdict && fails(site, fail_on)).collect();
+        let tasks: u64 = sites.iter().map(|site| site.count).sum();
+        let (task, site) = (if tasks == 1 { "task" } else { "tasks" }, if sites.len() == 1 { "site" } else { "sites" });
+        let what = match verdict {
+            Verdict::Proven => "can never wake",
+            Verdict::Likely => "are likely leaked",
+            _ => "may be leaked",
+        };
+        (!sites.is_empty()).then(|| format!("{tasks} {task} at {} {site} {what}", sites.len()))
+    };
+    [Verdict::Proven, Verdict::Likely, Verdict::Suspect].iter().filter_map(said).collect()
+}
+
+/// For each site why it is accepted, if it is. Notes what is to be said of the rules themselves.
+fn accept(recording: &Recording, terms: &Terms<'_>, notes: &mut Vec<String>) -> Vec<Option<String>> {
+    let known: HashMap<&str, &Site> =
+        terms.baseline.iter().flat_map(|baseline| &baseline.sites).map(|site| (site.id.as_str(), site)).collect();
+    let mut accepted: Vec<Option<String>> =
+        recording.sites.iter().map(|site| known_before(site, known.get(site.id.as_str())?)).collect();
+    for rule in terms.rules {
+        let (line, words) = (rule.line, rule.words());
+        if let Some(last) = rule.expires.filter(|&last| last < terms.today) {
+            notes.push(format!(
+                "the rule on line {line} ({words}) has expired on {last}, and is not applied: {}",
+                rule.reason
+            ));
+            continue;
+        }
+        let places: Vec<usize> =
+            (0..recording.sites.len()).filter(|&place| rule.fits(&recording.sites[place], recording)).collect();
+        let count: u64 = places.iter().map(|&place| recording.sites[place].count).sum();
+        let why = match rule.kind {
+            _ if places.is_empty() => {
+                notes.push(match rule.kind {
+                    RuleKind::Ignore => format!("the rule on line {line} ({words}) fits no site: it may be removed"),
+                    RuleKind::Expect(_) => format!("what the rule on line {line} ({words}) expects was not seen"),
+                });
+                continue;
+            }
+            RuleKind::Expect(Some(most)) if count > most => {
+                notes.push(format!(
+                    "the rule on line {line} ({words}) expects at most {most} tasks, and there are {count}"
+                ));
+                continue;
+            }
+            RuleKind::Ignore => format!("ignored: {}", rule.reason),
+            RuleKind::Expect(_) => format!("expected: {}", rule.reason),
+        };
+        for place in places {
+            accepted[place].get_or_insert_with(|| why.clone());
+        }
+    }
+    accepted
+}
+
+/// Why a site is known from an earlier recording, if it is.
+fn known_before(site: &Site, before: &Site) -> Option<String> {
+    match before.verdict {
+        // Nothing was judged there: then as many as there were are known.
+        Verdict::Unjudged => {
+            (before.count >= site.count).then(|| format!("known: the baseline has {} there", before.count))
+        }
+        verdict => (verdict >= site.verdict).then(|| format!("known: {} in the baseline, too", verdict.name())),
+    }
+}
+
+/// The program's own tasks that are alive, whether they are listed or not.
+fn own_tasks(recording: &Recording) -> u64 {
+    let listed = recording.tasks.iter().filter(|task| task.role.is_own() && task.state != TaskState::Exited).count();
+    listed as u64 + recording.losses.get("goroutines_not_listed").copied().unwrap_or(0)
+}
+
+/// The share of the program's own tasks of which it was seen what they do, percent.
+fn coverage_percent(recording: &Recording) -> f64 {
+    let is_unseen = |end: StackEnd| matches!(end, StackEnd::Unreadable | StackEnd::Unstable);
+    let tasks = recording.tasks.iter().filter(|task| task.role.is_own());
+    let unseen = tasks.filter(|task| task.stack.is_empty() && is_unseen(task.stack_end)).count() as u64;
+    let hidden: u64 = HIDING.iter().filter_map(|&name| recording.losses.get(name)).sum();
+    let all = own_tasks(recording) + hidden;
+    if all == 0 { 0.0 } else { (1_000.0 * (all - (unseen + hidden).min(all)) as f64 / all as f64).floor() / 10.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{Check, Text},
+        report::fixture,
+    };
+
+    fn rule(kind: RuleKind, function: &str) -> Rule {
+        Rule {
+            kind,
+            line: 7,
+            function: Some(Text::Exact(function.to_owned())),
+            package: None,
+            module: None,
+            creator: None,
+            wait: None,
+            thread: None,
+            site: None,
+            reason: "by design".to_owned(),
+            expires: None,
+        }
+    }
+
+    fn checked() -> Recording {
+        let mut recording = fixture::checkout();
+        recording.sites[0].verdict = Verdict::Likely;
+        recording.check = Some(Check::default());
+        recording
+    }
+
+    fn terms<'a>(rules: &'a [Rule], baseline: Option<&'a Recording>) -> Terms<'a> {
+        Terms {
+            fail_on: Verdict::Likely,
+            rules,
+            today: jiff::civil::date(2026, 12, 1),
+            baseline,
+            max_tasks: None,
+            min_coverage_percent: 90.0,
+        }
+    }
+
+    fn concluded(mut recording: Recording, terms: &Terms<'_>) -> (CheckOutcome, Vec<String>, Vec<String>) {
+        conclude(&mut recording, terms);
+        let check = recording.check.unwrap();
+        (check.outcome, check.reasons, check.notes)
+    }
+
+    fn innermost(recording: &Recording) -> String {
+        recording.frames[recording.sites[0].stack[0] as usize].function.clone()
+    }
+
+    #[test]
+    fn what_is_found_fails_it_unless_a_rule_accepts_it() {
+        let recording = checked();
+        let count = recording.sites[0].count;
+        let (outcome, reasons, _) = concluded(recording.clone(), &terms(&[], None));
+        assert_eq!(
+            (outcome, reasons),
+            (CheckOutcome::Failed, vec![format!("{count} tasks at 1 site are likely leaked")])
+        );
+        let function = innermost(&recording);
+        let ignored = [rule(RuleKind::Ignore, &function)];
+        assert_eq!(concluded(recording.clone(), &terms(&ignored, None)).0, CheckOutcome::Passed);
+        let expected = [rule(RuleKind::Expect(Some(100_000)), &function)];
+        assert_eq!(concluded(recording.clone(), &terms(&expected, None)).0, CheckOutcome::Passed);
+        let too_many = [rule(RuleKind::Expect(Some(1)), &function)];
+        let (outcome, _, notes) = concluded(recording, &terms(&too_many, None));
+        assert_eq!(outcome, CheckOutcome::Failed);
+        assert!(notes[0].contains("expects at most 1 tasks"), "{notes:?}");
+    }
+
+    #[test]
+    fn rules_that_have_expired_or_fit_nothing_are_told() {
+        let recording = checked();
+        let mut expired = rule(RuleKind::Ignore, &innermost(&recording));
+        expired.expires = Some(jiff::civil::date(2026, 11, 30));
+        let rules = [expired, rule(RuleKind::Ignore, "nothing"), rule(RuleKind::Expect(None), "nothing")];
+        let (outcome, _, notes) = concluded(recording, &terms(&rules, None));
+        assert_eq!(outcome, CheckOutcome::Failed);
+        assert!(notes[0].contains("has expired on 2026-11-30"), "{notes:?}");
+        assert!(notes[1].contains("fits no site") && notes[2].contains("was not seen"), "{notes:?}");
+    }
+
+    #[test]
+    fn what_is_known_from_a_baseline_is_accepted_unless_it_got_worse() {
+        let recording = checked();
+        let judged = recording.clone();
+        assert_eq!(concluded(recording.clone(), &terms(&[], Some(&judged))).0, CheckOutcome::Passed);
+        let mut milder = judged;
+        milder.sites[0].verdict = Verdict::Suspect;
+        assert_eq!(concluded(recording.clone(), &terms(&[], Some(&milder))).0, CheckOutcome::Failed);
+        let mut unjudged = fixture::checkout();
+        assert_eq!(concluded(recording.clone(), &terms(&[], Some(&unjudged))).0, CheckOutcome::Passed);
+        unjudged.sites[0].count -= 1;
+        assert_eq!(concluded(recording, &terms(&[], Some(&unjudged))).0, CheckOutcome::Failed);
+    }
+
+    #[test]
+    fn what_was_not_seen_makes_it_incomplete_but_does_not_hide_a_leak() {
+        let mut recording = checked();
+        recording.losses.insert("goroutine_unreadable".to_owned(), 1_000_000);
+        let (outcome, reasons, _) = concluded(recording.clone(), &terms(&[], None));
+        assert_eq!((outcome, reasons.len()), (CheckOutcome::Failed, 2));
+        recording.sites[0].verdict = Verdict::Idle;
+        let (outcome, reasons, _) = concluded(recording.clone(), &terms(&[], None));
+        assert_eq!(outcome, CheckOutcome::Incomplete);
+        assert!(reasons[0].starts_with("only 0.0 %"), "{reasons:?}");
+        recording.losses.clear();
+        recording.check.as_mut().unwrap().reasons = vec!["the load failed".to_owned()];
+        assert_eq!(concluded(recording, &terms(&[], None)).0, CheckOutcome::Incomplete);
+    }
+
+    #[test]
+    fn too_many_tasks_fail_it() {
+        let mut recording = checked();
+        recording.sites[0].verdict = Verdict::Idle;
+        let tasks = own_tasks(&recording);
+        let most = |most| Terms { max_tasks: Some(most), ..terms(&[], None) };
+        assert_eq!(concluded(recording.clone(), &most(tasks)).0, CheckOutcome::Passed);
+        assert_eq!(concluded(recording, &most(tasks - 1)).0, CheckOutcome::Failed);
+    }
+}

@@ -1,0 +1,58 @@
+//! Every report of a check, in one directory.
+
+use std::fs;
+
+use super::super::{ExitCode, Failure, output::Plan};
+use crate::{
+    cli::Ci,
+    model::Recording,
+    report::{Format, diff::Pair},
+};
+
+/// What is written, and in which formats.
+const REPORTS: [(&str, Format); 5] = [
+    ("report.txt", Format::Txt),
+    ("report.html", Format::Html),
+    ("recording.json", Format::Json),
+    ("after.svg", Format::Svg),
+    ("after.folded", Format::Folded),
+];
+
+/// Finds out before hours of load that the directory cannot be had.
+pub(super) fn check(options: &Ci) -> Result<(), Failure> {
+    let Some(directory) = &options.artifacts else {
+        return Ok(());
+    };
+    fs::create_dir_all(directory).map_err(|error| {
+        let what = format!("cannot create {}: {error}; choose another directory for --artifacts", directory.display());
+        Failure::new(ExitCode::Usage, what)
+    })
+}
+
+/// Writes them all; the first failure is told once all were tried.
+pub(super) fn write(
+    options: &Ci,
+    recording: &Recording,
+    baseline: Option<&Recording>,
+    plan: &Plan,
+) -> Result<(), Failure> {
+    let mut failure = None;
+    let mut keep = |result: Result<(), Failure>| failure = failure.take().or(result.err());
+    if let Some(path) = &options.write_baseline {
+        keep(plan.write_one(recording, Format::Json, path));
+    }
+    let Some(directory) = &options.artifacts else {
+        return failure.map_or(Ok(()), Err);
+    };
+    for (name, format) in REPORTS {
+        keep(plan.write_one(recording, format, &directory.join(name)));
+    }
+    if let Some(baseline) = baseline {
+        keep(plan.write_one(baseline, Format::Json, &directory.join("baseline.json")));
+        keep(plan.write_one(baseline, Format::Svg, &directory.join("before.svg")));
+        let named = |name: &str, recording: &Recording| (name.to_owned(), recording.clone());
+        let pair = Pair { before: named("baseline", baseline), after: named("after the last round", recording) };
+        keep(plan.write_pair(&pair, Format::Svg, &directory.join("difference.svg")));
+    }
+    failure.map_or(Ok(()), Err)
+}

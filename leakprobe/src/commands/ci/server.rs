@@ -1,0 +1,224 @@
+//! The program that is started for a check: until it is ready, and how it is ended.
+
+use std::{
+    io::{self, BufRead, BufReader, Read, Write},
+    os::{fd::AsFd, unix::process::CommandExt},
+    process::Stdio,
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use regex::Regex;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time,
+};
+
+use super::super::{
+    ExitCode, Failure,
+    output::pattern,
+    run::{Held, cannot_start, describe},
+    watch::Observer,
+};
+use crate::cli::{Ready, Server};
+
+/// How long it is given to end by itself.
+const GRACE: Duration = Duration::from_secs(10);
+/// How often it is asked whether it is ready.
+const POLL: Duration = Duration::from_millis(50);
+/// The longest line of its output that is looked at, bytes.
+const MAX_LINE: u64 = 64 << 10;
+
+/// The program.
+pub(super) struct Running {
+    held: Held,
+    name: String,
+    signal: Signal,
+    /// What fitted in its output, if it is ready by that.
+    lines: Option<mpsc::Receiver<String>>,
+    /// What the load is told of it: what fitted.
+    told: String,
+}
+
+impl Running {
+    /// Starts it as far as its first instruction, which comes when [`Self::go`] is called.
+    pub(super) fn start(server: &Server) -> Result<Self, Failure> {
+        let regex = match &server.ready {
+            Some(Ready::Line(text)) => Some(pattern("--ready", text)?),
+            _ => None,
+        };
+        let mut held = Held::start(&server.command, |command| {
+            command.stdin(Stdio::null());
+            if regex.is_some() {
+                command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            } else {
+                // What it says is no part of our report.
+                command.stdout(own_stderr());
+            }
+            // Ctrl-C is for us: it is ended by us, once it was looked at for the last time.
+            command.process_group(0);
+        })?;
+        let lines = regex.map(|regex| {
+            let (told, lines) = mpsc::channel();
+            let outputs: [Option<Box<dyn Read + Send>>; 2] = [
+                held.child.stdout.take().map(|output| Box::new(output) as _),
+                held.child.stderr.take().map(|output| Box::new(output) as _),
+            ];
+            for output in outputs.into_iter().flatten() {
+                let (regex, told) = (regex.clone(), told.clone());
+                thread::spawn(move || pass_on(output, &regex, &told));
+            }
+            lines
+        });
+        let name = server.command.first().map(|name| name.display().to_string()).unwrap_or_default();
+        let signal = Signal::try_from(server.stop_signal).unwrap_or(Signal::SIGTERM);
+        Ok(Self { held, name, signal, lines, told: String::new() })
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.held.child.id()
+    }
+
+    /// Lets it begin.
+    pub(super) fn go(&mut self, server: &Server) -> Result<(), Failure> {
+        self.held.tell().map_err(|error| cannot_start(&server.command, &error))
+    }
+
+    /// Waits until it is ready.
+    pub(super) async fn wait_until_ready(&mut self, server: &Server, observer: &Observer) -> Result<(), Failure> {
+        let deadline = Instant::now() + server.ready_timeout;
+        let mut stopped = observer.stopped.clone();
+        loop {
+            let is_ready = match &server.ready {
+                None => true, // numbers that are level are waited for in any case
+                Some(Ready::Tcp(at)) => TcpStream::connect(at).await.is_ok(),
+                Some(Ready::Http(at, path)) => answers(at, path).await,
+                Some(Ready::Line(_)) => match self.lines.as_ref().and_then(|lines| lines.try_recv().ok()) {
+                    Some(told) => {
+                        self.told = told;
+                        true
+                    }
+                    None => false,
+                },
+            };
+            if is_ready || *stopped.borrow() {
+                return Ok(());
+            }
+            if let Ok(Some(status)) = self.held.child.try_wait() {
+                let what = match status.code() {
+                    // The child has said why, on the stderr that it shares with us.
+                    Some(code) if code == ExitCode::CannotExec as i32 => return Err(Failure::silent(ExitCode::Usage)),
+                    _ => format!("{} {} before it was ready; run it by hand to see why", self.name, describe(status)),
+                };
+                return Err(Failure::new(ExitCode::NoTarget, what));
+            }
+            if Instant::now() >= deadline {
+                let what = format!(
+                    "{} was not ready within {:?}: {}; check --ready, or give it more time by --ready-timeout",
+                    self.name,
+                    server.ready_timeout,
+                    missing(server.ready.as_ref()),
+                );
+                return Err(Failure::new(ExitCode::NoTarget, what));
+            }
+            tokio::select! {
+                () = time::sleep(POLL) => {}
+                _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
+            }
+        }
+    }
+
+    /// What fitted in the line by which it was ready: the pattern's first group, or all of it.
+    pub(super) fn told(&self) -> &str {
+        &self.told
+    }
+
+    /// Ends it, and says how it ended. If it has ended already, says so.
+    pub(super) fn stop(mut self) -> String {
+        if let Ok(Some(status)) = self.held.child.try_wait() {
+            return format!("{} {} by itself", self.name, describe(status));
+        }
+        self.send(self.signal);
+        let deadline = Instant::now() + GRACE;
+        while Instant::now() < deadline {
+            if let Ok(Some(status)) = self.held.child.try_wait() {
+                return format!("{} {}", self.name, describe(status));
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        self.send(Signal::SIGKILL);
+        let _ = self.held.child.wait();
+        format!("{} did not end within {GRACE:?} of {}, and was killed", self.name, self.signal)
+    }
+
+    fn send(&self, signal: Signal) {
+        if let Ok(pid) = i32::try_from(self.pid()) {
+            // It has not been waited for, so that the id is its own.
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Whatever went wrong: nothing that we started is left behind.
+        if let Ok(None) = self.held.child.try_wait() {
+            self.send(Signal::SIGKILL);
+            let _ = self.held.child.wait();
+        }
+    }
+}
+
+fn missing(ready: Option<&Ready>) -> String {
+    match ready {
+        Some(Ready::Tcp(at)) => format!("nothing accepts connections at {at}"),
+        Some(Ready::Http(at, path)) => format!("http://{at}{path} does not answer, or answers with an error"),
+        Some(Ready::Line(pattern)) => format!("no line of its output fits /{pattern}/"),
+        None => String::new(),
+    }
+}
+
+/// Whether a GET is answered without an error.
+async fn answers(at: &str, path: &str) -> bool {
+    let get = async {
+        let mut stream = TcpStream::connect(at).await?;
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: {at}\r\nUser-Agent: leakprobe\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = [0; 12]; // HTTP/1.1 200
+        stream.read_exact(&mut answer).await?;
+        Ok::<_, io::Error>(answer.starts_with(b"HTTP/1.") && matches!(answer.get(9), Some(b'2' | b'3')))
+    };
+    matches!(time::timeout(Duration::from_secs(5), get).await, Ok(Ok(true)))
+}
+
+/// Our stderr, for somebody else's stdout.
+pub(super) fn own_stderr() -> Stdio {
+    io::stderr().as_fd().try_clone_to_owned().map_or_else(|_| Stdio::null(), Stdio::from)
+}
+
+/// Passes on what a program writes to our stderr, and tells what fits in it.
+fn pass_on(output: impl Read, regex: &Regex, told: &mpsc::Sender<String>) {
+    let mut reader = BufReader::new(output);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        let _ = io::stderr().write_all(&line);
+        let text = String::from_utf8_lossy(&line);
+        if let Some(captures) = regex.captures(text.trim_end_matches(['\r', '\n']))
+            && let Some(fits) = captures.get(1).or_else(|| captures.get(0))
+        {
+            let _ = told.send(fits.as_str().to_owned());
+        }
+    }
+}
