@@ -210,8 +210,13 @@ impl Probes {
     /// error, since snapshots still see every parked thread.
     pub fn watch_waits(&mut self, source: WaitSource) {
         if let Err(gap) = self.switch_waits(source) {
-            self.gaps.push(gap);
-        } else if source != WaitSource::Snapshots {
+            // Those of the scheduler need less privilege on some kernels.
+            let instead = source == WaitSource::Futexes && self.switch_waits(WaitSource::Switches).is_ok();
+            let said = if instead { "; waits of any kind were watched by context switches instead" } else { "" };
+            self.gaps.push(format!("{gap}{said}"));
+        }
+        let source = self.waits.source();
+        if source != WaitSource::Snapshots {
             let name = source.name();
             if !self.sources.iter().any(|known| known == name) {
                 self.sources.push(name.to_owned());

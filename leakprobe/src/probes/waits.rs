@@ -102,8 +102,10 @@ impl Attached {
             if !everywhere && !privileges::has_tracepoint("syscalls", point) {
                 continue; // this kernel has no such system call, so nobody waits in it
             }
-            let link =
-                attach_futex(ebpf, name, point).map_err(|error| format!("{WHAT}: {point}: {}", words(&error)))?;
+            let link = attach_futex(ebpf, name, point).map_err(|error| {
+                let hint = privileges::perf_hint().unwrap_or_default();
+                format!("{WHAT}: {point}: {}{hint}", words(&error))
+            })?;
             attached.futexes.push(link);
         }
         Ok(attached)

@@ -286,8 +286,7 @@ fn what_was_told_of_a_wait_stays_when_the_process_has_ended() {
     let mut objects = Objects::start();
     let pid = objects.program.pid().to_string();
     let mut leakprobe = Running::record(&["attach", "-p", &pid, "-i", "100ms", "-m", "0s"]);
-    leakprobe.attached();
-    std::thread::sleep(std::time::Duration::from_millis(700));
+    leakprobe.has_looked(&program_path("objects", Variant::Pie));
     objects.program.kill(libc::SIGKILL);
     objects.program.wait();
     let recording = leakprobe.recording();
