@@ -104,7 +104,9 @@ pub fn ensure_tracefs() -> io::Result<()> {
 pub fn perf_hint() -> Option<String> {
     let level: i32 = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").ok()?.trim().parse().ok()?;
     // Source: <https://sources.debian.org/patches/linux/6.1.0-1/features/all/security-perf-allow-further-restriction-of-perf_event_open.patch/>
-    (level > 2).then(|| format!(" (kernel.perf_event_paranoid is {level}: some distributions' kernels then ask for CAP_SYS_ADMIN)"))
+    (level > 2).then(|| {
+        format!(" (kernel.perf_event_paranoid is {level}: some distributions' kernels then ask for CAP_SYS_ADMIN)")
+    })
 }
 
 /// Whether this kernel has a tracepoint.

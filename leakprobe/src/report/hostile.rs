@@ -6,8 +6,8 @@ use proptest::{collection::vec, prelude::*};
 
 use super::{Format, GroupBy, Kind, Options, View, Weight, fixture, shown::Shown, stacks::Stacks};
 use crate::model::{
-    Course, Deadlock, DeadlockedTask, Finding, Frame, GoFrame, LinkWait, Owner, Recording, Relation, StackEnd, TaskState,
-    TimedWait, Verdict,
+    Course, Deadlock, DeadlockedTask, Finding, Frame, GoFrame, LinkWait, Owner, Recording, Relation, StackEnd,
+    TaskState, TimedWait, Verdict,
 };
 
 /// Texts that mean something to one of the formats, or to a terminal.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use leakprobe::model::{EndRole, OtherEnd, OtherEnds, Recording, Relation, TaskState, Wait, WaitKind};
 
 use crate::support::{
-    Program, Running, Variant, in_guest, leakprobe, monotonic_ns, program_path, record, settle, snapshot, switches, task,
-    tids, wait_for,
+    Program, Running, Variant, in_guest, leakprobe, monotonic_ns, program_path, record, settle, snapshot, switches,
+    task, tids, wait_for,
 };
 
 /// A running `objects` program, all of whose threads wait.
