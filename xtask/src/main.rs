@@ -5,6 +5,7 @@
 mod bench;
 mod build_ebpf;
 mod ci;
+mod corpus;
 mod debian;
 mod excerpt;
 mod go;

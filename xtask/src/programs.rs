@@ -6,15 +6,22 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::{go_programs, repo, run};
+use crate::{corpus, go_programs, repo, run};
 
 /// Build the test programs, as `cargo xtask test` does
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Only the leaking programs of `leakprobe/tests/corpus`
+    #[arg(long)]
+    corpus: bool,
+}
 
-pub(crate) fn run(_: &Args) -> Result<()> {
-    build()?;
-    go_programs::build()
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if !args.corpus {
+        build()?;
+        go_programs::build()?;
+    }
+    corpus::build()
 }
 
 /// Suffix of a variant, and the compiler's arguments for it in C and C++, and in Rust.

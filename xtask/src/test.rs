@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use crate::excerpt::excerpt;
 use crate::tally::Tally;
-use crate::{debian, go_programs, kernels, programs, repo, run};
+use crate::{corpus, debian, go_programs, kernels, programs, repo, run};
 
 /// Install what the tests need and pass all of them, here and in other kernels
 #[derive(clap::Args)]
@@ -54,6 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     run::run(repo::cargo().args(["build", "--release", "--locked"]))?;
     let programs = programs::build()?;
     go_programs::build()?;
+    corpus::build()?;
     run::say(&format!("== test programs: {:.0} s", began.elapsed().as_secs_f32()));
     let mut cargo = repo::cargo();
     cargo.args(["test", "--workspace", "--locked", "--no-fail-fast"]);

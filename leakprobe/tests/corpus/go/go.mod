@@ -1,0 +1,3 @@
+module leakprobe.test/corpus
+
+go 1.27
