@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::{ArgAction, Args as ClapArgs, CommandFactory, Parser, Subcommand};
 
 use super::{
-    Cli, Command, Output, Targets, Watch,
+    Cli, Command, Output, Selftest, Targets, Watch,
     ci::CiArgs,
     values::{self, Color, GroupBy, Kind, Probe, View, Weight},
 };
@@ -132,6 +132,15 @@ enum Action {
         watch: WatchArgs,
         #[command(flatten)]
         output: OutputArgs,
+    },
+    /// Plant leaks of each kind in programs of its own, and show that they are found on this kernel
+    ///
+    /// Threads, and goroutines if there is a Go to build a small program with. Exit code 6 if one is not found, or if a healthy
+    /// pool beside them is.
+    Selftest {
+        /// The Go to build that program with
+        #[arg(long, value_name = "PATH", default_value = "go")]
+        go: String,
     },
     /// Print completions for a shell
     Completions {
@@ -281,6 +290,7 @@ impl Args {
             Action::Ci(args) => Command::Ci(Box::new(args.resolve())),
             Action::Doctor { json } => Command::Doctor { json },
             Action::Demo { watch, output } => Command::Demo(watch.resolve(0, output)),
+            Action::Selftest { go } => Command::Selftest(Selftest { go }),
             Action::Completions { shell } => Command::Completions(shell),
         };
         Cli { command, verbosity: self.verbose }

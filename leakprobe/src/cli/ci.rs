@@ -79,6 +79,13 @@ pub enum Ready {
     Line(String),
 }
 
+/// Leaks of each kind that are planted and must be found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selftest {
+    /// The Go that builds the program which leaks goroutines.
+    pub go: String,
+}
+
 #[derive(Clone, Debug, ClapArgs)]
 pub(super) struct CiArgs {
     /// The process to check

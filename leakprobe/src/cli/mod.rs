@@ -9,7 +9,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::Parser;
 
 pub use args::command;
-pub use ci::{Ci, Ready, Server};
+pub use ci::{Ci, Ready, Selftest, Server};
 pub use values::{Color, FailOn, GroupBy, Kind, Probe, View, Weight};
 
 /// A command, ready to be carried out.
@@ -61,10 +61,16 @@ pub enum Command {
     },
     /// Attach to a leaky program of our own.
     Demo(Watch),
+    /// Plant leaks and find them.
+    Selftest(Selftest),
     /// Shell completions.
     Completions(clap_complete::Shell),
     /// Not for users: the leaky program of `demo`.
     DemoTarget,
+    /// Not for users: the program of `selftest`.
+    SelftestTarget,
+    /// Not for users: its load.
+    SelftestLoad,
     /// Not for users: waits until it is told, and becomes the program of `run`.
     ExecWhenTold(Vec<OsString>),
 }
@@ -130,7 +136,7 @@ impl Watch {
 }
 
 /// What becomes of a recording.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Output {
     /// Files to write, with their formats if those are named.
     pub files: Vec<PathBuf>,
@@ -187,10 +193,16 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Erro
 pub const DEMO_TARGET: &str = "demo-target";
 /// See [`DEMO_TARGET`].
 pub const EXEC_WHEN_TOLD: &str = "exec-when-told";
+/// See [`DEMO_TARGET`].
+pub const SELFTEST_TARGET: &str = "selftest-target";
+/// See [`DEMO_TARGET`].
+pub const SELFTEST_LOAD: &str = "selftest-load";
 
 fn own(args: &[OsString]) -> Option<Command> {
     match args {
         [_, word] if word == DEMO_TARGET => Some(Command::DemoTarget),
+        [_, word] if word == SELFTEST_TARGET => Some(Command::SelftestTarget),
+        [_, word] if word == SELFTEST_LOAD => Some(Command::SelftestLoad),
         [_, word, command @ ..] if word == EXEC_WHEN_TOLD => Some(Command::ExecWhenTold(command.to_vec())),
         _ => None,
     }

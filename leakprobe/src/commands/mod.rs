@@ -12,6 +12,7 @@ mod governing;
 mod locks;
 mod output;
 mod run;
+mod selftest;
 mod session;
 mod snapshot;
 mod targets;
@@ -39,6 +40,9 @@ pub fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Doctor { json } => doctor::doctor(json),
         Command::Demo(watch) => demo::demo(&watch),
         Command::DemoTarget => demo::target(),
+        Command::Selftest(options) => selftest::selftest(&options),
+        Command::SelftestTarget => selftest::target(),
+        Command::SelftestLoad => selftest::load(),
         Command::ExecWhenTold(command) => Err(run::exec_when_told(&command)),
         Command::Completions(shell) => completions(shell),
     }

@@ -7,6 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
 use regex::Regex;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
@@ -53,6 +57,7 @@ impl Load<'_> {
     pub(super) async fn run(&self, observer: &mut Observer) -> Result<Ended, Failure> {
         let began = Instant::now();
         let mut child = self.start()?;
+        let _group = child.id().map(Group);
         let output = child.stdout.take();
         let mut stopped = observer.stopped.clone();
         let ended = async {
@@ -85,9 +90,23 @@ impl Load<'_> {
             command.stdin(Stdio::null()).kill_on_drop(true);
             // What it says is no part of our report.
             command.stdout(if self.requests_from.is_some() { Stdio::piped() } else { own_stderr() });
+            // With what it starts in turn it can be ended as a whole; Ctrl-C is for us.
+            command.process_group(0);
             command.spawn()
         };
         start().map_err(|error| cannot_start(self.command, &error))
+    }
+}
+
+/// A process and what it has started. Whatever is left of them is ended when this is dropped.
+pub(super) struct Group(pub(super) u32);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Ok(leader) = i32::try_from(self.0) {
+            // If there is nobody left, there is nothing to do.
+            let _ = killpg(Pid::from_raw(leader), Signal::SIGKILL);
+        }
     }
 }
 

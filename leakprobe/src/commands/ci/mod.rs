@@ -42,16 +42,12 @@ const RULES: &str = "leakprobe.toml";
 pub(super) fn ci(options: &Ci) -> Result<ExitCode, Failure> {
     let plan = Plan::of(&options.watch.output, None)?;
     let rules = rules(options.config.as_deref())?;
-    let known = options.baseline.as_deref().map(json::read).transpose()?;
-    let requests_from = options.requests_from.as_deref().map(|text| pattern("--requests-from", text)).transpose()?;
-    let load = Load { command: &options.load, requests: options.requests, requests_from, environment: Vec::new() };
     artifacts::check(options)?;
-    let (seen, at_end, stopped) = watched(options, load, &plan)?;
-    if let Some(how) = stopped {
-        plan.say(&how);
+    if options.selftest {
+        plan.say("self-test: planting leaks and looking for them");
+        super::selftest::must_find_all()?;
     }
-    let cut_short = seen.cut_short.clone();
-    let (recording, baseline) = judged(options, seen, at_end, &rules, known.as_ref());
+    let Checked { recording, baseline, cut_short } = checked(options, &rules, &plan)?;
     plan.write(std::slice::from_ref(&recording))?;
     artifacts::write(options, &recording, baseline.as_ref(), &plan)?;
     match cut_short {
@@ -70,6 +66,29 @@ pub(super) fn ci(options: &Ci) -> Result<ExitCode, Failure> {
     }
 }
 
+/// A check that was made.
+pub(super) struct Checked {
+    /// The end, with verdicts.
+    pub(super) recording: Recording,
+    /// Before the rounds.
+    baseline: Option<Recording>,
+    cut_short: Option<Cut>,
+}
+
+/// Makes a check, and writes nothing.
+pub(super) fn checked(options: &Ci, rules: &[Rule], plan: &Plan) -> Result<Checked, Failure> {
+    let known = options.baseline.as_deref().map(json::read).transpose()?;
+    let requests_from = options.requests_from.as_deref().map(|text| pattern("--requests-from", text)).transpose()?;
+    let load = Load { command: &options.load, requests: options.requests, requests_from, environment: Vec::new() };
+    let (seen, at_end, stopped) = watched(options, load, plan)?;
+    if let Some(how) = stopped {
+        plan.say(&how);
+    }
+    let cut_short = seen.cut_short.clone();
+    let (recording, baseline) = judged(options, seen, at_end, rules, known.as_ref());
+    Ok(Checked { recording, baseline, cut_short })
+}
+
 /// Watches the program through all phases: what they brought, the recording of the end, and how the program that was started ended.
 fn watched(options: &Ci, mut load: Load<'_>, plan: &Plan) -> Result<(Seen, Recording, Option<String>), Failure> {
     let Some(server) = &options.server else {
@@ -79,7 +98,7 @@ fn watched(options: &Ci, mut load: Load<'_>, plan: &Plan) -> Result<(Seen, Recor
         let (seen, recording) = watch::observe(session, &options.watch, || Ok(()), phases)?;
         return Ok((seen?, recording, None));
     };
-    let mut running = Running::start(server)?;
+    let mut running = Running::start(server, options.watch.output.quiet)?;
     let session = Session::open(&Watch { pid: running.pid(), ..options.watch.clone() }, true)?;
     running.go(server)?;
     let phases = async |mut observer: Observer| {
@@ -89,6 +108,10 @@ fn watched(options: &Ci, mut load: Load<'_>, plan: &Plan) -> Result<(Seen, Recor
     };
     let (seen, mut at_end) = watch::observe(session, &options.watch, || Ok(()), phases)?;
     let mut seen = seen?;
+    if at_end.target.execs == 0 && running.could_not_begin() {
+        // The child has said why, on the stderr that it shares with us.
+        return Err(Failure::silent(ExitCode::Usage));
+    }
     for recording in seen.baseline.iter_mut().chain(&mut seen.last).chain([&mut at_end]) {
         // The first was our doing.
         recording.target.execs = recording.target.execs.saturating_sub(1);

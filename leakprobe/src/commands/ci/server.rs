@@ -20,11 +20,14 @@ use tokio::{
     time,
 };
 
-use super::super::{
-    ExitCode, Failure,
-    output::pattern,
-    run::{Held, cannot_start, describe},
-    watch::Observer,
+use super::{
+    super::{
+        ExitCode, Failure,
+        output::pattern,
+        run::{Held, cannot_start, describe},
+        watch::Observer,
+    },
+    load::Group,
 };
 use crate::cli::{Ready, Server};
 
@@ -38,6 +41,8 @@ const MAX_LINE: u64 = 64 << 10;
 /// The program.
 pub(super) struct Running {
     held: Held,
+    /// Dropped last: nothing that we started is left behind.
+    _group: Group,
     name: String,
     signal: Signal,
     /// What fitted in its output, if it is ready by that.
@@ -48,7 +53,7 @@ pub(super) struct Running {
 
 impl Running {
     /// Starts it as far as its first instruction, which comes when [`Self::go`] is called.
-    pub(super) fn start(server: &Server) -> Result<Self, Failure> {
+    pub(super) fn start(server: &Server, is_quiet: bool) -> Result<Self, Failure> {
         let regex = match &server.ready {
             Some(Ready::Line(text)) => Some(pattern("--ready", text)?),
             _ => None,
@@ -59,7 +64,7 @@ impl Running {
                 command.stdout(Stdio::piped()).stderr(Stdio::piped());
             } else {
                 // What it says is no part of our report.
-                command.stdout(own_stderr());
+                command.stdout(if is_quiet { Stdio::null() } else { own_stderr() });
             }
             // Ctrl-C is for us: it is ended by us, once it was looked at for the last time.
             command.process_group(0);
@@ -72,13 +77,14 @@ impl Running {
             ];
             for output in outputs.into_iter().flatten() {
                 let (regex, told) = (regex.clone(), told.clone());
-                thread::spawn(move || pass_on(output, &regex, &told));
+                thread::spawn(move || pass_on(output, &regex, &told, is_quiet));
             }
             lines
         });
         let name = server.command.first().map(|name| name.display().to_string()).unwrap_or_default();
         let signal = Signal::try_from(server.stop_signal).unwrap_or(Signal::SIGTERM);
-        Ok(Self { held, name, signal, lines, told: String::new() })
+        let group = Group(held.child.id());
+        Ok(Self { held, _group: group, name, signal, lines, told: String::new() })
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -110,12 +116,12 @@ impl Running {
             if is_ready || *stopped.borrow() {
                 return Ok(());
             }
+            if self.could_not_begin() {
+                // The child has said why, on the stderr that it shares with us.
+                return Err(Failure::silent(ExitCode::Usage));
+            }
             if let Ok(Some(status)) = self.held.child.try_wait() {
-                let what = match status.code() {
-                    // The child has said why, on the stderr that it shares with us.
-                    Some(code) if code == ExitCode::CannotExec as i32 => return Err(Failure::silent(ExitCode::Usage)),
-                    _ => format!("{} {} before it was ready; run it by hand to see why", self.name, describe(status)),
-                };
+                let what = format!("{} {} before it was ready; run it by hand to see why", self.name, describe(status));
                 return Err(Failure::new(ExitCode::NoTarget, what));
             }
             if Instant::now() >= deadline {
@@ -132,6 +138,12 @@ impl Running {
                 _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
             }
         }
+    }
+
+    /// Whether it has ended as our child does that cannot become the program.
+    pub(super) fn could_not_begin(&mut self) -> bool {
+        let status = self.held.child.try_wait().ok().flatten();
+        status.and_then(|status| status.code()) == Some(ExitCode::CannotExec as i32)
     }
 
     /// What fitted in the line by which it was ready: the pattern's first group, or all of it.
@@ -167,7 +179,6 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Whatever went wrong: nothing that we started is left behind.
         if let Ok(None) = self.held.child.try_wait() {
             self.send(Signal::SIGKILL);
             let _ = self.held.child.wait();
@@ -204,7 +215,7 @@ pub(super) fn own_stderr() -> Stdio {
 }
 
 /// Passes on what a program writes to our stderr, and tells what fits in it.
-fn pass_on(output: impl Read, regex: &Regex, told: &mpsc::Sender<String>) {
+fn pass_on(output: impl Read, regex: &Regex, told: &mpsc::Sender<String>, is_quiet: bool) {
     let mut reader = BufReader::new(output);
     let mut line = Vec::new();
     loop {
@@ -213,7 +224,9 @@ fn pass_on(output: impl Read, regex: &Regex, told: &mpsc::Sender<String>) {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
-        let _ = io::stderr().write_all(&line);
+        if !is_quiet {
+            let _ = io::stderr().write_all(&line);
+        }
         let text = String::from_utf8_lossy(&line);
         if let Some(captures) = regex.captures(text.trim_end_matches(['\r', '\n']))
             && let Some(fits) = captures.get(1).or_else(|| captures.get(0))

@@ -1,0 +1,265 @@
+//! `ci` and `selftest`: rounds of load on a real program, and how each way of going wrong is told.
+
+use std::{fs, path::Path, time::Duration};
+
+use leakprobe::{
+    model::{CheckOutcome, Recording, Verdict},
+    report::json,
+};
+
+use crate::support::{Ended, Running, leakprobe, leakprobe_binary, need_root, wait_for};
+
+/// The arguments of a check of the self-test's program, with `options`; the load is `load`, or that of the self-test.
+fn arguments(options: &[&str], load: &[&str]) -> Vec<String> {
+    need_root();
+    let own = leakprobe_binary();
+    let own = own.display();
+    let server = format!("{own} selftest-target");
+    let fixed = [
+        "--exec",
+        &server,
+        "--ready",
+        r"/listening on (\S+)/",
+        "--stop-signal",
+        "KILL",
+        "--settle",
+        "300ms",
+        "-i",
+        "100ms",
+    ];
+    let own = own.to_string();
+    let usual = [own.as_str(), "selftest-load"];
+    let load = if load.is_empty() { &usual[..] } else { load };
+    // An option that is given takes the place of a fixed one.
+    let fixed = fixed.chunks(2).filter(|pair| !options.contains(&pair[0])).flatten().copied();
+    let fixed: Vec<&str> = ["ci", "--no-debuginfo"].into_iter().chain(fixed).collect();
+    let all = fixed.iter().chain(options).chain(&["-o", "recording.json", "--"]).chain(load);
+    all.map(|word| (*word).to_owned()).collect()
+}
+
+fn recorded(ended: &Ended) -> Recording {
+    json::read(&ended.directory.path().join("recording.json")).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
+}
+
+fn outcome(recording: &Recording) -> (CheckOutcome, &[String]) {
+    let check = recording.check.as_ref().unwrap();
+    (check.outcome, &check.reasons)
+}
+
+fn verdict(recording: &Recording, name: &str) -> Verdict {
+    let sites = recording.sites.iter().filter(|site| site.names.iter().any(|thread| thread == name));
+    sites.map(|site| site.verdict).max().unwrap_or_else(|| panic!("no {name} in {:?}", recording.sites))
+}
+
+#[test]
+fn the_self_test_finds_every_leak_on_this_kernel_and_no_other() {
+    need_root();
+    let ended = leakprobe(["selftest", "--go", "/nowhere/go"]);
+    ended.succeeded();
+    let lines: Vec<&str> = ended.stdout.lines().collect();
+    assert_eq!(lines.len(), 9, "{ended:?}");
+    assert!(lines[..8].iter().all(|line| line.starts_with("ok ")), "{ended:?}");
+    assert!(lines[8].contains("goroutines were not tested: there is no `/nowhere/go`"), "{ended:?}");
+}
+
+#[test]
+fn a_program_that_leaks_with_each_round_fails_its_check_and_a_pool_does_not() {
+    let ended = leakprobe(arguments(
+        &["--rounds", "2", "--requests", "1", "--artifacts", "all", "--write-baseline", "base.json"],
+        &[],
+    ));
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let recording = recorded(&ended);
+    let (outcome, reasons) = outcome(&recording);
+    assert_eq!((outcome, reasons.len()), (CheckOutcome::Failed, 2), "{reasons:?}");
+    for (name, expected) in [
+        ("st-condition", Verdict::Likely),
+        ("st-sleeper", Verdict::Likely),
+        ("st-deadlock", Verdict::Proven),
+        ("st-pool", Verdict::Idle),
+    ] {
+        assert_eq!(verdict(&recording, name), expected, "{name}: {:?}", recording.sites);
+    }
+    assert_eq!(recording.target.execs, 0);
+    let check = recording.check.as_ref().unwrap();
+    assert_eq!(check.rounds.len(), 3);
+    assert!(check.rounds.iter().all(|round| round.settled) && check.rounds[1].requests == Some(1), "{check:?}");
+    assert!(check.coverage_percent > 99.0, "{check:?}");
+    let site = recording.sites.iter().find(|site| site.names == ["st-condition"]).unwrap();
+    let course = site.course.as_ref().unwrap();
+    // One in the warm-up, one more in each round.
+    assert_eq!((&course.counts[..], course.new, course.followed, course.woke), (&[1, 2, 3][..], 2, 1, 0));
+    assert!(site.evidence[0].contains("(1 a round, 1 a request)"), "{:?}", site.evidence);
+    assert_eq!(site.finding.as_ref().unwrap().pattern, "thread-condition-never-signalled");
+    for name in
+        ["report.txt", "report.html", "recording.json", "baseline.json", "before.svg", "after.svg", "difference.svg"]
+    {
+        let file = ended.directory.path().join("all").join(name);
+        assert!(fs::metadata(&file).is_ok_and(|file| file.len() > 200), "{name}");
+    }
+    // What was known before fails no check.
+    let baseline = ended.directory.path().join("base.json");
+    let again = leakprobe(arguments(&["--rounds", "2", "--baseline", baseline.to_str().unwrap()], &[]));
+    assert_eq!(again.code, Some(0), "{again:?}");
+    let recording = recorded(&again);
+    let accepted = recording.sites.iter().filter(|site| site.accepted.is_some()).count();
+    assert!(accepted >= 7, "{:?}", recording.sites);
+}
+
+#[test]
+fn rules_accept_what_they_name_and_say_when_they_fit_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = folder.path().join("rules.toml");
+    let rule = |kind: &str, thread: &str| format!("[[{kind}]]\nthread = \"{thread}\"\nreason = \"known\"\n");
+    fs::write(&rules, rule("ignore", "/^st-/") + &rule("ignore", "nobody") + &rule("expect", "st-pool")).unwrap();
+    let ended = leakprobe(arguments(&["--rounds", "2", "--config", rules.to_str().unwrap()], &[]));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let recording = recorded(&ended);
+    let notes = &recording.check.as_ref().unwrap().notes;
+    assert!(notes.iter().any(|note| note.contains("line 4") && note.contains("fits no site")), "{notes:?}");
+    assert_eq!(notes.len(), 1, "{notes:?}");
+}
+
+#[test]
+fn load_that_fails_is_no_verdict() {
+    let ended = leakprobe(arguments(&["--rounds", "2"], &["false"]));
+    assert_eq!(ended.code, Some(6), "{ended:?}");
+    let recording = recorded(&ended);
+    let (outcome, reasons) = outcome(&recording);
+    assert_eq!(outcome, CheckOutcome::Incomplete);
+    assert!(reasons[0].starts_with("the warm-up load 1 failed: it exited with status 1"), "{reasons:?}");
+    let none = leakprobe(arguments(&["-q"], &["/nowhere/load"]));
+    none.failed(2, &["cannot start /nowhere/load"]);
+}
+
+#[test]
+fn servers_that_are_never_ready_or_end_are_told() {
+    need_root();
+    let ci = |server: &str, more: &[&str], load: &[&str]| {
+        let arguments = ["ci", "-q", "--settle", "200ms", "-i", "100ms", "--exec", server];
+        leakprobe(arguments.iter().chain(more).chain(&["--"]).chain(load))
+    };
+    let ready = ["--ready", "/never said/", "--ready-timeout", "300ms"];
+    ci("sleep 60", &ready, &["true"]).failed(4, &["sleep was not ready within 300ms", "/never said/"]);
+    let port = ["--ready", "127.0.0.1:1", "--ready-timeout", "300ms"];
+    ci("sleep 60", &port, &["true"]).failed(4, &["nothing accepts connections at 127.0.0.1:1"]);
+    ci("/nowhere/server", &[], &["true"]).failed(2, &["cannot start /nowhere/server"]);
+    // It dies under load.
+    let ended = ci("sleep 60", &["-o", "seen.json"], &["/bin/sh", "-c", "kill -9 $LEAKPROBE_PID; sleep 5"]);
+    ended.failed(4, &["sleep", "ended before a verdict was possible"]);
+    let seen = json::read(&ended.directory.path().join("seen.json")).unwrap();
+    assert_eq!(seen.check.unwrap().outcome, CheckOutcome::Incomplete);
+}
+
+#[test]
+fn a_process_that_runs_is_checked_and_left_alone() {
+    need_root();
+    let mut server = std::process::Command::new("sleep").arg("300").spawn().unwrap();
+    let pid = server.id().to_string();
+    let ended = leakprobe(["ci", "-p", &pid, "--settle", "200ms", "-i", "100ms", "--rounds", "1", "--", "true"]);
+    ended.succeeded();
+    assert!(ended.stdout.contains("PASSED") && ended.stderr.contains("round 1 of 1"), "{ended:?}");
+    assert!(server.try_wait().unwrap().is_none());
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
+#[test]
+fn what_is_wrong_is_said_before_anything_is_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let unknown = file("unknown.toml", "\n[[ignore]]\nfunctoin = \"a\"\nreason = \"b\"\n");
+    leakprobe(arguments(&["--config", &unknown], &[])).failed(2, &["unknown.toml line 3", "functoin"]);
+    let regex = file("regex.toml", "[[ignore]]\nfunction = \"/(/\"\nreason = \"b\"\n");
+    leakprobe(arguments(&["--config", &regex], &[])).failed(2, &["regex.toml line 2", "/(/"]);
+    let other = file("other.json", "{\"schema\": \"leakprobe/9\"}");
+    leakprobe(arguments(&["--baseline", &other, "-q"], &[])).failed(2, &["other.json", "leakprobe/9"]);
+    leakprobe(arguments(&["--config", "/nowhere/rules.toml"], &[])).failed(2, &["cannot read /nowhere/rules.toml"]);
+    leakprobe(arguments(&["--requests-from", "("], &[])).failed(2, &["--requests-from"]);
+    leakprobe(arguments(&["--artifacts", "/proc/nowhere"], &[])).failed(2, &["cannot create /proc/nowhere"]);
+    for wrong in
+        [&["--rounds", "0"][..], &["--max-growth", "x"], &["--ready", "https://a"], &["--exec", "'"], &["-p", "1"]]
+    {
+        let ended = leakprobe(arguments(wrong, &[]));
+        assert_eq!(ended.code, Some(2), "{wrong:?}: {ended:?}");
+    }
+}
+
+#[test]
+fn numbers_that_are_never_level_are_told() {
+    // Threads come in each tenth of a second for as long as the load runs, and beyond.
+    let own = leakprobe_binary();
+    let server = format!("{} demo-target", own.display());
+    need_root();
+    let ended = leakprobe([
+        "ci",
+        "--exec",
+        &format!("sh -c 'exec {server} < /dev/zero'"),
+        "--settle",
+        "1s",
+        "--settle-max",
+        "1200ms",
+        "-i",
+        "100ms",
+        "--warmup",
+        "0",
+        "--rounds",
+        "1",
+        "-o",
+        "recording.json",
+        "--",
+        "true",
+    ]);
+    let recording = recorded(&ended);
+    let check = recording.check.as_ref().unwrap();
+    assert!(check.rounds.iter().any(|round| !round.settled), "{check:?}");
+    assert!(check.notes.iter().any(|note| note.contains("not level")), "{check:?}");
+}
+
+/// The children of a process that have not ended.
+fn servers(running: &Running) -> Vec<u32> {
+    crate::support::children_of(running.pid())
+}
+
+#[test]
+fn ctrl_c_in_each_phase_ends_the_server_and_still_reports() {
+    let file_with =
+        |directory: &Path, words: &str| fs::read_to_string(directory.join("phase")).is_ok_and(|text| text == words);
+    // In the load, while numbers settle, and before the program is ready.
+    let in_load = arguments(&["--rounds", "2"], &["/bin/sh", "-c", "printf load > phase; sleep 60"]);
+    let settling = arguments(
+        &["--rounds", "2", "--settle", "50s", "--settle-max", "60s"],
+        &["/bin/sh", "-c", "printf load > phase"],
+    );
+    for (options, phase) in [(in_load, "load"), (settling, "load")] {
+        let running = Running::start(&options);
+        let directory = running.directory().to_owned();
+        wait_for("the load to run", || file_with(&directory, phase).then_some(()));
+        std::thread::sleep(Duration::from_millis(300));
+        let servers = servers(&running);
+        assert!(!servers.is_empty());
+        running.kill(libc::SIGINT);
+        let ended = running.end();
+        assert_eq!(ended.code, Some(6), "{ended:?}");
+        let recording = recorded(&ended);
+        let (outcome, reasons) = outcome(&recording);
+        assert_eq!(outcome, CheckOutcome::Incomplete);
+        assert!(reasons[0].contains("stopped before all rounds were done"), "{reasons:?}");
+        for pid in servers {
+            assert!(!Path::new(&format!("/proc/{pid}/exe")).exists(), "{pid} was left behind");
+        }
+    }
+    let never =
+        ["ci", "--exec", "sleep 300", "--ready", "/never/", "-i", "100ms", "-o", "recording.json", "--", "true"];
+    let mut running = Running::start(never);
+    running.attached();
+    std::thread::sleep(Duration::from_millis(300));
+    running.kill(libc::SIGINT);
+    let ended = running.end();
+    assert_eq!(ended.code, Some(6), "{ended:?}");
+    assert_eq!(outcome(&recorded(&ended)).0, CheckOutcome::Incomplete);
+}
