@@ -43,6 +43,9 @@ pub fn conclude(recording: &mut Recording, terms: &Terms<'_>) {
             check.coverage_percent, terms.min_coverage_percent
         ));
     }
+    if recording.losses.contains_key("go_runtime_unreadable") {
+        incomplete.push("the goroutines of a Go runtime could not be read, only its threads: see the gaps".to_owned());
+    }
     let mut failed = leaks(recording, terms.fail_on);
     let tasks = own_tasks(recording);
     if let Some(most) = terms.max_tasks.filter(|&most| tasks > most) {

@@ -21,6 +21,8 @@ pub(super) struct Goroutines {
     readers: Vec<Watched>,
     /// Runtimes that could not be read, and why; what is not sure of the others.
     problems: BTreeSet<String>,
+    /// Runtimes that could not be read at the last look.
+    unreadable: u64,
     /// The CPU time of the whole process, read just before the last snapshot, ns.
     cpu_time: Option<u64>,
     /// Lists of goroutines that could not be read.
@@ -45,6 +47,7 @@ impl Goroutines {
             finder: Finder::default(),
             readers: Vec::new(),
             problems: BTreeSet::new(),
+            unreadable: 0,
             cpu_time: None,
             unread: 0,
             facts: GoFacts::default(),
@@ -56,6 +59,7 @@ impl Goroutines {
         let modules = engine.modules();
         let mut runtimes = Vec::new();
         self.problems.clear();
+        self.unreadable = 0;
         for found in self.finder.find(modules, &self.memory(modules)).into_iter().take(MAX_RUNTIMES) {
             match found {
                 Ok(runtime) => {
@@ -63,6 +67,7 @@ impl Goroutines {
                     runtimes.push(runtime);
                 }
                 Err(problem) => {
+                    self.unreadable += 1;
                     self.problems.insert(problem.to_string());
                 }
             }
@@ -167,7 +172,8 @@ impl Goroutines {
     /// What was lost, by name.
     pub(super) fn losses(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let of_readers = self.readers.iter().flat_map(|known| known.reader.losses().named().collect::<Vec<_>>());
-        of_readers.chain((self.unread > 0).then_some(("goroutine_list_unreadable", self.unread)))
+        let own = [("goroutine_list_unreadable", self.unread), ("go_runtime_unreadable", self.unreadable)];
+        of_readers.chain(own.into_iter().filter(|(_, count)| *count > 0))
     }
 
     /// How threads and goroutines belonged together at the last snapshot.

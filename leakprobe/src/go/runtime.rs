@@ -84,6 +84,9 @@ pub(super) fn make_out(
         ));
     }
     let goroutines = sample(memory, allgs);
+    if goroutines.len() < LEAST {
+        return Err(Problem::NotYet(path.to_string()));
+    }
     match calibrate::check(&goroutines, &layout, |pc| code.is_entry(pc), reasons.len()) {
         Verdict::Holds if known.exact => {}
         Verdict::Holds => layout = layout.moved(layout.g.atomicstatus, layout.g.startpc),
@@ -117,6 +120,11 @@ fn sample(memory: &impl Words, allgs: u64) -> Vec<Vec<u8>> {
     let goroutines = pointers(memory, first, len, SAMPLE);
     goroutines.iter().map(|&goroutine| memory.bytes(goroutine, calibrate::LOOKED_AT)).collect()
 }
+
+/// So many goroutines has every program, once its runtime is up: that of `main`, and the runtime's own for its collector and its
+/// scheduler. Before, other slices look like the list of all.
+/// Source: <https://github.com/golang/go/blob/go1.27.0/src/runtime/proc.go> (`main`, `gcenable`, `forcegchelper`)
+const LEAST: usize = 4;
 
 /// Where a thread's id may lie in an `m` if the table does not have the version.
 const PROCID: std::ops::RangeInclusive<Offset> = 40..=104;

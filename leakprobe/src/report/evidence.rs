@@ -209,6 +209,7 @@ fn loss(name: &str, n: u64) -> String {
         "goroutine_stack_no_unwind_info" => ("goroutine stack", "cut: the outer frames could not be found".into()),
         "goroutine_stack_unreadable" => ("goroutine stack", "cut: the memory could not be read".into()),
         "goroutine_unreadable" => ("goroutine", "not read: the memory could not be read".into()),
+        "go_runtime_unreadable" => ("Go runtime", "whose goroutines could not be read".into()),
         "goroutine_list_unreadable" => ("list", "of goroutines not read: the memory could not be read".into()),
         "goroutine_left_out" => ("goroutine", "neither listed nor counted: there are too many".into()),
         "goroutine_channels_cut" => {

@@ -143,6 +143,8 @@ enum Identity {
 struct Known {
     frames: HashMap<Lookup, Vec<Frame>>,
     debug: Debug,
+    /// The module itself, if its debug information is in it: whoever opened it first may close it.
+    own: Option<File>,
     /// The debug file of the module; its symbols are of use even where its DWARF is not.
     split: Option<File>,
     /// The symbol table that was left in the stripped module, decompressed.
@@ -188,9 +190,9 @@ impl Symbolizer {
                         size: metadata.size(),
                         modified: (metadata.mtime(), metadata.mtime_nsec()),
                     };
-                    let data = ReadCache::new(file);
+                    let data = ReadCache::new(&file);
                     self.remembered(module, identity, lookups, |this, known, wanted| {
-                        this.look_up(&data, Some(path), &module.path, known, wanted);
+                        this.look_up(&data, Some(&file), &module.path, known, wanted);
                     })
                 }
                 Err(error) => all_unknown(module, lookups, &format!("module could not be read: {error}")),
@@ -253,7 +255,7 @@ impl Symbolizer {
     fn look_up<'data, R: object::ReadRef<'data>>(
         &mut self,
         data: R,
-        file: Option<&Path>,
+        file: Option<&File>,
         path: &str,
         known: &mut Known,
         wanted: &[Lookup],
@@ -316,8 +318,10 @@ impl Symbolizer {
     }
 
     /// Finds out where a module's debug information is: in itself, else in a file of its own.
-    fn find_debug(&self, facts: elf::Facts, file: &Path, module: &Path, known: &mut Known) {
-        let mut found = (file.to_owned(), facts.dwarf);
+    fn find_debug(&self, facts: elf::Facts, file: &File, module: &Path, known: &mut Known) {
+        let path_of = |file: &File| PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        known.own = file.try_clone().ok();
+        let mut found = (known.own.as_ref().map(path_of).unwrap_or_default(), facts.dwarf);
         let link = facts.debug_link.as_ref();
         let proof = Proof::of(facts.build_id.as_deref(), link);
         if let (Dwarf::Absent, Some(proof)) = (&found.1, proof) {
@@ -325,8 +329,9 @@ impl Symbolizer {
             let candidates = debugfile::candidates(proof, link, path, &self.options.debug_directories);
             let mut files = candidates.iter().flat_map(|candidate| self.files_at(candidate));
             if let Some((split, dwarf)) = files.find_map(|file| self.proven(file, proof)) {
-                found = (PathBuf::from(format!("/proc/self/fd/{}", split.as_raw_fd())), dwarf);
+                found = (path_of(&split), dwarf);
                 known.split = Some(split);
+                known.own = None;
             }
         }
         known.debug = match found {

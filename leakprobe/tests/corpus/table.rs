@@ -4,7 +4,6 @@ use std::{
     collections::BTreeMap,
     env,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use serde::Deserialize;
@@ -59,31 +58,27 @@ impl Table {
         toml::from_str(include_str!("cases.toml")).unwrap()
     }
 
-    fn command(&self, case: &Case) -> Command {
+    fn words(&self, case: &Case) -> Vec<String> {
         let own = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/test-programs");
         let built = env::var_os("LEAKPROBE_TEST_PROGRAMS").map_or_else(own, PathBuf::from).join("corpus");
         assert!(built.exists(), "{} is not there: run `cargo xtask programs --corpus`", built.display());
-        let mut words = self.start[&case.language].iter().map(|word| {
+        let words = self.start[&case.language].iter().map(|word| {
             word.replace("{built}", &built.to_string_lossy()).replace("{source}", &source().to_string_lossy())
         });
-        let mut command = Command::new(words.next().unwrap());
-        command.args(words);
-        command
+        words.collect()
     }
 
-    /// The server in one of its variants.
-    pub(crate) fn start(&self, case: &Case, variant: &str) -> Command {
-        let mut command = self.command(case);
-        command.args([&case.name, variant]);
-        command
+    /// The command of the server in one of its variants.
+    pub(crate) fn start(&self, case: &Case, variant: &str) -> Vec<String> {
+        let mut words = self.words(case);
+        words.extend([case.name.clone(), variant.to_owned()]);
+        words
     }
 
-    /// Makes requests to it, none of which may fail.
-    pub(crate) fn load(&self, case: &Case, address: &str, requests: usize, at_a_time: usize) {
-        let mut command = self.command(case);
-        command.args(["load", address, &requests.to_string(), &at_a_time.to_string()]).args(&case.give_up);
-        let output = command.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && said.trim() == format!("{requests} requests"), "{command:?}: {output:?}");
+    /// The command that makes requests to it, none of which may fail; its address is in LEAKPROBE_READY.
+    pub(crate) fn load(&self, case: &Case, requests: usize, at_a_time: usize) -> String {
+        let words = shlex::try_join(self.words(case).iter().map(String::as_str)).unwrap();
+        let give_up = case.give_up.clone().unwrap_or_default();
+        format!("{words} load \"$LEAKPROBE_READY\" {requests} {at_a_time} {give_up}")
     }
 }

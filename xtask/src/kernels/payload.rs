@@ -71,7 +71,7 @@ impl Payload {
             payload.add_programs(&programs::build()?)?;
             payload.step(
                 "tests",
-                "export LEAKPROBE_BIN=/usr/bin/leakprobe LEAKPROBE_TEST_PROGRAMS=/opt/programs LEAKPROBE_IN_GUEST=1\n\
+                "export LEAKPROBE_BIN=/usr/bin/leakprobe LEAKPROBE_TEST_PROGRAMS=/opt/programs LEAKPROBE_IN_GUEST=1 RUST_BACKTRACE=1\n\
                  /opt/kernel --test-threads=1",
             );
         } else {

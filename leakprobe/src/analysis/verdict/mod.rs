@@ -204,6 +204,11 @@ fn by_rounds(site: &Site, tracks: &Tracks, recording: &Recording, criteria: &Cri
     if gone > 0 {
         evidence.push(format!("the creators of {gone} of {} are gone", site.count));
     }
+    // Tasks none of which lasts for a round, and whose number grows steadily, are links of chains: each begins the next one.
+    let chains = followed == 0 && tracks.left > 0 && growth.is_steady && rounds > 2;
+    if chains {
+        evidence.push("none of them lasts for a round: others take their place, and more with each round".to_owned());
+    }
     let tolerated = (last - first) as f64 <= criteria.max_growth_percent / 100.0 * first as f64;
     let never_woke = woke == 0 && asleep > 0;
     // What only its own timer wakes is used by nobody, either; but then it takes that they stay and come at a steady rate, since
@@ -218,7 +223,7 @@ fn by_rounds(site: &Site, tracks: &Tracks, recording: &Recording, criteria: &Cri
         evidence.push("their number was still going down when the time to settle was over".to_owned());
         return (Verdict::Suspect, evidence);
     }
-    if growth.every_round && rounds > 1 && (never_woke || only_timers) {
+    if growth.every_round && rounds > 1 && (never_woke || only_timers || chains) {
         return (Verdict::Likely, evidence);
     }
     if woke > tracks.woke_by_timer && !growth.every_round {

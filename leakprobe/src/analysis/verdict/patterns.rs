@@ -262,6 +262,16 @@ pub(super) const PATTERNS: &[Pattern] = &[
                 && it.is_called(&["worker", "pool", "consumer", "dispatch"])
         },
     },
+    Pattern {
+        id: "go-goroutine-per-item",
+        title: "goroutine for each item, without a limit",
+        advice: "Each request starts many goroutines, one for each item, and they wait for each other or for a result that nobody takes. Bound them (errgroup.SetLimit, a pool of workers), let the channel of results have room for all of them, and let them give up with the request's context.",
+        fits: |it| {
+            it.is_go()
+                && it.a_request().is_some_and(|number| number >= 4.0)
+                && matches!(it.site.kind, WaitKind::ChanSend | WaitKind::ChanReceive | WaitKind::Select)
+        },
+    },
     // Timers.
     Pattern {
         id: "go-ticker-never-stopped",
@@ -287,16 +297,6 @@ pub(super) const PATTERNS: &[Pattern] = &[
         },
     },
     Pattern {
-        id: "go-goroutine-per-item",
-        title: "goroutine for each item, without a limit",
-        advice: "Each request starts many goroutines, one for each item, and they wait for each other or for a result that nobody takes. Bound them (errgroup.SetLimit, a pool of workers), let the channel of results have room for all of them, and let them give up with the request's context.",
-        fits: |it| {
-            it.is_go()
-                && it.a_request().is_some_and(|number| number >= 3.0)
-                && matches!(it.site.kind, WaitKind::ChanSend | WaitKind::ChanReceive | WaitKind::Select)
-        },
-    },
-    Pattern {
         id: "go-chan-send-no-receiver",
         title: "channel send with no receiver",
         advice: "Nobody receives from this channel any more: the receiver returned early, on an error or a timeout, while the sender still had something to send. Give the channel room for what is sent (`make(chan T, 1)` for one result), or send in a select with ctx.Done().",
@@ -314,7 +314,7 @@ pub(super) const PATTERNS: &[Pattern] = &[
         advice: "The goroutine is a closure that a request handler started, and waits for a signal that something global would have to give: with it all that the closure refers to is kept. Deregister on every path, and give the wait a way out by the request's context.",
         fits: |it| {
             it.go(WaitKind::ChanReceive)
-                && it.any_creation(&["net/http.HandlerFunc.ServeHTTP", "net/http.(*conn).serve"])
+                && it.is_called(&["watch", "register", "subscrib", "atexit", "onexit", "callback", "hook", "listener"])
         },
     },
     Pattern {
@@ -391,7 +391,7 @@ pub(super) const PATTERNS: &[Pattern] = &[
         id: "thread-condition-never-signalled",
         title: "condition never signalled",
         advice: "The thread waits on a condition variable, and whoever changes the condition does not signal it: it signals before the waiter waits without having changed the condition under the lock, signals one where several wait, or has ended. Change the condition under the lock, then broadcast, also on shutdown. Queues of work: let the workers end when no more work can come.",
-        fits: |it| it.thread("condition variable"),
+        fits: |it| it.thread("condition variable") || it.thread("thread park"),
     },
     Pattern {
         id: "thread-join-never-ends",

@@ -249,6 +249,24 @@ fn loops_that_only_their_own_timers_wake_are_likely_if_they_come_steadily_and_st
 }
 
 #[test]
+fn chains_of_which_each_task_begins_the_next_are_likely_if_they_come_steadily() {
+    let chains = |count: fn(u64) -> u64| {
+        move |round: usize| {
+            let chains = 0..count(round as u64);
+            // Each look finds others.
+            chains
+                .map(|n| made(1_000 * (round as u64 + 1) + n, "main.leak", ROUND * (round as u64 + 1) - 200))
+                .collect()
+        }
+    };
+    let judgement = judged(&rounds(3, chains(|round| 3 * round)), "main.leak");
+    assert_eq!(judgement.verdict, Verdict::Likely, "{:?}", judgement.evidence);
+    assert!(judgement.evidence[1].starts_with("none of them lasts for a round"), "{:?}", judgement.evidence);
+    assert_eq!(judged(&rounds(3, chains(|round| round * round * round)), "main.leak").verdict, Verdict::Suspect);
+    assert_eq!(judged(&rounds(3, chains(|round| 3 * round.min(2))), "main.leak").verdict, Verdict::Suspect);
+}
+
+#[test]
 fn level_numbers_are_idle_and_shrinking_ones_too() {
     let pool = |round: usize| (0..8 - round as u64).map(|id| made(id + 2, "main.worker", 0)).collect();
     let judgement = judged(&rounds(3, pool), "main.worker");
