@@ -17,6 +17,7 @@ mod run;
 mod tally;
 mod test;
 mod toolchain;
+mod verdicts;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,7 @@ enum Task {
     Kernels(kernels::Args),
     Programs(programs::Args),
     Test(test::Args),
+    Verdicts(verdicts::Args),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Task::Kernels(args) => kernels::run(&args),
         Task::Programs(args) => programs::run(&args),
         Task::Test(args) => test::run(&args),
+        Task::Verdicts(args) => verdicts::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -107,6 +107,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// The table, with the machine and the day.
 fn page(table: &Table) -> Result<String> {
+    Ok(format!(
+        "# Performance\n\n\
+         What `cargo xtask bench --write` measured {}. Figures in one row come from one run, in turns, on the same machine; \
+         absolute times vary from machine to machine and from run to run.\n{}",
+        machine_and_day()?,
+        table.markdown()
+    ))
+}
+
+/// When and on what something was measured: `on DAY, with VERSION: MACHINE, KERNEL`.
+pub(crate) fn machine_and_day() -> Result<String> {
     let date = run::query(Command::new("date").args(["-u", "+%Y-%m-%d"]))?;
     let kernel = run::query(Command::new("uname").args(["-sr"]))?;
     let cpus = fs::read_to_string("/proc/cpuinfo").context("cannot read /proc/cpuinfo")?;
@@ -116,13 +127,10 @@ fn page(table: &Table) -> Result<String> {
     let virtual_machine = if cpus.contains(" hypervisor") { ", a virtual machine" } else { "" };
     let version = run::query(Command::new(repo::leakprobe()).arg("--version"))?;
     Ok(format!(
-        "# Performance\n\n\
-         What `cargo xtask bench --write` measured on {}, with {}: {cores} cores of {model}{virtual_machine}, {}. Figures in one \
-         row come from one run, in turns, on the same machine; absolute times vary from machine to machine and from run to run.\n{}",
+        "on {}, with {}: {cores} cores of {model}{virtual_machine}, {}",
         date.trim(),
         version.trim(),
         kernel.trim(),
-        table.markdown()
     ))
 }
 

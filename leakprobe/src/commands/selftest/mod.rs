@@ -133,7 +133,7 @@ fn run(go: &str) -> Result<Found, Failure> {
     found.look(&threads, &THREADS, POOL, TaskKind::Thread);
     match build(go) {
         Ok(built) => {
-            let goroutines = check(vec![built.path.clone().into()], load)?;
+            let goroutines = check(vec![built.path.into()], load)?;
             found.look(&goroutines, &GOROUTINES, GO_POOL, TaskKind::Goroutine);
         }
         Err(why) => found.lines.push(format!("-       goroutines were not tested: {why}")),
