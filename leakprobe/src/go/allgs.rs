@@ -16,9 +16,24 @@ const MAX_LEN: u64 = 1 << 32;
 const LOOKED_AT: usize = 16;
 /// Most slices that are looked at.
 const MAX_SLICES: usize = 1 << 16;
+/// So often it is looked again if lists have moved meanwhile. They double when they grow, so that this is soon over.
+const TRIES: usize = 8;
 
 /// The address of the slice; `None` if there is none, as before the runtime has started.
 pub(super) fn find(memory: &impl Words, bss: &Range<u64>, layout: &Layout) -> Option<u64> {
+    let mut best = None;
+    for _ in 0..TRIES {
+        let is_settled;
+        (best, is_settled) = look_once(memory, bss, layout);
+        if is_settled {
+            break;
+        }
+    }
+    best
+}
+
+/// The best slice that is there, and whether all of them stayed where they were meanwhile.
+fn look_once(memory: &impl Words, bss: &Range<u64>, layout: &Layout) -> (Option<u64>, bool) {
     let mut slices = 0;
     let mut found: Vec<(u64, u64, u64)> = Vec::new();
     memory.scan(bss, |address, &[first, len, capacity]| {
@@ -30,9 +45,6 @@ pub(super) fn find(memory: &impl Words, bss: &Range<u64>, layout: &Layout) -> Op
         }
         if slices < MAX_SLICES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
-    if let [(address, _, _)] = *found {
-        return Some(address);
-    }
     // Slices of some goroutines look the same. Only that of all is told by its first element once more, in `allgptr`.
     let mut twins = vec![0usize; found.len()];
     memory.scan(bss, |_, &[word]| {
@@ -41,8 +53,11 @@ pub(super) fn find(memory: &impl Words, bss: &Range<u64>, layout: &Layout) -> Op
         }
         ControlFlow::<()>::Continue(())
     });
+    // A list that has grown lies elsewhere by now, so that its twin was not met. What else looks like a list would win, e.g. the
+    // scheduler's pointer to a thread, which begins with that thread's own goroutine, and the number of such threads behind it.
+    let is_settled = found.iter().all(|&(address, first, _)| memory.word(address) == Some(first));
     let best = found.iter().zip(twins).max_by_key(|((_, _, len), twins)| (*twins > 1, *len));
-    best.map(|((address, _, _), _)| *address)
+    (best.map(|((address, _, _), _)| *address), is_settled)
 }
 
 /// Whether a slice holds goroutines.
@@ -88,10 +103,13 @@ fn look(memory: &impl Words, goroutine: u64, layout: &Layout) -> Look {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::{
         super::{Version, memory::fake::Fake},
         *,
     };
+    use crate::snapshot::Memory;
 
     const BSS: Range<u64> = 0x1000..0x3000;
 
@@ -129,6 +147,31 @@ mod tests {
         memory.put(0x1100, &[0x1_0000 - 0x400, 40, 40]);
         memory.put(0x1_0000 - 0x400, &[0x2_0000; 40]);
         assert_eq!(find(&memory, &BSS, &layout()), Some(0x1800));
+    }
+
+    /// Memory that becomes other memory when the data is read for the second time.
+    struct Changing(Fake, Fake, Cell<u32>);
+
+    impl Memory for Changing {
+        fn read(&self, address: u64, into: &mut [u8]) -> usize {
+            self.2.update(|scans| scans + u32::from(address == BSS.start));
+            if self.2.get() < 2 { self.0.read(address, into) } else { self.1.read(address, into) }
+        }
+    }
+
+    #[test]
+    fn a_list_that_grows_while_it_is_looked_for_is_found() {
+        let mut before = memory(16);
+        // Threads that are idle, the first of which begins with a goroutine of its own, and another pointer to it.
+        before.put(0x1100, &[0x3_0000, 1, 3]);
+        before.put(0x1200, &[0x3_0000]);
+        before.put(0x3_0000, &[0x2_0000]);
+        let mut after = before.clone();
+        let list: Vec<u64> = (0..16).map(|index| 0x2_0000 + index * 0x200).collect();
+        after.put(0x4_0000, &list);
+        after.put(0x1800, &[0x4_0000, 17, 32]);
+        after.put(0x2ff0, &[0x4_0000]);
+        assert_eq!(find(&Changing(before, after, Cell::new(0)), &BSS, &layout()), Some(0x1800));
     }
 
     #[test]
