@@ -11,14 +11,15 @@ mod initramfs;
 mod payload;
 mod qemu;
 
-use std::fs;
 use std::time::Instant;
+use std::{fs, thread};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::tally::Tally;
 use crate::{repo, run};
 use guest::{Guest, Outcome};
+use image::Kernel;
 use payload::Payload;
 
 /// Kernels that CI runs: the oldest that snapshots work on and that Debian has, and the newest.
@@ -45,7 +46,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 2, value_name = "N")]
     cpus: u32,
     /// Longest time for one guest, in seconds
-    #[arg(long, default_value_t = 600, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 1200, value_name = "SECONDS")]
     timeout: u32,
     /// Debian mirror, the URL without /debian [default: the one that this machine's apt uses]
     #[arg(long, value_name = "URL")]
@@ -93,27 +94,42 @@ pub(crate) fn matrix(args: &Args) -> Result<Tally> {
         timeout: args.timeout,
     };
     let specs = if args.all { ALL_KERNELS } else { &args.kernels };
+    let kernels: Vec<(&str, Result<Kernel>)> =
+        specs.split_whitespace().map(|spec| (spec, image::find(&work, &mirror, spec))).collect();
     let mut tally = Tally::default();
     let mut table = Vec::new();
-    for spec in specs.split_whitespace() {
-        let started = Instant::now();
-        let row = match image::find(&work, &mirror, spec) {
-            Ok(kernel) => {
-                let outcome =
-                    guest.boot(&kernel, &logs.join(format!("{}.log", kernel.version)), &payload.step_names())?;
-                tally.add(outcome.tally);
-                for line in &outcome.failures {
-                    run::say(&format!("{}| {line}", kernel.version));
-                }
-                row(&kernel.version, started, &outcome)
-            }
-            Err(error) => {
-                tally.count(false);
-                format!("{spec:<36} FAIL {:>5.1} s  no kernel: {error:#}", started.elapsed().as_secs_f32())
-            }
+    // Two at a time: a guest's tests wait more than they work.
+    for pair in kernels.chunks(2) {
+        let boot = |kernel: &Kernel| {
+            let started = Instant::now();
+            let log = logs.join(format!("{}.log", kernel.version));
+            let outcome = guest.boot(kernel, &log, &payload.step_names())?;
+            Ok::<_, anyhow::Error>((row(&kernel.version, started, &outcome), outcome))
         };
-        run::say(&row);
-        table.push(row);
+        let outcomes: Vec<Option<_>> = thread::scope(|scope| {
+            let kernels = pair.iter().map(|(_, kernel)| kernel.as_ref().ok());
+            let running: Vec<_> = kernels.map(|kernel| kernel.map(|kernel| scope.spawn(|| boot(kernel)))).collect();
+            running.into_iter().map(|guest| guest.map(thread::ScopedJoinHandle::join)).collect()
+        });
+        for ((spec, kernel), outcome) in pair.iter().zip(outcomes) {
+            let row = match (kernel, outcome) {
+                (Ok(kernel), Some(outcome)) => {
+                    let (row, outcome) = outcome.map_err(|_| anyhow!("a guest's thread panicked"))??;
+                    tally.add(outcome.tally);
+                    for line in &outcome.failures {
+                        run::say(&format!("{}| {line}", kernel.version));
+                    }
+                    row
+                }
+                (Err(error), _) => {
+                    tally.count(false);
+                    format!("{spec:<36} FAIL  no kernel: {error:#}")
+                }
+                (Ok(_), None) => bail!("the guest of {spec} was not started"),
+            };
+            run::say(&row);
+            table.push(row);
+        }
     }
     run::say(&format!("\nkernels:\n{}", table.join("\n")));
     for note in &payload.notes {
