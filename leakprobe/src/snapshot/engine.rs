@@ -15,6 +15,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    path::Path,
     sync::Arc,
 };
 
@@ -297,10 +298,18 @@ impl Engine {
                 Some(few) if few.len() <= FEW => probes.threads_of(few)?,
                 _ => probes.threads(self.known.len() + 16)?,
             };
+            // Not listed is not gone: a thread that is asked for alone may be missed as well.
+            let listed = sorted(records.iter().map(|record| record.tid));
+            let is_missed = |tid: &u32| listed.binary_search(tid).is_err() && is_there(self.pid, *tid);
+            let missed: Vec<u32> = again.iter().flatten().copied().filter(is_missed).collect();
             // A thread that has exited is gone, even if it is still listed. Only the first stays, for as long as there are others.
             records.retain(|record| record.exit_state == 0 || record.tid == self.pid);
             for tid in again.iter().flatten() {
-                if !records.iter().any(|record| record.tid == *tid) {
+                if missed.contains(tid) {
+                    // What it did last is told of it, and it is looked at the next time.
+                    self.cpu_time = None;
+                    self.known.entry(*tid).and_modify(|known| known.settled = false);
+                } else if !records.iter().any(|record| record.tid == *tid) {
                     self.known.remove(tid);
                 }
             }
@@ -599,6 +608,10 @@ fn sample(record: &ThreadRecord, activity: Activity, stack: StackId) -> ThreadSa
 fn in_kernel(probes: &Source, threads: &[&ThreadRecord]) -> Result<HashMap<u32, Vec<u64>>, ProbeError> {
     let tids: Vec<u32> = threads.iter().map(|record| record.tid).collect();
     Ok(probes.kernel_stacks(&tids)?.into_iter().collect())
+}
+
+fn is_there(pid: u32, tid: u32) -> bool {
+    Path::new(&format!("/proc/{pid}/task/{tid}")).exists()
 }
 
 fn sorted(ids: impl Iterator<Item = u32>) -> Vec<u32> {
