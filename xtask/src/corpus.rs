@@ -25,6 +25,11 @@ pub(crate) fn build() -> Result<()> {
     go.current_dir(sources.join("go")).env("CGO_ENABLED", "0").args(["build", "-o"]).arg(out.join("go")).arg(".");
     make(&out.join("go"), &files(&sources.join("go"), &["go", "mod"])?, &mut go)?;
 
+    let example = repo::root().join("examples/ci");
+    let mut go = toolchain.go();
+    go.current_dir(&example).env("CGO_ENABLED", "0").args(["build", "-o"]).arg(out.join("example")).arg(".");
+    make(&out.join("example"), &files(&example, &["go", "mod"])?, &mut go)?;
+
     let c = files(&threads, &["c"])?;
     let cc = |compiler: &str, program: &str, sources: &[PathBuf]| {
         let mut command = Command::new(compiler);

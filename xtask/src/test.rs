@@ -17,7 +17,7 @@ pub(crate) struct Args {
 }
 
 /// What the tests run, and the Debian package that holds it.
-const NEEDED: [(&str, &str); 24] = [
+const NEEDED: [(&str, &str); 25] = [
     ("cc", "gcc"),
     ("c++", "g++"),
     ("/usr/include/stdio.h", "libc6-dev"),
@@ -41,6 +41,7 @@ const NEEDED: [(&str, &str); 24] = [
     ("node", "nodejs"),
     ("rsvg-convert", "librsvg2-bin"),
     ("dot", "graphviz"),
+    ("curl", "curl"),
     ("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
 ];
 

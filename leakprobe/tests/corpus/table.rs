@@ -53,15 +53,21 @@ pub(crate) fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus")
 }
 
+/// Where the built programs lie.
+pub(crate) fn built() -> PathBuf {
+    let own = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/test-programs");
+    let built = env::var_os("LEAKPROBE_TEST_PROGRAMS").map_or_else(own, PathBuf::from).join("corpus");
+    assert!(built.exists(), "{} is not there: run `cargo xtask programs --corpus`", built.display());
+    built
+}
+
 impl Table {
     pub(crate) fn read() -> Self {
         toml::from_str(include_str!("cases.toml")).unwrap()
     }
 
     fn words(&self, case: &Case) -> Vec<String> {
-        let own = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/test-programs");
-        let built = env::var_os("LEAKPROBE_TEST_PROGRAMS").map_or_else(own, PathBuf::from).join("corpus");
-        assert!(built.exists(), "{} is not there: run `cargo xtask programs --corpus`", built.display());
+        let built = built();
         let words = self.start[&case.language].iter().map(|word| {
             word.replace("{built}", &built.to_string_lossy()).replace("{source}", &source().to_string_lossy())
         });
