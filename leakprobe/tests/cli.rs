@@ -39,6 +39,7 @@ help! {
     help_of_snapshot: "snapshot",
     help_of_report: "report",
     help_of_diff: "diff",
+    help_of_ci: "ci",
     help_of_doctor: "doctor",
     help_of_demo: "demo",
     help_of_completions: "completions",

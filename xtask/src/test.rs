@@ -17,7 +17,7 @@ pub(crate) struct Args {
 }
 
 /// What the tests run, and the Debian package that holds it.
-const NEEDED: [(&str, &str); 25] = [
+const NEEDED: [(&str, &str); 26] = [
     ("cc", "gcc"),
     ("c++", "g++"),
     ("/usr/include/stdio.h", "libc6-dev"),
@@ -42,6 +42,7 @@ const NEEDED: [(&str, &str); 25] = [
     ("rsvg-convert", "librsvg2-bin"),
     ("dot", "graphviz"),
     ("curl", "curl"),
+    ("xmllint", "libxml2-utils"),
     ("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
 ];
 

@@ -24,8 +24,8 @@ pub struct Terms<'a> {
     pub min_coverage_percent: f64,
 }
 
-/// Fills in what is accepted, and the outcome of the recording's check, whose sites have been judged. Reasons that it has already say
-/// why it is incomplete.
+/// Fills in what is accepted, and the outcome of the recording's check, whose sites have been judged. What keeps it from being judged
+/// may stand there already.
 pub fn conclude(recording: &mut Recording, terms: &Terms<'_>) {
     let Some(mut check) = recording.check.take() else {
         return;
@@ -36,26 +36,28 @@ pub fn conclude(recording: &mut Recording, terms: &Terms<'_>) {
     }
     check.fail_on = terms.fail_on;
     check.coverage_percent = coverage_percent(recording);
-    let mut incomplete = std::mem::take(&mut check.reasons);
+    check.min_coverage_percent = terms.min_coverage_percent;
     if check.coverage_percent < terms.min_coverage_percent {
-        incomplete.push(format!(
+        check.incomplete.push(format!(
             "only {:.1} % of the tasks could be seen, and {} % are asked for",
             check.coverage_percent, terms.min_coverage_percent
         ));
     }
     if recording.losses.contains_key("go_runtime_unreadable") {
-        incomplete.push("the goroutines of a Go runtime could not be read, only its threads: see the gaps".to_owned());
+        let what = "the goroutines of a Go runtime could not be read, only its threads: see the gaps";
+        check.incomplete.push(what.to_owned());
     }
-    let mut failed = leaks(recording, terms.fail_on);
-    let tasks = own_tasks(recording);
-    if let Some(most) = terms.max_tasks.filter(|&most| tasks > most) {
-        failed.push(format!("there are {tasks} tasks at the end, and at most {most} are allowed"));
+    check.reasons = leaks(recording, terms.fail_on);
+    check.tasks = own_tasks(recording);
+    check.max_tasks = terms.max_tasks;
+    if let Some(most) = terms.max_tasks.filter(|&most| check.tasks > most) {
+        check.reasons.push(format!("there are {} tasks at the end, and at most {most} are allowed", check.tasks));
     }
     // A leak that was found is one, whatever else was not seen.
-    (check.outcome, check.reasons) = match (failed.is_empty(), incomplete.is_empty()) {
-        (false, _) => (CheckOutcome::Failed, failed.into_iter().chain(incomplete).collect()),
-        (true, false) => (CheckOutcome::Incomplete, incomplete),
-        (true, true) => (CheckOutcome::Passed, Vec::new()),
+    check.outcome = match (check.reasons.is_empty(), check.incomplete.is_empty()) {
+        (false, _) => CheckOutcome::Failed,
+        (true, false) => CheckOutcome::Incomplete,
+        (true, true) => CheckOutcome::Passed,
     };
     recording.check = Some(check);
 }
@@ -196,7 +198,7 @@ mod tests {
     fn concluded(mut recording: Recording, terms: &Terms<'_>) -> (CheckOutcome, Vec<String>, Vec<String>) {
         conclude(&mut recording, terms);
         let check = recording.check.unwrap();
-        (check.outcome, check.reasons, check.notes)
+        (check.outcome, [check.reasons, check.incomplete].concat(), check.notes)
     }
 
     fn innermost(recording: &Recording) -> String {
@@ -260,7 +262,7 @@ mod tests {
         assert_eq!(outcome, CheckOutcome::Incomplete);
         assert!(reasons[0].starts_with("only 0.0 %"), "{reasons:?}");
         recording.losses.clear();
-        recording.check.as_mut().unwrap().reasons = vec!["the load failed".to_owned()];
+        recording.check.as_mut().unwrap().incomplete = vec!["the load failed".to_owned()];
         assert_eq!(concluded(recording, &terms(&[], None)).0, CheckOutcome::Incomplete);
     }
 

@@ -235,6 +235,7 @@ fn site(alike: &Alike, frames: &[Frame], trend: impl Fn(history::Key) -> Vec<u64
         verdict: Verdict::Unjudged,
         course: None,
         finding: None,
+        ground: None,
         accepted: None,
         evidence: Vec::new(),
     };

@@ -90,6 +90,9 @@ enum Action {
         /// The recording
         #[arg(value_name = "FILE.json")]
         file: PathBuf,
+        /// Say how the verdict on the site with this id came about, in place of the report; its first digits suffice
+        #[arg(long, value_name = "SITE")]
+        explain: Option<String>,
         #[command(flatten)]
         output: OutputArgs,
     },
@@ -220,11 +223,11 @@ struct WatchArgs {
 #[derive(Clone, Debug, ClapArgs)]
 pub(super) struct OutputArgs {
     /// Write to FILE, in the format of its extension: .svg .folded .json .txt .goroutines.txt .pb.gz .speedscope.json
-    /// .pftrace .html .waits.svg .dot; repeatable, - is stdout
+    /// .pftrace .html .waits.svg .dot, and of checks .junit.xml .sarif .md; repeatable, - is stdout
     #[arg(short, long, value_name = "FILE")]
     output: Vec<PathBuf>,
     /// Format of stdout, and of outputs whose name does not tell: svg, folded, json, txt, goroutines-txt, pprof, speedscope,
-    /// perfetto, html, waits-svg, dot
+    /// perfetto, html, waits-svg, dot, junit, sarif, markdown
     #[arg(long, value_name = "NAME")]
     format: Option<String>,
     /// Print the recording as JSON in place of the report
@@ -285,7 +288,7 @@ impl Args {
                 };
                 Command::Snapshot { targets: target.resolve(), watch: watch.resolve(0, output) }
             }
-            Action::Report { file, output } => Command::Report { file, output: output.resolve() },
+            Action::Report { file, explain, output } => Command::Report { file, explain, output: output.resolve() },
             Action::Diff { before, after, output } => Command::Diff { before, after, output: output.resolve() },
             Action::Ci(args) => Command::Ci(Box::new(args.resolve())),
             Action::Doctor { json } => Command::Doctor { json },

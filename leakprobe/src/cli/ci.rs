@@ -149,7 +149,7 @@ pub(super) struct CiArgs {
     /// Write every report to DIR: text, HTML, Markdown, JUnit, SARIF, recordings, flame graphs before, after and of the difference
     #[arg(long, value_name = "DIR")]
     artifacts: Option<PathBuf>,
-    /// Say how the verdict on the site with this id came about
+    /// Say after the report how the verdict on the site with this id came about; its first digits suffice
     #[arg(long, value_name = "SITE")]
     explain: Option<String>,
     /// First plant leaks of each kind and find them, so that a check that cannot see never passes

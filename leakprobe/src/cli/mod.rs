@@ -40,6 +40,8 @@ pub enum Command {
     Report {
         /// The recording.
         file: PathBuf,
+        /// The site whose verdict is to be explained.
+        explain: Option<String>,
         /// Where to.
         output: Output,
     },

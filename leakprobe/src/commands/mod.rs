@@ -34,7 +34,7 @@ pub fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Attach { targets, watch } => attach::attach(&targets, &watch),
         Command::Run { command, watch } => run::run(&command, &watch),
         Command::Snapshot { targets, watch } => snapshot::snapshot(&targets, &watch),
-        Command::Report { file, output } => output::render_again(&file, &output),
+        Command::Report { file, explain, output } => output::render_again(&file, explain.as_deref(), &output),
         Command::Diff { before, after, output } => diff::diff(&before, &after, &output),
         Command::Ci(options) => ci::ci(&options),
         Command::Doctor { json } => doctor::doctor(json),

@@ -81,6 +81,7 @@ impl Plan {
                     Color::Never => false,
                 },
                 all: output.all,
+                source_root: source_root(),
                 width: terminal.then(terminal_width).flatten(),
             },
             owner: caller(),
@@ -139,6 +140,38 @@ impl Plan {
         let _ = pair.write_file(format, &pictures, path, self.owner)?;
         self.wrote(path);
         Ok(())
+    }
+
+    /// The page of a check, with what came since its baseline.
+    pub(super) fn write_page_of_check(
+        &self,
+        recording: &Recording,
+        baseline: &Recording,
+        path: &Path,
+    ) -> Result<(), Failure> {
+        let pictures = report::Options { width: None, color: false, ..self.options.clone() };
+        let _ = report::write_page_of_check(recording, baseline, &pictures, path, self.owner)?;
+        self.wrote(path);
+        Ok(())
+    }
+
+    /// Says on stdout how the verdict on a site came about.
+    pub(super) fn explain(&self, recording: &Recording, site: &str) -> Result<(), Failure> {
+        let text = report::explain(recording, site, &self.options)?;
+        if !self.quiet {
+            let text = if self.has_text_on_stdout() { format!("\n{text}") } else { text };
+            super::print(text.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Whether the report goes to stdout as text.
+    pub(super) fn has_text_on_stdout(&self) -> bool {
+        self.stdout == Some(Format::Txt)
+    }
+
+    pub(super) const fn is_quiet(&self) -> bool {
+        self.quiet
     }
 
     /// The formats of all outputs.
@@ -230,9 +263,15 @@ pub(super) fn pattern(option: &str, pattern: &str) -> Result<Regex, Failure> {
 }
 
 /// `report FILE.json`.
-pub(super) fn render_again(file: &Path, output: &Output) -> Result<ExitCode, Failure> {
-    let plan = Plan::of(output, None)?;
-    plan.write(&[report::json::read(file)?])?;
+pub(super) fn render_again(file: &Path, explain: Option<&str>, output: &Output) -> Result<ExitCode, Failure> {
+    let mut plan = Plan::of(output, None)?;
+    let recording = report::json::read(file)?;
+    if let Some(site) = explain {
+        // In the place of the report.
+        plan.stdout = plan.stdout.filter(|&format| format != Format::Txt);
+        plan.explain(&recording, site)?;
+    }
+    plan.write(&[recording])?;
     Ok(ExitCode::Done)
 }
 
@@ -245,6 +284,13 @@ fn check_place(path: &Path) -> Result<(), Failure> {
     let (path, folder) = (path.display(), folder.display());
     let what = format!("cannot write {path}: there is no directory {folder}; create it or choose another");
     Err(Failure::new(ExitCode::Usage, what))
+}
+
+/// The folder below which sources are the user's own: where we were started, or all of what a job of GitHub Actions has checked out.
+fn source_root() -> Option<PathBuf> {
+    let here = env::current_dir().ok()?;
+    let workspace = env::var_os("GITHUB_WORKSPACE").map(PathBuf::from).filter(|_| super::ci::github::is_job());
+    Some(workspace.filter(|workspace| workspace.is_absolute() && here.starts_with(workspace)).unwrap_or(here))
 }
 
 /// The user who called sudo, to whom output files belong.

@@ -31,12 +31,13 @@ pub use primitive::{Holder, Primitive};
 pub use recording::{
     Cost, Coverage, EndedWait, GoCoverage, GrowthSample, Pause, Recording, SCHEMA, TargetInfo, TimedWait, Tool,
 };
+pub(crate) use rules::package;
 pub use rules::{Rule, RuleKind, Text};
 pub use site::Site;
 pub use snapshot::{Activity, Blocking, Change, ChangeKind, News, Snapshot, ThreadSample};
-pub(crate) use span::{span, thousands};
+pub(crate) use span::{numbers, span, thousands};
 pub use stack::{Stack, StackEnd, StackId, StackKind, StackTable};
 pub use subject::{Access, Children, Subject};
 pub use task::{CreatedBy, Role, Task, TaskKind, TaskState};
-pub use verdict::{Check, CheckOutcome, Course, Finding, Round, Verdict};
+pub use verdict::{Check, CheckOutcome, Course, Finding, Ground, Round, Verdict};
 pub use wait::{Wait, WaitKind};

@@ -101,7 +101,7 @@ impl Rule {
 }
 
 /// The package of a Go function, as `net/http` of `net/http.(*conn).serve`; of other languages what stands before the last `::`.
-fn package(function: &str) -> &str {
+pub(crate) fn package(function: &str) -> &str {
     let path = function.rfind('/').map_or(0, |slash| slash + 1);
     let name = function.get(path..).unwrap_or_default();
     if let Some(place) = name.rfind("::") {

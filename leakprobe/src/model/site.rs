@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Course, Finding, Role, TaskKind, Verdict, WaitKind};
+use super::{Course, Finding, Ground, Role, TaskKind, Verdict, WaitKind};
 
 /// All parked tasks with the same creation stack, park stack and kind of wait; and goroutines of which it is not known whether
 /// they are parked, since nobody saw their wait begin. Stacks are the same if they lead through the same functions, at whichever
@@ -51,6 +51,9 @@ pub struct Site {
     /// What is thought of it.
     #[serde(default)]
     pub verdict: Verdict,
+    /// What decided that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ground: Option<Ground>,
     /// Its tasks over the rounds of a check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub course: Option<Course>,

@@ -1,4 +1,4 @@
-//! Time spans as people read them.
+//! Time spans and numbers as people read them.
 
 /// A time span to two significant units: `999 ms`, `42.1 s`, `3m 12s`, `3h 12m`, `5d 3h`. Rounded down, since an age that is
 /// shown must have been reached.
@@ -30,4 +30,13 @@ pub(crate) fn thousands(n: u64) -> String {
         grouped.push(digit);
     }
     grouped
+}
+
+/// Numbers one after the other; of many the first and the last ones.
+pub(crate) fn numbers(numbers: &[u64]) -> String {
+    let text = |numbers: &[u64]| numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+    match numbers.len() {
+        0..=12 => text(numbers),
+        many => format!("{}, …, {}", text(&numbers[..4]), text(&numbers[many - 6..])),
+    }
 }

@@ -38,6 +38,65 @@ impl Verdict {
     }
 }
 
+/// What decided a verdict: the one of [`analysis::judge`](crate::analysis::judge)'s rules that applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ground {
+    /// Proven: nothing can wake them.
+    CannotWake,
+    /// Idle: a language runtime's own.
+    OfRuntime,
+    /// Idle: of a pool that is known to be bounded.
+    OfPool,
+    /// Idle: no more of them than at the baseline.
+    NoGrowth,
+    /// Suspect: no more of them, but old, without their creators, and none has woken.
+    Orphaned,
+    /// Suspect: more of them, but no more than is tolerated.
+    Tolerated,
+    /// Suspect: still going down when the time to settle was over.
+    GoingDown,
+    /// Likely: more with every round, and none has woken.
+    EveryRound,
+    /// Likely: more with every round, and woken by nothing but their own timers.
+    OnlyTimers,
+    /// Likely: none of them lasts, but more take their place with every round.
+    Chains,
+    /// Idle: not more with every round, and some have woken.
+    InUse,
+    /// Suspect: more of them, and not enough is known to say more.
+    Unclear,
+}
+
+impl Ground {
+    /// Every one.
+    pub const ALL: &'static [Self] = &[
+        Self::CannotWake,
+        Self::OfRuntime,
+        Self::OfPool,
+        Self::NoGrowth,
+        Self::Orphaned,
+        Self::Tolerated,
+        Self::GoingDown,
+        Self::EveryRound,
+        Self::OnlyTimers,
+        Self::Chains,
+        Self::InUse,
+        Self::Unclear,
+    ];
+
+    /// The verdict that follows from it.
+    #[must_use]
+    pub const fn verdict(self) -> Verdict {
+        match self {
+            Self::CannotWake => Verdict::Proven,
+            Self::EveryRound | Self::OnlyTimers | Self::Chains => Verdict::Likely,
+            Self::Orphaned | Self::Tolerated | Self::GoingDown | Self::Unclear => Verdict::Suspect,
+            Self::OfRuntime | Self::OfPool | Self::NoGrowth | Self::InUse => Verdict::Idle,
+        }
+    }
+}
+
 /// The tasks at a site over the rounds of a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Course {
@@ -76,13 +135,28 @@ pub struct Check {
     pub load: Vec<String>,
     /// The verdict from which on the check fails.
     pub fail_on: Verdict,
+    /// Growth of a site over all rounds that is tolerated, percent of its number at the baseline.
+    #[serde(default)]
+    pub max_growth_percent: f64,
     /// What it came to.
     pub outcome: CheckOutcome,
-    /// Why, one sentence each: what failed, or what keeps it from being judged.
+    /// Why it failed, one sentence each.
     #[serde(default)]
     pub reasons: Vec<String>,
+    /// What keeps it from being judged, one sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub incomplete: Vec<String>,
+    /// Tasks at the end.
+    #[serde(default)]
+    pub tasks: u64,
+    /// Most tasks that are allowed at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tasks: Option<u64>,
     /// Tasks at the end that could be judged, percent of those that there were.
     pub coverage_percent: f64,
+    /// The share that is asked for.
+    #[serde(default)]
+    pub min_coverage_percent: f64,
     /// What is worth knowing and changes nothing: rules that were not used, for example.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

@@ -37,6 +37,14 @@ pub enum Error {
         /// What the system answered.
         source: io::Error,
     },
+    /// A site that is to be explained cannot be told.
+    #[error("cannot explain the site `{id}`: {what}; give an id from the report, or its first digits")]
+    NoSite {
+        /// What was given.
+        id: String,
+        /// Why not.
+        what: String,
+    },
     /// A recording could not be read.
     #[error("cannot read the recording {}: {}", path.display(), read_reason(source))]
     Read {

@@ -1,5 +1,6 @@
 //! Recordings made by hand, like those of real runs.
 
+pub(crate) mod check;
 pub(crate) mod go;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
@@ -22,7 +23,7 @@ pub(crate) fn picture(name: &str) -> PathBuf {
 
 /// Every recording of this file.
 pub(crate) fn all() -> Vec<Recording> {
-    vec![checkout(), single_thread(), idle(), idle_with_gaps(), large(), go::service(), go::glance()]
+    vec![checkout(), single_thread(), idle(), idle_with_gaps(), large(), go::service(), go::glance(), check::failed()]
 }
 
 /// A C++ service that leaks a thread a request, beside its pool, a timer and a thread that could not be read.
@@ -399,6 +400,7 @@ impl Build for Recording {
                 course: None,
                 finding: None,
                 accepted: None,
+                ground: None,
                 evidence: vec![],
             });
         }

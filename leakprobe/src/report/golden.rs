@@ -53,6 +53,9 @@ fn txt() {
     insta::assert_snapshot!("txt", written(format, &fixture::checkout(), &plain));
     insta::assert_snapshot!("txt_narrow", written(format, &fixture::checkout(), &narrow));
     insta::assert_snapshot!("txt_single", written(format, &fixture::single_thread(), &plain));
+    insta::assert_snapshot!("txt_check_failed", written(format, &fixture::check::failed(), &plain));
+    insta::assert_snapshot!("txt_check_passed", written(format, &fixture::check::passed(), &plain));
+    insta::assert_snapshot!("txt_check_incomplete", written(format, &fixture::check::incomplete(), &plain));
     insta::assert_snapshot!("txt_large", written(format, &fixture::large(), &plain));
     insta::assert_snapshot!("txt_idle", written(format, &fixture::idle(), &plain));
     insta::assert_snapshot!("txt_gaps", written(format, &fixture::idle_with_gaps(), &plain));

@@ -6,8 +6,8 @@ use proptest::{collection::vec, prelude::*};
 
 use super::{Format, GroupBy, Kind, Options, View, Weight, fixture, shown::Shown, stacks::Stacks};
 use crate::model::{
-    Course, Deadlock, DeadlockedTask, Finding, Frame, GoFrame, LinkWait, Owner, Recording, Relation, StackEnd,
-    TaskState, TimedWait, Verdict,
+    Check, CheckOutcome, Course, Deadlock, DeadlockedTask, Finding, Frame, GoFrame, Ground, LinkWait, Owner, Recording,
+    Relation, Round, StackEnd, TaskState, TimedWait, Verdict,
 };
 
 /// Texts that mean something to one of the formats, or to a terminal.
@@ -105,6 +105,7 @@ fn recording() -> impl Strategy<Value = Recording> {
             site.verdict = Verdict::ALL[usize::try_from(number(5)).unwrap_or(0) % Verdict::ALL.len()];
             site.finding = Some(Finding { pattern: text(0), title: text(1), advice: text(2) });
             site.accepted = cut.then(|| text(0));
+            site.ground = Some(Ground::ALL[usize::try_from(number(6)).unwrap_or(0) % Ground::ALL.len()]);
             site.course = Some(Course { counts: vec![number(4), number(5)], ..Course::default() });
             site.evidence = vec![text(1)];
             site.count = number(5);
@@ -113,6 +114,26 @@ fn recording() -> impl Strategy<Value = Recording> {
             site.shortest_timeout_ms = Some(number(4));
             site.oldest_ms = number(7);
         }
+        recording.check = Some(Check {
+            rounds: vec![
+                Round {
+                    requests: Some(number(3)),
+                    load_ms: Some(number(4)),
+                    settle_ms: number(5),
+                    ..Round::default()
+                };
+                picks.len()
+            ],
+            load: vec![text(0), text(1)],
+            fail_on: Verdict::ALL[usize::try_from(number(4)).unwrap_or(0) % Verdict::ALL.len()],
+            outcome: [CheckOutcome::Passed, CheckOutcome::Failed, CheckOutcome::Incomplete][picks.len() % 3],
+            reasons: vec![text(2)],
+            incomplete: if cut { vec![text(3)] } else { Vec::new() },
+            tasks: number(6),
+            max_tasks: Some(number(7)),
+            notes: vec![text(4)],
+            ..Check::default()
+        });
         for wait in &mut recording.ended_waits {
             wait.stack = stack.clone();
             wait.name = text(9);
@@ -168,6 +189,7 @@ fn options() -> impl Strategy<Value = Options> {
                 all,
                 width,
                 color: false,
+                source_root: bools[0].then(|| "/".into()),
             }
         },
     )
@@ -269,6 +291,25 @@ proptest! {
     #[test]
     fn pages_stay_pages(recording in recording(), options in options()) {
         super::html::tests::check(&written(Format::Html, &recording, &options));
+    }
+
+    #[test]
+    fn checks_stay_test_results_and_summaries(recording in recording(), options in options()) {
+        super::junit::tests::check(&written(Format::Junit, &recording, &options));
+        super::markdown::tests::check(&written(Format::Markdown, &recording, &options));
+        super::github::tests::check(&super::annotations(&recording, &options));
+        for site in &recording.sites {
+            if let Ok(text) = super::explain(&recording, &site.id, &options) {
+                prop_assert!(!text.chars().any(|c| c != '\n' && c.is_control()));
+            }
+        }
+    }
+
+    #[test]
+    fn results_stay_valid(recordings in vec((recording(), options()), 4)) {
+        let written = |(recording, options)| serde_json::from_str(&written(Format::Sarif, recording, options)).unwrap();
+        let files: Vec<serde_json::Value> = recordings.iter().map(|(recording, options)| written((recording, options))).collect();
+        super::sarif::tests::check(&files.iter().collect::<Vec<_>>()).unwrap();
     }
 
     #[test]

@@ -6,29 +6,38 @@
 //! A recording may come from a file that somebody else wrote, and its names from a process that somebody else wrote. Both are
 //! hostile input: [`json::read`] checks every index, and every name passes through `words::harmless` on its way out.
 
-use std::{fmt, io, path::Path};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
 
 use regex::Regex;
 
 use crate::model::Recording;
 
+mod checked;
 pub mod diff;
 mod dot;
 mod ends;
 mod error;
 mod evidence;
+mod explain;
 pub mod files;
 mod folded;
 mod frames;
+mod github;
 mod goroutines;
 mod groups;
 mod holders;
 mod html;
 pub mod json;
+mod junit;
+mod markdown;
 mod overview;
 mod perfetto;
 mod pprof;
 mod samples;
+mod sarif;
 mod shown;
 mod speedscope;
 mod stacks;
@@ -45,6 +54,8 @@ mod golden;
 mod hostile;
 
 pub use error::Error;
+pub use explain::explain;
+pub use github::annotations;
 pub use overview::{overview, path_of_process};
 
 /// Turns a recording into one output format.
@@ -82,6 +93,12 @@ pub enum Format {
     WaitsSvg,
     /// The same for graphviz.
     Dot,
+    /// A check as test results.
+    Junit,
+    /// A check as results of an analysis.
+    Sarif,
+    /// A check as a summary for pull requests.
+    Markdown,
 }
 
 impl Format {
@@ -98,6 +115,9 @@ impl Format {
         Self::Html,
         Self::WaitsSvg,
         Self::Dot,
+        Self::Junit,
+        Self::Sarif,
+        Self::Markdown,
     ];
 
     /// Its name, as `--format` takes it.
@@ -115,6 +135,9 @@ impl Format {
             Self::Html => "html",
             Self::WaitsSvg => "waits-svg",
             Self::Dot => "dot",
+            Self::Junit => "junit",
+            Self::Sarif => "sarif",
+            Self::Markdown => "markdown",
         }
     }
 
@@ -127,6 +150,8 @@ impl Format {
             Self::Speedscope => "speedscope.json",
             Self::Perfetto => "pftrace",
             Self::WaitsSvg => "waits.svg",
+            Self::Junit => "junit.xml",
+            Self::Markdown => "md",
             _ => self.name(),
         }
     }
@@ -144,6 +169,9 @@ impl Format {
             name.strip_suffix(format.extension()).is_some_and(|stem| stem.len() > 1 && stem.ends_with('.'))
         };
         let found = Self::ALL.iter().filter(has_extension).max_by_key(|format| format.extension().len());
+        // A file may be called by nothing else, as `junit.xml` often is.
+        let is_extension = |format: &&Self| format.extension().contains('.') && name == format.extension();
+        let found = found.or_else(|| Self::ALL.iter().find(is_extension));
         found.copied().ok_or_else(|| Error::UnknownExtension { path: path.into() })
     }
 
@@ -175,6 +203,9 @@ impl Format {
             Self::Html => &html::Html,
             Self::WaitsSvg => &svg::Waits,
             Self::Dot => &dot::Dot,
+            Self::Junit => &junit::Junit,
+            Self::Sarif => &sarif::Sarif,
+            Self::Markdown => &markdown::Markdown,
         }
     }
 }
@@ -257,6 +288,8 @@ pub struct Options {
     pub color: bool,
     /// Whether to show every row and frame rather than the most important ones (txt).
     pub all: bool,
+    /// The folder of the sources: what lies below it is named from there (junit, sarif, markdown).
+    pub source_root: Option<PathBuf>,
     /// Width: columns of text (txt; 120 if `None`), or pixels of the picture (svg; as wide as the window if `None`).
     pub width: Option<usize>,
 }
@@ -274,6 +307,21 @@ pub fn write_file(
     owner: Option<files::Owner>,
 ) -> Result<files::Written, Error> {
     files::write(path, owner, |out| format.report().write(recording, options, out))
+}
+
+/// The same of the page of a check, with what came since `baseline`.
+///
+/// # Errors
+///
+/// As [`write_file`].
+pub fn write_page_of_check(
+    recording: &Recording,
+    baseline: &Recording,
+    options: &Options,
+    path: &Path,
+    owner: Option<files::Owner>,
+) -> Result<files::Written, Error> {
+    files::write(path, owner, |out| html::write(recording, Some(baseline), options, out))
 }
 
 #[cfg(test)]
@@ -297,6 +345,10 @@ mod tests {
             ("x.waits.svg", Format::WaitsSvg),
             ("waits.svg", Format::Svg),
             ("x.dot", Format::Dot),
+            ("x.junit.xml", Format::Junit),
+            ("out/junit.xml", Format::Junit),
+            ("leakprobe.sarif", Format::Sarif),
+            ("x.md", Format::Markdown),
         ] {
             assert_eq!(Format::from_path(Path::new(path)).unwrap(), format);
         }
@@ -312,6 +364,6 @@ mod tests {
             assert_eq!(Format::from_name(format.name()).unwrap(), format);
         }
         let error = Format::from_name("pdf").unwrap_err();
-        insta::assert_snapshot!(error, @"`pdf` is no output format: use one of svg, folded, json, txt, goroutines-txt, pprof, speedscope, perfetto, html, waits-svg, dot");
+        insta::assert_snapshot!(error, @"`pdf` is no output format: use one of svg, folded, json, txt, goroutines-txt, pprof, speedscope, perfetto, html, waits-svg, dot, junit, sarif, markdown");
     }
 }

@@ -74,6 +74,14 @@ pub(super) fn utc(moment: &str) -> String {
     }
 }
 
+/// An RFC 3339 moment as one in UTC, `2026-05-04T10:11:12Z`; `None` for what is not one.
+pub(super) fn timestamp(moment: &str) -> Option<String> {
+    let moment: Timestamp = moment.parse().ok()?;
+    let text = moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    // Years of other lengths are none to others.
+    (text.len() == "2026-05-04T10:11:12Z".len() && !text.starts_with('-')).then_some(text)
+}
+
 /// `text` on one line, without anything that moves a cursor, hides or turns text, or is forbidden in XML.
 ///
 /// Names come from the target, which can call its functions and threads what it likes.
@@ -267,6 +275,9 @@ mod tests {
         assert_eq!(utc("2026-05-04T10:11:12.345Z"), "2026-05-04 10:11:12 UTC");
         assert_eq!(utc("2026-05-04T12:11:12+02:00"), "2026-05-04 10:11:12 UTC");
         assert_eq!(utc("yester\nday"), "yester day");
+        assert_eq!(timestamp("2026-05-04T12:11:12.9+02:00").as_deref(), Some("2026-05-04T10:11:12Z"));
+        assert_eq!(timestamp("-000009-05-04T12:11:12Z"), None);
+        assert_eq!(timestamp("yesterday"), None);
     }
 
     #[test]

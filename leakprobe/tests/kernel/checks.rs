@@ -41,9 +41,9 @@ fn recorded(ended: &Ended) -> Recording {
     json::read(&ended.directory.path().join("recording.json")).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
 }
 
-fn outcome(recording: &Recording) -> (CheckOutcome, &[String]) {
+fn outcome(recording: &Recording) -> (CheckOutcome, Vec<String>) {
     let check = recording.check.as_ref().unwrap();
-    (check.outcome, &check.reasons)
+    (check.outcome, [&check.reasons[..], &check.incomplete].concat())
 }
 
 fn verdict(recording: &Recording, name: &str) -> Verdict {

@@ -36,6 +36,9 @@ fn every_format_is_written_and_the_report_goes_to_stdout() {
         "a.html",
         "a.waits.svg",
         "a.dot",
+        "a.junit.xml",
+        "a.sarif",
+        "a.md",
     ];
     assert_eq!(names.len(), Format::ALL.len());
     let mut args = vec!["snapshot", "-p", &pid, "-m", "0s"];
@@ -57,6 +60,9 @@ fn every_format_is_written_and_the_report_goes_to_stdout() {
     let speedscope: serde_json::Value = serde_json::from_str(&read("a.speedscope.json")).unwrap();
     let weights = speedscope["profiles"][0]["weights"].as_array().unwrap();
     assert!(weights.iter().any(|weight| weight == 100), "{weights:?}");
+    // No check: nothing was judged, and that is said.
+    assert!(read("a.junit.xml").contains("<skipped ") && read("a.md").contains("no check"), "{}", read("a.md"));
+    assert!(read("a.sarif").contains("\"results\": []"));
     let bytes = |name: &str| fs::read(ended.directory.path().join(name)).unwrap();
     assert!(bytes("a.pb.gz").starts_with(&[0x1f, 0x8b]));
     let trace = bytes("a.pftrace");
@@ -91,6 +97,62 @@ fn what_is_parked_in_one_recording_and_not_in_another_is_told() {
     assert!(more.stdout.contains("new") && more.stdout.contains("different programs"), "{more:?}");
     assert!(fs::read_to_string(&picture).unwrap().contains("100 threads"));
     leakprobe(["diff", &many, &again, "-o", "a.pb.gz"]).failed(2, &["pprof", "svg"]);
+}
+
+#[test]
+fn a_check_writes_every_report_and_tells_the_job_that_it_runs_in() {
+    let (_program, pid) = parked();
+    let folder = tempfile::tempdir().unwrap();
+    let summary = folder.path().join("summary.md");
+    fs::write(&summary, "before\n").unwrap();
+    let check = |args: &[&str]| {
+        let mut command = Command::new(leakprobe_binary());
+        command.args(["ci", "-p", &pid, "--rounds", "2", "--settle", "500ms", "--artifacts", "out"]);
+        command.env("GITHUB_ACTIONS", "true").env("GITHUB_STEP_SUMMARY", &summary).args(args);
+        Running::of(command.args(["--", "true"])).end()
+    };
+    let passed = check(&[]);
+    assert!(passed.succeeded().stdout.starts_with("PASSED: no leak in 2 rounds"), "{passed:?}");
+    assert!(!passed.stdout.contains("\n::"), "{passed:?}");
+    let out = passed.directory.path().join("out");
+    let mut names: Vec<_> =
+        fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    let expected = [
+        "after.folded",
+        "after.svg",
+        "baseline.json",
+        "before.svg",
+        "difference.svg",
+        "junit.xml",
+        "leakprobe.sarif",
+        "recording.json",
+        "report.html",
+        "report.md",
+        "report.txt",
+    ];
+    assert_eq!(names, expected);
+    let markdown = fs::read_to_string(out.join("report.md")).unwrap();
+    assert_eq!(fs::read_to_string(&summary).unwrap(), format!("before\n{markdown}"));
+    assert!(fs::read_to_string(out.join("report.html")).unwrap().contains("What came since the baseline"));
+
+    let failed = check(&["--max-tasks", "50"]);
+    assert_eq!(failed.code, Some(1), "{failed:?}");
+    assert!(failed.stdout.starts_with("FAILED: there are 101 tasks") && failed.stdout.contains("\n::error title="));
+    let quiet = check(&["--max-tasks", "50", "-q"]);
+    assert_eq!((quiet.code, quiet.stdout.as_str()), (Some(1), ""), "{quiet:?}");
+
+    // How the verdict came about, then and later.
+    let recording = json::read(&out.join("recording.json")).unwrap();
+    let id = &recording.sites[0].id;
+    let file = out.join("recording.json").display().to_string();
+    let explained = leakprobe(["report", &file, "--explain", &id[..6]]);
+    let told = &explained.succeeded().stdout;
+    assert!(told.starts_with(&format!("Site {id}: ")) && told.contains("Verdict: idle"), "{told}");
+    leakprobe(["report", &file, "--explain", "nope"]).failed(2, &["`nope`", id]);
+    let unknown = check(&["--explain", "nope"]);
+    assert_eq!(unknown.code, Some(2), "{unknown:?}");
+    assert!(unknown.stdout.starts_with("PASSED") && unknown.stderr.contains("`nope`"), "{unknown:?}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use std::{
 pub use moment::Moment;
 
 use super::sites::growth;
-use crate::model::{Course, Finding, Recording, Site, Task, TaskKind, Verdict};
+use crate::model::{Course, Finding, Ground, Recording, Site, Task, TaskKind, Verdict, numbers};
 use course::Tracks;
 use moment::{Hopeless, hopeless};
 
@@ -39,6 +39,8 @@ impl Default for Criteria {
 pub struct Judgement {
     /// The verdict.
     pub verdict: Verdict,
+    /// What decided it; `None` if nothing was judged.
+    pub ground: Option<Ground>,
     /// Why, the most telling first.
     pub evidence: Vec<String>,
     /// The numbers; `None` if there was but one moment.
@@ -57,16 +59,16 @@ pub fn judge(recording: &Recording, moments: &[Moment], criteria: &Criteria) -> 
     let one = |(place, site): (usize, &Site)| {
         let tracks = tracks.as_ref().and_then(|tracks| tracks.get(place));
         let mut judgement = Judgement { course: tracks.map(|tracks| tracks.course.clone()), ..Judgement::default() };
-        let (verdict, reasons) = match hopeless.get(site.id.as_str()) {
-            Some(reasons) => (Verdict::Proven, proven(site, reasons, recording)),
-            None => {
-                tracks.map_or((Verdict::Unjudged, Vec::new()), |tracks| by_rounds(site, tracks, recording, criteria))
-            }
+        let (ground, reasons) = match hopeless.get(site.id.as_str()) {
+            Some(reasons) => (Some(Ground::CannotWake), proven(site, reasons, recording)),
+            None => tracks.map_or((None, Vec::new()), |tracks| by_rounds(site, tracks, recording, criteria)),
         };
+        let verdict = ground.map_or(Verdict::Unjudged, Ground::verdict);
         judgement.verdict = verdict;
+        judgement.ground = ground;
         judgement.evidence = reasons;
         if let Some(tracks) = tracks.filter(|_| verdict == Verdict::Proven && site.count > 0) {
-            judgement.evidence.push(format!("{} after each round", list(&tracks.course.counts)));
+            judgement.evidence.push(format!("{} after each round", numbers(&tracks.course.counts)));
         }
         if verdict >= Verdict::Suspect {
             let tasks = members.get(&place).map_or(&[][..], Vec::as_slice);
@@ -88,6 +90,7 @@ pub fn tell(recording: &mut Recording, judgements: Vec<Judgement>) {
             site.evidence.remove(0);
         }
         site.verdict = judgement.verdict;
+        site.ground = judgement.ground;
         site.evidence.retain(|fact| !judgement.evidence.contains(fact));
         site.evidence.splice(..0, judgement.evidence);
         site.course = judgement.course;
@@ -163,18 +166,23 @@ fn proven(site: &Site, reasons: &BTreeMap<Hopeless, u64>, recording: &Recording)
 }
 
 /// What the rounds say.
-fn by_rounds(site: &Site, tracks: &Tracks, recording: &Recording, criteria: &Criteria) -> (Verdict, Vec<String>) {
+fn by_rounds(
+    site: &Site,
+    tracks: &Tracks,
+    recording: &Recording,
+    criteria: &Criteria,
+) -> (Option<Ground>, Vec<String>) {
     if !site.role.is_own() {
-        return (Verdict::Idle, vec!["the Go runtime's own".to_owned()]);
+        return (Some(Ground::OfRuntime), vec!["the Go runtime's own".to_owned()]);
     }
     if let Some(why) = presets::why_idle(site, recording) {
-        return (Verdict::Idle, vec![why, format!("{} after each round", list(&tracks.course.counts))]);
+        return (Some(Ground::OfPool), vec![why, format!("{} after each round", numbers(&tracks.course.counts))]);
     }
     let counts = &tracks.with_strangers;
     let (Some(&first), Some(&last)) = (counts.first(), counts.last()) else {
-        return (Verdict::Unjudged, Vec::new());
+        return (None, Vec::new());
     };
-    let told = list(&tracks.course.counts);
+    let told = numbers(&tracks.course.counts);
     if last <= first {
         return level(site, tracks, first, last);
     }
@@ -217,24 +225,27 @@ fn by_rounds(site: &Site, tracks: &Tracks, recording: &Recording, criteria: &Cri
     if tolerated {
         let percent = 100.0 * (last - first) as f64 / first.max(1) as f64;
         evidence.push(format!("that is {percent:.1} % more, and up to {} % is tolerated", criteria.max_growth_percent));
-        return (Verdict::Suspect, evidence);
+        return (Some(Ground::Tolerated), evidence);
     }
     if is_shrinking(site, recording) {
         evidence.push("their number was still going down when the time to settle was over".to_owned());
-        return (Verdict::Suspect, evidence);
+        return (Some(Ground::GoingDown), evidence);
     }
     if growth.every_round && rounds > 1 && (never_woke || only_timers || chains) {
-        return (Verdict::Likely, evidence);
+        let ground = match (never_woke, only_timers) {
+            (true, _) => Ground::EveryRound,
+            (_, true) => Ground::OnlyTimers,
+            _ => Ground::Chains,
+        };
+        return (Some(ground), evidence);
     }
-    if woke > tracks.woke_by_timer && !growth.every_round {
-        return (Verdict::Idle, evidence);
-    }
-    (Verdict::Suspect, evidence)
+    let in_use = woke > tracks.woke_by_timer && !growth.every_round;
+    (Some(if in_use { Ground::InUse } else { Ground::Unclear }), evidence)
 }
 
 /// Of a site whose number has not grown.
-fn level(site: &Site, tracks: &Tracks, first: u64, last: u64) -> (Verdict, Vec<String>) {
-    let told = list(&tracks.course.counts);
+fn level(site: &Site, tracks: &Tracks, first: u64, last: u64) -> (Option<Ground>, Vec<String>) {
+    let told = numbers(&tracks.course.counts);
     let mut evidence = Vec::new();
     if last < first {
         evidence.push(format!("fewer than at the baseline: {told}"));
@@ -249,9 +260,9 @@ fn level(site: &Site, tracks: &Tracks, first: u64, last: u64) -> (Verdict, Vec<S
     let is_old = site.oldest_ms >= LONG_MS;
     if gone > 1 && gone == site.count && woke == 0 && is_old && site.with_timeout == 0 {
         evidence.push(format!("the creators of all {gone} are gone, and none has woken"));
-        return (Verdict::Suspect, evidence);
+        return (Some(Ground::Orphaned), evidence);
     }
-    (Verdict::Idle, evidence)
+    (Some(Ground::NoGrowth), evidence)
 }
 
 /// From which age on a wait is long, ms.
@@ -314,15 +325,6 @@ fn short(number: f64) -> String {
         format!("{number:.4}")
     };
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
-}
-
-/// Numbers one after the other; of many the first and the last ones.
-fn list(counts: &[u64]) -> String {
-    let text = |counts: &[u64]| counts.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
-    match counts.len() {
-        0..=12 => text(counts),
-        many => format!("{}, …, {}", text(&counts[..4]), text(&counts[many - 6..])),
-    }
 }
 
 #[cfg(test)]

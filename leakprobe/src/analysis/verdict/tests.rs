@@ -418,8 +418,8 @@ fn numbers_are_short() {
     {
         assert_eq!(short(number), text);
     }
-    assert_eq!(list(&[]), "");
-    assert_eq!(list(&(0..30).collect::<Vec<_>>()), "0, 1, 2, 3, …, 24, 25, 26, 27, 28, 29");
+    assert_eq!(numbers(&[]), "");
+    assert_eq!(numbers(&(0..30).collect::<Vec<_>>()), "0, 1, 2, 3, …, 24, 25, 26, 27, 28, 29");
 }
 
 prop_compose! {

@@ -10,9 +10,11 @@ use crate::{
 };
 
 /// What is written, and in which formats.
-const REPORTS: [(&str, Format); 5] = [
+const REPORTS: [(&str, Format); 7] = [
     ("report.txt", Format::Txt),
-    ("report.html", Format::Html),
+    ("report.md", Format::Markdown),
+    ("junit.xml", Format::Junit),
+    ("leakprobe.sarif", Format::Sarif),
     ("recording.json", Format::Json),
     ("after.svg", Format::Svg),
     ("after.folded", Format::Folded),
@@ -47,6 +49,11 @@ pub(super) fn write(
     for (name, format) in REPORTS {
         keep(plan.write_one(recording, format, &directory.join(name)));
     }
+    let page = directory.join("report.html");
+    keep(match baseline {
+        Some(baseline) => plan.write_page_of_check(recording, baseline, &page),
+        None => plan.write_one(recording, Format::Html, &page),
+    });
     if let Some(baseline) = baseline {
         keep(plan.write_one(baseline, Format::Json, &directory.join("baseline.json")));
         keep(plan.write_one(baseline, Format::Svg, &directory.join("before.svg")));

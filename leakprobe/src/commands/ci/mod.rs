@@ -1,9 +1,10 @@
 //! `ci`: rounds of load on a program, and a verdict on what they leave behind.
 //!
 //! [`server`] starts the program and ends it, [`load`] runs the load, [`settle`] tells when numbers are level, [`phases`] does one
-//! after the other, [`artifacts`] writes the reports. The verdicts are those of [`analysis::judge`].
+//! after the other, [`artifacts`] writes the reports, [`github`] tells GitHub Actions. The verdicts are those of [`analysis::judge`].
 
 mod artifacts;
+pub(super) mod github;
 mod load;
 mod phases;
 mod server;
@@ -49,7 +50,9 @@ pub(super) fn ci(options: &Ci) -> Result<ExitCode, Failure> {
     }
     let Checked { recording, baseline, cut_short } = checked(options, &rules, &plan)?;
     plan.write(std::slice::from_ref(&recording))?;
+    github::tell(&recording, &plan);
     artifacts::write(options, &recording, baseline.as_ref(), &plan)?;
+    let explained = options.explain.as_deref().map(|site| plan.explain(&recording, site));
     match cut_short {
         Some(Cut::NoTarget) => Err(Failure::new(
             ExitCode::NoTarget,
@@ -58,7 +61,7 @@ pub(super) fn ci(options: &Ci) -> Result<ExitCode, Failure> {
                 recording.target.comm, recording.target.pid
             ),
         )),
-        _ => Ok(match recording.check.map(|check| check.outcome).unwrap_or_default() {
+        _ => explained.transpose().map(|_| match recording.check.map(|check| check.outcome).unwrap_or_default() {
             CheckOutcome::Passed => ExitCode::Done,
             CheckOutcome::Failed => ExitCode::Leak,
             CheckOutcome::Incomplete => ExitCode::Incomplete,
@@ -133,11 +136,11 @@ fn judged(
         Some(last) if cut_short.is_none() => last,
         _ => at_end,
     };
-    let mut reasons = Vec::new();
+    let mut incomplete = Vec::new();
     match &cut_short {
-        Some(Cut::Stopped) => reasons.push("it was stopped before all rounds were done".to_owned()),
-        Some(Cut::NoTarget) => reasons.push("the program ended before all rounds were done".to_owned()),
-        Some(Cut::Load(how)) => reasons.push(format!("{how}: whether it leaks is not told by that")),
+        Some(Cut::Stopped) => incomplete.push("it was stopped before all rounds were done".to_owned()),
+        Some(Cut::NoTarget) => incomplete.push("the program ended before all rounds were done".to_owned()),
+        Some(Cut::Load(how)) => incomplete.push(format!("{how}: whether it leaks is not told by that")),
         None => {}
     }
     let mut notes = Vec::new();
@@ -154,7 +157,8 @@ fn judged(
     recording.check = Some(Check {
         rounds,
         load: options.load.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
-        reasons,
+        max_growth_percent: options.max_growth_percent,
+        incomplete,
         notes,
         ..Check::default()
     });

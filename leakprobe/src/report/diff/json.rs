@@ -70,6 +70,8 @@ struct Entry<'a> {
     kind: &'static str,
     /// What is waited for, in words.
     wait: &'a str,
+    /// What is thought of it in the recording that has it, the second one if both have; empty if nothing was judged.
+    verdict: &'static str,
     /// In the first recording.
     before: Count,
     /// In the second one.
@@ -141,6 +143,7 @@ fn entry<'a>(compared: &Compared<'a>, row: &Row<'a>) -> Option<Entry<'a>> {
         task: evidence::noun_of(site.task),
         kind: site.kind.name(),
         wait: &site.wait,
+        verdict: site.verdict.name(),
         before: row.before.into(),
         after: row.after.into(),
         more: row.more(),

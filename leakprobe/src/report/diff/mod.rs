@@ -70,13 +70,7 @@ impl Pair {
 
     fn compared<T>(&self, options: &Options, use_it: impl FnOnce(&Compared<'_>) -> T) -> T {
         let (before, after) = (Shown::of(&self.before.1, options), Shown::of(&self.after.1, options));
-        let sides = [
-            Side { recording: &self.before.1, sites: before.sites.clone() },
-            Side { recording: &self.after.1, sites: after.sites.clone() },
-        ];
-        let names = [words::harmless(&self.before.0), words::harmless(&self.after.0)];
-        let [first, second] = &sides;
-        use_it(&Compared { names, before: &before, after: &after, diff: diff(first, second) })
+        use_it(&Compared::of([&self.before.0, &self.after.0], &before, &after))
     }
 }
 
@@ -90,6 +84,12 @@ pub fn check_format(format: Format) -> Result<(), Error> {
 }
 
 impl<'a> Compared<'a> {
+    /// Compares what is shown of two recordings, which are called so.
+    pub(super) fn of(names: [&str; 2], before: &'a Shown<'a>, after: &'a Shown<'a>) -> Self {
+        let side = |shown: &'a Shown<'a>| Side { recording: shown.recording, sites: shown.sites.clone() };
+        Self { names: names.map(words::harmless), before, after, diff: diff(&side(before), &side(after)) }
+    }
+
     /// The site of a row as the second recording has it, or else the first, and what is shown of that recording.
     pub(super) fn place_of(&self, row: &Row<'a>) -> Option<(&'a Shown<'a>, &'a Site)> {
         let after = row.is.map(|site| (self.after, site));

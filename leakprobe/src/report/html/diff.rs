@@ -8,8 +8,16 @@ use super::{
 };
 use crate::{
     analysis::Change,
-    report::{Options, diff::Compared, svg, txt::sites, words},
+    model::Recording,
+    report::{Options, diff::Compared, shown::Shown, svg, txt::sites, words},
 };
+
+/// The differential flame graph of two recordings, the first one being that from before.
+pub(super) fn picture([before, after]: [&Recording; 2], options: &Options, out: &mut dyn io::Write) -> io::Result<()> {
+    let (before, after) = (Shown::of(before, options), Shown::of(after, options));
+    let compared = Compared::of(["baseline", "after the last round"], &before, &after);
+    svg::write_diff(&compared, &Options { width: None, ..options.clone() }, out)
+}
 
 pub(in crate::report) fn write(compared: &Compared<'_>, options: &Options, out: &mut dyn io::Write) -> io::Result<()> {
     let diff = &compared.diff;
@@ -41,6 +49,7 @@ pub(in crate::report) fn write(compared: &Compared<'_>, options: &Options, out: 
                 Cell::Text(row.change.name().to_owned()),
                 Cell::Number(words::thousands(row.before.count)),
                 Cell::Number(words::thousands(row.after.count)),
+                Cell::Text(site.verdict.name().to_owned()),
                 Cell::Text(sites::wait_words(site)),
                 Cell::Function(sites::creator(shown, site, None)),
                 Cell::Function(sites::place(shown, &site.stack, None)),
@@ -48,7 +57,7 @@ pub(in crate::report) fn write(compared: &Compared<'_>, options: &Options, out: 
             ]
         })
         .collect();
-    page.table(&["change", "before", "after", "wait", "created by", "parked in", "site"], &rows)?;
+    page.table(&["change", "before", "after", "verdict", "wait", "created by", "parked in", "site"], &rows)?;
     left_out(&mut page, diff.rows.len(), MAX_SITES, "site")?;
     for (row, shown, site) in placed.take(MAX_SITES) {
         let title = format!("Site {}: {} → {}", row.id, row.before.count, row.after.count);

@@ -1,6 +1,7 @@
 //! One page with everything: what hangs, where, who made it, who would have to act, flame graphs that can be zoomed and searched,
 //! and what all of that rests on. It needs no network, and nothing beside itself.
 
+mod check;
 mod diff;
 mod page;
 
@@ -9,7 +10,7 @@ use std::io;
 pub(super) use self::diff::write as write_diff;
 use self::page::{Cell, Page};
 use super::{
-    Options, Report, View, Weight, ends, evidence, groups, holders,
+    Options, Report, View, Weight, checked, ends, evidence, groups, holders,
     shown::Shown,
     svg,
     txt::{goroutines, sites},
@@ -39,28 +40,40 @@ pub(super) struct Html;
 
 impl Report for Html {
     fn write(&self, recording: &Recording, options: &Options, out: &mut dyn io::Write) -> io::Result<()> {
-        let shown = &Shown::of(recording, options);
-        let target = &recording.target;
-        let inside = target.ns_pid.map_or(String::new(), |pid| format!(", {pid} in its namespace"));
-        let mut page = Page::begin(out, &format!("{} (pid {}{inside})", target.comm, target.pid))?;
-        summary(&mut page, shown)?;
-        deadlocks(&mut page, shown)?;
-        who_waits_for_whom(&mut page, shown, options)?;
-        pictures(&mut page, shown, options)?;
-        if let Some(by) = &options.group_by {
-            group_table(&mut page, shown, by)?;
-        }
-        site_table(&mut page, shown)?;
-        let members = shown.members();
-        for (place, (site, tasks)) in shown.sites.iter().zip(&members).take(MAX_SITES).enumerate() {
-            site_in_full(&mut page, shown, site, tasks, place == 0)?;
-        }
-        unparked(&mut page, shown)?;
-        ended_waits(&mut page, shown)?;
-        growth(&mut page, shown)?;
-        rests_on(&mut page, shown)?;
-        page.end()
+        write(recording, None, options, out)
     }
+}
+
+/// The page of `recording`; with the difference to `before`, if there is such a recording.
+pub(super) fn write(
+    recording: &Recording,
+    before: Option<&Recording>,
+    options: &Options,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    let shown = &Shown::of(recording, options);
+    let target = &recording.target;
+    let inside = target.ns_pid.map_or(String::new(), |pid| format!(", {pid} in its namespace"));
+    let mut page = Page::begin(out, &format!("{} (pid {}{inside})", target.comm, target.pid))?;
+    check::outcome(&mut page, shown)?;
+    summary(&mut page, shown)?;
+    check::in_full(&mut page, shown)?;
+    deadlocks(&mut page, shown)?;
+    who_waits_for_whom(&mut page, shown, options)?;
+    pictures(&mut page, shown, before, options)?;
+    if let Some(by) = &options.group_by {
+        group_table(&mut page, shown, by)?;
+    }
+    site_table(&mut page, shown)?;
+    let members = shown.members();
+    for (place, (site, tasks)) in shown.sites.iter().zip(&members).take(MAX_SITES).enumerate() {
+        site_in_full(&mut page, shown, site, tasks, place == 0)?;
+    }
+    unparked(&mut page, shown)?;
+    ended_waits(&mut page, shown)?;
+    growth(&mut page, shown)?;
+    rests_on(&mut page, shown)?;
+    page.end()
 }
 
 fn summary(page: &mut Page<'_>, shown: &Shown<'_>) -> io::Result<()> {
@@ -122,11 +135,17 @@ fn who_waits_for_whom(page: &mut Page<'_>, shown: &Shown<'_>, options: &Options)
     page.natural_picture("who waits for whom", &picture)
 }
 
-fn pictures(page: &mut Page<'_>, shown: &Shown<'_>, options: &Options) -> io::Result<()> {
+fn pictures(page: &mut Page<'_>, shown: &Shown<'_>, before: Option<&Recording>, options: &Options) -> io::Result<()> {
     if shown.sites.is_empty() && shown.parked() == 0 {
         return Ok(());
     }
     page.heading("Flame graphs")?;
+    if let Some(before) = before {
+        let mut picture = Vec::new();
+        diff::picture([before, shown.recording], options, &mut picture)?;
+        let name = "What came since the baseline (red) and what has gone (blue)";
+        page.details("-difference", name, true, |page| page.picture(name, &picture))?;
+    }
     for (id, name, view, weight) in [
         ("parked", "Where they are parked, by number", View::Parked, Weight::Tasks),
         ("time", "Where they are parked, by time", View::Parked, Weight::Time),
@@ -173,17 +192,19 @@ fn site_table(page: &mut Page<'_>, shown: &Shown<'_>) -> io::Result<()> {
         .take(MAX_SITES)
         .map(|(site, tasks)| {
             let task = tasks.first().copied();
-            let new = if site.created_while_watched > 0 {
-                format!("+{}", words::thousands(site.created_while_watched))
-            } else {
-                String::new()
+            let is_counted = site.course.is_some(); // the rounds tell
+            let new = match site.created_while_watched {
+                new if new > 0 && !is_counted => format!("+{}", words::thousands(new)),
+                _ => String::new(),
             };
+            let growth = if is_counted { String::new() } else { sites::growth_of(shown, site) };
             vec![
                 Cell::Number(words::thousands(site.count)),
                 Cell::Text(if both { evidence::noun_of(site.task).to_owned() } else { String::new() }),
                 Cell::Number(words::thousands(site.parked)),
+                Cell::Number(checked::counts(site)),
                 Cell::Number(new),
-                Cell::Number(sites::growth_of(shown, site)),
+                Cell::Number(growth),
                 Cell::Number(oldest(shown, site)),
                 Cell::Text(site.verdict.name().to_owned()),
                 Cell::Text(sites::wait_words(site)),
@@ -199,6 +220,7 @@ fn site_table(page: &mut Page<'_>, shown: &Shown<'_>) -> io::Result<()> {
         &nouns,
         "kind",
         "parked",
+        "rounds",
         "new",
         "growth",
         "oldest",
@@ -224,8 +246,10 @@ fn site_in_full(page: &mut Page<'_>, shown: &Shown<'_>, site: &Site, tasks: &[&T
     let noun = evidence::noun_of(site.task);
     let title = format!("Site {}: {} in {}", site.id, words::count(site.count, noun), sites::wait_words(site));
     page.details(&site.id, &title, open, |page| {
+        check::verdict(page, site)?;
         page.sentence("warn", &sites::unknown_ages(shown, site).unwrap_or_default())?;
         page.list("", &site.evidence)?;
+        check::advice(page, site)?;
         if site.trend.len() > 1 {
             let (first, last) = (site.trend.first().copied(), site.trend.last().copied());
             let spark = words::spark(&site.trend, SPARK_WIDTH);

@@ -104,6 +104,7 @@ fn pages() {
     for (name, recording, options) in [
         ("html", fixture::checkout(), &plain),
         ("html_idle", fixture::idle_with_gaps(), &plain),
+        ("html_check", fixture::check::failed(), &plain),
         ("html_waits", acted_upon(), &plain),
         (
             "html_go",
@@ -116,6 +117,15 @@ fn pages() {
         std::fs::write(fixture::picture(&format!("{name}.html")), &page).unwrap();
         insta::assert_snapshot!(name, without_pictures(page));
     }
+}
+
+#[test]
+fn the_page_of_a_check_has_the_difference_too() {
+    let mut out = Vec::new();
+    write(&fixture::check::failed(), Some(&fixture::go::glance()), &Options::default(), &mut out).unwrap();
+    let page = String::from_utf8(out).unwrap();
+    check(&page);
+    assert!(page.contains("What came since the baseline") && page.contains("after and before"));
 }
 
 #[test]

@@ -112,6 +112,7 @@ impl Page<'_> {
                 _ if row.after.parked == 0 && !row.after.oldest_exact => "unknown".to_owned(),
                 _ => words::age(row.after.oldest_ms, row.after.oldest_exact),
             }),
+            column("verdict", Layout::Left, Style::Bold, &|_, _, site| site.verdict.name().to_owned()),
             column("wait", Layout::Name, Style::Plain, &|_, _, site| sites::operation(site.kind, &site.wait)),
             column("created by", Layout::Name, Style::Plain, &|row, shown, site| match row.creators_unknown {
                 true => "not known in both".to_owned(),

@@ -12,7 +12,7 @@ pub(super) mod sites;
 mod stacks;
 mod table;
 mod unparked;
-mod wrap;
+pub(super) mod wrap;
 
 use std::io;
 
@@ -37,8 +37,9 @@ impl Report for Txt {
             paint: Paint { color: options.color },
             out,
         };
+        page.outcome()?;
         page.headline()?;
-        page.check()?;
+        page.rounds()?;
         page.deadlocks()?;
         if page.shown.sites.is_empty() {
             page.nothing_parked()?;
@@ -51,7 +52,8 @@ impl Report for Txt {
         page.unparked()?;
         page.ended_waits()?;
         page.growth()?;
-        page.evidence()
+        page.evidence()?;
+        page.next()
     }
 }
 

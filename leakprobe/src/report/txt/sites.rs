@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     model::{CreatedBy, EndedWait, Site, StackEnd, Task, TaskKind, WaitKind},
-    report::{Kind, evidence as facts, frames, shown::Shown, words},
+    report::{Kind, checked, evidence as facts, frames, shown::Shown, words},
 };
 
 /// Rows of the table of sites, unless all are asked for.
@@ -61,15 +61,23 @@ impl Page<'_> {
                 true => String::new(),
                 false => words::thousands(site.parked),
             }),
+            column("rounds", Layout::Right, Style::Plain, &|site, _| checked::counts(site)),
             column("new", Layout::Right, Style::Plain, &|site, _| match site.created_while_watched {
                 0 => String::new(),
+                _ if site.course.is_some() => String::new(), // the rounds tell
                 new => format!("+{}", words::thousands(new)),
             }),
-            column("growth", Layout::Right, Style::Plain, &|site, _| growth_of(shown, site)),
+            column("growth", Layout::Right, Style::Plain, &|site, _| match site.course {
+                Some(_) => String::new(),
+                None => growth_of(shown, site),
+            }),
             column("oldest", Layout::Right, Style::Plain, &|site, _| self.oldest(site)),
             column("verdict", Layout::Left, Style::Bold, &|site, _| site.verdict.name().to_owned()),
             column("wait", Layout::Name, Style::Plain, &|site, _| wait_words(site)),
-            column("on", Layout::Name, Style::Plain, &|site, tasks| waits_on(site, tasks)),
+            column("on", Layout::Name, Style::Plain, &|site, tasks| match site.course {
+                Some(_) => String::new(), // the rounds take its room; told of each site that was found
+                None => waits_on(site, tasks),
+            }),
             column("created by", Layout::Name, Style::Plain, &|site, tasks| {
                 creator(shown, site, tasks.first().copied())
             }),
@@ -95,9 +103,11 @@ impl Page<'_> {
     /// The most suspicious site with its stacks and tasks, or every site.
     pub(super) fn sites_in_full(&mut self) -> io::Result<()> {
         let shown = self.shown;
-        let rows = if self.all { usize::MAX } else { self.in_full() };
-        for (site, tasks) in shown.sites.iter().zip(&shown.members()).take(rows) {
-            self.site(site, tasks)?;
+        let in_full = self.in_full();
+        for ((site, tasks), in_full) in shown.sites.iter().zip(&shown.members()).zip(in_full) {
+            if self.all || in_full {
+                self.site(site, tasks)?;
+            }
         }
         Ok(())
     }

@@ -1,18 +1,18 @@
 //! Sentences and lists in lines of a width.
 
 /// The pieces of a list, each with the comma that follows it: lines break only between them.
-pub(super) fn list(items: &[String]) -> Vec<String> {
+pub(in crate::report) fn list(items: &[String]) -> Vec<String> {
     let last = items.len().saturating_sub(1);
     items.iter().enumerate().map(|(place, item)| format!("{item}{}", if place < last { "," } else { "" })).collect()
 }
 
 /// The words of a sentence.
-pub(super) fn sentence(text: &str) -> Vec<String> {
+pub(in crate::report) fn sentence(text: &str) -> Vec<String> {
     text.split_whitespace().map(Into::into).collect()
 }
 
 /// `pieces` with a space between them, in lines of at most `width` characters. A piece that is longer has a line of its own.
-pub(super) fn lines(pieces: &[String], width: usize) -> Vec<String> {
+pub(in crate::report) fn lines(pieces: &[String], width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut used = 0;
     for piece in pieces {
