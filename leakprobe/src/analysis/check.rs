@@ -145,7 +145,8 @@ fn own_tasks(recording: &Recording) -> u64 {
 
 /// The share of the program's own tasks of which it was seen what they do, percent.
 fn coverage_percent(recording: &Recording) -> f64 {
-    let is_unseen = |end: StackEnd| matches!(end, StackEnd::Unreadable | StackEnd::Unstable);
+    // What ran whenever it was looked at is not parked: that is known of it.
+    let is_unseen = |end: StackEnd| end == StackEnd::Unreadable;
     let tasks = recording.tasks.iter().filter(|task| task.role.is_own());
     let unseen = tasks.filter(|task| task.stack.is_empty() && is_unseen(task.stack_end)).count() as u64;
     let hidden: u64 = HIDING.iter().filter_map(|&name| recording.losses.get(name)).sum();
