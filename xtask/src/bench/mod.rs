@@ -1,6 +1,7 @@
 //! Figures, side by side with the peer in one run, printed as ratios: absolute times vary from machine to machine and from run
 //! to run. Nothing here is a test; a missed goal is printed, not failed.
 
+mod analysis;
 mod attached;
 mod creations;
 mod goroutines;
@@ -54,10 +55,13 @@ enum What {
     Creations,
     /// What servers under load lose
     Servers,
+    /// How long verdicts take
+    Analysis,
 }
 
 impl What {
-    const ALL: [Self; 5] = [Self::Threads, Self::Overhead, Self::Creations, Self::Servers, Self::Goroutines];
+    const ALL: [Self; 6] =
+        [Self::Threads, Self::Overhead, Self::Creations, Self::Servers, Self::Goroutines, Self::Analysis];
 }
 
 /// What is run, and the Debian package that holds it.
@@ -91,6 +95,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             What::Overhead => overhead::measure(&mut bench)?,
             What::Creations => creations::measure(&mut bench)?,
             What::Servers => servers::measure(&mut bench)?,
+            What::Analysis => analysis::measure(&mut bench)?,
             What::Goroutines => goroutines::measure(&mut bench, args.goroutines)?,
         }
     }

@@ -514,3 +514,42 @@ proptest! {
         let _ = verdicts(&rounds);
     }
 }
+
+/// Not a test: `cargo xtask bench analysis` runs it for its figure.
+#[test]
+#[ignore = "measures, and takes memory"]
+#[allow(clippy::print_stdout, reason = "the figure")]
+fn a_million_tasks_in_ten_rounds() {
+    const TASKS: u64 = 1_000_000;
+    const SITES: u64 = 1_000;
+    let model = recording(0, &[made(1, "main.leak", 0)]);
+    let mut took = std::time::Duration::ZERO;
+    let mut moments = Vec::new();
+    let mut last = None;
+    for round in 1..=10u64 {
+        let mut recording = model.clone();
+        recording.growth[0].at_ms = round * ROUND;
+        recording.sites = (0..SITES)
+            .map(|site| Site { id: format!("{site:08x}"), count: TASKS / SITES * round / 10, ..model.sites[0].clone() })
+            .collect();
+        let task = |id: u64| {
+            let born = id * 10 / TASKS * ROUND;
+            let mut task = model.tasks[0].clone();
+            let age_ms = (round * ROUND).saturating_sub(born);
+            (task.id, task.site, task.lifetime_ms) = (id, u32::try_from(id % SITES).ok(), Some(age_ms));
+            task.wait.as_mut().unwrap().age_ms = age_ms;
+            task
+        };
+        recording.tasks = (0..TASKS / 10 * round).map(task).collect();
+        let began = std::time::Instant::now();
+        moments.push(Moment::of(&recording));
+        took += began.elapsed();
+        last = Some(recording);
+    }
+    let last = last.unwrap();
+    let began = std::time::Instant::now();
+    let judgements = judge(&last, &moments, &Criteria::default());
+    took += began.elapsed();
+    assert!(judgements.iter().all(|judgement| judgement.verdict == Verdict::Likely), "{:?}", judgements[0]);
+    println!("ms to judge a million tasks in ten rounds: {}", took.as_millis());
+}
