@@ -17,7 +17,7 @@ pub(crate) struct Args {
 }
 
 /// What the tests run, and the Debian package that holds it.
-const NEEDED: [(&str, &str); 26] = [
+const NEEDED: [(&str, &str); 27] = [
     ("cc", "gcc"),
     ("c++", "g++"),
     ("/usr/include/stdio.h", "libc6-dev"),
@@ -35,6 +35,7 @@ const NEEDED: [(&str, &str); 26] = [
     ("mariadbd", "mariadb-server"),
     ("nginx", "nginx-light"),
     ("memcached", "memcached"),
+    ("memcslap", "libmemcached-tools"),
     ("javac", "default-jdk-headless"),
     ("python3", "python3"),
     ("java", "default-jre-headless"),

@@ -45,11 +45,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut failed = 0;
     for number in 1..=args.runs {
         run::say(&format!("run {number} of {}", args.runs));
-        let mut test = repo::cargo();
-        test.args(["test", "--locked", "--package", "leakprobe", "--test", "corpus", "--no-fail-fast"]);
-        test.env("LEAKPROBE_BIN", repo::leakprobe()).env("LEAKPROBE_TEST_PROGRAMS", programs::folder());
-        test.env("LEAKPROBE_VERDICTS", &told);
-        failed += u32::from(!run::status(&mut test)?.success());
+        let mut is_right = true;
+        for (target, only) in [("corpus", "called"), ("corpus", "every_leak"), ("peers", "called_healthy")] {
+            let mut test = repo::cargo();
+            test.args(["test", "--locked", "--package", "leakprobe", "--test", target, "--no-fail-fast", "--", only]);
+            test.env("LEAKPROBE_BIN", repo::leakprobe()).env("LEAKPROBE_TEST_PROGRAMS", programs::folder());
+            test.env("LEAKPROBE_VERDICTS", &told);
+            is_right &= run::status(&mut test)?.success();
+        }
+        failed += u32::from(!is_right);
     }
     let text = fs::read_to_string(&told).with_context(|| format!("cannot read {}", told.display()))?;
     let table = table(&text, args.runs, &bench::machine_and_day()?)?;

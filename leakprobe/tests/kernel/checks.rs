@@ -107,6 +107,16 @@ fn a_program_that_leaks_with_each_round_fails_its_check_and_a_pool_does_not() {
 }
 
 #[test]
+fn a_leak_is_believed_once_it_grew_in_more_rounds_as_well() {
+    let ended = leakprobe(arguments(&["--rounds", "2", "--retry", "1", "--warmup", "0"], &[]));
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let recording = recorded(&ended);
+    assert_eq!(recording.check.as_ref().unwrap().rounds.len(), 5, "{ended:?}");
+    let site = recording.sites.iter().find(|site| site.names == ["st-sleeper"]).unwrap();
+    assert_eq!(site.course.as_ref().unwrap().counts, [0, 1, 2, 3, 4]);
+}
+
+#[test]
 fn rules_accept_what_they_name_and_say_when_they_fit_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let rules = folder.path().join("rules.toml");

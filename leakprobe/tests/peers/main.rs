@@ -7,38 +7,21 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod checks;
 mod compare;
 mod eu_stack;
 mod servers;
 mod symbols;
 
-use std::{fs, net::TcpListener, path::Path, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use compare::compare;
-use support::{Program, Variant, need_root, wait_for};
+use support::{Program, Variant, need_root};
 
 /// A program that has to be there.
 fn need(program: &str) {
     need_root();
     assert!(Program::exists(program), "{program} is missing: `cargo xtask test` installs what the tests need");
-}
-
-#[test]
-fn redis_server() {
-    need("redis-server");
-    // A port that is free now; redis fails loudly if it is not any more.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = Command::new("redis-server");
-    command.args(["--port", &port, "--save", "", "--daemonize", "no", "--io-threads", "3"]).current_dir(folder.path());
-    let mut redis = Program::start(&mut command);
-    wait_for("redis-server to listen", || std::net::TcpStream::connect(("127.0.0.1", port.parse().ok()?)).ok());
-    // Its main loop wakes ten times a second.
-    let report = compare(redis.pid());
-    assert!(report.threads >= 5, "{report:?}");
-    assert!(report.names.contains("aeMain") && report.names.contains("bioProcessBackgroundJobs"), "{report:?}");
-    redis.kill(libc::SIGTERM);
-    redis.wait();
 }
 
 #[test]

@@ -36,27 +36,46 @@ fn home_of(user: &str) -> tempfile::TempDir {
     home
 }
 
-fn as_user(user: &str, program: &Path) -> Command {
+pub(crate) fn as_user(user: &str, program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--init-groups"]).arg(program);
     command
 }
 
-fn succeeds(command: &mut Command) {
+pub(crate) fn succeeds(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Where Debian puts the programs of the server, which are not on PATH.
-fn postgresql() -> PathBuf {
+pub(crate) fn postgresql() -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let found = versions.map(|version| version.path().join("bin")).find(|bin| bin.join("postgres").exists());
     found.expect("postgresql is missing: `cargo xtask test` installs what the tests need")
 }
 
-#[test]
-fn postgresql_with_all_its_processes() {
-    need("eu-stack");
+/// A server that runs, ended with this.
+pub(crate) struct Server {
+    pub(crate) program: Program,
+    pub(crate) port: u16,
+    /// What it keeps its data in.
+    pub(crate) home: tempfile::TempDir,
+}
+
+impl Server {
+    fn listening(name: &str, command: &mut Command, port: u16, home: tempfile::TempDir) -> Self {
+        let program = Program::start(command);
+        listens(name, port);
+        Self { program, port, home }
+    }
+
+    fn stop(&mut self, signal: i32) {
+        self.program.kill(signal);
+        self.program.wait();
+    }
+}
+
+pub(crate) fn start_postgresql() -> Server {
     let (bin, home, port) = (postgresql(), home_of("postgres"), free_port());
     let data = home.path().join("data");
     let mut initdb = as_user("postgres", &bin.join("initdb"));
@@ -64,24 +83,10 @@ fn postgresql_with_all_its_processes() {
     let mut command = as_user("postgres", &bin.join("postgres"));
     command.arg("-D").arg(&data).args(["-p", &port.to_string(), "-h", "127.0.0.1", "-c", "fsync=off"]);
     command.arg("-k").arg(home.path()).current_dir(home.path());
-    let mut server = Program::start(&mut command);
-    listens("PostgreSQL", port);
-    // Checkpointer, writers, statistics, launchers.
-    let children = wait_for("PostgreSQL's processes", || Some(children_of(server.pid())).filter(|all| all.len() >= 5));
-    let report = compare(server.pid());
-    has_names(&report, &["PostmasterMain", "main"]);
-    let mut names = Report::default();
-    for child in children {
-        names.names.extend(compare(child).names);
-    }
-    has_names(&names, &["WaitLatch", "PostmasterMain"]);
-    server.kill(libc::SIGQUIT);
-    server.wait();
+    Server::listening("PostgreSQL", &mut command, port, home)
 }
 
-#[test]
-fn mariadb() {
-    need("mariadbd");
+pub(crate) fn start_mariadb() -> Server {
     let (home, port) = (home_of("mysql"), free_port());
     let data = home.path().join("data");
     let mut install = Command::new("mariadb-install-db");
@@ -91,18 +96,10 @@ fn mariadb() {
     command.args(["--no-defaults", "--bind-address=127.0.0.1", "--innodb-buffer-pool-size=8M"]);
     command.arg(format!("--datadir={}", data.display())).arg(format!("--port={port}"));
     command.arg(format!("--socket={}", home.path().join("socket").display())).current_dir(home.path());
-    let mut server = Program::start(&mut command);
-    listens("MariaDB", port);
-    let report = compare(server.pid());
-    assert!(report.threads >= 5, "{report:?}");
-    has_names(&report, &["handle_connections_sockets()", "start_thread"]);
-    server.kill(libc::SIGTERM);
-    server.wait();
+    Server::listening("MariaDB", &mut command, port, home)
 }
 
-#[test]
-fn nginx_with_its_workers() {
-    need("nginx");
+pub(crate) fn start_nginx() -> Server {
     let (home, port) = (tempfile::tempdir().unwrap(), free_port());
     let place = home.path().display();
     let configuration = format!(
@@ -114,29 +111,86 @@ fn nginx_with_its_workers() {
     );
     let file = home.path().join("nginx.conf");
     fs::write(&file, configuration).unwrap();
-    let mut server = Program::start(Command::new("nginx").arg("-c").arg(&file).arg("-p").arg(home.path()));
-    listens("nginx", port);
-    let workers = wait_for("nginx's workers", || Some(children_of(server.pid())).filter(|all| all.len() == 2));
+    let mut command = Command::new("nginx");
+    command.arg("-c").arg(&file).arg("-p").arg(home.path());
+    Server::listening("nginx", &mut command, port, home)
+}
+
+pub(crate) fn nginx_workers(server: &Server) -> Vec<u32> {
+    wait_for("nginx's workers", || Some(children_of(server.program.pid())).filter(|all| all.len() == 2))
+}
+
+pub(crate) fn start_memcached() -> Server {
+    let port = free_port();
+    let mut command = Command::new("memcached");
+    command.args(["-u", "root", "-l", "127.0.0.1", "-p", &port.to_string(), "-U", "0", "-t", "3"]);
+    Server::listening("memcached", &mut command, port, tempfile::tempdir().unwrap())
+}
+
+pub(crate) fn start_redis() -> Server {
+    let (home, port) = (tempfile::tempdir().unwrap(), free_port());
+    let mut command = Command::new("redis-server");
+    command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--io-threads", "3", "--dir"]);
+    command.arg(home.path());
+    Server::listening("redis", &mut command, port, home)
+}
+
+#[test]
+fn postgresql_with_all_its_processes() {
+    need("eu-stack");
+    let mut server = start_postgresql();
+    // Checkpointer, writers, statistics, launchers.
+    let pid = server.program.pid();
+    let children = wait_for("PostgreSQL's processes", || Some(children_of(pid)).filter(|all| all.len() >= 5));
+    let report = compare(pid);
+    has_names(&report, &["PostmasterMain", "main"]);
+    let mut names = Report::default();
+    for child in children {
+        names.names.extend(compare(child).names);
+    }
+    has_names(&names, &["WaitLatch", "PostmasterMain"]);
+    server.stop(libc::SIGQUIT);
+}
+
+#[test]
+fn mariadb() {
+    need("mariadbd");
+    let mut server = start_mariadb();
+    let report = compare(server.program.pid());
+    assert!(report.threads >= 5, "{report:?}");
+    has_names(&report, &["handle_connections_sockets()", "start_thread"]);
+    server.stop(libc::SIGTERM);
+}
+
+#[test]
+fn nginx_with_its_workers() {
+    need("nginx");
+    let mut server = start_nginx();
     // Debian's is stripped of its own names; those of libc remain.
-    has_names(&compare(server.pid()), &["sigsuspend"]);
-    for worker in workers {
+    has_names(&compare(server.program.pid()), &["sigsuspend"]);
+    for worker in nginx_workers(&server) {
         has_names(&compare(worker), &["epoll_wait"]);
     }
-    server.kill(libc::SIGTERM);
-    server.wait();
+    server.stop(libc::SIGTERM);
+}
+
+#[test]
+fn redis_server() {
+    need("redis-server");
+    let mut server = start_redis();
+    // Its main loop wakes ten times a second.
+    let report = compare(server.program.pid());
+    assert!(report.threads >= 5, "{report:?}");
+    has_names(&report, &["aeMain", "bioProcessBackgroundJobs"]);
+    server.stop(libc::SIGTERM);
 }
 
 #[test]
 fn memcached() {
     need("memcached");
-    let port = free_port();
-    let mut command = Command::new("memcached");
-    command.args(["-u", "root", "-l", "127.0.0.1", "-p", &port.to_string(), "-U", "0", "-t", "3"]);
-    let mut server = Program::start(&mut command);
-    listens("memcached", port);
-    let report = compare(server.pid());
+    let mut server = start_memcached();
+    let report = compare(server.program.pid());
     assert!(report.threads >= 8, "{report:?}");
     has_names(&report, &["epoll_wait", "event_base_loop", "start_thread"]);
-    server.kill(libc::SIGTERM);
-    server.wait();
+    server.stop(libc::SIGTERM);
 }

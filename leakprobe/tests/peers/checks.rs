@@ -1,0 +1,98 @@
+//! The negative control: servers that everybody runs, under load, of which `leakprobe ci` must call nothing leaked.
+
+use std::{env, fs::File, io::Write, process::Command};
+
+use leakprobe::{
+    model::{CheckOutcome, Verdict},
+    report::json,
+};
+
+use super::{
+    need,
+    servers::{
+        Server, as_user, nginx_workers, postgresql, start_mariadb, start_memcached, start_nginx, start_postgresql,
+        start_redis, succeeds,
+    },
+    support::leakprobe,
+};
+
+/// Checks that nothing of the process is called leaked over three rounds of `load`, a command of the shell in which `PORT` stands for
+/// the server's port. `LEAKPROBE_VERDICTS` is a file that is told what was said.
+fn is_healthy(name: &str, pid: u32, server: &Server, load: &str) {
+    let load = load.replace("PORT", &server.port.to_string());
+    let ended = leakprobe([
+        "ci",
+        "-p",
+        &pid.to_string(),
+        "--settle",
+        "700ms",
+        "-i",
+        "150ms",
+        "-o",
+        "recording.json",
+        "--",
+        "/bin/sh",
+        "-c",
+        &load,
+    ]);
+    let recording = json::read(&ended.directory.path().join("recording.json"));
+    let recording = recording.unwrap_or_else(|error| panic!("{name}: {error}: {ended:?}"));
+    let worst = recording.sites.iter().map(|site| site.verdict).max().unwrap_or_default();
+    if let Some(path) = env::var_os("LEAKPROBE_VERDICTS") {
+        let mut told = File::options().create(true).append(true).open(path).unwrap();
+        writeln!(told, "server\t{name}\thealthy\t{}\t", worst.name()).unwrap();
+    }
+    assert!(worst < Verdict::Likely, "{name}: {}", ended.stdout);
+    assert_eq!(recording.check.unwrap().outcome, CheckOutcome::Passed, "{name}: {}{}", ended.stdout, ended.stderr);
+    assert_eq!(ended.code, Some(0), "{name}: {ended:?}");
+}
+
+#[test]
+fn a_healthy_redis_is_called_healthy() {
+    need("redis-benchmark");
+    let server = start_redis();
+    is_healthy("redis", server.program.pid(), &server, "redis-benchmark -p PORT -n 20000 -c 30 -q -t set,get,lpush");
+}
+
+#[test]
+fn a_healthy_memcached_is_called_healthy() {
+    need("memcslap");
+    let server = start_memcached();
+    is_healthy("memcached", server.program.pid(), &server, "memcslap -s 127.0.0.1:PORT -c 20 -x 200");
+}
+
+#[test]
+fn a_healthy_nginx_is_called_healthy() {
+    need("curl");
+    let server = start_nginx();
+    let load = "for n in $(seq 60); do curl -s -o /dev/null http://127.0.0.1:PORT/ & done; wait";
+    is_healthy("nginx, master", server.program.pid(), &server, load);
+    is_healthy("nginx, worker", nginx_workers(&server)[0], &server, load);
+}
+
+#[test]
+fn a_healthy_postgresql_is_called_healthy() {
+    let server = start_postgresql();
+    let home = server.home.path();
+    let mut prepare = as_user("postgres", &postgresql().join("pgbench"));
+    succeeds(
+        prepare.args(["-i", "-q", "-h", "127.0.0.1", "-p", &server.port.to_string(), "postgres"]).current_dir(home),
+    );
+    let pgbench = postgresql().join("pgbench");
+    let load = format!("cd / && {} -n -U postgres -h 127.0.0.1 -p PORT -c 8 -t 40 postgres", pgbench.display());
+    is_healthy("PostgreSQL, postmaster", server.program.pid(), &server, &load);
+}
+
+#[test]
+fn a_healthy_mariadb_is_called_healthy() {
+    need("mariadb-slap");
+    let server = start_mariadb();
+    let load = "mariadb-slap --no-defaults --user=root --host=127.0.0.1 --port=PORT --auto-generate-sql --concurrency=12 \
+                --number-of-queries=240";
+    let ready = Command::new("mariadb-admin")
+        .args(["--no-defaults", "--user=root", "--host=127.0.0.1", "ping"])
+        .arg(format!("--port={}", server.port))
+        .output();
+    assert!(ready.unwrap().status.success());
+    is_healthy("MariaDB", server.program.pid(), &server, load);
+}
