@@ -51,14 +51,14 @@ fn is_healthy(name: &str, pid: u32, server: &Server, load: &str) {
 fn a_healthy_redis_is_called_healthy() {
     need("redis-benchmark");
     let server = start_redis();
-    is_healthy("redis", server.program.pid(), &server, "redis-benchmark -p PORT -n 20000 -c 30 -q -t set,get,lpush");
+    is_healthy("redis", server.program.pid(), &server, "redis-benchmark -p PORT -n 4000 -c 30 -q -t set,get");
 }
 
 #[test]
 fn a_healthy_memcached_is_called_healthy() {
     need("memcslap");
     let server = start_memcached();
-    is_healthy("memcached", server.program.pid(), &server, "memcslap -s 127.0.0.1:PORT -c 20 -x 200");
+    is_healthy("memcached", server.program.pid(), &server, "memcslap --servers=127.0.0.1:PORT --concurrency=20 --execute-number=100");
 }
 
 #[test]
