@@ -20,6 +20,8 @@ struct Build {
 }
 
 const STRIPPED: [&str; 2] = ["-trimpath", "-ldflags=-s -w"];
+// Without the paths of its sources the whole standard library is compiled once more, which it is for what follows anyhow.
+const WITHOUT_SYMBOLS: [&str; 1] = [STRIPPED[1]];
 const DEFAULT: Build = Build { name: "default", cgo: false, arguments: &[] };
 const CGO: Build = Build { name: "cgo", cgo: true, arguments: &[] };
 // Stripped too: that is the harder case, and the standard library is compiled for it already.
@@ -30,7 +32,7 @@ const PLUGIN: Build = Build { name: "plugin", cgo: true, arguments: &["-buildmod
 /// How `waits` is built by every version.
 const EVERY_BUILD: [Build; 5] = [
     DEFAULT,
-    Build { name: "stripped", cgo: false, arguments: &STRIPPED },
+    Build { name: "stripped", cgo: false, arguments: &WITHOUT_SYMBOLS },
     Build { name: "pie", cgo: false, arguments: &["-buildmode=pie", STRIPPED[0], STRIPPED[1]] },
     CGO,
     Build { name: "cgo-pie", cgo: true, arguments: &["-buildmode=pie", STRIPPED[0], STRIPPED[1]] },
@@ -63,12 +65,13 @@ pub(crate) fn built(build_name: &str, program: &str) -> Result<PathBuf> {
 pub(crate) fn build() -> Result<()> {
     let sources = repo::root().join("leakprobe/tests/programs/go");
     let newest = newest_below(&sources)?.max(modified(&repo::root().join("xtask/src/go_programs.rs"))?);
-    let mut jobs = Vec::new();
+    let mut ranked = Vec::new();
     let toolchains = go::toolchains()?;
     for toolchain in &toolchains {
         let version = toolchain.version;
         let newest_source = newest.max(modified(&toolchain.goroot().join("VERSION"))?);
         let folder = folder().join(version);
+        let mut rank = 0;
         let mut add = |build: &Build, program: &str, file: &str| -> Result<()> {
             let output = folder.join(build.name).join(file);
             let mut command = toolchain.go();
@@ -76,7 +79,8 @@ pub(crate) fn build() -> Result<()> {
             // A module's Go version decides how the language and the runtime behave, so each toolchain gets its own.
             command.arg("build").arg(format!("-modfile={}", module(&folder, version)?.display()));
             command.args(build.arguments).arg("-o").arg(&output).arg(format!("./{program}"));
-            jobs.push(Job { command, output, newest_source });
+            rank += 1;
+            ranked.push((rank, Job { command, output, newest_source }));
             Ok(())
         };
         for build in &EVERY_BUILD {
@@ -92,6 +96,9 @@ pub(crate) fn build() -> Result<()> {
             add(&CGO, "server", "server")?;
         }
     }
+    // One version after the other in each build: two that run at a time would compile the same parts of one standard library.
+    ranked.sort_by_key(|(rank, _)| *rank);
+    let mut jobs: Vec<Job> = ranked.into_iter().map(|(_, job)| job).collect();
     jobs.extend(leak_suite(&toolchains)?);
     jobs.retain(|job| !modified(&job.output).is_ok_and(|built| built > job.newest_source));
     run_all(jobs)?;
