@@ -102,8 +102,8 @@ fn a_program_that_leaks_with_each_round_fails_its_check_and_a_pool_does_not() {
     let again = leakprobe(arguments(&["--rounds", "2", "--baseline", baseline.to_str().unwrap()], &[]));
     assert_eq!(again.code, Some(0), "{again:?}");
     let recording = recorded(&again);
-    let accepted = recording.sites.iter().filter(|site| site.accepted.is_some()).count();
-    assert!(accepted >= 7, "{:?}", recording.sites);
+    let mut found = recording.sites.iter().filter(|site| site.verdict >= Verdict::Likely).peekable();
+    assert!(found.peek().is_some() && found.all(|site| site.accepted.is_some()), "{:?}", recording.sites);
 }
 
 #[test]

@@ -58,7 +58,12 @@ fn a_healthy_redis_is_called_healthy() {
 fn a_healthy_memcached_is_called_healthy() {
     need("memcslap");
     let server = start_memcached();
-    is_healthy("memcached", server.program.pid(), &server, "memcslap --servers=127.0.0.1:PORT --concurrency=20 --execute-number=100");
+    is_healthy(
+        "memcached",
+        server.program.pid(),
+        &server,
+        "memcslap --servers=127.0.0.1:PORT --concurrency=20 --execute-number=100",
+    );
 }
 
 #[test]
