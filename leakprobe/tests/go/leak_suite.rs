@@ -17,13 +17,13 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use leakprobe::model::{TaskKind, TaskState};
+use leakprobe::model::{Recording, TaskKind, TaskState};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use crate::{
     compare::differences,
     dump::{Goroutine, parse},
-    support::{leakprobe, need_root, wait_for},
+    support::{Ended, leakprobe, need_root, wait_for},
     target::built,
 };
 
@@ -113,6 +113,24 @@ fn writes(pid: u32) -> Option<usize> {
     })
 }
 
+/// A snapshot, in which no goroutine was lost if that can be had: the case waits in its write, but its collector may still be at work
+/// on the others, and what it is at cannot be read. That is said, and then it is looked again.
+fn snapshot(pid: &str) -> (Ended, Recording) {
+    let mut looks = (0..5).map(|_| {
+        let ended = leakprobe(["snapshot", "-p", pid, "-m", "0s", "-o", "all.goroutines.txt", "-o", "all.json"]);
+        ended.succeeded();
+        let recording = leakprobe::report::json::read(&ended.directory.path().join("all.json")).unwrap();
+        (ended, recording)
+    });
+    let mut last = looks.next().unwrap();
+    while last.1.losses.keys().any(|name| name.starts_with("go"))
+        && let Some(next) = looks.next()
+    {
+        last = next;
+    }
+    last
+}
+
 /// Every goroutine that Go calls leaked is in leakprobe's list, parked, at the same place, with the same reason.
 #[test]
 fn what_go_calls_leaked_is_found() {
@@ -123,15 +141,13 @@ fn what_go_calls_leaked_is_found() {
     for case in &cases {
         let stopped = Stopped::start(case);
         let pid = stopped.child.id().to_string();
-        let ended = leakprobe(["snapshot", "-p", &pid, "-m", "0s", "-o", "all.goroutines.txt", "-o", "all.json"]);
-        ended.succeeded();
-        let read = |name: &str| ended.directory.path().join(name);
-        let mut ours = parse(&fs::read_to_string(read("all.goroutines.txt")).unwrap()).unwrap();
-        let recording = leakprobe::report::json::read(&read("all.json")).unwrap();
+        let (ended, recording) = snapshot(&pid);
+        let text = fs::read_to_string(ended.directory.path().join("all.goroutines.txt")).unwrap();
+        let mut ours = parse(&text).unwrap();
         let leaks = stopped.leaks();
         ours.retain(|ours| leaks.iter().any(|leak| leak.id == ours.id));
         let differences = differences(&leaks, &ours);
-        assert!(differences.is_empty(), "{}:\n{differences}", case.name);
+        assert!(differences.is_empty(), "{}:\n{differences}\n{:?}", case.name, recording.losses);
         for leak in &leaks {
             let parked = |task: &&leakprobe::model::Task| {
                 task.kind == TaskKind::Goroutine && task.id == leak.id && task.state == TaskState::Parked
