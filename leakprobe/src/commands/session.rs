@@ -261,7 +261,7 @@ impl Session {
     fn notice_exec(&mut self) {
         let program = self.probes.program();
         if program.is_some() && program != self.program {
-            self.program = program;
+            self.program = self.probes.settled_program();
             self.begin_program();
             let what = ChangeKind::Exec { old_tid: self.target.pid };
             let time_ns = clock_ns(ClockId::CLOCK_MONOTONIC);

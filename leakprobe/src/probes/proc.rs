@@ -7,7 +7,7 @@
 //! CPU, and says `running` if it was on one meanwhile.
 //! Source: <https://elixir.bootlin.com/linux/v6.12/source/lib/syscall.c#L66> (`task_current_syscall`).
 
-use std::{collections::BTreeMap, fs, io, thread};
+use std::{collections::BTreeMap, fs, io, thread, time::Duration};
 
 use leakprobe_common::{
     arch::{ARGS, CS, IP, REG_WORDS, Regs, SP, SYSCALL},
@@ -24,6 +24,8 @@ use crate::snapshot::clock_ns;
 /// Code segments of 64-bit and 32-bit programs: `__USER_CS`, `__USER32_CS`.
 const CODE_64: u64 = 0x33;
 const CODE_32: u64 = 0x23;
+/// How often it is looked whether `exec` is done, a ms apart.
+const SETTLING: u32 = 50;
 /// `EXIT_ZOMBIE`.
 const EXITED: u32 = 32;
 /// `TASK_INTERRUPTIBLE`, `TASK_UNINTERRUPTIBLE`, `__TASK_STOPPED`, `__TASK_TRACED`, `TASK_PARKED`, `TASK_IDLE`.
@@ -78,6 +80,21 @@ impl ProcThreads {
     pub fn program(&self) -> u64 {
         let stat = fs::read(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
         Stat::parse(&stat).map_or(0, |stat| stat.start_stack)
+    }
+
+    /// The same once two reads agree: while `exec` is at work, the stack moves more than once. Waits for that some ms at most.
+    #[must_use]
+    pub fn settled_program(&self) -> u64 {
+        let mut program = self.program();
+        for _ in 0..SETTLING {
+            thread::sleep(Duration::from_millis(1));
+            let again = self.program();
+            if again != 0 && again == program {
+                break;
+            }
+            program = again;
+        }
+        program
     }
 
     /// Every thread, at this moment. Some 50 µs a thread.

@@ -141,6 +141,15 @@ impl Source {
         }
     }
 
+    /// The same once `exec` is done, if it is at work.
+    #[must_use]
+    pub fn settled_program(&self) -> Option<u64> {
+        match self {
+            Self::Kernel(_) => None,
+            Self::Proc(proc) => Some(proc.threads.settled_program()).filter(|&program| program != 0),
+        }
+    }
+
     /// See [`Probes::kernel_stacks`].
     ///
     /// # Errors
