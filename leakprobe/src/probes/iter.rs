@@ -155,6 +155,11 @@ fn thread_count(pid: u32) -> Option<u64> {
     std::fs::metadata(format!("/proc/{pid}/task")).ok()?.nlink().checked_sub(2)
 }
 
+/// Whether the process has a thread of this id.
+pub(crate) fn is_there(pid: u32, tid: u32) -> bool {
+    std::fs::metadata(format!("/proc/{pid}/task/{tid}")).is_ok()
+}
+
 fn raw(fd: BorrowedFd<'_>) -> u32 {
     fd.as_raw_fd().unsigned_abs()
 }

@@ -32,6 +32,7 @@ use leakprobe_common::{
 };
 use nix::time::ClockId;
 
+pub(crate) use self::iter::is_there;
 use self::{
     btf::{Btf, BtfError},
     iter::TaskIter,
@@ -282,6 +283,10 @@ impl Probes {
 
     /// The same for a few threads: a tenth of the cost where the target has thousands. Threads that are gone are left out.
     ///
+    /// One that is there and was not found alone is looked for among all: before 6.12 kernels found only the first thread of a process
+    /// so, unless that was mended in them.
+    /// Source: <https://elixir.bootlin.com/linux/v6.6/source/kernel/bpf/task_iter.c> (`task_seq_get_next`, `PIDTYPE_TGID`).
+    ///
     /// # Errors
     /// As [`Self::threads`].
     pub fn threads_of(&self, tids: &[u32]) -> Result<Vec<ThreadRecord>, ProbeError> {
@@ -297,6 +302,11 @@ impl Probes {
                 TaskIter::attach_thread(program, tid).and_then(|iter| iter.run::<ThreadRecord>(1)).map_err(wrap)?;
             // Before 6.1 the kernel ignores the limit.
             records.extend(seen.into_iter().filter(|record| record.tid == tid));
+        }
+        let is_missed = |tid: &u32| !records.iter().any(|record| record.tid == *tid) && is_there(self.tgid, *tid);
+        if tids.iter().any(is_missed) {
+            records = self.threads(tids.len())?;
+            records.retain(|record| tids.contains(&record.tid));
         }
         Ok(records)
     }

@@ -15,7 +15,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    path::Path,
     sync::Arc,
 };
 
@@ -40,7 +39,7 @@ use crate::{
         Activity, Blocking, FutexMemory, News, Snapshot, Stack, StackEnd, StackId, StackTable, Subject, ThreadSample,
         WaitKind,
     },
-    probes::{ProbeError, Source, event},
+    probes::{ProbeError, Source, event, is_there},
     target::{Modules, has_memory},
 };
 
@@ -283,6 +282,8 @@ impl Engine {
         let mut changed = Vec::new();
         // The threads to look at; `None`: all.
         let mut again: Option<Vec<u32>> = None;
+        // What was last seen of those that ran while they were looked at.
+        let mut unstable: Vec<ThreadRecord> = Vec::new();
         if !self.known.is_empty() {
             let briefs = probes.briefs(self.known.len())?;
             let ran: Vec<u32> = briefs.iter().filter(|brief| !self.is_settled(brief)).map(|brief| brief.tid).collect();
@@ -298,7 +299,7 @@ impl Engine {
                 Some(few) if few.len() <= FEW => probes.threads_of(few)?,
                 _ => probes.threads(self.known.len() + 16)?,
             };
-            // Not listed is not gone: a thread that is asked for alone may be missed as well.
+            // Not listed is not gone.
             let listed = sorted(records.iter().map(|record| record.tid));
             let is_missed = |tid: &u32| listed.binary_search(tid).is_err() && is_there(self.pid, *tid);
             let missed: Vec<u32> = again.iter().flatten().copied().filter(is_missed).collect();
@@ -309,6 +310,12 @@ impl Engine {
                     // What it did last is told of it, and it is looked at the next time.
                     self.cpu_time = None;
                     self.known.entry(*tid).and_modify(|known| known.settled = false);
+                    if let Some(record) = unstable.iter().find(|record| record.tid == *tid) {
+                        self.losses.unstable += 1;
+                        self.remember(record, false);
+                        let stack = Stack::of_thread(Vec::new(), StackEnd::Unstable);
+                        changed.push(sample(record, Activity::Runnable, stacks.intern(stack)));
+                    }
                 } else if !records.iter().any(|record| record.tid == *tid) {
                     self.known.remove(tid);
                 }
@@ -347,11 +354,11 @@ impl Engine {
             let mut in_kernel = in_kernel(probes, &wanted)?;
             let after = self.look_again(probes, &wanted)?;
             let context = Context { task: reader, memory: &self.memory, now: Now::read() };
-            let mut unstable = Vec::new();
+            unstable.clear();
             for (record, stack) in wanted.into_iter().zip(read) {
                 let ran = !is_read || after.get(&record.tid).is_none_or(|after| !after.is_unmoved(record));
                 if ran && round < ROUNDS {
-                    unstable.push(record.tid);
+                    unstable.push(*record);
                     continue;
                 }
                 let stack = if ran {
@@ -378,8 +385,7 @@ impl Engine {
             if unstable.is_empty() {
                 break;
             }
-            unstable.sort_unstable();
-            again = Some(unstable);
+            again = Some(sorted(unstable.iter().map(|record| record.tid)));
         }
         // A thread that exited between two rounds has no sample; the next snapshot does not list it.
         alive.retain(|tid| self.known.contains_key(tid));
@@ -608,10 +614,6 @@ fn sample(record: &ThreadRecord, activity: Activity, stack: StackId) -> ThreadSa
 fn in_kernel(probes: &Source, threads: &[&ThreadRecord]) -> Result<HashMap<u32, Vec<u64>>, ProbeError> {
     let tids: Vec<u32> = threads.iter().map(|record| record.tid).collect();
     Ok(probes.kernel_stacks(&tids)?.into_iter().collect())
-}
-
-fn is_there(pid: u32, tid: u32) -> bool {
-    Path::new(&format!("/proc/{pid}/task/{tid}")).exists()
 }
 
 fn sorted(ids: impl Iterator<Item = u32>) -> Vec<u32> {
