@@ -17,8 +17,13 @@ use std::{
 
 use blazesym::symbolize::{CodeInfo, Input, Reason, Symbolized, Symbolizer, source};
 
+use super::shrunk::{self, Shrunk};
+
 /// Address space, of which only what is used becomes memory. At some 500 bytes a level: 100,000 nested inlined functions.
 const STACK: usize = 64 << 20;
+
+/// How long a user is not told what takes so long.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How many replies may be given up before DWARF is left alone altogether: each leaves a thread behind that still computes.
 const MOST_ABANDONED: u32 = 2;
@@ -66,8 +71,9 @@ impl Reader {
         self.worker = None;
     }
 
-    /// Looks up addresses in the DWARF of a file. An error concerns the whole file, which is then not to be tried again.
-    pub(super) fn resolve(&mut self, path: &Path, addresses: &[u64]) -> Reply {
+    /// Looks up addresses in the DWARF of a file, that of `module`. An error concerns the whole file, which is then not to be tried
+    /// again.
+    pub(super) fn resolve(&mut self, module: &str, path: &Path, addresses: &[u64]) -> Reply {
         if self.abandoned >= MOST_ABANDONED {
             return Err("debug information of other files took too long".to_owned());
         }
@@ -78,7 +84,14 @@ impl Reader {
         let request = Request { path: path.to_owned(), addresses: addresses.to_vec() };
         let ended = || "the reader of debug information ended".to_owned();
         worker.requests.send(request).map_err(|_| ended())?;
-        let reply = worker.replies.recv_timeout(self.timeout);
+        let mut reply = worker.replies.recv_timeout(self.timeout.min(PATIENCE));
+        if matches!(reply, Err(RecvTimeoutError::Timeout)) && self.timeout > PATIENCE {
+            tracing::warn!(
+                "still reading the debug information of {module}, for at most {} s; --no-debuginfo does without it",
+                self.timeout.as_secs_f64()
+            );
+            reply = worker.replies.recv_timeout(self.timeout - PATIENCE);
+        }
         match reply {
             Ok(reply) => {
                 self.worker = Some(worker);
@@ -107,10 +120,16 @@ fn start(directories: Vec<PathBuf>) -> Result<Worker, String> {
                 // https://github.com/libbpf/blazesym/blob/v0.2.7/src/symbolize/symbolizer.rs#L193. Nothing of ours is
                 // seen after a panic but the symbolizer, which is made anew.
                 let work = AssertUnwindSafe(|| look_up(&symbolizer, &request));
-                let reply = catch_unwind(work).unwrap_or_else(|_| {
-                    symbolizer = self::symbolizer(&directories);
-                    Err("debug information is corrupt: its reader panicked".to_owned())
-                });
+                let reply = match shrunk::guarded(|| catch_unwind(work)) {
+                    Ok(Ok(reply)) => reply,
+                    failed => {
+                        symbolizer = self::symbolizer(&directories);
+                        Err(match failed {
+                            Err(Shrunk) => "its file was made shorter while debug information was read".to_owned(),
+                            Ok(_) => "debug information is corrupt: its reader panicked".to_owned(),
+                        })
+                    }
+                };
                 if outbox.send(reply).is_err() {
                     break;
                 }

@@ -16,6 +16,7 @@ mod jit;
 mod kernel;
 mod name;
 mod perfmap;
+mod shrunk;
 mod stacks;
 mod symtab;
 #[cfg(test)]
@@ -299,7 +300,7 @@ impl Symbolizer {
             search.corrupt = Some(format!(".gnu_debugdata: {why}"));
         }
         let scopes = match &known.debug {
-            Debug::In(file) => self.dwarf.resolve(file, &probes),
+            Debug::In(file) => self.dwarf.resolve(path, file, &probes),
             _ => Ok(Vec::new()),
         };
         let mut scopes = scopes.unwrap_or_else(|why| {
