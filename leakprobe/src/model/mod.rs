@@ -17,6 +17,7 @@ mod span;
 mod stack;
 mod subject;
 mod task;
+mod users;
 mod verdict;
 mod wait;
 

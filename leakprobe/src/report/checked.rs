@@ -112,7 +112,7 @@ impl Judged<'_> {
     /// The frame of a person's own code on a stack of it that has a line, or else one that has.
     pub(super) fn source<'f>(shown: &Shown<'f>, stack: &[u32]) -> Option<&'f Frame> {
         let users = frames::innermost_users(shown, stack).filter(|frame| has_source(frame));
-        users.or_else(|| shown.frames(stack).into_iter().find(|frame| has_source(frame) && frames::is_users(frame)))
+        users.or_else(|| shown.frames(stack).into_iter().find(|frame| has_source(frame) && frame.is_users()))
     }
 }
 

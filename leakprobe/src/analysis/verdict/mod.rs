@@ -8,6 +8,7 @@ mod course;
 mod moment;
 mod patterns;
 mod presets;
+mod restless;
 
 use std::{
     cmp::Reverse,
@@ -15,6 +16,7 @@ use std::{
 };
 
 pub use moment::Moment;
+pub use restless::restless;
 
 use super::sites::growth;
 use crate::model::{Course, Finding, Ground, Recording, Site, Task, TaskKind, Verdict, numbers};

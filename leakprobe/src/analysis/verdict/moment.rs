@@ -6,6 +6,7 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
 };
 
+use super::restless::{is_restless, origin};
 use crate::model::{GoStatus, Owner, Recording, Site, Task, TaskKind, TaskState, WaitKind};
 
 /// No site, or a time that is not known.
@@ -45,6 +46,8 @@ pub struct Moment {
     counts: HashMap<String, u64>,
     /// Threads of unknown creators, by where they wait.
     strangers: HashMap<u64, u64>,
+    /// Tasks that run and wait nowhere, by where they come from.
+    restless: HashMap<u64, u64>,
     /// By [`Who`].
     tasks: Vec<Seen>,
 }
@@ -65,9 +68,13 @@ impl Moment {
             recording.tasks.iter().filter(|task| task.role.is_own()).map(|task| Seen::of(task, recording)).collect();
         tasks.sort_unstable_by_key(|seen| seen.who);
         tasks.dedup_by_key(|seen| seen.who);
+        let mut restless: HashMap<u64, u64> = HashMap::new();
+        for task in recording.tasks.iter().filter(|task| is_restless(task)) {
+            *restless.entry(origin(task, recording)).or_default() += 1;
+        }
         let at_ms = recording.growth.last().map_or(recording.duration_ms, |sample| sample.at_ms);
         let sites = recording.sites.iter().map(|site| site.id.clone()).collect();
-        Self { at_ms, sites, counts, strangers, tasks }
+        Self { at_ms, sites, counts, strangers, restless, tasks }
     }
 
     /// Tasks that waited at the site with that id.
@@ -79,6 +86,11 @@ impl Moment {
     /// Threads of unknown creators that waited at this place.
     pub(super) fn strangers(&self, place: u64) -> u64 {
         self.strangers.get(&place).copied().unwrap_or(0)
+    }
+
+    /// Tasks of this origin that ran and waited nowhere.
+    pub(super) fn restless(&self, origin: u64) -> u64 {
+        self.restless.get(&origin).copied().unwrap_or(0)
     }
 
     pub(super) fn tasks(&self) -> &[Seen] {

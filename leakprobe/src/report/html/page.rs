@@ -135,7 +135,7 @@ impl<'a> Page<'a> {
         }
         writeln!(self.out, "<table>")?;
         for frame in frames {
-            let class = if frames::is_users(frame) { "f own" } else { "f" };
+            let class = if frame.is_users() { "f own" } else { "f" };
             let (name, place) = (text(&frames::label(frame)), text(&place(frame)));
             writeln!(self.out, "<tr><td class=\"{class}\">{name}</td><td class=\"f dim\">{place}</td></tr>")?;
         }

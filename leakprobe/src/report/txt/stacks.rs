@@ -45,7 +45,7 @@ pub(super) fn write(
         let function = function(frame);
         let location = words::cut_middle(&location(frame), room.saturating_sub(column));
         let padding = if location.is_empty() { 0 } else { column - function.chars().count() + GAP };
-        let function = if frames::is_users(frame) { paint.bold(&function) } else { function };
+        let function = if frame.is_users() { paint.bold(&function) } else { function };
         let location = paint.dim(&location);
         writeln!(out, "{INDENT}{function}{:padding$}{location}", "")
     };
