@@ -3,7 +3,7 @@
 use std::{fs, io, ops::Range, path::Path};
 
 use jiff::civil::Date;
-use regex::RegexBuilder;
+use regex::{Regex, RegexBuilder};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -94,6 +94,19 @@ fn line_of(text: &str, span: &Range<usize>) -> usize {
     text.bytes().take(span.start).filter(|&byte| byte == b'\n').count() + 1
 }
 
+/// Compiles a pattern that a user wrote, or says why it cannot be used.
+///
+/// # Errors
+///
+/// A phrase: it is no regular expression, or needs too much memory.
+pub fn pattern(pattern: &str) -> Result<Regex, String> {
+    RegexBuilder::new(pattern).size_limit(MAX_PATTERN_BYTES).build().map_err(|error| match error {
+        regex::Error::CompiledTooBig(_) => "it is too large".to_owned(),
+        // The last line says what is wrong; those before it point at the place.
+        error => error.to_string().lines().last().unwrap_or_default().replace("error: ", ""),
+    })
+}
+
 fn rule(text: &str, spanned: &Spanned<Given>, is_expected: bool) -> Result<Rule, (usize, String)> {
     let line = line_of(text, &spanned.span());
     let given = spanned.get_ref();
@@ -108,11 +121,9 @@ fn rule(text: &str, spanned: &Spanned<Given>, is_expected: bool) -> Result<Rule,
         let Some(regex) = regex else {
             return Ok(Some(Text::Exact(word.clone())));
         };
-        let compiled = RegexBuilder::new(regex).size_limit(MAX_PATTERN_BYTES).build();
-        compiled.map(|regex| Some(Text::Regex(regex))).map_err(|error| {
-            let why = error.to_string().lines().last().unwrap_or_default().replace("error: ", "");
-            (line, format!("cannot use {word}: {why}; give a regular expression between slashes"))
-        })
+        pattern(regex)
+            .map(|regex| Some(Text::Regex(regex)))
+            .map_err(|why| (line, format!("cannot use {word}: {why}; give a regular expression between slashes")))
     };
     let kind = match (is_expected, &given.at_most) {
         (true, at_most) => RuleKind::Expect(at_most.as_ref().map(|number| *number.get_ref())),

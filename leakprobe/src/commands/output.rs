@@ -6,17 +6,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 
 use super::{ExitCode, Failure};
 use crate::{
     cli::{Color, GroupBy, Kind, Output, View, Weight},
+    config,
     model::Recording,
     report::{self, Format, diff::Pair, files::Owner},
 };
-
-/// Most memory that a compiled pattern may take.
-const MAX_PATTERN_BYTES: usize = 1 << 20;
 
 /// Where everything goes, checked before any work is done: a format that does not exist is found out at once.
 #[derive(Clone, Debug)]
@@ -251,12 +249,7 @@ fn patterns(option: &str, patterns: &[String]) -> Result<Vec<Regex>, Failure> {
 
 /// Compiles a pattern, or says of which option and why it cannot be.
 pub(super) fn pattern(option: &str, pattern: &str) -> Result<Regex, Failure> {
-    RegexBuilder::new(pattern).size_limit(MAX_PATTERN_BYTES).build().map_err(|error| {
-        let why = match error {
-            regex::Error::CompiledTooBig(_) => "it is too large".to_owned(),
-            // The last line says what is wrong; those before it point at the place.
-            error => error.to_string().lines().last().unwrap_or_default().replace("error: ", ""),
-        };
+    config::pattern(pattern).map_err(|why| {
         let what = format!("cannot use {option} {pattern:?}: {why}; give a regular expression such as 'main\\.worker'");
         Failure::new(ExitCode::Usage, what)
     })

@@ -42,16 +42,21 @@ pub(super) fn watch(
     begin: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<Vec<Recording>, Failure> {
     let pid = sessions.first().map_or(0, |session| session.target.pid);
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| internal("start its event loop", &error))?;
-    let sessions = LocalSet::new().block_on(&runtime, run(sessions, options, begin))?;
+    let sessions = in_event_loop(run(sessions, options, begin))?;
     let seen: Vec<Session> = sessions.into_iter().filter(Session::has_seen_something).collect();
     if seen.is_empty() {
         return Err(ended_early(pid));
     }
     Ok(seen.into_iter().map(|session| session.into_recording(false)).collect())
+}
+
+/// On this thread alone.
+fn in_event_loop<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| internal("start its event loop", &error))?;
+    LocalSet::new().block_on(&runtime, work)
 }
 
 async fn run(
@@ -67,7 +72,7 @@ async fn run(
         progress: Progress::new(options.output.quiet),
         forks,
     });
-    let mut signals = Stop::listen().map_err(|error| internal("listen for signals", &error))?;
+    let mut signals = Stop::listen()?;
     let mut follower = Follower::new(options, sessions.len());
     let mut loops = JoinSet::new();
     let watched: Vec<Watched> = sessions.into_iter().map(Watched::new).collect::<Result<_, _>>()?;
@@ -117,17 +122,12 @@ pub(super) fn observe<T>(
     phases: impl AsyncFnOnce(Observer) -> T,
 ) -> Result<(T, Recording), Failure> {
     let pid = session.target.pid;
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| internal("start its event loop", &error))?;
-    let local = LocalSet::new();
-    let (told, session) = local.block_on(&runtime, async {
+    let (told, session) = in_event_loop(async {
         let (stop, stopped) = watch::channel(false);
         let (forks, _) = mpsc::unbounded_channel();
         let common =
             Rc::new(Common { interval: options.interval, deadline: None, progress: Progress::new(true), forks });
-        let mut signals = Stop::listen().map_err(|error| internal("listen for signals", &error))?;
+        let mut signals = Stop::listen()?;
         let mut watched = Watched::new(session)?;
         let observer = watched.observed(stopped.clone());
         begin()?;
@@ -145,7 +145,7 @@ pub(super) fn observe<T>(
         };
         let _ = stop.send(true);
         let (_, session) = watching.await.map_err(|error| internal("go on watching", &error))??;
-        Ok::<_, Failure>((told, session))
+        Ok((told, session))
     })?;
     if !session.has_seen_something() {
         return Err(ended_early(pid));
@@ -368,8 +368,10 @@ fn pending(ring: Option<&mut RingBuf<MapData>>) -> Vec<Vec<u8>> {
 struct Stop([Signal; 3]);
 
 impl Stop {
-    fn listen() -> io::Result<Self> {
-        Ok(Self([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?]))
+    fn listen() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| internal("listen for signals", &error));
+        let [interrupt, terminate, hangup] = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        Ok(Self([listen(interrupt)?, listen(terminate)?, listen(hangup)?]))
     }
 
     async fn wait(&mut self) {

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsString,
+    fs::File,
     io,
     process::Stdio,
     time::{Duration, Instant},
@@ -13,23 +14,23 @@ use nix::{
 };
 use regex::Regex;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
-    process::{Child, Command},
+    process::{Child, ChildStdout, Command},
+    sync::oneshot,
 };
 
 use super::{
     super::{Failure, run::cannot_start, run::describe, watch::Observer},
+    lines,
     server::own_stderr,
 };
-
-/// The longest line of its output that is looked at, bytes.
-const MAX_LINE: u64 = 64 << 10;
 
 /// The load's command, and how it tells how many requests it makes.
 pub(super) struct Load<'a> {
     pub(super) command: &'a [OsString],
     pub(super) requests: Option<u64>,
     pub(super) requests_from: Option<Regex>,
+    /// Whether its stdout is hidden.
+    pub(super) is_quiet: bool,
     /// What it is told in its environment.
     pub(super) environment: Vec<(&'static str, String)>,
 }
@@ -62,7 +63,10 @@ impl Load<'_> {
         let mut stopped = observer.stopped.clone();
         let ended = async {
             let requests = match (output, &self.requests_from) {
-                (Some(output), Some(regex)) => count(output, regex).await,
+                (Some(output), Some(regex)) => match count(output, regex.clone(), !self.is_quiet) {
+                    Ok(counted) => counted.await.unwrap_or_default(),
+                    Err(_) => None,
+                },
                 _ => self.requests,
             };
             (requests, child.wait().await)
@@ -89,7 +93,11 @@ impl Load<'_> {
             command.args(arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
             command.stdin(Stdio::null()).kill_on_drop(true);
             // What it says is no part of our report.
-            command.stdout(if self.requests_from.is_some() { Stdio::piped() } else { own_stderr() });
+            command.stdout(match self.requests_from {
+                Some(_) => Stdio::piped(),
+                None if self.is_quiet => Stdio::null(),
+                None => own_stderr(),
+            });
             // With what it starts in turn it can be ended as a whole; Ctrl-C is for us.
             command.process_group(0);
             command.spawn()
@@ -110,20 +118,34 @@ impl Drop for Group {
     }
 }
 
-/// Passes on the load's output, and adds up the numbers in it that fit: their first group, or all of what fits.
-async fn count(output: impl tokio::io::AsyncRead + Unpin, regex: &Regex) -> Option<u64> {
-    let mut reader = BufReader::new(output);
-    let mut line = Vec::new();
-    let mut sum = None;
-    loop {
-        line.clear();
-        match (&mut reader).take(MAX_LINE).read_until(b'\n', &mut line).await {
-            Ok(0) | Err(_) => return sum,
-            Ok(_) => {}
+/// Adds up the numbers in the lines of the load's output that fit: their first group, or all of what fits. The sum comes when it ends.
+fn count(output: ChildStdout, regex: Regex, is_shown: bool) -> io::Result<oneshot::Receiver<Option<u64>>> {
+    let output = File::from(output.into_owned_fd()?);
+    let (sum, counted) = oneshot::channel();
+    let mut counter = Counter { sum: None, regex, told: Some(sum) };
+    lines::listen(output, is_shown, move |line| counter.add(line));
+    Ok(counted)
+}
+
+/// Tells the sum when it is dropped: after the last line.
+struct Counter {
+    sum: Option<u64>,
+    regex: Regex,
+    told: Option<oneshot::Sender<Option<u64>>>,
+}
+
+impl Counter {
+    fn add(&mut self, line: &str) {
+        if let Some(number) = number(line, &self.regex) {
+            self.sum = Some(self.sum.unwrap_or(0).saturating_add(number));
         }
-        let _ = io::Write::write_all(&mut io::stderr(), &line);
-        if let Some(number) = number(&String::from_utf8_lossy(&line), regex) {
-            sum = Some(sum.unwrap_or(0u64).saturating_add(number));
+    }
+}
+
+impl Drop for Counter {
+    fn drop(&mut self) {
+        if let Some(told) = self.told.take() {
+            let _ = told.send(self.sum);
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod artifacts;
 pub(super) mod github;
+mod lines;
 mod load;
 mod phases;
 mod server;
@@ -82,7 +83,13 @@ pub(super) struct Checked {
 pub(super) fn checked(options: &Ci, rules: &[Rule], plan: &Plan) -> Result<Checked, Failure> {
     let known = options.baseline.as_deref().map(json::read).transpose()?;
     let requests_from = options.requests_from.as_deref().map(|text| pattern("--requests-from", text)).transpose()?;
-    let load = Load { command: &options.load, requests: options.requests, requests_from, environment: Vec::new() };
+    let load = Load {
+        command: &options.load,
+        requests: options.requests,
+        requests_from,
+        is_quiet: options.watch.output.quiet,
+        environment: Vec::new(),
+    };
     let (seen, at_end, stopped) = watched(options, load, plan)?;
     if let Some(how) = stopped {
         plan.say(&how);
@@ -154,6 +161,7 @@ fn judged(
         // Without an end that was waited for, numbers say nothing; what can never wake does.
         moments.clear();
     }
+    incomplete.extend(analysis::restless(&recording, &moments));
     recording.check = Some(Check {
         rounds,
         load: options.load.iter().map(|word| word.to_string_lossy().into_owned()).collect(),

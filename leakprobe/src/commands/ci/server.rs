@@ -1,7 +1,7 @@
 //! The program that is started for a check: until it is ready, and how it is ended.
 
 use std::{
-    io::{self, BufRead, BufReader, Read, Write},
+    io,
     os::{fd::AsFd, unix::process::CommandExt},
     process::Stdio,
     sync::mpsc,
@@ -27,6 +27,7 @@ use super::{
         run::{Held, cannot_start, describe},
         watch::Observer,
     },
+    lines,
     load::Group,
 };
 use crate::cli::{Ready, Server};
@@ -35,8 +36,6 @@ use crate::cli::{Ready, Server};
 const GRACE: Duration = Duration::from_secs(10);
 /// How often it is asked whether it is ready.
 const POLL: Duration = Duration::from_millis(50);
-/// The longest line of its output that is looked at, bytes.
-const MAX_LINE: u64 = 64 << 10;
 
 /// The program.
 pub(super) struct Running {
@@ -46,7 +45,7 @@ pub(super) struct Running {
     name: String,
     signal: Signal,
     /// What fitted in its output, if it is ready by that.
-    lines: Option<mpsc::Receiver<String>>,
+    fitted: Option<mpsc::Receiver<String>>,
     /// What the load is told of it: what fitted.
     told: String,
 }
@@ -69,22 +68,20 @@ impl Running {
             // Ctrl-C is for us: it is ended by us, once it was looked at for the last time.
             command.process_group(0);
         })?;
-        let lines = regex.map(|regex| {
-            let (told, lines) = mpsc::channel();
-            let outputs: [Option<Box<dyn Read + Send>>; 2] = [
-                held.child.stdout.take().map(|output| Box::new(output) as _),
-                held.child.stderr.take().map(|output| Box::new(output) as _),
-            ];
-            for output in outputs.into_iter().flatten() {
-                let (regex, told) = (regex.clone(), told.clone());
-                thread::spawn(move || pass_on(output, &regex, &told, is_quiet));
+        let fitted = regex.map(|regex| {
+            let (told, fitted) = mpsc::channel();
+            if let Some(output) = held.child.stdout.take() {
+                lines::listen(output, !is_quiet, what_fits(regex.clone(), told.clone()));
             }
-            lines
+            if let Some(output) = held.child.stderr.take() {
+                lines::listen(output, true, what_fits(regex, told));
+            }
+            fitted
         });
         let name = server.command.first().map(|name| name.display().to_string()).unwrap_or_default();
         let signal = Signal::try_from(server.stop_signal).unwrap_or(Signal::SIGTERM);
         let group = Group(held.child.id());
-        Ok(Self { held, _group: group, name, signal, lines, told: String::new() })
+        Ok(Self { held, _group: group, name, signal, fitted, told: String::new() })
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -105,7 +102,7 @@ impl Running {
                 None => true, // numbers that are level are waited for in any case
                 Some(Ready::Tcp(at)) => TcpStream::connect(at).await.is_ok(),
                 Some(Ready::Http(at, path)) => answers(at, path).await,
-                Some(Ready::Line(_)) => match self.lines.as_ref().and_then(|lines| lines.try_recv().ok()) {
+                Some(Ready::Line(_)) => match self.fitted.as_ref().and_then(|fitted| fitted.try_recv().ok()) {
                     Some(told) => {
                         self.told = told;
                         true
@@ -209,29 +206,18 @@ async fn answers(at: &str, path: &str) -> bool {
     matches!(time::timeout(Duration::from_secs(5), get).await, Ok(Ok(true)))
 }
 
-/// Our stderr, for somebody else's stdout.
-pub(super) fn own_stderr() -> Stdio {
-    io::stderr().as_fd().try_clone_to_owned().map_or_else(|_| Stdio::null(), Stdio::from)
-}
-
-/// Passes on what a program writes to our stderr, and tells what fits in it.
-fn pass_on(output: impl Read, regex: &Regex, told: &mpsc::Sender<String>, is_quiet: bool) {
-    let mut reader = BufReader::new(output);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        match reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line) {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {}
-        }
-        if !is_quiet {
-            let _ = io::stderr().write_all(&line);
-        }
-        let text = String::from_utf8_lossy(&line);
-        if let Some(captures) = regex.captures(text.trim_end_matches(['\r', '\n']))
-            && let Some(fits) = captures.get(1).or_else(|| captures.get(0))
-        {
+/// Tells what of a line fits: the pattern's first group, or all of it.
+fn what_fits(regex: Regex, told: mpsc::Sender<String>) -> impl FnMut(&str) {
+    move |line| {
+        let captures = regex.captures(line);
+        if let Some(fits) = captures.and_then(|captures| captures.get(1).or_else(|| captures.get(0))) {
+            // Once it was ready nobody asks any more.
             let _ = told.send(fits.as_str().to_owned());
         }
     }
+}
+
+/// Our stderr, for somebody else's stdout.
+pub(super) fn own_stderr() -> Stdio {
+    io::stderr().as_fd().try_clone_to_owned().map_or_else(|_| Stdio::null(), Stdio::from)
 }
