@@ -134,7 +134,8 @@ fn what_ends_by_itself_is_told() {
         for function in ["ticker", "timer", "selectAfter"] {
             // Until Go 1.23 nothing leads from a channel to its timer.
             let knows = minor(version) >= 23;
-            assert!(if knows { is_a_day(left(function)) } else { left(function).is_none() }, "{version}: {function}");
+            let is_right = if knows { is_a_day(left(function)) } else { left(function).is_none() };
+            assert!(is_right, "{version}: {:?}", one(recording, function));
             let is_timer = channels(one(recording, function)).iter().any(|channel| channel.timer);
             assert_eq!(is_timer, knows, "{version}: {function}");
         }

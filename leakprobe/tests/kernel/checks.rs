@@ -7,7 +7,7 @@ use leakprobe::{
     report::json,
 };
 
-use crate::support::{Ended, Running, leakprobe, leakprobe_binary, need_root, wait_for};
+use crate::support::{Ended, Running, Variant, leakprobe, leakprobe_binary, need_root, program_path, wait_for};
 
 /// The arguments of a check of the self-test's program, with `options`; the load is `load`, or that of the self-test.
 fn arguments(options: &[&str], load: &[&str]) -> Vec<String> {
@@ -272,4 +272,17 @@ fn ctrl_c_in_each_phase_ends_the_server_and_still_reports() {
     let ended = running.end();
     assert_eq!(ended.code, Some(6), "{ended:?}");
     assert_eq!(outcome(&recorded(&ended)).0, CheckOutcome::Incomplete);
+}
+
+#[test]
+fn threads_that_each_round_leaves_running_are_no_pass() {
+    let server = program_path("spinner", Variant::Pie).display().to_string();
+    let options = ["--exec", &server, "--ready", "/ready/", "--warmup", "0", "--rounds", "2"];
+    let ended = leakprobe(arguments(&options, &["sh", "-c", "kill -USR1 $LEAKPROBE_PID; sleep 0.2"]));
+    assert_eq!(ended.code, Some(6), "{ended:?}");
+    let recording = recorded(&ended);
+    let (outcome, reasons) = outcome(&recording);
+    assert_eq!(outcome, CheckOutcome::Incomplete, "{reasons:?}");
+    let expected = "2 threads created in handle keep running and are more with each round, 0, 1, 2 after it";
+    assert!(reasons.iter().any(|reason| reason.starts_with(expected)), "{reasons:?}");
 }

@@ -1,27 +1,9 @@
 //! The table of threads stays true: creations, exits, renames, exec, forks, and events that were lost.
 
-use leakprobe::model::Recording;
-
 use crate::support::{
-    Program, Running, Variant, chain, functions, lost, program_path, record, settle, task, task_named, tasks_named,
-    tids, wait_for,
+    Program, Variant, attach, chain, functions, listed, lost, program_path, record, settle, task, task_named,
+    tasks_named, tids, wait_for,
 };
-
-fn attach(program: &Program, options: &[&str]) -> Running {
-    let pid = program.pid().to_string();
-    let mut args = vec!["attach", "-p", &pid, "-m", "1h"];
-    args.extend(options);
-    if !options.contains(&"-i") {
-        args.extend(["-i", "50ms"]);
-    }
-    let mut leakprobe = Running::record(&args);
-    leakprobe.attached();
-    leakprobe
-}
-
-fn listed(recording: &Recording) -> Vec<u64> {
-    recording.tasks.iter().map(|task| task.id).collect()
-}
 
 #[test]
 fn threads_that_come_and_go_are_counted_and_the_table_equals_proc_at_the_end() {

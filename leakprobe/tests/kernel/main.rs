@@ -13,6 +13,7 @@ mod errors;
 mod governor;
 mod live;
 mod locks;
+mod machine;
 mod objects;
 mod outputs;
 mod places;

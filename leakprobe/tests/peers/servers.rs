@@ -139,9 +139,18 @@ pub(crate) fn start_redis() -> Server {
 fn postgresql_with_all_its_processes() {
     need("eu-stack");
     let mut server = start_postgresql();
-    // Checkpointer, writers, statistics, launchers.
     let pid = server.program.pid();
-    let children = wait_for("PostgreSQL's processes", || Some(children_of(pid)).filter(|all| all.len() >= 5));
+    // Those that stay as long as the server does; others do some work and end, at any moment.
+    let lasting =
+        ["checkpointer", "background writer", "walwriter", "autovacuum launcher", "logical replication launcher"];
+    let is_lasting = |pid: &u32| {
+        let title = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        lasting.iter().any(|name| title.contains(name))
+    };
+    let children = wait_for("PostgreSQL's processes", || {
+        let found: Vec<u32> = children_of(pid).into_iter().filter(is_lasting).collect();
+        (found.len() == lasting.len()).then_some(found)
+    });
     let report = compare(pid);
     has_names(&report, &["PostmasterMain", "main"]);
     let mut names = Report::default();

@@ -13,7 +13,7 @@ use std::{
 use leakprobe::model::Recording;
 use tempfile::TempDir;
 
-use super::{need_root, wait_for};
+use super::{Program, need_root, wait_for};
 
 /// The program under test: that of `LEAKPROBE_BIN`, or else the one that cargo has built.
 pub fn leakprobe_binary() -> PathBuf {
@@ -33,6 +33,20 @@ pub fn record(args: &[&str]) -> Recording {
 /// A snapshot of a process.
 pub fn snapshot(pid: u32) -> Recording {
     record(&["snapshot", "-p", &pid.to_string(), "-m", "0s"])
+}
+
+/// Watches a program from now on, each 50 ms if the options say nothing else. What they say comes on top: a thread counts as parked
+/// after an hour.
+pub fn attach(program: &Program, options: &[&str]) -> Running {
+    let pid = program.pid().to_string();
+    let mut args = vec!["attach", "-p", &pid, "-m", "1h"];
+    args.extend(options);
+    if !options.contains(&"-i") {
+        args.extend(["-i", "50ms"]);
+    }
+    let mut leakprobe = Running::record(&args);
+    leakprobe.attached();
+    leakprobe
 }
 
 /// How a run ended.

@@ -15,10 +15,10 @@ use std::{
 };
 
 pub use confined::{NOBODY, forbid, many_of_nobody, open_copy, open_folder};
-pub use leakprobe::{Ended, Running, leakprobe, leakprobe_binary, record, snapshot};
+pub use leakprobe::{Ended, Running, attach, leakprobe, leakprobe_binary, record, snapshot};
 pub use proc::{Settled, children_of, monotonic_ns, proc_status, settle, switches, tids};
 pub use program::Program;
-pub use recording::{chain, functions, label, lost, stack_of, task, task_named, tasks_named};
+pub use recording::{chain, functions, label, listed, lost, stack_of, task, task_named, tasks_named};
 
 pub use build::{Variant, program_path};
 
@@ -44,6 +44,11 @@ pub fn need_root() {
         nix::unistd::geteuid().is_root(),
         "these tests load BPF programs and read other processes: run them as root, e.g. `sudo -E env PATH=$PATH cargo test`"
     );
+}
+
+/// Fails on any machine but a guest: what the test does would be noticed by others.
+pub fn need_guest() {
+    assert!(in_guest(), "this test disturbs the whole machine: run it with `cargo xtask kernels`");
 }
 
 /// Whether we run in a guest of `cargo xtask kernels`: emulated, with little memory and no programs but ours.

@@ -26,6 +26,11 @@ pub fn lost(recording: &Recording) -> BTreeMap<&str, u64> {
         .collect()
 }
 
+/// The ids of all tasks.
+pub fn listed(recording: &Recording) -> Vec<u64> {
+    recording.tasks.iter().map(|task| task.id).collect()
+}
+
 /// The tasks of that name.
 pub fn tasks_named<'a>(recording: &'a Recording, name: &str) -> Vec<&'a Task> {
     recording.tasks.iter().filter(|task| *task.name == *name).collect()
