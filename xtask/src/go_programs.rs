@@ -4,11 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
-use std::thread;
 use std::time::SystemTime;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::{go, programs, repo, run};
 
@@ -149,33 +147,17 @@ fn hosts(source: &Path, toolchains: &[go::Toolchain]) -> Result<()> {
     run_all(jobs)
 }
 
-/// Runs the jobs, as many at a time as there are processors: the linker uses only one.
+/// Runs the jobs.
 fn run_all(jobs: Vec<Job>) -> Result<()> {
-    let workers = thread::available_parallelism().map_or(1, usize::from);
-    let queue = Mutex::new(jobs.into_iter());
-    let next = || queue.lock().ok()?.next();
-    let work = || -> Result<()> {
-        while let Some(mut job) = next() {
-            if let Some(parent) = job.output.parent() {
-                fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
-            }
-            run::run(&mut job.command)?;
-            // The linker may leave a file untouched that would come out the same.
-            let file = fs::File::options().append(true).open(&job.output);
-            file.and_then(|file| file.set_modified(SystemTime::now()))
-                .with_context(|| format!("cannot date {}", job.output.display()))?;
+    run::all(jobs, |mut job| {
+        if let Some(parent) = job.output.parent() {
+            fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
         }
-        Ok(())
-    };
-    thread::scope(|scope| {
-        let running: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        for worker in running {
-            match worker.join() {
-                Ok(result) => result?,
-                Err(_) => bail!("a build thread panicked"),
-            }
-        }
-        Ok(())
+        run::run(&mut job.command)?;
+        // The linker may leave a file untouched that would come out the same.
+        let file = fs::File::options().append(true).open(&job.output);
+        file.and_then(|file| file.set_modified(SystemTime::now()))
+            .with_context(|| format!("cannot date {}", job.output.display()))
     })
 }
 

@@ -54,6 +54,7 @@ pub(crate) fn build() -> Result<PathBuf> {
     }
     files.sort();
     let shared = [sources.join("common.h"), sources.join("common/mod.rs")];
+    let mut jobs = Vec::new();
     for source in &files {
         if source.join("Cargo.toml").exists() {
             build_crate(source, &out)?;
@@ -75,9 +76,11 @@ pub(crate) fn build() -> Result<PathBuf> {
                     command.arg("-std=c++20");
                 }
             }
-            run::run(command.arg("-o").arg(&program).arg(source))?;
+            command.arg("-o").arg(&program).arg(source);
+            jobs.push(command);
         }
     }
+    run::all(jobs, |mut command| run::run(&mut command))?;
     Ok(out)
 }
 

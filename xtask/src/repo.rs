@@ -47,7 +47,8 @@ pub(crate) fn tool(name: &str, version: &str, prepare: impl FnOnce(&mut Command)
     }
     crate::run::say(&format!("installing {name} {version} into {}", tools().display()));
     let mut install = cargo();
-    install.args(["install", "--locked", &format!("{name}@{version}")]);
+    // A tool is built for longer than it runs: not optimised, and without debug information.
+    install.args(["install", "--locked", "--debug", &format!("{name}@{version}")]).env("CARGO_PROFILE_DEV_DEBUG", "0");
     // One build folder for all tools: they share dependencies.
     install.arg("--root").arg(tools()).arg("--target-dir").arg(tools().join("build"));
     prepare(&mut install);

@@ -5,8 +5,10 @@
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::thread;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 /// One line to the user.
 pub(crate) fn say(line: &str) {
@@ -62,6 +64,24 @@ pub(crate) fn query(command: &mut Command) -> Result<String> {
 pub(crate) fn ask(command: &mut Command) -> Option<String> {
     let output = command.stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Does all the work, as many pieces at a time as there are processors: compilers and linkers use one alone. After one that failed, no
+/// other is begun.
+pub(crate) fn all<T: Send>(work: Vec<T>, each: impl Fn(T) -> Result<()> + Sync) -> Result<()> {
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let queue = Mutex::new(work.into_iter());
+    let next = || queue.lock().ok()?.next();
+    let worker = || -> Result<()> {
+        while let Some(piece) = next() {
+            each(piece).inspect_err(|_| while next().is_some() {})?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let running: Vec<_> = (0..workers).map(|_| scope.spawn(worker)).collect();
+        running.into_iter().try_for_each(|worker| worker.join().map_err(|_| anyhow!("a worker panicked"))?)
+    })
 }
 
 fn check(command: &Command, status: ExitStatus) -> Result<()> {
