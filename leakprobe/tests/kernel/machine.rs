@@ -5,7 +5,7 @@ use std::fs;
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::support::{Program, Running, Variant, attach, listed, lost, monotonic_ns, need_guest, settle, task, tids};
+use crate::support::{Program, Variant, attach, listed, lost, monotonic_ns, need_guest, settle, task, tids};
 
 fn second_processor(is_on: bool) {
     let state = if is_on { "1" } else { "0" };
@@ -23,7 +23,7 @@ fn sleep_s(seconds: u32) {
     let alarm = "/sys/class/rtc/rtc0/wakealarm";
     fs::write(alarm, "0").expect("the guest needs a clock that wakes it");
     fs::write(alarm, format!("+{seconds}")).unwrap();
-    fs::write("/sys/power/state", "freeze").expect("the guest's kernel needs CONFIG_SUSPEND");
+    fs::write("/sys/power/state", "mem").expect("the guest needs ACPI's S3");
 }
 
 #[test]
@@ -56,24 +56,27 @@ fn processors_that_go_and_come_back_cost_no_event() {
 #[ignore = "puts the machine to sleep: run by `cargo xtask kernels`"]
 fn sleep_of_the_machine_is_no_time_in_which_anybody_waited() {
     need_guest();
+    let started = monotonic_ns();
     let mut program = Program::ready("churn", Variant::Pie);
     program.ask("churn 8", "done");
     let settled = settle(program.pid());
-    let leakprobe: Running = attach(&program, &[]);
+    let attached = monotonic_ns();
+    let leakprobe = attach(&program, &[]);
     let slept_before = slept_ns();
-    sleep_s(20);
+    sleep_s(15);
     let slept_ms = (slept_ns() - slept_before) / 1_000_000;
     assert!(slept_ms > 10_000, "the machine slept for {slept_ms} ms only");
     program.ask("churn 8", "done");
     let recording = leakprobe.stop();
-    let now = monotonic_ns();
+    let ended = monotonic_ns();
     assert_eq!(listed(&recording), tids(program.pid()));
     assert!(lost(&recording).is_empty(), "{:?}", recording.losses);
-    // All but the main thread, which has run meanwhile.
-    for (&tid, settled) in settled.iter().filter(|&(&tid, _)| tid != u64::from(program.pid())) {
+    // Some kernels (6.1) have every thread run for a moment before they sleep and after it, so that its wait begins anew.
+    for &tid in settled.keys() {
         let waited_ms = task(&recording, tid).wait.as_ref().unwrap().age_ms;
-        let most_ms = (now - settled.seen_ns) / 1_000_000 + 5_000;
-        assert!(waited_ms <= most_ms && most_ms < slept_ms + 5_000, "{waited_ms} ms, not at most {most_ms} ms");
+        let most_ms = (ended - started) / 1_000_000;
+        assert!(waited_ms <= most_ms, "{waited_ms} ms, not in {most_ms} ms");
     }
-    assert!(recording.duration_ms < slept_ms, "{} ms, {slept_ms} ms of sleep", recording.duration_ms);
+    let watched_ms = (ended - attached) / 1_000_000;
+    assert!(recording.duration_ms <= watched_ms, "{} ms, not in {watched_ms} ms", recording.duration_ms);
 }

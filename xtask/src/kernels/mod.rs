@@ -36,7 +36,7 @@ pub(crate) struct Args {
     /// All kernels that leakprobe promises to work on
     #[arg(long, conflicts_with = "kernels")]
     all: bool,
-    /// Run this shell command in the guests instead of leakprobe's steps
+    /// Run this shell command in the guests instead of leakprobe's steps; `kernel-test NAME` there runs some of the tests
     #[arg(long, value_name = "COMMAND")]
     command: Option<String>,
     /// Memory of a guest in MiB [default: what the files need, at least 1024]
@@ -132,9 +132,6 @@ pub(crate) fn matrix(args: &Args) -> Result<Tally> {
         }
     }
     run::say(&format!("\nkernels:\n{}", table.join("\n")));
-    for note in &payload.notes {
-        run::say(&format!("note: {note}"));
-    }
     Ok(tally)
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::apt::{Apt, Mirror};
 use super::initramfs::Initramfs;
@@ -31,13 +31,17 @@ dmesg | grep -E 'cut here|Oops|BUG: |general protection fault' | sed 's/^/@@kern
 poweroff -f
 "#;
 
+/// Runs the real-kernel tests that its arguments name.
+const KERNEL_TEST: &str = r#"#!/bin/sh
+export LEAKPROBE_BIN=/usr/bin/leakprobe LEAKPROBE_TEST_PROGRAMS=/opt/programs LEAKPROBE_IN_GUEST=1 RUST_BACKTRACE=1
+exec /opt/kernel --test-threads=1 "$@"
+"#;
+
 /// Files and steps for every guest.
 #[derive(Default)]
 pub(crate) struct Payload {
     files: Initramfs,
     steps: Vec<(String, String)>,
-    /// What was left out, and why.
-    pub(crate) notes: Vec<String>,
 }
 
 /// A packed payload.
@@ -47,41 +51,33 @@ pub(crate) struct Packed {
 }
 
 impl Payload {
-    /// A shell command alone; leakprobe and the test programs are there if they are built.
+    /// A shell command alone. With `kernel-test` before them, it can run some of the real-kernel tests.
     pub(crate) fn of_command(command: &str) -> Result<Self> {
         let mut payload = Self::default();
-        if repo::leakprobe().exists() {
-            payload.files.program("/usr/bin/leakprobe", &repo::leakprobe())?;
-        }
-        payload.add_programs(&programs::folder())?;
+        payload.add_leakprobe()?;
         payload.step("command", command);
         Ok(payload)
     }
 
-    /// The release build: doctor, demo, and the real-kernel tests.
+    /// Doctor, demo, and the real-kernel tests.
     pub(crate) fn of_leakprobe() -> Result<Self> {
         let mut payload = Self::default();
-        run::run(repo::cargo().args(["build", "--release", "--locked", "--package", "leakprobe"]))?;
-        payload.files.program("/usr/bin/leakprobe", &repo::leakprobe())?;
+        payload.add_leakprobe()?;
         payload.step("doctor", "leakprobe doctor");
         payload.step("demo", "leakprobe demo && test -s parked.svg");
-
-        if let Some(test) = kernel_tests()? {
-            payload.files.program("/opt/kernel", &test)?;
-            payload.add_programs(&programs::build()?)?;
-            let tests = |arguments| {
-                format!(
-                    "export LEAKPROBE_BIN=/usr/bin/leakprobe LEAKPROBE_TEST_PROGRAMS=/opt/programs LEAKPROBE_IN_GUEST=1\n\
-                     RUST_BACKTRACE=1 /opt/kernel --test-threads=1 {arguments}"
-                )
-            };
-            payload.step("tests", &tests(""));
-            // Those that nobody should have to bear but a guest.
-            payload.step("machine", &tests("--ignored machine::"));
-        } else {
-            payload.notes.push("no real-kernel tests: there is no leakprobe/tests/kernel.rs".to_owned());
-        }
+        payload.step("tests", "kernel-test");
+        // Those that nobody should have to bear but a guest.
+        payload.step("machine", "kernel-test --ignored machine::");
         Ok(payload)
+    }
+
+    /// The release build, the real-kernel tests, and their programs.
+    fn add_leakprobe(&mut self) -> Result<()> {
+        run::run(repo::cargo().args(["build", "--release", "--locked", "--package", "leakprobe"]))?;
+        self.files.program("/usr/bin/leakprobe", &repo::leakprobe())?;
+        self.files.program("/opt/kernel", &kernel_tests()?)?;
+        self.files.text("/usr/bin/kernel-test", KERNEL_TEST.to_owned());
+        self.add_programs(&programs::build()?)
     }
 
     fn step(&mut self, name: &str, command: &str) {
@@ -134,12 +130,8 @@ impl Payload {
     }
 }
 
-/// The test executable of leakprobe/tests/kernel.rs, if there is such a file.
-fn kernel_tests() -> Result<Option<PathBuf>> {
-    let tests = repo::root().join("leakprobe/tests");
-    if !tests.join("kernel.rs").exists() && !tests.join("kernel/main.rs").exists() {
-        return Ok(None);
-    }
+/// The executable of the real-kernel tests.
+fn kernel_tests() -> Result<PathBuf> {
     let mut build = repo::cargo();
     // As for the tests of this kernel: then it is built already. The program under test is the release build.
     build.args(["test", "--workspace", "--locked", "--test", "kernel", "--no-run"]);
@@ -147,8 +139,6 @@ fn kernel_tests() -> Result<Option<PathBuf>> {
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let mut tests =
         messages.filter(|message| message["target"]["name"] == "kernel" && message["profile"]["test"] == true);
-    match tests.find_map(|message| Some(PathBuf::from(message["executable"].as_str()?))) {
-        Some(executable) => Ok(Some(executable)),
-        None => bail!("cargo built no test executable named kernel"),
-    }
+    let executable = tests.find_map(|message| Some(PathBuf::from(message["executable"].as_str()?)));
+    executable.context("cargo built no test executable named kernel")
 }
