@@ -17,8 +17,8 @@ const FIRST_WINDOW: Duration = Duration::from_millis(30);
 const WINDOW: Duration = Duration::from_millis(100);
 /// From one measurement to the next.
 const PAUSE: Duration = Duration::from_millis(300);
-/// The same while it is calm: accounting costs something, too.
-const CALM_PAUSE: Duration = Duration::from_secs(2);
+/// The same while it is calm: each measurement costs us something, and each moment without one costs a load that begins.
+const CALM_PAUSE: Duration = Duration::from_millis(600);
 /// Share of the budget below which it is calm.
 const CALM: f64 = 0.2;
 /// What a context switch is held to cost in futex tracepoints, ns, where their cost cannot be measured: two calls, each with its way in
@@ -119,6 +119,9 @@ impl Governing {
             (false, WaitSource::Switches) => switches * ESTIMATE_NS / 8e9,
             (false, WaitSource::Snapshots) => 0.0,
         };
+        // Where futexes are not asked for, they were never watched, and nothing is counted.
+        let calls = probes.longer_calls();
+        let share = if self.governor.source() == WaitSource::Futexes { share + calls } else { share };
         let lifecycle = time.lifecycle_ns as f64 / 1e9 / seconds;
         let lasted = self.last.elapsed();
         self.last = Instant::now();
@@ -129,7 +132,7 @@ impl Governing {
         {
             probes.limit_stacks(most);
         }
-        if let Some(source) = self.governor.decide(self.began.elapsed(), Measured { share, switches }) {
+        if let Some(source) = self.governor.decide(self.began.elapsed(), Measured { share, calls, switches }) {
             tracing::debug!("programs cost {:.2} % of a core: {} from now on", share * 100.0, source.name());
             probes.watch_waits(source);
         }

@@ -1,4 +1,4 @@
-//! Keeps what our programs cost under a budget, by watching waits through something cheaper: futex tracepoints, then
+//! Keeps what our programs cost, and what they make system calls cost, under a budget, by watching waits through something cheaper: futex tracepoints, then
 //! `sched_switch`, then snapshots alone; and back when it has calmed down. A pure state machine: `commands/governing.rs` measures
 //! and carries out.
 //!
@@ -27,8 +27,10 @@ const MOST_PAUSES: usize = 50;
 /// What was measured in one window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Measured {
-    /// CPU time of the programs that tell of waits, as a share of one core.
+    /// What the programs that tell of waits cost, as a share of one core.
     pub share: f64,
+    /// What futex tracepoints cost all system calls, in `share` if they are on; what it would be if they were, as a share of one core.
+    pub calls: f64,
     /// Context switches of the whole machine, a second.
     pub switches: f64,
 }
@@ -82,7 +84,7 @@ impl Governor {
         let next = if measured.share > budget {
             self.cheaper(predicted, budget)
         } else if self.source < self.asked && now >= self.retry_at {
-            self.dearer(measured.share, predicted, budget)?
+            self.dearer(measured, predicted, budget)?
         } else {
             return None;
         };
@@ -104,12 +106,15 @@ impl Governor {
     }
 
     /// The next dearer source, if there is hope that it keeps to the budget.
-    fn dearer(&self, share: f64, predicted: f64, budget: f64) -> Option<WaitSource> {
-        let (next, expected, allowed) = match self.source {
-            WaitSource::Snapshots => (WaitSource::Switches, predicted, HEADROOM),
-            _ => (WaitSource::Futexes, share, DEARER),
+    fn dearer(&self, measured: Measured, predicted: f64, budget: f64) -> Option<WaitSource> {
+        let (next, is_hopeful) = match self.source {
+            WaitSource::Snapshots => (WaitSource::Switches, predicted <= budget * HEADROOM),
+            _ => {
+                let leaves_room = measured.share / DEARER + measured.calls / HEADROOM <= budget;
+                (WaitSource::Futexes, leaves_room)
+            }
         };
-        (expected <= budget * allowed).then_some(next.min(self.asked))
+        is_hopeful.then_some(next.min(self.asked))
     }
 
     fn steps_down(&mut self, now: Duration, share: f64) {
@@ -172,7 +177,7 @@ mod tests {
     }
 
     const fn measured(share: f64, switches: f64) -> Measured {
-        Measured { share, switches }
+        Measured { share, calls: 0.0, switches }
     }
 
     #[test]
@@ -187,6 +192,16 @@ mod tests {
         assert_eq!(pauses.len(), 1, "{pauses:?}");
         let expected = Pause { what: "futex waits".to_owned(), from_ms: 200, for_ms: 2_100, times: 1, percent: 2.0 };
         assert_eq!(pauses[0], expected);
+    }
+
+    #[test]
+    fn where_system_calls_are_many_futexes_are_not_tried_again() {
+        let mut governor = Governor::new(WaitSource::Futexes, Some(0.01));
+        let busy = |share| Measured { share, calls: 0.02, switches: 1e4 };
+        assert_eq!(governor.decide(at(0.1), busy(0.021)), Some(WaitSource::Switches));
+        assert_eq!(governor.decide(at(10.0), busy(0.0006)), None);
+        let calm = Measured { share: 0.0006, calls: 0.005, switches: 1e4 };
+        assert_eq!(governor.decide(at(11.0), calm), Some(WaitSource::Futexes));
     }
 
     #[test]

@@ -69,7 +69,8 @@ fn sleeps_of_any_kind_are_told_by_context_switches_with_the_stack_that_a_snapsho
 fn what_costs_too_much_is_paused_and_resumed_when_it_is_calm() {
     let mut program = Program::ready("pingpong", Variant::Pie);
     settle(program.pid());
-    let leakprobe = attach(&program, &["--max-overhead", "2%", "-m", "1h", "-i", "1s"]);
+    // Other tests make system calls, which count as well.
+    let leakprobe = attach(&program, &["--max-overhead", "6%", "-m", "1h", "-i", "1s"]);
     let all = links(&leakprobe);
     // So long that the programs are measured meanwhile, however slow the machine is.
     let mut fewest = all;
@@ -82,7 +83,7 @@ fn what_costs_too_much_is_paused_and_resumed_when_it_is_calm() {
     let recording = leakprobe.stop();
     let pauses = &recording.coverage.pauses;
     let futexes = pauses.iter().find(|pause| pause.what == "futex waits").unwrap_or_else(|| panic!("{pauses:?}"));
-    assert!(futexes.percent > 2.0 && futexes.for_ms >= 1_000, "{pauses:?}");
+    assert!(futexes.percent > 6.0 && futexes.for_ms >= 1_000, "{pauses:?}");
     assert!(futexes.from_ms + futexes.for_ms < recording.duration_ms, "{pauses:?}");
     assert!(recording.cost.programs_percent.is_some_and(|percent| percent > 0.0), "{:?}", recording.cost);
     // Nothing that is parked was missed.
