@@ -15,12 +15,8 @@ use crate::{
 const FIRST_WINDOW: Duration = Duration::from_millis(30);
 /// How long later ones last.
 const WINDOW: Duration = Duration::from_millis(100);
-/// From one measurement to the next.
+/// From one measurement to the next: a load that begins is paid for until it is measured.
 const PAUSE: Duration = Duration::from_millis(300);
-/// The same while it is calm: each measurement costs us something, and each moment without one costs a load that begins.
-const CALM_PAUSE: Duration = Duration::from_millis(600);
-/// Share of the budget below which it is calm.
-const CALM: f64 = 0.2;
 /// What a context switch is held to cost in futex tracepoints, ns, where their cost cannot be measured: two calls, each with its way in
 /// and its way out.
 const ESTIMATE_NS: f64 = 440.0;
@@ -80,14 +76,9 @@ impl Governing {
                 self.next = Instant::now() + if std::mem::take(&mut self.first) { FIRST_WINDOW } else { WINDOW };
             }
             Some(window) => {
-                let share = self.close(&window, probes);
-                drop(window);
-                let calm = self.budget.is_none_or(|budget| share < budget * CALM);
-                self.next = Instant::now() + if calm { CALM_PAUSE } else { PAUSE };
+                self.close(&window, probes);
+                self.next = Instant::now() + PAUSE;
             }
-        }
-        if self.governor.source() == WaitSource::Snapshots {
-            self.next = self.next.min(Instant::now() + PAUSE);
         }
     }
 
@@ -106,8 +97,8 @@ impl Governing {
         }
     }
 
-    /// What the programs cost in the window, as a share of one core.
-    fn close(&mut self, window: &Window, probes: &mut Probes) -> f64 {
+    /// Takes in what the programs cost in the window.
+    fn close(&mut self, window: &Window, probes: &mut Probes) {
         let seconds = window.began.elapsed().as_secs_f64().max(1e-4);
         let switches = context_switches()
             .zip(window.switches)
@@ -136,7 +127,6 @@ impl Governing {
             tracing::debug!("programs cost {:.2} % of a core: {} from now on", share * 100.0, source.name());
             probes.watch_waits(source);
         }
-        share + lifecycle
     }
 
     /// What was paused so far.

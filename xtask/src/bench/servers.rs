@@ -16,7 +16,7 @@ use super::{Bench, median};
 use crate::{go_programs, run};
 
 /// How long wrk runs, s.
-const SECONDS: u32 = 4;
+const SECONDS: u32 = 6;
 
 /// A server under load: what it does a second.
 type Load = Box<dyn Fn() -> Result<f64>>;
@@ -25,8 +25,8 @@ pub(super) fn measure(bench: &mut Bench) -> Result<()> {
     bench.table.section(
         "What servers under load lose",
         format!(
-            "Operations a second without leakprobe and with it attached, in turns; medians of {} turns each. All run on the \
-             same two cores.",
+            "Operations a second without leakprobe and with it attached, in turns; medians of {} turns each, and in brackets that of \
+             the ratios of neighbouring turns. All run on the same two cores.",
             2 * bench.runs
         ),
     );
@@ -63,8 +63,9 @@ fn in_turns(bench: &mut Bench, name: &str, pid: &str, load: &Load) -> Result<()>
             }
         }
     }
-    let (plain, traced) = (median(&mut plain), median(&mut traced));
-    let ratio = traced / plain;
+    // Of turns side by side: the speed of the machine changes by more than what is measured, but not so quickly.
+    let mut ratios: Vec<f64> = plain.iter().zip(&traced).map(|(plain, traced)| traced / plain).collect();
+    let (plain, traced, ratio) = (median(&mut plain), median(&mut traced), median(&mut ratios));
     let met = goal(ratio >= 0.98, "at least 0.98");
     bench.table.row(name, format!("{traced:.0} ({ratio:.3})"), format!("{plain:.0} untraced"), met);
     Ok(())
@@ -118,7 +119,7 @@ fn redis(folder: &Path) -> Result<(Server, Load)> {
     command.args(["--port", &text, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"]).arg(folder);
     let server = Server::start(&mut command, port)?;
     let load = move || {
-        let args = ["-p", &text, "-t", "get", "-n", "300000", "-c", "50", "-P", "1", "--csv"];
+        let args = ["-p", &text, "-t", "get", "-n", "500000", "-c", "50", "-P", "1", "--csv"];
         let said = run::output(Command::new("redis-benchmark").args(args))?;
         let line =
             said.lines().find(|line| line.starts_with("\"GET\"")).context("redis-benchmark said nothing of GET")?;
