@@ -1,15 +1,15 @@
 //! `run -- CMD`: a program from its first instruction.
 //!
-//! We start ourselves as a child that waits for one byte on a pipe. The programs are loaded for its process id; then the byte
-//! is written, and the child becomes CMD. So not one thread of CMD is created unseen.
+//! We start ourselves as a child, which says that it runs and waits for one byte on a pipe. The programs are loaded for its process id;
+//! then the byte is written, and the child becomes CMD. So not one thread of CMD is created unseen, and no `exec` but CMD's is seen.
 
 use std::{
     env,
     ffi::OsString,
-    fs::File,
-    io::{self, PipeReader, PipeWriter, Read, Write},
+    fs::{File, OpenOptions},
+    io::{self, PipeWriter, Read, Write},
     os::{
-        fd::{AsRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd},
         unix::process::{CommandExt, ExitStatusExt},
     },
     path::PathBuf,
@@ -21,8 +21,8 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use super::{ExitCode, Failure, output::Plan, session::Session, watch};
 use crate::cli::{self, Watch};
 
-/// Carries the pipe's descriptor to the child.
-const PIPE: &str = "LEAKPROBE_EXEC_PIPE";
+/// Carries the descriptors of both pipes to the child: the one that it says on that it runs, and the one that it waits on.
+const PIPES: &str = "LEAKPROBE_EXEC_PIPES";
 
 /// Starts the program and watches it until it ends.
 pub(super) fn run(command: &[OsString], options: &Watch) -> Result<ExitCode, Failure> {
@@ -62,12 +62,18 @@ impl Held {
     /// Starts ourselves, to become `command` once told. `set_up` may say where its input and output go.
     pub(super) fn start(command: &[OsString], set_up: impl FnOnce(&mut Command)) -> Result<Self, Failure> {
         let start = || -> io::Result<Self> {
-            let (told, go) = io::pipe()?;
-            fcntl(&told, FcntlArg::F_SETFD(FdFlag::empty()))?;
+            let ((mut runs, says), (told, go)) = (io::pipe()?, io::pipe()?);
+            for inherited in [says.as_fd(), told.as_fd()] {
+                fcntl(inherited, FcntlArg::F_SETFD(FdFlag::empty()))?;
+            }
             let mut ourselves = Command::new(env::current_exe()?);
-            ourselves.arg(cli::EXEC_WHEN_TOLD).args(command).env(PIPE, told.as_raw_fd().to_string());
+            let pipes = format!("{} {}", says.as_raw_fd(), told.as_raw_fd());
+            ourselves.arg(cli::EXEC_WHEN_TOLD).args(command).env(PIPES, pipes);
             set_up(&mut ourselves);
-            Ok(Self { child: ourselves.spawn()?, go: Some(go) })
+            let held = Self { child: ourselves.spawn()?, go: Some(go) };
+            drop(says);
+            runs.read_exact(&mut [0])?;
+            Ok(held)
         };
         start().map_err(|error| cannot_start(command, &error))
     }
@@ -89,30 +95,35 @@ impl Drop for Held {
 
 /// The child's side. Returns only if it cannot become the program.
 pub(super) fn exec_when_told(command: &[OsString]) -> Failure {
-    let told = env::var(PIPE).ok().and_then(|fd| fd.parse::<i32>().ok());
-    let Some(mut told) = told.and_then(inherited) else {
+    let pipes = env::var(PIPES).unwrap_or_default();
+    let pipes = pipes.split_once(' ').and_then(|(says, told)| {
+        let says = inherited(says, OpenOptions::new().write(true))?;
+        Some((says, inherited(told, OpenOptions::new().read(true))?))
+    });
+    let Some((mut says, mut told)) = pipes else {
         return Failure::new(ExitCode::Usage, "exec-when-told is for leakprobe's own use; use `leakprobe run -- CMD`");
     };
-    if told.read_exact(&mut [0]).is_err() {
+    if says.write_all(b"r").is_err() || told.read_exact(&mut [0]).is_err() {
         // leakprobe has ended without giving the word.
         return Failure::new(ExitCode::Failed, "leakprobe ended before the program could start");
     }
-    drop(told);
+    drop((says, told));
     let [program, args @ ..] = command else {
         return Failure::new(ExitCode::Usage, "there is no program to start");
     };
-    let error = Command::new(program).args(args).env_remove(PIPE).exec();
+    let error = Command::new(program).args(args).env_remove(PIPES).exec();
     let mut failure = cannot_start(command, &error);
     failure.code = ExitCode::CannotExec;
     failure
 }
 
-/// The pipe that our parent left open for us.
-fn inherited(fd: i32) -> Option<PipeReader> {
+/// An end of a pipe that our parent left open for us.
+fn inherited(fd: &str, how: &OpenOptions) -> Option<File> {
+    let fd: i32 = fd.parse().ok()?;
     // Reopening through /proc needs no claim on a descriptor number that may be anything.
-    let file = File::open(format!("/proc/self/fd/{fd}")).ok()?;
+    let file = how.open(format!("/proc/self/fd/{fd}")).ok()?;
     nix::unistd::close(fd).ok()?;
-    Some(PipeReader::from(OwnedFd::from(file)))
+    Some(file)
 }
 
 pub(super) fn cannot_start(command: &[OsString], error: &io::Error) -> Failure {

@@ -33,7 +33,10 @@ use crate::{
     },
     snapshot::{Engine, clock_ns, futex_reason},
     symbols,
-    target::{Namespace, Target},
+    target::{
+        Namespace, Target,
+        exec::{self, Program},
+    },
 };
 
 /// For where there is nothing to do.
@@ -53,7 +56,7 @@ pub(super) struct Session {
     counted: (u64, u64),
     probes: Source,
     /// What tells one program of the target from the next, where no event does.
-    program: Option<u64>,
+    program: Option<Program>,
     governing: Governing,
     engine: Engine,
     goroutines: Goroutines,
@@ -137,7 +140,7 @@ impl Session {
             forked: Vec::new(),
             counted: (0, 0),
             governing: Governing::new(probes.wait_source(), watch.max_overhead),
-            program: probes.program(),
+            program: if probes.is_proc() { exec::settled_program(watch.pid) } else { None },
             probes,
             engine,
             goroutines: Goroutines::new(watch.pid),
@@ -259,9 +262,12 @@ impl Session {
 
     /// Where no event tells of it: whether the target has begun another program since the last look.
     fn notice_exec(&mut self) {
-        let program = self.probes.program();
+        if !self.probes.is_proc() || exec::program(self.target.pid) == self.program {
+            return;
+        }
+        let program = exec::settled_program(self.target.pid);
         if program.is_some() && program != self.program {
-            self.program = self.probes.settled_program();
+            self.program = program;
             self.begin_program();
             let what = ChangeKind::Exec { old_tid: self.target.pid };
             let time_ns = clock_ns(ClockId::CLOCK_MONOTONIC);

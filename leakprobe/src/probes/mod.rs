@@ -131,8 +131,6 @@ pub struct Probes {
     settings_map: Option<Array<MapData, Settings>>,
     counters: Option<PerCpuArray<MapData, u64>>,
     calls: Option<PerCpuArray<MapData, u64>>,
-    /// How much longer each system call of the machine takes while futexes are watched, ns; `None` until it was measured.
-    longer_call_ns: Option<f64>,
     /// What is watched, for the coverage statement.
     pub sources: Vec<String>,
     /// What is not, and why.
@@ -179,7 +177,6 @@ impl Probes {
             settings_map: ebpf.take_map("SETTINGS").and_then(|map| Array::try_from(map).ok()),
             counters: ebpf.take_map("COUNTERS").and_then(|map| PerCpuArray::try_from(map).ok()),
             calls: ebpf.take_map("CALLS").and_then(|map| PerCpuArray::try_from(map).ok()),
-            longer_call_ns: None,
             ebpf,
             tgid: options.tgid,
             threads,
@@ -245,25 +242,15 @@ impl Probes {
         // Whatever a slot says of waits that began earlier, their end may have been missed.
         self.settings.watched_since_ns = clock_ns(ClockId::CLOCK_MONOTONIC);
         self.write_settings();
-        let call_ns = (source == WaitSource::Futexes && self.longer_call_ns.is_none()).then(calls::call_ns);
         self.waits = Attached::to(&mut self.ebpf, source, &self.types)?;
-        if let Some(before) = call_ns {
-            self.longer_call_ns = Some((calls::call_ns() - before).max(0.0));
-        }
         Ok(())
     }
 
-    /// What watching futexes costs besides its programs, or would cost if it were done, at the present rate of system calls of the machine:
-    /// a share of one core. 0 if futexes were never watched. Takes some ms.
+    /// What watching futexes costs besides its programs, or would cost if it were done, at the present rate of system calls of the
+    /// machine: this target's part, as a share of one core. 0 if futexes were never watched.
     pub fn longer_calls(&mut self) -> f64 {
-        let (Some(ns), Some(counts)) = (self.longer_call_ns, &self.calls) else { return 0.0 };
-        match calls::rate(&mut self.ebpf, counts, &self.types) {
-            Ok(rate) => rate * ns / 1e9,
-            Err(error) => {
-                tracing::debug!("system calls: {error:?}");
-                0.0
-            }
-        }
+        let Some(counts) = &self.calls else { return 0.0 };
+        calls::longer_calls(&mut self.ebpf, counts, &self.types, self.waits.source() == WaitSource::Futexes)
     }
 
     /// Most stacks, of each kind of record, that are streamed in a tenth of a second.

@@ -7,7 +7,7 @@
 //! CPU, and says `running` if it was on one meanwhile.
 //! Source: <https://elixir.bootlin.com/linux/v6.12/source/lib/syscall.c#L66> (`task_current_syscall`).
 
-use std::{collections::BTreeMap, fs, io, thread, time::Duration};
+use std::{collections::BTreeMap, fs, io, thread};
 
 use leakprobe_common::{
     arch::{ARGS, CS, IP, REG_WORDS, Regs, SP, SYSCALL},
@@ -19,13 +19,11 @@ use nix::{
     unistd::{Pid, SysconfVar, sysconf},
 };
 
-use crate::snapshot::clock_ns;
+use crate::{snapshot::clock_ns, target::Stat};
 
 /// Code segments of 64-bit and 32-bit programs: `__USER_CS`, `__USER32_CS`.
 const CODE_64: u64 = 0x33;
 const CODE_32: u64 = 0x23;
-/// How often it is looked whether `exec` is done, a ms apart.
-const SETTLING: u32 = 50;
 /// `EXIT_ZOMBIE`.
 const EXITED: u32 = 32;
 /// `TASK_INTERRUPTIBLE`, `TASK_UNINTERRUPTIBLE`, `__TASK_STOPPED`, `__TASK_TRACED`, `TASK_PARKED`, `TASK_IDLE`.
@@ -73,28 +71,6 @@ impl ProcThreads {
     #[must_use]
     pub fn has_calls(&self) -> bool {
         self.has_calls
-    }
-
-    /// What tells one program of the process from the next: a call of `exec` moves its stack. 0 if it may not be read.
-    #[must_use]
-    pub fn program(&self) -> u64 {
-        let stat = fs::read(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
-        Stat::parse(&stat).map_or(0, |stat| stat.start_stack)
-    }
-
-    /// The same once two reads agree: while `exec` is at work, the stack moves more than once. Waits for that some ms at most.
-    #[must_use]
-    pub fn settled_program(&self) -> u64 {
-        let mut program = self.program();
-        for _ in 0..SETTLING {
-            thread::sleep(Duration::from_millis(1));
-            let again = self.program();
-            if again != 0 && again == program {
-                break;
-            }
-            program = again;
-        }
-        program
     }
 
     /// Every thread, at this moment. Some 50 µs a thread.
@@ -150,8 +126,7 @@ impl ProcThreads {
     fn brief(&self, tid: u32) -> Option<ThreadBrief> {
         let runs = self.read(tid, "syscall").is_ok_and(|call| call.starts_with(b"running"));
         let switches = switches(&self.read(tid, "status").ok()?)?;
-        let stat = self.read(tid, "stat").ok()?;
-        let stat = Stat::parse(&stat)?;
+        let stat = Stat::of_thread(self.pid, tid)?;
         let on_cpu = u32::from((runs || stat.state == b'R') && !stat.has_exited());
         Some(ThreadBrief { tid, on_cpu, switches, start_boottime: self.boottime(stat.start_ticks) })
     }
@@ -159,8 +134,7 @@ impl ProcThreads {
     fn thread(&self, tid: u32) -> Option<(ThreadRecord, u32)> {
         let switches = switches(&self.read(tid, "status").ok()?)?;
         let call = self.read(tid, "syscall").ok();
-        let stat = self.read(tid, "stat").ok()?;
-        let stat = Stat::parse(&stat)?;
+        let stat = Stat::of_thread(self.pid, tid)?;
         let mut regs: Regs = [0; REG_WORDS];
         let runs = match call.as_deref().map(parse_call) {
             Some(Some(call)) => {
@@ -180,7 +154,7 @@ impl ProcThreads {
         let record = ThreadRecord {
             tid,
             tgid: self.pid,
-            state: if on_cpu { 0 } else { stat.task_state() },
+            state: if on_cpu { 0 } else { task_state(&stat) },
             exit_state: if stat.has_exited() { EXITED } else { 0 },
             flags: stat.flags,
             on_cpu: u32::from(on_cpu),
@@ -204,45 +178,9 @@ impl ProcThreads {
     }
 }
 
-/// The parts of `/proc/PID/task/TID/stat` that are used.
-/// Source: <https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html>
-#[derive(Debug, PartialEq, Eq)]
-struct Stat<'a> {
-    comm: &'a [u8],
-    state: u8,
-    flags: u32,
-    start_ticks: u64,
-    start_stack: u64,
-    cpu: u32,
-}
-
-impl<'a> Stat<'a> {
-    fn parse(text: &'a [u8]) -> Option<Self> {
-        // The name may hold anything, so the last parenthesis counts.
-        let open = text.iter().position(|&byte| byte == b'(')?;
-        let close = text.iter().rposition(|&byte| byte == b')')?;
-        let comm = text.get(open + 1..close)?;
-        let rest = std::str::from_utf8(text.get(close + 1..)?).ok()?;
-        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-        // The third field of the file is the first one here.
-        let field = |number: usize| fields.get(number - 3).copied();
-        Some(Self {
-            comm,
-            state: *field(3)?.as_bytes().first()?,
-            flags: field(9)?.parse().ok()?,
-            start_ticks: field(22)?.parse().ok()?,
-            start_stack: field(28)?.parse().ok()?,
-            cpu: field(39)?.parse().ok()?,
-        })
-    }
-
-    fn has_exited(&self) -> bool {
-        matches!(self.state, b'Z' | b'X' | b'x')
-    }
-
-    fn task_state(&self) -> u32 {
-        STATES.iter().find(|(letter, _)| *letter == self.state).map_or(0, |&(_, state)| state)
-    }
+/// The state of a thread, `TASK_*`.
+fn task_state(stat: &Stat) -> u32 {
+    STATES.iter().find(|(letter, _)| *letter == stat.state).map_or(0, |&(_, state)| state)
 }
 
 /// The system call that a thread is in.
@@ -359,20 +297,8 @@ fn code_segment(pid: u32) -> u64 {
 mod tests {
     use super::*;
 
-    const STAT: &[u8] = b"1234 (a) b (c) S 1 1234 1234 0 -1 4194304 100 0 0 0 1 2 0 0 20 0 3 0 55443 1000 20 18446744073709551615 1 1 140735000 0 0 0 0 0 0 1 0 0 17 5 0 0 0 0 0 0 0 0 0 0 0 0 0\n";
-
-    #[test]
-    fn a_name_may_hold_parentheses() {
-        let stat = Stat::parse(STAT).unwrap();
-        assert_eq!((stat.comm, stat.state, stat.task_state()), (&b"a) b (c"[..], b'S', 1));
-        assert_eq!((stat.flags, stat.start_ticks, stat.start_stack, stat.cpu), (4_194_304, 55443, 140_735_000, 5));
-    }
-
     #[test]
     fn what_is_cut_short_is_nothing() {
-        for len in 0..STAT.len() - 40 {
-            assert_eq!(Stat::parse(&STAT[..len]).filter(|stat| stat.cpu != 5), None, "{len}");
-        }
         let call = b"202 0x1 0x80 0x0 0x0 0x0 0x0 0x7ffc 0x7f00\n";
         for len in 0..call.len() {
             assert!(parse_call(&call[..len]).is_none_or(|call| call.sp == 0x7ffc), "{len}");

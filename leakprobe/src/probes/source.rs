@@ -132,24 +132,6 @@ impl Source {
         }
     }
 
-    /// What tells one program of the process from the next; `None` if events tell of `exec`.
-    #[must_use]
-    pub fn program(&self) -> Option<u64> {
-        match self {
-            Self::Kernel(_) => None,
-            Self::Proc(proc) => Some(proc.threads.program()).filter(|&program| program != 0),
-        }
-    }
-
-    /// The same once `exec` is done, if it is at work.
-    #[must_use]
-    pub fn settled_program(&self) -> Option<u64> {
-        match self {
-            Self::Kernel(_) => None,
-            Self::Proc(proc) => Some(proc.threads.settled_program()).filter(|&program| program != 0),
-        }
-    }
-
     /// See [`Probes::kernel_stacks`].
     ///
     /// # Errors

@@ -5,7 +5,11 @@ use aya::{
     programs::{BtfTracePoint, TracePoint, tp_btf::BtfTracePointLink, trace_point::TracePointLink},
 };
 
-use super::{Reason, privileges, program, reason};
+use super::{
+    Reason,
+    calls::{self, Slowed},
+    privileges, program, reason,
+};
 
 /// What tells of waits between snapshots; what costs the target more comes later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +63,8 @@ pub(super) fn is_tracepoint(program: &str) -> bool {
 pub(super) struct Attached {
     futexes: Vec<TracePointLink>,
     switches: Option<BtfTracePointLink>,
+    /// What the first cost the machine.
+    _slows: Option<Slowed>,
 }
 
 impl Attached {
@@ -80,7 +86,10 @@ impl Attached {
             WaitSource::Snapshots => Ok(Self::default()),
             WaitSource::Switches => Self::to_switches(ebpf, types)
                 .map_err(|error| format!("waits that ended were not watched: {SWITCH}: {}", words(&error))),
-            WaitSource::Futexes => Self::to_futexes(ebpf),
+            WaitSource::Futexes => {
+                let (attached, slows) = calls::attaching(|| Self::to_futexes(ebpf))?;
+                Ok(Self { _slows: Some(slows), ..attached })
+            }
         }
     }
 
@@ -90,7 +99,7 @@ impl Attached {
             program.load(SWITCH, types)?;
         }
         let link = program.attach()?;
-        Ok(Self { switches: Some(program.take_link(link)?), futexes: Vec::new() })
+        Ok(Self { switches: Some(program.take_link(link)?), ..Self::default() })
     }
 
     /// Needs tracefs.

@@ -3,7 +3,10 @@
 use libc::c_long;
 
 use super::{ends, proc};
-use crate::model::{Children, EndRole, OtherEnd};
+use crate::{
+    model::{Children, EndRole, OtherEnd},
+    target::Stat,
+};
 
 /// Processes that are looked at while children are searched for.
 const MOST_PROCESSES: usize = 1 << 16;
@@ -15,7 +18,7 @@ const KCMP_FILES: c_long = 2;
 /// The processes that a task of `target` waits for. Not those of a pidfd.
 pub(crate) fn children(target: u32, which: Children) -> Vec<OtherEnd> {
     let is_ours = |pid: u32| {
-        let stat = proc::stat(pid)?;
+        let stat = Stat::of(pid)?;
         // Who traces a process waits for it as for a child.
         let traces = || proc::status_field(pid, "TracerPid").is_some_and(|tracer| tracer == target.to_string());
         (stat.parent == target || traces()).then_some(stat)
@@ -36,12 +39,12 @@ pub(crate) fn children(target: u32, which: Children) -> Vec<OtherEnd> {
         Children::Any => of_parent(target).into_iter().filter_map(child).collect(),
         Children::Group(group) => {
             let group = match (group, depth(target)) {
-                (0, _) => proc::stat(target).map(|stat| stat.group),
+                (0, _) => Stat::of(target).map(|stat| stat.group),
                 (group, Some(1)) => Some(group),
                 // Process groups are numbered otherwise there.
                 _ => None,
             };
-            let is_in = |pid: &u32| proc::stat(*pid).map(|stat| stat.group) == group;
+            let is_in = |pid: &u32| Stat::of(*pid).map(|stat| stat.group) == group;
             group.map(|_| of_parent(target).into_iter().filter(is_in).filter_map(child).collect()).unwrap_or_default()
         }
         Children::Pidfd(_) => Vec::new(),
@@ -60,13 +63,13 @@ pub(crate) fn share_descriptors(one: u32, other: u32) -> bool {
 
 /// A process as the end of a wait for it.
 pub(crate) fn child(pid: u32) -> Option<OtherEnd> {
-    let stat = proc::stat(pid)?;
+    let stat = Stat::of(pid)?;
     let name = proc::comm(pid).unwrap_or_default();
-    Some(OtherEnd { role: EndRole::Child, pid, is_target: false, name, fd: None, state: Some(stat.state) })
+    Some(OtherEnd { role: EndRole::Child, pid, is_target: false, name, fd: None, state: Some(char::from(stat.state)) })
 }
 
 fn of_parent(parent: u32) -> Vec<u32> {
-    let is_child = |pid: &u32| proc::stat(*pid).is_some_and(|stat| stat.parent == parent);
+    let is_child = |pid: &u32| Stat::of(*pid).is_some_and(|stat| stat.parent == parent);
     ends::processes().take(MOST_PROCESSES).filter(is_child).collect()
 }
 

@@ -36,45 +36,9 @@ pub(crate) fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).map(str::trim)
 }
 
-/// What `/proc/PID/stat` says of a process: its parent, its process group and its state's letter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stat {
-    pub(crate) parent: u32,
-    pub(crate) group: i32,
-    pub(crate) state: char,
-}
-
-/// Reads it.
-pub(crate) fn stat(pid: u32) -> Option<Stat> {
-    parse_stat(&text(format!("/proc/{pid}/stat"), 4096)?.0)
-}
-
-/// The name stands in brackets and may have brackets, blanks and line ends in it.
-fn parse_stat(text: &str) -> Option<Stat> {
-    let mut fields = text.get(text.rfind(')')? + 1..)?.split_ascii_whitespace();
-    let state = fields.next()?.chars().next()?;
-    Some(Stat { parent: fields.next()?.parse().ok()?, group: fields.next()?.parse().ok()?, state })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_process_is_told_whatever_its_name() {
-        let stat = |state, parent, group| Some(Stat { parent, group, state });
-        assert_eq!(parse_stat("12 (a b) S 1 12 12 0"), stat('S', 1, 12));
-        assert_eq!(parse_stat("12 (x) Z 99 5\n) D 7 -1 0"), stat('D', 7, -1));
-        let whole = "12 (a) S 1 12 12 0";
-        for end in 0..whole.len() {
-            let _ = parse_stat(&whole[..end]);
-        }
-        for broken in ["", ")", "1 (a", "1 (a) S x 1", "1 (a) S 1 99999999999999"] {
-            assert_eq!(parse_stat(broken), None, "{broken}");
-        }
-        let own = super::stat(std::process::id()).unwrap();
-        assert_eq!(own.parent, std::os::unix::process::parent_id());
-    }
 
     #[test]
     fn no_more_is_read_than_asked_for() {

@@ -2,6 +2,7 @@
 
 pub mod containers;
 pub mod elf;
+pub mod exec;
 mod find;
 mod groups;
 mod identity;
@@ -9,6 +10,7 @@ mod maps;
 mod modules;
 mod namespace;
 mod root;
+mod stat;
 
 pub use find::Pattern;
 pub use groups::{containers_that_run, group_path};
@@ -18,3 +20,4 @@ pub use modules::{
 };
 pub use namespace::Namespace;
 pub use root::{Root, open_regular};
+pub use stat::Stat;

@@ -11,7 +11,6 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -19,7 +18,7 @@ use nix::time::{ClockId, clock_gettime};
 
 use super::{
     elf::Elf,
-    maps,
+    exec, maps,
     root::{Root, is_in_our_mounts, open_regular},
 };
 use crate::snapshot::ProcessMemory;
@@ -36,8 +35,6 @@ const MAX_AGE: Duration = Duration::from_secs(10);
 /// Pages by which code in memory is compared with a file's.
 const COMPARED_PAGES: u64 = 64;
 const PAGE: u64 = 4096;
-/// How long a call of `exec` that is at work is waited for.
-const MOST_EXEC_MS: u32 = 200;
 /// Largest vdso image that is read; real ones have two pages or so.
 const MAX_VDSO: u64 = 1 << 20;
 
@@ -212,21 +209,16 @@ pub struct Modules {
 }
 
 impl Modules {
-    /// Reads the mappings of `pid`. Costs some µs a mapping; takes the target's mmap lock for reading meanwhile. Waits for some ms at
-    /// most while a call of `exec` is at work, which has taken the old code away and not yet mapped the new.
-    /// Source: <https://elixir.bootlin.com/linux/v6.12/source/fs/exec.c#L975> (`exec_mmap`).
+    /// Reads the mappings of `pid`, once a call of [`exec`] that is at work is done. Costs some µs a mapping; takes the target's mmap
+    /// lock for reading meanwhile.
     ///
     /// # Errors
     /// If `/proc/PID/maps` cannot be read.
     pub fn of(pid: u32) -> io::Result<Self> {
         let mut modules = Self { pid: Some(pid), ..Self::from_parts(Vec::new(), &[]) };
-        let mut waited_ms = 0;
-        while let Err(error) = modules.refresh() {
-            if waited_ms == MOST_EXEC_MS || !has_memory(pid) {
-                return Err(error);
-            }
-            waited_ms += 1;
-            thread::sleep(Duration::from_millis(1));
+        if modules.refresh().is_err() {
+            exec::settled_program(pid);
+            modules.refresh()?;
         }
         Ok(modules)
     }

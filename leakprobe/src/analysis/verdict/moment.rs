@@ -112,10 +112,15 @@ pub(super) fn is_of_strangers(site: &Site) -> bool {
 pub(super) fn place(site: &Site, recording: &Recording) -> u64 {
     let mut hasher = DefaultHasher::new();
     (site.task, site.role, site.kind).hash(&mut hasher);
-    for frame in site.stack.iter().filter_map(|&index| recording.frames.get(index as usize)) {
-        (frame.module_name(), &frame.function).hash(&mut hasher);
-    }
+    hash_functions(&site.stack, recording, &mut hasher);
     hasher.finish()
+}
+
+/// The functions of a stack, in whatever lines and at whatever addresses they are.
+pub(super) fn hash_functions(stack: &[u32], recording: &Recording, hasher: &mut impl Hasher) {
+    for frame in stack.iter().filter_map(|&index| recording.frames.get(index as usize)) {
+        (frame.module_name(), &frame.function).hash(hasher);
+    }
 }
 
 /// How the same task has fared from one moment to the next.

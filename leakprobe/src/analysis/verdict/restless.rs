@@ -6,7 +6,7 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
 };
 
-use super::{Growth, Moment};
+use super::{Growth, Moment, moment::hash_functions};
 use crate::model::{Recording, Task, TaskKind, TaskState, numbers};
 
 /// Whether a task runs, or would if it had a processor. A thread that runs a goroutine is left out: the goroutine counts.
@@ -19,9 +19,7 @@ pub(super) fn is_restless(task: &Task) -> bool {
 pub(super) fn origin(task: &Task, recording: &Recording) -> u64 {
     let mut hasher = DefaultHasher::new();
     task.kind.hash(&mut hasher);
-    for frame in task.created_by.stack.iter().filter_map(|&index| recording.frames.get(index as usize)) {
-        (frame.module_name(), &frame.function).hash(&mut hasher);
-    }
+    hash_functions(&task.created_by.stack, recording, &mut hasher);
     hasher.finish()
 }
 
