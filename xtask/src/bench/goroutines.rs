@@ -1,7 +1,5 @@
 //! Parked goroutines, beside the target's own `runtime/pprof`.
 
-use std::time::Instant;
-
 use anyhow::Result;
 
 use super::table::goal;
@@ -35,9 +33,8 @@ fn snapshot(bench: &mut Bench, target: &mut Target, goroutines: u32) -> Result<(
     let mut theirs = Vec::new();
     let mut seen = 0;
     for n in 0..bench.runs {
-        let began = Instant::now();
-        let recording = bench.leakprobe("snapshot", &target.pid(), &["--kind", "goroutines"])?;
-        whole.push(began.elapsed().as_secs_f64() * 1e3);
+        let (recording, took) = bench.timed("snapshot", &target.pid(), &["--kind", "goroutines"])?;
+        whole.push(took * 1e3);
         collecting.push(cost(&recording, "snapshot_ms"));
         seen = recording["coverage"]["go"]["goroutines"].as_u64().unwrap_or(0);
         if n * 5 < bench.runs * 2 {

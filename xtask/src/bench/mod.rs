@@ -15,6 +15,7 @@ mod threads;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -149,10 +150,17 @@ struct Bench {
 impl Bench {
     /// Runs leakprobe on a process, quietly; returns its recording.
     fn leakprobe(&self, command: &str, pid: &str, options: &[&str]) -> Result<Value> {
+        Ok(self.timed(command, pid, options)?.0)
+    }
+
+    /// The same, and how long the command took, in s: that of reading the recording is not its.
+    fn timed(&self, command: &str, pid: &str, options: &[&str]) -> Result<(Value, f64)> {
         let json = self.out.join(format!("{command}.json"));
         let mut leakprobe = Command::new(repo::leakprobe());
+        let began = Instant::now();
         run::run(leakprobe.args([command, "-q", "-p", pid]).args(options).arg("-o").arg(&json))?;
-        read(&json)
+        let took = began.elapsed().as_secs_f64();
+        Ok((read(&json)?, took))
     }
 }
 

@@ -43,10 +43,10 @@ fn snapshot(bench: &mut Bench, target: &Target, threads: u32) -> Result<()> {
     let mut peer = String::new();
     let mut recording = Value::Null;
     for n in 0..bench.runs {
-        let began = Instant::now();
         // What eu-stack prints is a text of all stacks; the nearest to that is the recording.
-        recording = bench.leakprobe("snapshot", &target.pid(), &[])?;
-        ours.push(began.elapsed().as_secs_f64());
+        let took;
+        (recording, took) = bench.timed("snapshot", &target.pid(), &[])?;
+        ours.push(took);
         collecting.push(cost(&recording, "snapshot_ms"));
         memory = memory.max(cost(&recording, "rss_mb"));
         if n * 5 < bench.runs * 2 {
@@ -77,9 +77,7 @@ fn snapshot(bench: &mut Bench, target: &Target, threads: u32) -> Result<()> {
 const GDB_THREADS: u32 = 1_000;
 
 fn gdb(bench: &mut Bench, target: &Target) -> Result<()> {
-    let began = Instant::now();
-    bench.leakprobe("snapshot", &target.pid(), &[])?;
-    let ours = began.elapsed().as_secs_f64();
+    let (_, ours) = bench.timed("snapshot", &target.pid(), &[])?;
     let began = Instant::now();
     run::output(Command::new("gdb").args(["-p", &target.pid(), "-batch", "-ex", "thread apply all backtrace"]))?;
     let theirs = began.elapsed().as_secs_f64();
