@@ -1,5 +1,5 @@
-//! What is counted in the kernel, per CPU and by name: everything that goes wrong or is left out, which is shown to the user, and a few
-//! numbers that must hold even if the records behind them are lost.
+//! What is counted in the kernel, per CPU and by name: everything that goes wrong or is left out, which is shown to the user,
+//! and a few numbers that must hold even if the records behind them are lost.
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $variant:ident = $name:literal),+ $(,)?) => {

@@ -85,7 +85,8 @@ pub struct Created {
     pub creator: u32,
     /// Unused, zero.
     pub pad: u32,
-    /// When the new thread started, in the clock of `/proc/PID/stat` (`CLOCK_BOOTTIME`, ns); with the thread id it names a thread for good.
+    /// When the new thread started, in the clock of `/proc/PID/stat` (`CLOCK_BOOTTIME`, ns); with the thread id it names a
+    /// thread for good.
     pub start_boottime: u64,
     /// The creator's name.
     pub creator_comm: [u8; 16],

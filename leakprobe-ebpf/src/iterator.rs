@@ -173,7 +173,8 @@ fn full(task: *mut task_struct, tid: u32, seq: *mut seq_file) -> Result<(), Coun
     // A thread that has exited has no stack in the kernel any more, and so no registers; it is listed all the same: the
     // process's first thread stays as a zombie for as long as others run.
     if record.exit_state == 0 && task::user_regs(task, &mut record.regs).is_none() {
-        // It may have exited since we looked. If not, it is listed all the same: without registers no stack is found, which is counted.
+        // It may have exited since we looked. If not, it is listed all the same: without registers no stack is found, which is
+        // counted.
         record.exit_state = fields.read(offset!(task_exit_state)).unwrap_or(0);
     }
     emit(seq, &record);

@@ -1,6 +1,6 @@
-//! leakprobe's BPF programs. One file a probe: [`lifecycle`] streams creations, exits, execs and renames of the
-//! target's threads, [`futex`] times their futex waits or [`sched`] all of their sleeps, [`calls`] tells what the first of these costs others, [`iterator`] reads
-//! all threads at one moment.
+//! leakprobe's BPF programs. One file a probe: [`lifecycle`] streams creations, exits, execs and renames of the target's
+//! threads, [`futex`] times their futex waits or [`sched`] all of their sleeps, [`calls`] tells what the first of these costs
+//! others, [`iterator`] reads all threads at one moment.
 //!
 //! Each entry is thin: it calls a `try_` function whose error is a named [counter](leakprobe_common::counter::Counter).
 //! Nothing on a hot path takes a stack, and the target is compared before anything else.

@@ -1,9 +1,9 @@
 //! `--follow-forks`: processes that a target creates are watched as well, from as early as they can be.
 
-use std::{collections::HashSet, fs};
+use std::collections::HashSet;
 
 use super::session::Session;
-use crate::cli::Watch;
+use crate::{cli::Watch, target::children};
 
 /// Most processes that are watched at once: each has programs of its own in the kernel.
 pub(super) const MOST_PROCESSES: usize = 64;
@@ -47,7 +47,7 @@ impl<'a> Follower<'a> {
                 Ok(mut session) => {
                     session.parent = Some(parent);
                     self.watched += 1;
-                    wanted.extend(children_of(child).into_iter().map(|grandchild| (child, grandchild)));
+                    wanted.extend(children(child).into_iter().map(|grandchild| (child, grandchild)));
                     sessions.push(session);
                 }
                 Err(error) => {
@@ -78,11 +78,4 @@ impl<'a> Follower<'a> {
         }
         (!parts.is_empty()).then(|| format!("not all children were watched: {}", parts.join(", ")))
     }
-}
-
-/// The children of `pid`, as far as the kernel tells (`CONFIG_PROC_CHILDREN`).
-fn children_of(pid: u32) -> Vec<u32> {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let children = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
-    children.flat_map(|text| text.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<u32>>()).collect()
 }

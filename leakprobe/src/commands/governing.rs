@@ -17,8 +17,8 @@ const FIRST_WINDOW: Duration = Duration::from_millis(30);
 const WINDOW: Duration = Duration::from_millis(100);
 /// From one measurement to the next: a load that begins is paid for until it is measured.
 const PAUSE: Duration = Duration::from_millis(300);
-/// What a context switch is held to cost in futex tracepoints, ns, where their cost cannot be measured: two calls, each with its way in
-/// and its way out.
+/// What a context switch is held to cost in futex tracepoints, ns, where their cost cannot be measured: two calls, each with
+/// its way in and its way out.
 const ESTIMATE_NS: f64 = 440.0;
 
 /// The governor of one session, and what it measures.
@@ -155,7 +155,8 @@ impl Default for StackRate {
 }
 
 impl StackRate {
-    /// Half of them if the programs on the life of threads, at `share` of a core, cost more than the budget; twice as many if much less.
+    /// Half of them if the programs on the life of threads, at `share` of a core, cost more than the budget; twice as many if
+    /// much less.
     fn decide(&mut self, share: f64, budget: f64) -> Option<u64> {
         let most = if share > budget {
             (self.most / 2).max(1)

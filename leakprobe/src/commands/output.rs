@@ -87,8 +87,8 @@ impl Plan {
         })
     }
 
-    /// Writes everything. The reports come first, so that a full disk does not cost them. Of several processes each has files of its own,
-    /// with its id in their names.
+    /// Writes everything. The reports come first, so that a full disk does not cost them. Of several processes each has files
+    /// of its own, with its id in their names.
     pub(super) fn write(&self, recordings: &[Recording]) -> Result<(), Failure> {
         let is_several = recordings.len() > 1;
         if is_several && self.stdout == Some(Format::Txt) {

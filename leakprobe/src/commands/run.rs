@@ -1,7 +1,8 @@
 //! `run -- CMD`: a program from its first instruction.
 //!
-//! We start ourselves as a child, which says that it runs and waits for one byte on a pipe. The programs are loaded for its process id;
-//! then the byte is written, and the child becomes CMD. So not one thread of CMD is created unseen, and no `exec` but CMD's is seen.
+//! We start ourselves as a child, which says that it runs and waits for one byte on a pipe. The programs are loaded for its
+//! process id; then the byte is written, and the child becomes CMD. So not one thread of CMD is created unseen, and no `exec`
+//! but CMD's is seen.
 
 use std::{
     env,

@@ -167,8 +167,8 @@ impl Session {
         self.probes.take_ring()
     }
 
-    /// Looks at the kernel's own count of creations and exits. To be called before the events are read for the last time: what comes later
-    /// is counted by nobody.
+    /// Looks at the kernel's own count of creations and exits. To be called before the events are read for the last time: what
+    /// comes later is counted by nobody.
     pub(super) fn count_events(&mut self) {
         let counted = |counter| self.probes.counter(counter).unwrap_or(0);
         self.counted = (counted(Counter::Created), counted(Counter::Exited));

@@ -10,8 +10,8 @@ use crate::{
     target::{Pattern, containers, containers_that_run, group_path},
 };
 
-/// Takes hold of all processes that `targets` names. Of several, those that have ended meanwhile, or may not be watched, are told and left
-/// out, unless that leaves none.
+/// Takes hold of all processes that `targets` names. Of several, those that have ended meanwhile, or may not be watched, are
+/// told and left out, unless that leaves none.
 pub(super) fn open(targets: &Targets, options: &Watch, events: bool) -> Result<Vec<Session>, Failure> {
     let pattern = pattern_of(targets)?;
     let pids = ids(targets, &pattern)?;

@@ -1,5 +1,5 @@
-//! The loop that `attach`, `run` and `demo` share: events as they come, a snapshot at each interval, until something ends it. Each process
-//! has a loop of its own, on the one thread; those that are forked are added.
+//! The loop that `attach`, `run` and `demo` share: events as they come, a snapshot at each interval, until something ends it.
+//! Each process has a loop of its own, on the one thread; those that are forked are added.
 
 use std::{
     cell::RefCell,
@@ -34,8 +34,8 @@ use crate::{cli::Watch, model::Recording};
 /// Most records that are taken in before signals and the clock are looked at again.
 const RECORDS_AT_ONCE: usize = 1024;
 
-/// Watches the sessions' targets. `begin` is called once everything is in place, before the first snapshot. There is a recording of each
-/// process of which anything was seen, in the order in which they came: one at least.
+/// Watches the sessions' targets. `begin` is called once everything is in place, before the first snapshot. There is a
+/// recording of each process of which anything was seen, in the order in which they came: one at least.
 pub(super) fn watch(
     sessions: Vec<Session>,
     options: &Watch,

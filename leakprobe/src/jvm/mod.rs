@@ -24,8 +24,8 @@ pub struct Finder {
 }
 
 impl Finder {
-    /// Looks, if there are other mappings than the last time; returns whether anything has been found since. Costs some ms if there is a
-    /// JVM, once.
+    /// Looks, if there are other mappings than the last time; returns whether anything has been found since. Costs some ms if
+    /// there is a JVM, once.
     pub fn find(&mut self, modules: &Modules) -> bool {
         let is_known = matches!(self.found, Some(Ok(_)));
         if is_known || self.generation.replace(modules.generation()) == Some(modules.generation()) {

@@ -1,6 +1,6 @@
-//! What tracepoints of system calls cost besides the programs on them: as long as there is one, each system call of each process goes a
-//! longer way in and out. No program's run time shows that. It is the same for all targets that are watched at once, and measured for
-//! all of them together.
+//! What tracepoints of system calls cost besides the programs on them: as long as there is one, each system call of each
+//! process goes a longer way in and out. No program's run time shows that. It is the same for all targets that are watched at
+//! once, and measured for all of them together.
 //! Source: <https://elixir.bootlin.com/linux/v6.12/source/kernel/tracepoint.c#L732> (`syscall_regfunc`).
 
 use std::{
@@ -70,8 +70,9 @@ pub(super) fn attaching<T, E>(attach: impl FnOnce() -> Result<T, E>) -> Result<(
     Ok((attached, Slowed(())))
 }
 
-/// What tracepoints of system calls cost all calls of the machine at their present rate, or would cost: the part of one target, whose own
-/// are on or not, as a share of one core. 0 if there never were any. Takes some ms where it was not measured just now.
+/// What tracepoints of system calls cost all calls of the machine at their present rate, or would cost: the part of one target,
+/// whose own are on or not, as a share of one core. 0 if there never were any. Takes some ms where it was not measured just
+/// now.
 pub(super) fn longer_calls(ebpf: &mut Ebpf, counts: &PerCpuArray<MapData, u64>, types: &Btf, is_on: bool) -> f64 {
     let mut machine = machine();
     let users = machine.users + u32::from(!is_on);

@@ -127,7 +127,8 @@ impl Labels {
     }
 }
 
-/// `name`, which is harmless elsewhere, as a frame of a folded line: `;` separates frames there, and a line that begins with `# ` is a comment.
+/// `name`, which is harmless elsewhere, as a frame of a folded line: `;` separates frames there, and a line that begins with
+/// `# ` is a comment.
 fn text(name: &str) -> String {
     let mut text = name.replace(';', ",");
     if text.starts_with("# ") {

@@ -25,6 +25,9 @@ const STACK: usize = 64 << 20;
 /// How long a user is not told what takes so long.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// After so long without a request what was parsed is given up, and the mapped file with it: a large one is most of our memory.
+const IDLE: Duration = Duration::from_secs(30);
+
 /// How many replies may be given up before DWARF is left alone altogether: each leaves a thread behind that still computes.
 const MOST_ABANDONED: u32 = 2;
 
@@ -114,7 +117,7 @@ fn start(directories: Vec<PathBuf>) -> Result<Worker, String> {
         .stack_size(STACK)
         .spawn(move || {
             let mut symbolizer = symbolizer(&directories);
-            for request in inbox {
+            while let Some(request) = next(&inbox, || symbolizer = self::symbolizer(&directories)) {
                 // blazesym and gimli are fuzzed but not proven; some places index or subtract with what the file says,
                 // e.g. `addr - sym_addr` of a function whose cold part lies below it, with overflow checks on:
                 // https://github.com/libbpf/blazesym/blob/v0.2.7/src/symbolize/symbolizer.rs#L193. Nothing of ours is
@@ -137,6 +140,17 @@ fn start(directories: Vec<PathBuf>) -> Result<Worker, String> {
         })
         .map_err(|error| format!("no thread to read debug information: {error}"))?;
     Ok(Worker { requests, replies })
+}
+
+/// The next request; `None` if there will be none. `give_back` is called if it is long in coming.
+fn next(inbox: &Receiver<Request>, give_back: impl FnOnce()) -> Option<Request> {
+    match inbox.recv_timeout(IDLE) {
+        Err(RecvTimeoutError::Timeout) => {
+            give_back();
+            inbox.recv().ok()
+        }
+        request => request.ok(),
+    }
 }
 
 fn symbolizer(directories: &[PathBuf]) -> Symbolizer {

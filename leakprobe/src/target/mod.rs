@@ -3,6 +3,7 @@
 pub mod containers;
 pub mod elf;
 pub mod exec;
+mod family;
 mod find;
 mod groups;
 mod identity;
@@ -12,6 +13,7 @@ mod namespace;
 mod root;
 mod stat;
 
+pub use family::{children, descendants};
 pub use find::Pattern;
 pub use groups::{containers_that_run, group_path};
 pub use identity::{Target, TargetError};

@@ -286,3 +286,37 @@ fn threads_that_each_round_leaves_running_are_no_pass() {
     let expected = "2 threads created in handle keep running and are more with each round, 0, 1, 2 after it";
     assert!(reasons.iter().any(|reason| reason.starts_with(expected)), "{reasons:?}");
 }
+
+/// Has one child, and one more with each SIGUSR1.
+const PARENT: &str = r#"
+cd "$(mktemp -d)"; mkfifo never; exec 3<>never; rm never
+trap 'sleep 300 & echo "$!"' USR1
+trap 'kill $(jobs -p); exit' TERM
+sleep 300 &
+echo ready
+while :; do read -r line <&3; done
+"#;
+
+#[test]
+fn processes_that_it_has_created_are_told_and_no_pass_if_each_round_leaves_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("parent.sh");
+    fs::write(&script, PARENT).unwrap();
+    let server = format!("bash {}", script.display());
+    let options = ["--exec", &server, "--ready", "/ready/", "--stop-signal", "TERM", "--warmup", "0", "--rounds", "2"];
+
+    let ended = leakprobe(arguments(&options, &["true"]));
+    ended.succeeded();
+    let check = recorded(&ended).check.unwrap();
+    assert_eq!(check.outcome, CheckOutcome::Passed, "{check:?}");
+    let expected = "1 process that it has created was not judged: sleep (";
+    assert!(check.notes.iter().any(|note| note.starts_with(expected)), "{check:?}");
+    assert!(ended.stdout.contains(expected), "{ended:?}");
+
+    let ended = leakprobe(arguments(&options, &["sh", "-c", "kill -USR1 $LEAKPROBE_PID; sleep 0.2"]));
+    assert_eq!(ended.code, Some(6), "{ended:?}");
+    let (outcome, reasons) = outcome(&recorded(&ended));
+    assert_eq!(outcome, CheckOutcome::Incomplete, "{reasons:?}");
+    let expected = "the processes that it has created are more with each round (1, 2, 3), and none of them was judged";
+    assert!(reasons.iter().any(|reason| reason == expected), "{reasons:?}");
+}

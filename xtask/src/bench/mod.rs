@@ -4,6 +4,7 @@
 mod analysis;
 mod attached;
 mod creations;
+mod debug_file;
 mod goroutines;
 mod overhead;
 mod servers;
@@ -50,6 +51,8 @@ enum What {
     Threads,
     /// Goroutines, beside the target's own pprof
     Goroutines,
+    /// A debug file of 2 GB
+    DebugFile,
     /// What a wait costs while it is watched, beside offcputime and bpftrace
     Overhead,
     /// A flood of threads that come and go
@@ -61,13 +64,21 @@ enum What {
 }
 
 impl What {
-    const ALL: [Self; 6] =
-        [Self::Threads, Self::Overhead, Self::Creations, Self::Servers, Self::Goroutines, Self::Analysis];
+    const ALL: [Self; 7] = [
+        Self::Threads,
+        Self::DebugFile,
+        Self::Overhead,
+        Self::Creations,
+        Self::Servers,
+        Self::Goroutines,
+        Self::Analysis,
+    ];
 }
 
 /// What is run, and the Debian package that holds it.
-const NEEDED: [(&str, &str); 12] = [
+const NEEDED: [(&str, &str); 13] = [
     ("cc", "gcc"),
+    ("objcopy", "binutils"),
     ("/usr/include/stdio.h", "libc6-dev"),
     ("eu-stack", "elfutils"),
     ("gdb", "gdb"),
@@ -93,6 +104,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for what in &args.what {
         match what {
             What::Threads => threads::measure(&mut bench, args.threads)?,
+            What::DebugFile => debug_file::measure(&mut bench)?,
             What::Overhead => overhead::measure(&mut bench)?,
             What::Creations => creations::measure(&mut bench)?,
             What::Servers => servers::measure(&mut bench)?,

@@ -1,9 +1,11 @@
 //! `ci`: rounds of load on a program, and a verdict on what they leave behind.
 //!
 //! [`server`] starts the program and ends it, [`load`] runs the load, [`settle`] tells when numbers are level, [`phases`] does one
-//! after the other, [`artifacts`] writes the reports, [`github`] tells GitHub Actions. The verdicts are those of [`analysis::judge`].
+//! after the other, [`created`] looks at processes that the program has created, [`artifacts`] writes the reports, [`github`]
+//! tells GitHub Actions. The verdicts are those of [`analysis::judge`].
 
 mod artifacts;
+mod created;
 pub(super) mod github;
 mod lines;
 mod load;
@@ -137,7 +139,7 @@ fn judged(
     rules: &[Rule],
     known: Option<&Recording>,
 ) -> (Recording, Option<Recording>) {
-    let Seen { mut moments, rounds, baseline, last, cut_short } = seen;
+    let Seen { mut moments, rounds, created, baseline, last, cut_short } = seen;
     // Cut short: what was there at the end is told, but it is no round.
     let mut recording = match last {
         Some(last) if cut_short.is_none() => last,
@@ -150,7 +152,7 @@ fn judged(
         Some(Cut::Load(how)) => incomplete.push(format!("{how}: whether it leaks is not told by that")),
         None => {}
     }
-    let mut notes = Vec::new();
+    let mut notes: Vec<String> = created.note().into_iter().collect();
     if let Some((number, _)) = rounds.iter().enumerate().rfind(|(_, round)| !round.settled) {
         let which = if number == 0 { "the baseline".to_owned() } else { format!("round {number}") };
         notes.push(format!(
@@ -162,6 +164,7 @@ fn judged(
         moments.clear();
     }
     incomplete.extend(analysis::restless(&recording, &moments));
+    incomplete.extend(created.growth().filter(|_| cut_short.is_none()));
     recording.check = Some(Check {
         rounds,
         load: options.load.iter().map(|word| word.to_string_lossy().into_owned()).collect(),

@@ -9,6 +9,7 @@ use tokio::time;
 
 use super::{
     super::{Failure, output::Plan, watch::Observer},
+    created::Created,
     load::{Ended, Load},
     settle::Settling,
 };
@@ -23,6 +24,8 @@ use crate::{
 pub(super) struct Seen {
     pub(super) moments: Vec<Moment>,
     pub(super) rounds: Vec<Round>,
+    /// The processes that the program has created.
+    pub(super) created: Created,
     /// That of the baseline, for the difference.
     pub(super) baseline: Option<Recording>,
     /// That of the last round.
@@ -128,6 +131,7 @@ impl Phases<'_> {
             goroutines.unwrap_or_default(),
             settle_ms as f64 / 1_000.0
         ));
+        self.seen.created.look(recording.target.pid);
         self.seen.rounds.push(round);
         self.seen.moments.push(moment);
         if self.seen.baseline.is_none() {
