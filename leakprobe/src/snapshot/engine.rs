@@ -13,8 +13,10 @@
 //! that ran in between is either seen on a CPU or has another count.
 //! Source: <https://elixir.bootlin.com/linux/v6.12/source/kernel/sched/core.c> (`__schedule`, `finish_task`).
 
+mod sleepers;
+
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::Arc,
 };
 
@@ -28,15 +30,17 @@ use nix::{
     unistd::Pid,
 };
 
+pub use self::sleepers::FutexTwice;
 use super::{
     FrameSizes, ProcessMemory, StackMemory, Unwinder, channels,
     clock::SchedClock,
-    futexes, stack_pointer,
+    losses::Losses,
+    stack_pointer,
     waits::{self, Context, Now, Waiting},
 };
 use crate::{
     model::{
-        Activity, Blocking, FutexMemory, News, Snapshot, Stack, StackEnd, StackId, StackTable, Subject, ThreadSample,
+        Activity, Blocking, News, Snapshot, Stack, StackEnd, StackId, StackTable, Subject, ThreadSample,
         WaitKind,
     },
     probes::{ProbeError, Source, event, is_there},
@@ -56,25 +60,6 @@ const SLEEPING: u32 = 1;
 /// `PF_KTHREAD | PF_USER_WORKER | PF_IO_WORKER`: workers of the kernel within the process, which have no user stack.
 const WORKER: u32 = 0x0020_0000 | 0x4000 | 0x10;
 
-/// What was not seen, over all snapshots.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Losses {
-    /// Threads that ran each time they were read.
-    pub unstable: u64,
-    /// Stacks of which not one word could be read.
-    pub unreadable: u64,
-    /// Stacks deeper than what was read.
-    pub too_deep: u64,
-    /// Stacks from whose last frame no unwind information led on.
-    pub no_unwind_info: u64,
-    /// Stacks from whose last frame only a register led on that is not known.
-    pub register_unknown: u64,
-    /// As `too_deep`, of stacks that came with an event.
-    pub event_too_deep: u64,
-    /// As `no_unwind_info`, of stacks that came with an event.
-    pub event_no_unwind_info: u64,
-}
-
 /// What is remembered of a thread.
 #[derive(Clone, Copy, Debug)]
 struct Known {
@@ -86,8 +71,17 @@ struct Known {
     futex: Option<u64>,
 }
 
-/// The memory around the futex word that a thread waits on, read at two moments between which the thread slept.
-pub type FutexTwice = (u32, Arc<FutexMemory>, Arc<FutexMemory>);
+/// What one snapshot has found so far.
+#[derive(Default)]
+struct Found {
+    /// The threads that there are.
+    alive: Vec<u32>,
+    changed: Vec<ThreadSample>,
+    /// The threads to look at, in order; `None`: all.
+    again: Option<Vec<u32>>,
+    /// What was last seen of those that ran while they were looked at.
+    unstable: Vec<ThreadRecord>,
+}
 
 /// Takes snapshots of one process.
 pub struct Engine {
@@ -278,53 +272,26 @@ impl Engine {
             return Ok(Snapshot { taken_ns: waits::clock_ns(ClockId::CLOCK_MONOTONIC), news: None });
         }
         self.cpu_time = cpu_time;
-        let mut alive = Vec::new();
-        let mut changed = Vec::new();
-        // The threads to look at; `None`: all.
-        let mut again: Option<Vec<u32>> = None;
-        // What was last seen of those that ran while they were looked at.
-        let mut unstable: Vec<ThreadRecord> = Vec::new();
+        let mut found = Found::default();
         if !self.known.is_empty() {
             let briefs = probes.briefs(self.known.len())?;
             let ran: Vec<u32> = briefs.iter().filter(|brief| !self.is_settled(brief)).map(|brief| brief.tid).collect();
             if ran.len() <= FEW {
-                alive = sorted(briefs.iter().map(|brief| brief.tid));
-                self.known.retain(|tid, _| alive.binary_search(tid).is_ok());
-                again = Some(sorted(ran.into_iter()));
+                self.are_alive(briefs.iter().map(|brief| brief.tid), &mut found);
+                found.again = Some(sorted(ran.into_iter()));
             }
         }
         for round in 1..=ROUNDS {
-            let mut records = match &again {
+            let records = match &found.again {
                 Some(few) if few.is_empty() => break,
                 Some(few) if few.len() <= FEW => probes.threads_of(few)?,
                 _ => probes.threads(self.known.len() + 16)?,
             };
-            // Not listed is not gone.
-            let listed = sorted(records.iter().map(|record| record.tid));
-            let is_missed = |tid: &u32| listed.binary_search(tid).is_err() && is_there(self.pid, *tid);
-            let missed: Vec<u32> = again.iter().flatten().copied().filter(is_missed).collect();
-            // A thread that has exited is gone, even if it is still listed. Only the first stays, for as long as there are others.
-            records.retain(|record| record.exit_state == 0 || record.tid == self.pid);
-            for tid in again.iter().flatten() {
-                if missed.contains(tid) {
-                    // What it did last is told of it, and it is looked at the next time.
-                    self.cpu_time = None;
-                    self.known.entry(*tid).and_modify(|known| known.settled = false);
-                    if let Some(record) = unstable.iter().find(|record| record.tid == *tid) {
-                        self.losses.unstable += 1;
-                        self.remember(record, false);
-                        let stack = Stack::of_thread(Vec::new(), StackEnd::Unstable);
-                        changed.push(sample(record, Activity::Runnable, stacks.intern(stack)));
-                    }
-                } else if !records.iter().any(|record| record.tid == *tid) {
-                    self.known.remove(tid);
-                }
-            }
+            let records = self.without_those_gone(records, &mut found, stacks);
             let clock = SchedClock::of_pass(&records);
-            let (wanted, others): (Vec<_>, Vec<_>) = match &again {
+            let (wanted, others): (Vec<_>, Vec<_>) = match &found.again {
                 None => {
-                    alive = sorted(records.iter().map(|record| record.tid));
-                    self.known.retain(|tid, _| alive.binary_search(tid).is_ok());
+                    self.are_alive(records.iter().map(|record| record.tid), &mut found);
                     records
                         .iter()
                         .filter(|record| !self.is_settled(&record.brief()))
@@ -338,55 +305,18 @@ impl Engine {
             for record in others {
                 // What has exited will not run again.
                 self.remember(record, record.exit_state != 0 && record.on_cpu == 0);
-                changed.push(self.sample_without_stack(record, stacks));
+                found.changed.push(self.sample_without_stack(record, stacks));
             }
             if wanted.is_empty() {
                 break;
             }
-            let reader = self.modules.find_reader().unwrap_or(self.pid);
-            self.memory = ProcessMemory::new(reader);
-            let (code_read_ns, read) = self.read_stacks(&wanted);
-            if self.modules.take_reuse() {
-                stacks.forget_addresses();
-            }
-            // If the thread that we read through has exited meanwhile, nothing of this round counts.
-            let is_read = has_memory(reader);
-            let mut in_kernel = in_kernel(probes, &wanted)?;
-            let after = self.look_again(probes, &wanted)?;
-            let context = Context { task: reader, memory: &self.memory, now: Now::read() };
-            unstable.clear();
-            for (record, stack) in wanted.into_iter().zip(read) {
-                let ran = !is_read || after.get(&record.tid).is_none_or(|after| !after.is_unmoved(record));
-                if ran && round < ROUNDS {
-                    unstable.push(*record);
-                    continue;
-                }
-                let stack = if ran {
-                    self.losses.unstable += 1;
-                    Stack::of_thread(Vec::new(), StackEnd::Unstable)
-                } else {
-                    stack
-                };
-                self.losses.count(&stack);
-                let activity = blocking(record, clock, &context, probes);
-                let mut futex = None;
-                if let Activity::Blocked(blocking) = &activity {
-                    futex = blocking.futex.as_ref().map(|futex| futex.word);
-                    if blocking.since_ns >= code_read_ns {
-                        self.by_older_code.push(record.tid);
-                    }
-                }
-                let kernel_stack = in_kernel.remove(&record.tid).filter(|_| !ran).map(Stack::of_kernel);
-                let kernel_stack = kernel_stack.map(|stack| stacks.intern(stack));
-                changed.push(ThreadSample { kernel_stack, ..sample(record, activity, stacks.intern(stack)) });
-                let (start_boottime, switches) = (record.start_boottime, record.switches);
-                self.known.insert(record.tid, Known { start_boottime, switches, settled: !ran, futex });
-            }
-            if unstable.is_empty() {
+            self.look_at(&wanted, clock, round == ROUNDS, probes, &mut found, stacks)?;
+            if found.unstable.is_empty() {
                 break;
             }
-            again = Some(sorted(unstable.iter().map(|record| record.tid)));
+            found.again = Some(sorted(found.unstable.iter().map(|record| record.tid)));
         }
+        let Found { mut alive, mut changed, .. } = found;
         // A thread that exited between two rounds has no sample; the next snapshot does not list it.
         alive.retain(|tid| self.known.contains_key(tid));
         let futexes = self.read_futexes();
@@ -399,6 +329,92 @@ impl Engine {
         Ok(Snapshot { taken_ns, news: Some(News { alive, changed, futexes }) })
     }
 
+    /// All threads are listed: others are gone.
+    fn are_alive(&mut self, listed: impl Iterator<Item = u32>, found: &mut Found) {
+        found.alive = sorted(listed);
+        self.known.retain(|tid, _| found.alive.binary_search(tid).is_ok());
+    }
+
+    /// Of those that were to be looked at again, forgets the ones that are gone. Not listed is not gone: what a thread did last is told
+    /// of it then, and it is looked at the next time.
+    fn without_those_gone(
+        &mut self,
+        mut records: Vec<ThreadRecord>,
+        found: &mut Found,
+        stacks: &mut StackTable,
+    ) -> Vec<ThreadRecord> {
+        let listed = sorted(records.iter().map(|record| record.tid));
+        // A thread that has exited is gone, even if it is still listed. Only the first stays, for as long as there are others.
+        records.retain(|record| record.exit_state == 0 || record.tid == self.pid);
+        for &tid in found.again.iter().flatten() {
+            if listed.binary_search(&tid).is_err() && is_there(self.pid, tid) {
+                self.cpu_time = None;
+                self.known.entry(tid).and_modify(|known| known.settled = false);
+                if let Some(record) = found.unstable.iter().find(|record| record.tid == tid) {
+                    self.losses.unstable += 1;
+                    self.remember(record, false);
+                    let stack = Stack::of_thread(Vec::new(), StackEnd::Unstable);
+                    found.changed.push(sample(record, Activity::Runnable, stacks.intern(stack)));
+                }
+            } else if !records.iter().any(|record| record.tid == tid) {
+                self.known.remove(&tid);
+            }
+        }
+        records
+    }
+
+    /// Reads what threads at rest wait for, and where. Those that ran meanwhile are to be tried again, unless this is the last time.
+    fn look_at(
+        &mut self,
+        wanted: &[&ThreadRecord],
+        clock: Option<SchedClock>,
+        is_last: bool,
+        probes: &Source,
+        found: &mut Found,
+        stacks: &mut StackTable,
+    ) -> Result<(), ProbeError> {
+        let reader = self.modules.find_reader().unwrap_or(self.pid);
+        self.memory = ProcessMemory::new(reader);
+        let (code_read_ns, read) = self.read_stacks(wanted);
+        if self.modules.take_reuse() {
+            stacks.forget_addresses();
+        }
+        // If the thread that we read through has exited meanwhile, nothing of this round counts.
+        let is_read = has_memory(reader);
+        let mut in_kernel = in_kernel(probes, wanted)?;
+        let after = self.look_again(probes, wanted)?;
+        let context = Context { task: reader, memory: &self.memory, now: Now::read() };
+        found.unstable.clear();
+        for (&record, stack) in wanted.iter().zip(read) {
+            let ran = !is_read || after.get(&record.tid).is_none_or(|after| !after.is_unmoved(record));
+            if ran && !is_last {
+                found.unstable.push(*record);
+                continue;
+            }
+            let stack = if ran {
+                self.losses.unstable += 1;
+                Stack::of_thread(Vec::new(), StackEnd::Unstable)
+            } else {
+                stack
+            };
+            self.losses.count(&stack);
+            let activity = blocking(record, clock, &context, probes);
+            let mut futex = None;
+            if let Activity::Blocked(blocking) = &activity {
+                futex = blocking.futex.as_ref().map(|futex| futex.word);
+                if blocking.since_ns >= code_read_ns {
+                    self.by_older_code.push(record.tid);
+                }
+            }
+            let kernel_stack = in_kernel.remove(&record.tid).filter(|_| !ran).map(Stack::of_kernel);
+            let kernel_stack = kernel_stack.map(|stack| stacks.intern(stack));
+            found.changed.push(ThreadSample { kernel_stack, ..sample(record, activity, stacks.intern(stack)) });
+            let (start_boottime, switches) = (record.start_boottime, record.switches);
+            self.known.insert(record.tid, Known { start_boottime, switches, settled: !ran, futex });
+        }
+        Ok(())
+    }
+
     /// The second look at threads whose stacks were just read.
     fn look_again(&self, probes: &Source, read: &[&ThreadRecord]) -> Result<HashMap<u32, ThreadBrief>, ProbeError> {
         let briefs = if read.len() <= FEW {
@@ -408,19 +424,6 @@ impl Engine {
             probes.briefs(self.known.len() + read.len())?
         };
         Ok(briefs.into_iter().map(|brief| (brief.tid, brief)).collect())
-    }
-
-    /// Which of these threads are still in the wait in which the last snapshot saw them.
-    ///
-    /// # Errors
-    /// If the kernel does not let us iterate over the threads.
-    pub fn still_waiting(&self, probes: &Source, tids: &[u32]) -> Result<HashSet<u32>, ProbeError> {
-        let briefs: Vec<ThreadBrief> = if tids.len() <= FEW {
-            probes.threads_of(tids)?.iter().map(ThreadRecord::brief).collect()
-        } else {
-            probes.briefs(self.known.len())?
-        };
-        Ok(briefs.iter().filter(|brief| self.is_settled(brief)).map(|brief| brief.tid).collect())
     }
 
     fn is_settled(&self, brief: &ThreadBrief) -> bool {
@@ -436,51 +439,6 @@ impl Engine {
         let (start_boottime, switches) = (record.start_boottime, record.switches);
         let known = Known { start_boottime, switches, settled, futex: None };
         self.known.insert(record.tid, known);
-    }
-
-    /// The memory around the words of all futex waits, as it is now: who holds a lock changes while others sleep.
-    fn read_futexes(&mut self) -> Vec<(u32, Arc<FutexMemory>)> {
-        let waits: Vec<(u32, u64)> =
-            self.known.iter().filter_map(|(&tid, known)| Some((tid, known.futex.filter(|_| known.settled)?))).collect();
-        if waits.is_empty() {
-            return Vec::new();
-        }
-        self.memory = ProcessMemory::new(self.modules.find_reader().unwrap_or(self.pid));
-        futexes::read(&self.memory, &waits)
-    }
-
-    /// Reads twice what these threads wait on, and answers only for those that have not run since they were last sampled, and
-    /// that nobody has woken: then all that was read was true at one moment. `between` is called between the two reads. Costs some
-    /// ten system calls.
-    ///
-    /// # Errors
-    /// If the kernel does not let us iterate over the threads.
-    pub fn read_twice(
-        &self,
-        probes: &Source,
-        tids: &[u32],
-        between: impl FnOnce(),
-    ) -> Result<Vec<FutexTwice>, ProbeError> {
-        let asleep = |records: Vec<ThreadRecord>, known: &HashMap<u32, Known>| -> HashMap<u32, u64> {
-            let futex = |record: &ThreadRecord| {
-                let known = known.get(&record.tid).filter(|known| known.settled && is_at_rest(record))?;
-                let same = known.switches == record.switches && known.start_boottime == record.start_boottime;
-                Some((record.tid, known.futex.filter(|_| same)?))
-            };
-            records.iter().filter_map(futex).collect()
-        };
-        let look = || if tids.len() <= FEW { probes.threads_of(tids) } else { probes.threads(self.known.len() + 16) };
-        let before = asleep(look()?, &self.known);
-        let mut waits: Vec<(u32, u64)> =
-            tids.iter().filter_map(|tid| Some((*tid, before.get(tid).copied()?))).collect();
-        waits.sort_unstable();
-        waits.dedup();
-        let first = futexes::read(&self.memory, &waits);
-        between();
-        let after = asleep(look()?, &self.known);
-        let second = futexes::read(&self.memory, &waits);
-        let both = first.into_iter().zip(second).map(|((tid, first), (_, second))| (tid, first, second));
-        Ok(both.filter(|(tid, ..)| after.contains_key(tid)).collect())
     }
 
     fn sample_without_stack(&self, record: &ThreadRecord, stacks: &mut StackTable) -> ThreadSample {
@@ -539,33 +497,6 @@ pub fn process_cpu_time(pid: u32) -> Option<u64> {
     let pid = Pid::from_raw(i32::try_from(pid).ok()?);
     let time = clock_gettime(clock_getcpuclockid(pid).ok()?).ok()?;
     Some(u64::try_from(time.tv_sec()).ok()? * 1_000_000_000 + u64::try_from(time.tv_nsec()).ok()?)
-}
-
-impl Losses {
-    fn count(&mut self, stack: &Stack) {
-        match stack.end {
-            StackEnd::Unreadable => self.unreadable += 1,
-            StackEnd::TooDeep => self.too_deep += 1,
-            StackEnd::NoUnwindInfo => self.no_unwind_info += 1,
-            StackEnd::RegisterUnknown => self.register_unknown += 1,
-            StackEnd::Complete | StackEnd::Running | StackEnd::Unstable | StackEnd::ThirtyTwoBit | StackEnd::None => {}
-        }
-    }
-
-    /// Under the names that reports use; only what is not 0.
-    pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        [
-            ("thread_unstable", self.unstable),
-            ("stack_unreadable", self.unreadable),
-            ("stack_too_deep", self.too_deep),
-            ("stack_no_unwind_info", self.no_unwind_info),
-            ("stack_register_unknown", self.register_unknown),
-            ("event_stack_too_deep", self.event_too_deep),
-            ("event_stack_no_unwind_info", self.event_no_unwind_info),
-        ]
-        .into_iter()
-        .filter(|&(_, count)| count > 0)
-    }
 }
 
 /// Whether the thread is neither on a CPU nor about to get one nor gone: then its saved registers are its last ones.

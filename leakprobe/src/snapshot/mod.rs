@@ -13,6 +13,7 @@ mod engine;
 mod file_locks;
 mod futexes;
 mod known;
+mod losses;
 mod memory;
 mod proc;
 mod rule;
@@ -22,7 +23,8 @@ mod waits;
 
 pub use describe::{Describer, Told};
 pub(crate) use descriptors::Descriptors;
-pub use engine::{Engine, FutexTwice, Losses, process_cpu_time};
+pub use engine::{Engine, FutexTwice, process_cpu_time};
+pub use losses::Losses;
 pub use memory::{Memory, Piece, ProcessMemory};
 pub use unwind::{FrameSize, FrameSizes, StackMemory, Unwinder, stack_pointer};
 pub(crate) use waits::{clock_ns, futex_reason};

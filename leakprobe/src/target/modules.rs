@@ -1,27 +1,21 @@
 //! The target's code: which file, or none, each executable address belongs to.
 
+mod open;
+
 use std::{
     collections::HashMap,
-    fs::{self, File, Metadata},
+    fs::{self, File},
     io,
     ops::Range,
-    os::{
-        fd::AsRawFd,
-        unix::fs::{FileExt, MetadataExt},
-    },
-    path::{Path, PathBuf},
+    os::unix::fs::MetadataExt,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use nix::time::{ClockId, clock_gettime};
 
-use super::{
-    elf::Elf,
-    exec, maps,
-    root::{Root, is_in_our_mounts, open_regular},
-};
-use crate::snapshot::ProcessMemory;
+use super::{elf::Elf, exec, maps};
 
 /// Most executable mappings that are kept.
 const MAX_MAPPINGS: usize = 1 << 20;
@@ -32,11 +26,6 @@ const VAIN_SHARE: u32 = 50;
 /// Mappings that are older are read again before stacks are unwound, however long that takes: code may have been replaced
 /// by other code at the same address, of which no address tells.
 const MAX_AGE: Duration = Duration::from_secs(10);
-/// Pages by which code in memory is compared with a file's.
-const COMPARED_PAGES: u64 = 64;
-const PAGE: u64 = 4096;
-/// Largest vdso image that is read; real ones have two pages or so.
-const MAX_VDSO: u64 = 1 << 20;
 
 /// A module in [`Modules`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -469,21 +458,6 @@ impl Modules {
         })
     }
 
-    /// Opens a mapped file without reading it; it is none of the modules by that.
-    ///
-    /// # Errors
-    /// If it cannot be opened, is no regular file, or is mapped no more.
-    pub fn open_mapped(&self, place: &MappedPlace<'_>) -> io::Result<MappedFile> {
-        let mapping =
-            self.mappings.iter().find(|mapping| (mapping.start, mapping.offset) == (place.start, place.offset));
-        let mapping = mapping.ok_or_else(|| io::Error::other("it is mapped no more"))?;
-        let file = mapping.file.as_deref().ok_or_else(|| io::Error::other("no file is mapped there"))?;
-        let ModuleSource::File { handle, .. } = self.open_file(file, mapping)? else {
-            return Err(io::Error::other("no file is mapped there"));
-        };
-        Ok(MappedFile { path: file.path.clone(), handle, start: place.start, offset: place.offset })
-    }
-
     /// Gives all mappings of one and the same loaded file to its module.
     fn claim(&mut self, file: &Arc<FileKey>, id: ModuleId) {
         let Some(Module { elf: Ok(elf), bias, .. }) = self.modules.get(id.0 as usize) else {
@@ -495,130 +469,6 @@ impl Modules {
             }
         }
     }
-
-    /// The module of a file that was opened before; a file that is mapped at another place is not read again.
-    fn known(&mut self, file: &Arc<FileKey>, mapping: &Mapping) -> Option<ModuleId> {
-        let ids = self.opened.get(file)?;
-        let modules = ids.iter().filter_map(|&id| Some((id, self.modules.get(id.0 as usize)?)));
-        let mut elsewhere = None;
-        for (id, module) in modules {
-            let bias = place(&module.elf, mapping);
-            if bias == module.bias {
-                return Some(id);
-            }
-            if let (ModuleSource::File { handle, visible }, Ok(_)) = (&module.source, &module.elf) {
-                elsewhere = Some((Arc::clone(handle), visible.clone(), module, bias));
-            }
-        }
-        let (handle, visible, module, bias) = elsewhere?;
-        let source = ModuleSource::File { handle, visible };
-        let module = Module { path: file.path.clone(), source, elf: module.elf.clone(), bias, stamp: module.stamp };
-        Some(self.add(file, module))
-    }
-
-    fn open(&mut self, file: &Arc<FileKey>, mapping: &Mapping) -> ModuleId {
-        let reader = self.find_reader();
-        let mut source = self.source(file, mapping);
-        // The thread that it is read through may have exited in between: then it says nothing of the file.
-        if matches!(source, ModuleSource::Missing(_)) && self.find_reader() != reader {
-            source = self.source(file, mapping);
-        }
-        let before = source.stamp();
-        let elf = match &source {
-            ModuleSource::File { handle, .. } => Elf::read_file(handle).map_err(|error| error.to_string()),
-            ModuleSource::Image(image) => Elf::read_image(image).map_err(|error| error.to_string()),
-            ModuleSource::Missing(why) => Err(why.clone()),
-        };
-        let elf = elf.map(Arc::new);
-        let bias = place(&elf, mapping);
-        // Code that is made at run time may be mapped from a file, too, which is written all the time.
-        let stamp = before.filter(|_| elf.is_ok());
-        self.add(file, Module { path: file.path.clone(), source, elf, bias, stamp })
-    }
-
-    fn add(&mut self, file: &Arc<FileKey>, module: Module) -> ModuleId {
-        let id = ModuleId(u32::try_from(self.modules.len()).unwrap_or(u32::MAX));
-        self.modules.push(module);
-        self.opened.entry(Arc::clone(file)).or_default().push(id);
-        id
-    }
-
-    fn source(&self, file: &FileKey, mapping: &Mapping) -> ModuleSource {
-        match file.path.as_str() {
-            "[vdso]" => self.vdso(mapping),
-            path if path.starts_with('[') => ModuleSource::Missing("belongs to the kernel".to_owned()),
-            _ => match self.open_file(file, mapping) {
-                Ok(source) => source,
-                Err(error) => ModuleSource::Missing(error.to_string()),
-            },
-        }
-    }
-
-    fn vdso(&self, mapping: &Mapping) -> ModuleSource {
-        let Some(reader) = self.reader() else {
-            return ModuleSource::Missing("was not recorded".to_owned());
-        };
-        let len = (mapping.end - mapping.start).min(MAX_VDSO);
-        let mut image = vec![0; usize::try_from(len).unwrap_or(0)];
-        let memory = ProcessMemory::new(reader);
-        let read = memory.read(mapping.start, &mut image);
-        image.truncate(read);
-        ModuleSource::Image(image.into())
-    }
-
-    /// Opens the very file that is mapped: by `map_files`, which leads to it even if it was deleted or replaced; else by
-    /// its path as the process sees it, if that still is the same file.
-    fn open_file(&self, file: &FileKey, mapping: &Mapping) -> io::Result<ModuleSource> {
-        let reader = self.reader().ok_or_else(|| io::Error::other("was not recorded"))?;
-        let by_map = PathBuf::from(format!("/proc/{reader}/map_files/{:x}-{:x}", mapping.start, mapping.end));
-        let path = file.path.strip_suffix(" (deleted)").unwrap_or(&file.path);
-        let handle = match open_regular(&by_map) {
-            Ok(handle) => handle,
-            Err(_) => {
-                let handle = open_by_path(reader, Path::new(path))?;
-                if !is_of_inode(&handle.metadata()?, file) && !is_same_code(&handle, mapping, reader) {
-                    return Err(io::Error::other("the file was replaced since it was mapped"));
-                }
-                handle
-            }
-        };
-        // Not by its path: that may come to lead elsewhere.
-        let visible = PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd()));
-        Ok(ModuleSource::File { handle: Arc::new(handle), visible })
-    }
-}
-
-/// Opens a mapped file by its path: within the root of the thread that has it mapped. The kernel tells the path as we would
-/// see it, which is another one than that thread's if it has another root in the same mount namespace as we.
-fn open_by_path(reader: u32, path: &Path) -> io::Result<File> {
-    let root = Root::of(reader)?;
-    if root.is_ours() || !is_in_our_mounts(reader) {
-        return root.open(path);
-    }
-    Root::at(Path::new("/"))?.open_told(path)
-}
-
-fn is_of_inode(metadata: &Metadata, file: &FileKey) -> bool {
-    let device = (libc::major(metadata.dev()), libc::minor(metadata.dev()));
-    (device, metadata.ino()) == (file.dev, file.inode)
-}
-
-/// Whether the code in memory is that of the file. Some file systems, such as overlayfs and btrfs, tell another device or
-/// inode number for an open file than for a mapped one, so that different numbers do not mean different files.
-fn is_same_code(file: &File, mapping: &Mapping, reader: u32) -> bool {
-    let memory = ProcessMemory::new(reader);
-    let pages = (mapping.end - mapping.start) / PAGE;
-    let compared = pages.min(COMPARED_PAGES);
-    let is_same_page = |index: u64| {
-        let skip = pages * index / compared * PAGE;
-        let (mut ours, mut theirs) = ([0; PAGE as usize], [0; PAGE as usize]);
-        let Ok(length) = file.read_at(&mut ours, mapping.offset.saturating_add(skip)) else {
-            return false;
-        };
-        // The last page of a file is mapped with zeros behind it.
-        length > 0 && memory.read(mapping.start + skip, &mut theirs) == theirs.len() && ours == theirs
-    };
-    compared > 0 && (0..compared).all(is_same_page)
 }
 
 /// What has to be added to the addresses of a file to get those of its mapping.

@@ -2,17 +2,13 @@
 
 use leakprobe::model::{CreatedBy, Recording, StackEnd};
 
-use crate::support::{Program, Running, Variant, chain, functions, label, lost, settle, stack_of, task, task_named};
+use crate::support::{Program, Running, Variant, attach, chain, functions, label, lost, settle, stack_of, task, task_named};
 
 /// A `creators` program with leakprobe attached to it.
 fn attached(variant: Variant, options: &[&str]) -> (Program, Running) {
     let program = Program::ready("creators", variant);
     settle(program.pid());
-    let pid = program.pid().to_string();
-    let mut args = vec!["attach", "-p", &pid, "-i", "50ms"];
-    args.extend(options);
-    let mut leakprobe = Running::record(&args);
-    leakprobe.attached();
+    let leakprobe = attach(&program, options);
     (program, leakprobe)
 }
 
@@ -22,7 +18,7 @@ fn creation<'a>(recording: &'a Recording, name: &str) -> &'a CreatedBy {
 
 /// Both creators of `program`, and what is the same in every variant that has symbols.
 fn check_creations(variant: Variant) {
-    let (mut program, leakprobe) = attached(variant, &["-m", "1h"]);
+    let (mut program, leakprobe) = attached(variant, &[]);
     let by_main = program.ask("outer by-main", "created ");
     program.ask("other by-other", "created ");
     program.ask("maker by-maker", "created ");
@@ -188,7 +184,7 @@ fn the_same_program_has_the_same_sites_in_another_run() {
 
 #[test]
 fn a_creation_stack_deeper_than_what_is_read_keeps_its_innermost_frames_and_says_so() {
-    let (mut program, leakprobe) = attached(Variant::Pie, &["-m", "1h"]);
+    let (mut program, leakprobe) = attached(Variant::Pie, &[]);
     program.ask("deep 40", "created ");
     settle(program.pid());
     let recording = leakprobe.stop();

@@ -5,16 +5,13 @@ use std::{fs, path::PathBuf, process::Command};
 use leakprobe::model::{Recording, WaitKind};
 
 use crate::support::{
-    Ended, Program, Running, Variant, chain, monotonic_ns, need_root, program_path, settle, switches, task, task_named,
-    wait_for,
+    Ended, Program, Running, Variant, attach, chain, monotonic_ns, need_root, program_path, settle, switches, task,
+    task_named, wait_for,
 };
 
-/// The cost governor is off: what else runs on the machine would decide whether waits that end are seen.
-fn attach(program: &Program, module: &str, options: &[&str]) -> Running {
-    let pid = program.pid().to_string();
-    let mut args = vec!["attach", "-p", &pid, "-i", "100ms", "--max-overhead", "off"];
-    args.extend(options);
-    let mut leakprobe = Running::record(&args);
+/// leakprobe, once it has looked. The cost governor is off: what else runs on the machine would decide whether waits that end are seen.
+fn looked(program: &Program, module: &str, options: &[&str]) -> Running {
+    let mut leakprobe = attach(program, &[&["-i", "100ms", "--max-overhead", "off"], options].concat());
     leakprobe.has_looked(&program_path(module, Variant::Pie));
     leakprobe
 }
@@ -31,7 +28,7 @@ fn files(leakprobe: Running) -> (Ended, Recording) {
 fn a_target_that_exits_while_watched_is_reported() {
     let mut program = Program::ready("ends", Variant::Pie);
     settle(program.pid());
-    let leakprobe = attach(&program, "ends", &["-m", "0s"]);
+    let leakprobe = looked(&program, "ends", &["-m", "0s"]);
     program.say("exit 3");
     let (ended, recording) = files(leakprobe);
     assert!(recording.target.ended.is_some(), "{:?}", recording.target);
@@ -43,7 +40,7 @@ fn a_target_that_exits_while_watched_is_reported() {
 fn a_target_that_is_killed_while_watched_is_reported() {
     let program = Program::ready("many", Variant::Pie);
     settle(program.pid());
-    let leakprobe = attach(&program, "many", &["-m", "0s"]);
+    let leakprobe = looked(&program, "many", &["-m", "0s"]);
     program.kill(libc::SIGKILL);
     let (ended, recording) = files(leakprobe);
     assert!(recording.target.ended.is_some(), "{:?}", recording.target);
@@ -57,7 +54,7 @@ fn each_signal_that_ends_us_leaves_a_report_and_files() {
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
         let program = Program::ready("many", Variant::Pie);
         settle(program.pid());
-        let leakprobe = attach(&program, "many", &["-m", "0s", "-o", "picture.svg"]);
+        let leakprobe = looked(&program, "many", &["-m", "0s", "-o", "picture.svg"]);
         leakprobe.kill(signal);
         let (ended, recording) = files(leakprobe);
         assert_eq!(recording.tasks.len(), 101, "signal {signal}");
@@ -102,7 +99,7 @@ fn attach_ends_after_its_duration_and_writes_a_picture_by_default() {
 fn a_wait_that_ends_after_the_threshold_is_reported_with_its_stack_and_how_long_it_was() {
     let mut program = Program::ready("ends", Variant::Pie);
     settle(program.pid());
-    let leakprobe = attach(&program, "ends", &["-m", "20ms"]);
+    let leakprobe = looked(&program, "ends", &["-m", "20ms"]);
     let line = program.ask("wait", "waiting ");
     let tid = Program::field(&line, "tid") as u64;
     let began = settle(program.pid())[&tid].seen_ns;
@@ -133,7 +130,7 @@ fn a_wait_that_ends_after_the_threshold_is_reported_with_its_stack_and_how_long_
 fn a_wait_shorter_than_the_threshold_is_not_reported() {
     let mut program = Program::ready("ends", Variant::Pie);
     settle(program.pid());
-    let leakprobe = attach(&program, "ends", &["-m", "1h"]);
+    let leakprobe = looked(&program, "ends", &[]);
     for _ in 0..10 {
         program.ask("wait", "waiting ");
         program.ask("wake", "woke ");

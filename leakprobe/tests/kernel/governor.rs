@@ -4,16 +4,7 @@ use std::fs;
 
 use leakprobe::model::{EndedWait, Recording, WaitKind};
 
-use crate::support::{Program, Running, Variant, chain, monotonic_ns, settle, wait_for};
-
-fn attach(program: &Program, options: &[&str]) -> Running {
-    let pid = program.pid().to_string();
-    let mut args = vec!["attach", "-p", &pid];
-    args.extend(options);
-    let mut leakprobe = Running::record(&args);
-    leakprobe.attached();
-    leakprobe
-}
+use crate::support::{Program, Running, Variant, attach, chain, monotonic_ns, settle, wait_for};
 
 /// How many BPF links and perf events leakprobe holds: the futex tracepoints are several, `sched_switch` is one.
 fn links(leakprobe: &Running) -> usize {
@@ -70,7 +61,7 @@ fn what_costs_too_much_is_paused_and_resumed_when_it_is_calm() {
     let mut program = Program::ready("pingpong", Variant::Pie);
     settle(program.pid());
     // Other tests make system calls, which count as well.
-    let leakprobe = attach(&program, &["--max-overhead", "6%", "-m", "1h", "-i", "1s"]);
+    let leakprobe = attach(&program, &["--max-overhead", "6%", "-i", "1s"]);
     let all = links(&leakprobe);
     // So long that the programs are measured meanwhile, however slow the machine is.
     let mut fewest = all;
@@ -95,7 +86,7 @@ fn what_costs_too_much_is_paused_and_resumed_when_it_is_calm() {
 fn with_the_governor_off_nothing_is_paused() {
     let mut program = Program::ready("pingpong", Variant::Pie);
     settle(program.pid());
-    let leakprobe = attach(&program, &["--max-overhead", "off", "-m", "1h"]);
+    let leakprobe = attach(&program, &["--max-overhead", "off", "-i", "1s"]);
     let all = links(&leakprobe);
     program.ask("1", "");
     assert_eq!(links(&leakprobe), all);

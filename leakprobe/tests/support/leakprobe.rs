@@ -35,14 +35,15 @@ pub fn snapshot(pid: u32) -> Recording {
     record(&["snapshot", "-p", &pid.to_string(), "-m", "0s"])
 }
 
-/// Watches a program from now on, each 50 ms if the options say nothing else. What they say comes on top: a thread counts as parked
-/// after an hour.
+/// Watches a program from now on. If the options say nothing else, it looks each 50 ms, and a thread counts as parked after an hour.
 pub fn attach(program: &Program, options: &[&str]) -> Running {
     let pid = program.pid().to_string();
-    let mut args = vec!["attach", "-p", &pid, "-m", "1h"];
+    let mut args = vec!["attach", "-p", &pid];
     args.extend(options);
-    if !options.contains(&"-i") {
-        args.extend(["-i", "50ms"]);
+    for usual in [["-i", "50ms"], ["-m", "1h"]] {
+        if !options.contains(&usual[0]) {
+            args.extend(usual);
+        }
     }
     let mut leakprobe = Running::record(&args);
     leakprobe.attached();

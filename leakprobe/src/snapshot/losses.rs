@@ -1,0 +1,50 @@
+//! What snapshots did not see, by name.
+
+use crate::model::{Stack, StackEnd};
+
+/// What was not seen, over all snapshots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Threads that ran each time they were read.
+    pub unstable: u64,
+    /// Stacks of which not one word could be read.
+    pub unreadable: u64,
+    /// Stacks deeper than what was read.
+    pub too_deep: u64,
+    /// Stacks from whose last frame no unwind information led on.
+    pub no_unwind_info: u64,
+    /// Stacks from whose last frame only a register led on that is not known.
+    pub register_unknown: u64,
+    /// As `too_deep`, of stacks that came with an event.
+    pub event_too_deep: u64,
+    /// As `no_unwind_info`, of stacks that came with an event.
+    pub event_no_unwind_info: u64,
+}
+
+impl Losses {
+    /// Counts what is missing in a thread's stack.
+    pub(super) fn count(&mut self, stack: &Stack) {
+        match stack.end {
+            StackEnd::Unreadable => self.unreadable += 1,
+            StackEnd::TooDeep => self.too_deep += 1,
+            StackEnd::NoUnwindInfo => self.no_unwind_info += 1,
+            StackEnd::RegisterUnknown => self.register_unknown += 1,
+            StackEnd::Complete | StackEnd::Running | StackEnd::Unstable | StackEnd::ThirtyTwoBit | StackEnd::None => {}
+        }
+    }
+
+    /// Under the names that reports use; only what is not 0.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        [
+            ("thread_unstable", self.unstable),
+            ("stack_unreadable", self.unreadable),
+            ("stack_too_deep", self.too_deep),
+            ("stack_no_unwind_info", self.no_unwind_info),
+            ("stack_register_unknown", self.register_unknown),
+            ("event_stack_too_deep", self.event_too_deep),
+            ("event_stack_no_unwind_info", self.event_no_unwind_info),
+        ]
+        .into_iter()
+        .filter(|&(_, count)| count > 0)
+    }
+}
