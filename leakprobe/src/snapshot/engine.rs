@@ -15,10 +15,7 @@
 
 mod sleepers;
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use leakprobe_common::{
     arch::Regs,
@@ -40,8 +37,7 @@ use super::{
 };
 use crate::{
     model::{
-        Activity, Blocking, News, Snapshot, Stack, StackEnd, StackId, StackTable, Subject, ThreadSample,
-        WaitKind,
+        Activity, Blocking, News, Snapshot, Stack, StackEnd, StackId, StackTable, Subject, ThreadSample, WaitKind,
     },
     probes::{ProbeError, Source, event, is_there},
     target::{Modules, has_memory},

@@ -2,7 +2,9 @@
 
 use leakprobe::model::{CreatedBy, Recording, StackEnd};
 
-use crate::support::{Program, Running, Variant, attach, chain, functions, label, lost, settle, stack_of, task, task_named};
+use crate::support::{
+    Program, Running, Variant, attach, chain, functions, label, lost, settle, stack_of, task, task_named,
+};
 
 /// A `creators` program with leakprobe attached to it.
 fn attached(variant: Variant, options: &[&str]) -> (Program, Running) {

@@ -22,7 +22,7 @@ use crate::{
 
 /// Pages by which code in memory is compared with a file's.
 const COMPARED_PAGES: u64 = 64;
-const PAGE: u64 = 4096;
+pub(super) const PAGE: u64 = 4096;
 /// Largest vdso image that is read; real ones have two pages or so.
 const MAX_VDSO: u64 = 1 << 20;
 
@@ -151,7 +151,7 @@ fn is_of_inode(metadata: &Metadata, file: &FileKey) -> bool {
 
 /// Whether the code in memory is that of the file. Some file systems, such as overlayfs and btrfs, tell another device or
 /// inode number for an open file than for a mapped one, so that different numbers do not mean different files.
-fn is_same_code(file: &File, mapping: &Mapping, reader: u32) -> bool {
+pub(super) fn is_same_code(file: &File, mapping: &Mapping, reader: u32) -> bool {
     let memory = ProcessMemory::new(reader);
     let pages = (mapping.end - mapping.start) / PAGE;
     let compared = pages.min(COMPARED_PAGES);

@@ -1,6 +1,9 @@
-use std::{fs::OpenOptions, io::Write as _};
+use std::{fs::OpenOptions, io::Write as _, path::Path};
 
-use super::*;
+use super::{
+    open::{PAGE, is_same_code},
+    *,
+};
 
 /// Code of a file at `start`; the file's inode is looked up, so that it can be opened.
 fn mapped(path: &Path, start: u64) -> Mapping {
