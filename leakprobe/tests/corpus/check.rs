@@ -31,7 +31,11 @@ impl fmt::Display for Said {
 
 fn check(table: &Table, case: &Case, variant: &str) -> (Ended, Recording) {
     // A pool is full after as many requests at a time as it takes; with one at a time, it has one.
-    let (requests, at_a_time) = if variant == "healthy" { (64, 16) } else { (REQUESTS, 1) };
+    let (requests, at_a_time) = match variant {
+        "healthy" => (64, 16),
+        "restless" => (1, 1),
+        _ => (REQUESTS, 1),
+    };
     let load = table.load(case, requests, at_a_time);
     let server = shlex::try_join(table.start(case, variant).iter().map(String::as_str)).unwrap();
     let ready = r"/listening on (\S+)/";
@@ -107,6 +111,14 @@ pub(crate) fn healthy(table: &Table, case: &Case, variant: &str) -> Said {
     assert!(worst < Verdict::Likely, "{} of {}", worst.name(), what());
     assert_eq!((ended.code, recording.check.as_ref().unwrap().outcome), (Some(0), CheckOutcome::Passed), "{}", what());
     Said { verdict: worst, pattern: String::new() }
+}
+
+/// Checks a program that leaves goroutines behind that never wait: what the check says it could not judge.
+pub(crate) fn restless(table: &Table, case: &Case) -> Vec<String> {
+    let (ended, recording) = check(table, case, "restless");
+    let check = recording.check.unwrap();
+    assert_eq!((ended.code, check.outcome), (Some(6), CheckOutcome::Incomplete), "{ended:?}");
+    check.incomplete
 }
 
 fn created_where_marked(recording: &Recording, found: &[&Site], case: &Case, what: &str) {

@@ -62,6 +62,17 @@ fn no_healthy_program_is_called_leaking() {
     each(&table.healthy, "healthy", |case| healthy(&table, case, "healthy"));
 }
 
+#[test]
+fn goroutines_that_each_round_leaves_running_are_no_pass() {
+    need_root();
+    let table = Table::read();
+    let [case] = table.restless.as_slice() else { panic!("there is one such program") };
+    let told = check::restless(&table, case);
+    let expected =
+        "4 goroutines created in main.beginSpinning keep running and are more with each round, 1, 2, 3, 4 after it";
+    assert!(told.iter().any(|told| told.starts_with(expected)), "{told:?}");
+}
+
 /// Checks all of them, some at a time, and says which have failed. `LEAKPROBE_VERDICTS` is a file that is told what was said of each.
 fn each(cases: &[Case], variant: &str, check: impl Fn(&Case) -> Said + Sync) {
     need_root();

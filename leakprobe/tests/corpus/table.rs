@@ -19,6 +19,8 @@ pub(crate) struct Table {
     pub(crate) cases: Vec<Case>,
     /// Programs that do not leak, in their only variant.
     pub(crate) healthy: Vec<Case>,
+    /// Programs that leave behind what never waits.
+    pub(crate) restless: Vec<Case>,
 }
 
 /// One program. The fields are explained in the table.
