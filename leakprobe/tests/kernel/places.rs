@@ -177,7 +177,8 @@ fn the_capabilities_that_doctor_names_suffice_and_each_of_them_is_needed() {
     let pid = program.pid().to_string();
     let run = |user: u32, capabilities: &'static [u32]| {
         let mut command = Command::new(&ours);
-        command.args(["attach", "-d", "50ms", "-m", "0s", "--json", "-p", &pid]);
+        // What other programs do must not decide what is watched.
+        command.args(["attach", "-d", "50ms", "--max-overhead", "off", "-m", "0s", "--json", "-p", &pid]);
         Running::of(with_capabilities(&mut command, user, capabilities)).end()
     };
     let recorded = |user: u32, capabilities: &'static [u32]| -> Recording {
