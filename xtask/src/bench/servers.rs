@@ -15,8 +15,10 @@ use super::target::Target;
 use super::{Bench, median};
 use crate::{go_programs, run};
 
-/// How long wrk runs, s.
-const SECONDS: u32 = 6;
+/// How long wrk runs, s; the other loads take about as long. Short, so that neighbouring turns find the machine at the same speed.
+const SECONDS: u32 = 2;
+/// Turns for each run that was asked for: what is looked for is smaller than what one turn differs from the next by.
+const TURNS: u32 = 6;
 
 /// A server under load: what it does a second.
 type Load = Box<dyn Fn() -> Result<f64>>;
@@ -26,8 +28,8 @@ pub(super) fn measure(bench: &mut Bench) -> Result<()> {
         "What servers under load lose",
         format!(
             "Operations a second without leakprobe and with it attached, in turns; medians of {} turns each, and in brackets that of \
-             the ratios of neighbouring turns. All run on the same two cores.",
-            2 * bench.runs
+             the ratios of neighbouring turns with its standard error. All run on the same two cores.",
+            TURNS * bench.runs
         ),
     );
     let server = go_programs::built("cgo", "server")?;
@@ -50,7 +52,7 @@ pub(super) fn measure(bench: &mut Bench) -> Result<()> {
 fn in_turns(bench: &mut Bench, name: &str, pid: &str, load: &Load) -> Result<()> {
     let _warm_up = load()?;
     let (mut plain, mut traced) = (Vec::new(), Vec::new());
-    for round in 0..2 * bench.runs {
+    for round in 0..TURNS * bench.runs {
         // Each way comes first every other time, and after a pause: else what came before would count, too.
         for attached in [round % 2 == 0, round % 2 != 0] {
             if attached {
@@ -66,9 +68,17 @@ fn in_turns(bench: &mut Bench, name: &str, pid: &str, load: &Load) -> Result<()>
     // Of turns side by side: the speed of the machine changes by more than what is measured, but not so quickly.
     let mut ratios: Vec<f64> = plain.iter().zip(&traced).map(|(plain, traced)| traced / plain).collect();
     let (plain, traced, ratio) = (median(&mut plain), median(&mut traced), median(&mut ratios));
+    let error = error_of_median(&ratios, ratio);
     let met = goal(ratio >= 0.98, "at least 0.98");
-    bench.table.row(name, format!("{traced:.0} ({ratio:.3})"), format!("{plain:.0} untraced"), met);
+    bench.table.row(name, format!("{traced:.0} ({ratio:.3} ± {error:.3})"), format!("{plain:.0} untraced"), met);
     Ok(())
+}
+
+/// The standard error of a median, as of normally distributed values; their deviation is that by which half of them differ from it.
+fn error_of_median(values: &[f64], median_of_them: f64) -> f64 {
+    let mut differences: Vec<f64> = values.iter().map(|value| (value - median_of_them).abs()).collect();
+    let deviation = median(&mut differences) * 1.4826;
+    deviation * (std::f64::consts::FRAC_PI_2 / values.len() as f64).sqrt()
 }
 
 /// A server that was started for this. Killed when dropped.
@@ -119,7 +129,7 @@ fn redis(folder: &Path) -> Result<(Server, Load)> {
     command.args(["--port", &text, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"]).arg(folder);
     let server = Server::start(&mut command, port)?;
     let load = move || {
-        let args = ["-p", &text, "-t", "get", "-n", "500000", "-c", "50", "-P", "1", "--csv"];
+        let args = ["-p", &text, "-t", "get", "-n", "180000", "-c", "50", "-P", "1", "--csv"];
         let said = run::output(Command::new("redis-benchmark").args(args))?;
         let line =
             said.lines().find(|line| line.starts_with("\"GET\"")).context("redis-benchmark said nothing of GET")?;
@@ -136,7 +146,7 @@ fn memcached(_: &Path) -> Result<(Server, Load)> {
     let server = Server::start(&mut command, port)?;
     let load = move || {
         const CLIENTS: u32 = 8;
-        const EACH: u32 = 25_000;
+        const EACH: u32 = 12_000;
         let mut slap = Command::new("memcslap");
         slap.args(["--servers", &format!("127.0.0.1:{port}"), "--test=get"]);
         slap.args([format!("--concurrency={CLIENTS}"), format!("--execute-number={EACH}")]);
