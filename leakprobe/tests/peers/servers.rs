@@ -83,7 +83,12 @@ pub(crate) fn start_postgresql() -> Server {
     let mut command = as_user("postgres", &bin.join("postgres"));
     command.arg("-D").arg(&data).args(["-p", &port.to_string(), "-h", "127.0.0.1", "-c", "fsync=off"]);
     command.arg("-k").arg(home.path()).current_dir(home.path());
-    Server::listening("PostgreSQL", &mut command, port, home)
+    let server = Server::listening("PostgreSQL", &mut command, port, home);
+    // It listens before it answers.
+    let mut is_ready = Command::new(bin.join("pg_isready"));
+    is_ready.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]);
+    wait_for("PostgreSQL to answer", || is_ready.status().unwrap().success().then_some(()));
+    server
 }
 
 pub(crate) fn start_mariadb() -> Server {
