@@ -1,0 +1,166 @@
+//! What a recording tells besides what the live table knows: what was watched, what was not seen, what it cost.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::Session;
+use crate::{
+    analysis::{self, Facts, Live},
+    model::{Cost, Recording, StackEnd, StackTable, TargetInfo, TaskKind},
+    symbols,
+    target::Namespace,
+};
+
+impl Session {
+    /// The result.
+    pub(in crate::commands) fn into_recording(mut self, single: bool) -> Recording {
+        let facts = self.facts(single);
+        let Self { live, stacks, symbols, namespace, goroutines, engine, .. } = self;
+        // What the readers remember is of no use any more, and a recording needs room.
+        drop((goroutines, engine));
+        recorded(&live, &stacks, &symbols, &namespace, facts)
+    }
+
+    /// The result so far; watching goes on.
+    pub(in crate::commands) fn recording(&mut self) -> Recording {
+        let facts = self.facts(false);
+        recorded(&self.live, &self.stacks, &self.symbols, &self.namespace, facts)
+    }
+
+    /// What a recording tells besides what the live table knows; names what has not been named.
+    fn facts(&mut self, single: bool) -> Facts {
+        if !single && self.target.is_alive() {
+            self.goroutines.refresh(self.engine.modules(), &mut self.live);
+            self.waits.describe_all(&mut self.engine, &self.probes, &mut self.live);
+        }
+        self.resolve();
+        self.symbols.follow_made(self.engine.modules(), true);
+        let mut losses: BTreeMap<String, u64> = self
+            .probes
+            .counters()
+            .into_iter()
+            .filter(|&(counter, count)| counter.is_loss() && count > 0)
+            .map(|(counter, count)| (counter.name().to_owned(), count))
+            .collect();
+        losses.extend(self.engine.losses().named().map(|(name, count)| (name.to_owned(), count)));
+        let mut lose = |name: &str, count: u64| {
+            if count > 0 {
+                losses.insert(name.to_owned(), count);
+            }
+        };
+        lose("record_malformed", self.malformed);
+        lose("program_skipped", self.probes.skipped());
+        lose("events_made_good_by_snapshot", self.live.made_good);
+        lose("ended_wait_stack_unseen", self.live.unseen_stacks);
+        let (created, exited) = self.counted;
+        lose("events_not_told", self.live.correct_counts(created, exited));
+        for (name, count) in self.goroutines.losses() {
+            *losses.entry(name.to_owned()).or_default() += count; // of each runtime
+        }
+        let mut gaps = self.probes.gaps().clone();
+        gaps.extend(self.goroutines.gaps());
+        gaps.extend(self.jvm.gap());
+        gaps.extend(self.waits.gaps());
+        gaps.extend(self.unloaded());
+        if self.stacks.iter().any(|(_, stack)| stack.end == StackEnd::ThirtyTwoBit) {
+            gaps.push("no stacks of 32-bit code: only those of 64-bit code are read".to_owned());
+        }
+        gaps.extend(self.symbols.hidden_kernel_names().map(|why| format!("no names of kernel functions: {why}")));
+        gaps.extend(self.symbols.ignored_names().map(|why| format!("no names of JIT code: {why}")));
+        gaps.extend(self.symbols.made_gap().map(str::to_owned));
+        gaps.extend(
+            self.symbols.losses().map(|(module, why)| format!("no lines or inlined functions in {module}: {why}")),
+        );
+        let programs_percent = self.governing.percent().filter(|_| !single);
+        Facts {
+            target: TargetInfo {
+                pid: self.target.pid,
+                parent: self.parent,
+                ns_pid: self.ns_pid,
+                comm: self.target.comm.clone(),
+                exe: self.target.exe.to_string_lossy().into_owned(),
+                runtime: self.goroutines.versions().unwrap_or_else(|| "native".to_owned()),
+                ended: self.ended.clone(),
+                execs: self.live.execs,
+            },
+            started: self.started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            duration_ms: if single { 0 } else { u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX) },
+            sources: self.probes.sources().to_vec(),
+            gaps,
+            pauses: self.governing.pauses(),
+            events: self.events,
+            snapshots: self.engine.snapshots(),
+            go: self.goroutines.facts(),
+            losses,
+            cost: Cost { programs_percent, ..looks(self.first_snapshot, self.later_snapshots) },
+        }
+    }
+
+    /// Of the code that was unloaded, that to which threads are still to return.
+    fn unloaded(&mut self) -> Vec<String> {
+        let mut threads: BTreeMap<String, u64> = BTreeMap::new();
+        for id in self.live.threads().values().filter_map(|thread| thread.stack) {
+            let Some(stack) = self.stacks.get(id) else { continue };
+            let probes = stack.addresses.iter().enumerate();
+            let probes = probes.map(|(depth, address)| address.saturating_sub(u64::from(stack.is_return(depth))));
+            let modules = self.engine.modules();
+            let gone = probes.filter_map(|probe| modules.recall(probe)).collect::<Vec<_>>();
+            let paths: BTreeSet<String> =
+                gone.into_iter().filter_map(|id| Some(self.engine.modules().get(id)?.path.clone())).collect();
+            for path in paths {
+                *threads.entry(path).or_default() += 1;
+            }
+        }
+        let told = |(path, count): (String, u64)| {
+            let threads = if count == 1 { "1 thread is" } else { &format!("{count} threads are") };
+            format!("{threads} to return to code of {path}, which has been unloaded: stacks show it as it was")
+        };
+        threads.into_iter().map(told).collect()
+    }
+}
+
+fn recorded(
+    live: &Live,
+    stacks: &StackTable,
+    symbols: &symbols::Stacks,
+    namespace: &Namespace,
+    facts: Facts,
+) -> Recording {
+    let mut recording = analysis::record(live, stacks, symbols, symbols.frames().to_vec(), facts);
+    for task in recording.tasks.iter_mut().filter(|task| task.kind == TaskKind::Thread) {
+        task.ns_id = u32::try_from(task.id).ok().and_then(|tid| namespace.thread(tid));
+    }
+    // Making it took time and memory, too.
+    recording.cost = used(recording.cost);
+    recording
+}
+
+/// What snapshots cost.
+fn looks(first: Option<Duration>, later: (u32, Duration)) -> Cost {
+    let tenths = |time: Duration| (time.as_secs_f64() * 10_000.0).round() / 10.0;
+    let (count, together) = later;
+    Cost {
+        snapshot_ms: first.map_or(0.0, tenths),
+        repeated_snapshot_ms: together.checked_div(count).map_or(0.0, tenths),
+        ..Cost::default()
+    }
+}
+
+/// The same, with what leakprobe has used so far in all.
+fn used(cost: Cost) -> Cost {
+    Cost {
+        cpu_ms: u64::try_from(Session::cpu_time().as_millis()).unwrap_or(u64::MAX),
+        rss_mb: (peak_memory_kb().unwrap_or(0) as f64 / 102.4).round() / 10.0,
+        ..cost
+    }
+}
+
+/// Our largest resident memory. Not that of getrusage, which counts from before exec: it would be that of whoever started us,
+/// if that is larger. Source: <https://elixir.bootlin.com/linux/v6.12/source/fs/exec.c#L1002>
+fn peak_memory_kb() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    peak.trim().trim_end_matches("kB").trim_end().parse().ok()
+}
