@@ -6,17 +6,24 @@ use crate::{
     model::Pause,
     probes::{
         Probes, WaitSource,
-        cost::{Accounting, ProgramTime, context_switches},
+        cost::{Accounting, Done, ProgramTime},
         governor::{Governor, Measured},
     },
 };
 
-/// How long the first measurement lasts: short, since the target may pay dearly.
-const FIRST_WINDOW: Duration = Duration::from_millis(30);
+/// How long a measurement lasts if it is not known what it will bring: short, since the target may pay dearly.
+const SHORT_WINDOW: Duration = Duration::from_millis(30);
 /// How long later ones last.
 const WINDOW: Duration = Duration::from_millis(100);
-/// From one measurement to the next: a load that begins is paid for until it is measured.
+/// From one measurement to the next while the machine does something.
 const PAUSE: Duration = Duration::from_millis(300);
+/// The same while it does next to nothing. But it is looked now and then whether that is still so: a load that begins is paid for
+/// until it is measured.
+const CALM_PAUSE: Duration = Duration::from_secs(2);
+/// From one such look to the next. A measurement costs some ten times as much.
+const GLANCE: Duration = Duration::from_millis(200);
+/// So many ticks of CPU time between two looks are something: a fifth of a core.
+const BUSY_TICKS: u64 = 2;
 /// What a context switch is held to cost in futex tracepoints, ns, where their cost cannot be measured: two calls, each with
 /// its way in and its way out.
 const ESTIMATE_NS: f64 = 440.0;
@@ -28,12 +35,18 @@ pub(super) struct Governing {
     began: Instant,
     next: Instant,
     window: Option<Window>,
-    first: bool,
+    /// Whether the next measurement is to be short.
+    is_short: bool,
+    /// What the machine had done when it was last looked at.
+    done: Option<Done>,
+    /// Whether it did next to nothing then.
+    was_calm: bool,
     /// Whether the kernel accounts the programs' time for us.
     accounts: bool,
     /// Time that was measured, and the programs' part of it, each weighted by the time that it stands for.
     measured: (Duration, f64),
     last: Instant,
+    last_share: f64,
     stacks: StackRate,
 }
 
@@ -42,7 +55,7 @@ struct Window {
     _accounting: Option<Accounting>,
     began: Instant,
     time: ProgramTime,
-    switches: Option<u64>,
+    done: Option<Done>,
 }
 
 impl Governing {
@@ -55,10 +68,13 @@ impl Governing {
             began: now,
             next: now,
             window: None,
-            first: true,
+            is_short: true,
+            done: None,
+            was_calm: false,
             accounts: true,
             measured: (Duration::ZERO, 0.0),
             last: now,
+            last_share: 0.0,
             stacks: StackRate::default(),
         }
     }
@@ -70,16 +86,34 @@ impl Governing {
 
     /// Begins or ends a measurement; after one, changes what watches waits.
     pub(super) fn step(&mut self, probes: &mut Probes) {
-        match self.window.take() {
-            None => {
-                self.window = Some(self.open(probes));
-                self.next = Instant::now() + if std::mem::take(&mut self.first) { FIRST_WINDOW } else { WINDOW };
-            }
-            Some(window) => {
-                self.close(&window, probes);
-                self.next = Instant::now() + PAUSE;
-            }
+        if let Some(window) = self.window.take() {
+            // What watches from now on is measured at once.
+            self.is_short = self.close(&window, probes);
+            self.done = Done::read();
+            self.next = Instant::now() + if self.is_short { Duration::ZERO } else { GLANCE };
+            return;
         }
+        let is_calm = !self.is_busy();
+        if self.was_calm && !is_calm {
+            // What is measured now does not stand for the calm before.
+            self.account(self.last_share);
+            self.is_short = true;
+        }
+        self.was_calm = is_calm;
+        let pause = if is_calm { CALM_PAUSE } else { PAUSE };
+        if self.is_short || self.last.elapsed() >= pause {
+            self.window = Some(self.open(probes));
+            self.next = Instant::now() + if std::mem::take(&mut self.is_short) { SHORT_WINDOW } else { WINDOW };
+        } else {
+            self.next = Instant::now() + GLANCE;
+        }
+    }
+
+    /// Whether the machine has done something since it was last looked at, or that is not known.
+    fn is_busy(&mut self) -> bool {
+        let now = Done::read();
+        let before = std::mem::replace(&mut self.done, now);
+        before.zip(now).is_none_or(|(before, now)| now.since(before).busy_ticks >= BUSY_TICKS)
     }
 
     fn open(&mut self, probes: &mut Probes) -> Window {
@@ -89,20 +123,14 @@ impl Governing {
             let what = "the cost of leakprobe's programs in the kernel is estimated, since it may not be measured: run with sudo, or grant CAP_SYS_ADMIN";
             probes.gaps.push(what.to_owned());
         }
-        Window {
-            _accounting: accounting,
-            began: Instant::now(),
-            time: probes.program_time(),
-            switches: context_switches(),
-        }
+        Window { _accounting: accounting, began: Instant::now(), time: probes.program_time(), done: Done::read() }
     }
 
-    /// Takes in what the programs cost in the window.
-    fn close(&mut self, window: &Window, probes: &mut Probes) {
+    /// Takes in what the programs cost in the window; returns whether something else watches waits from now on.
+    fn close(&mut self, window: &Window, probes: &mut Probes) -> bool {
         let seconds = window.began.elapsed().as_secs_f64().max(1e-4);
-        let switches = context_switches()
-            .zip(window.switches)
-            .map_or(0.0, |(now, then)| now.saturating_sub(then) as f64 / seconds);
+        let switches =
+            Done::read().zip(window.done).map_or(0.0, |(now, then)| now.since(then).switches as f64 / seconds);
         let time = probes.program_time().since(window.time);
         let share = match (self.accounts, self.governor.source()) {
             (true, _) => time.waits_ns as f64 / 1e9 / seconds,
@@ -114,19 +142,27 @@ impl Governing {
         let calls = probes.longer_calls();
         let share = if self.governor.source() == WaitSource::Futexes { share + calls } else { share };
         let lifecycle = time.lifecycle_ns as f64 / 1e9 / seconds;
-        let lasted = self.last.elapsed();
-        self.last = Instant::now();
-        self.measured.0 += lasted;
-        self.measured.1 += (share + lifecycle) * lasted.as_secs_f64();
+        self.account(share + lifecycle);
         if let Some(budget) = self.budget
             && let Some(most) = self.stacks.decide(lifecycle, budget)
         {
             probes.limit_stacks(most);
         }
-        if let Some(source) = self.governor.decide(self.began.elapsed(), Measured { share, calls, switches }) {
+        let other = self.governor.decide(self.began.elapsed(), Measured { share, calls, switches });
+        if let Some(source) = other {
             tracing::debug!("programs cost {:.2} % of a core: {} from now on", share * 100.0, source.name());
             probes.watch_waits(source);
         }
+        other.is_some()
+    }
+
+    /// All programs have cost `share` of a core since this was called last.
+    fn account(&mut self, share: f64) {
+        let lasted = self.last.elapsed();
+        self.last = Instant::now();
+        self.last_share = share;
+        self.measured.0 += lasted;
+        self.measured.1 += share * lasted.as_secs_f64();
     }
 
     /// What was paused so far.

@@ -74,9 +74,58 @@ pub(super) fn program_time(ebpf: &Ebpf) -> ProgramTime {
     total
 }
 
-/// Context switches of the whole machine so far.
-#[must_use]
-pub fn context_switches() -> Option<u64> {
-    let stat = fs::read_to_string("/proc/stat").ok()?;
-    stat.lines().find_map(|line| line.strip_prefix("ctxt "))?.trim().parse().ok()
+/// What the whole machine has done so far: of use as the difference of two.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Context switches.
+    pub switches: u64,
+    /// Time in which CPUs were not idle, in clock ticks of 10 ms.
+    pub busy_ticks: u64,
+}
+
+impl Done {
+    /// Reads it: some 50 µs. Source: <https://man7.org/linux/man-pages/man5/proc_stat.5.html>
+    #[must_use]
+    pub fn read() -> Option<Self> {
+        Self::parse(&fs::read_to_string("/proc/stat").ok()?)
+    }
+
+    fn parse(stat: &str) -> Option<Self> {
+        let field = |key: &str| stat.lines().find_map(|line| line.strip_prefix(key));
+        let switches = field("ctxt ")?.trim().parse().ok()?;
+        // user, nice, system, idle, iowait, irq, softirq, steal; what follows is part of the first two.
+        let times = field("cpu ")?.split_ascii_whitespace().take(8).map(str::parse);
+        let times: Vec<u64> = times.collect::<Result<_, _>>().ok()?;
+        let idle: u64 = times.iter().skip(3).take(2).sum();
+        Some(Self { switches, busy_ticks: times.iter().sum::<u64>().saturating_sub(idle) })
+    }
+
+    /// What was added since `earlier`.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Self {
+        Self {
+            switches: self.switches.saturating_sub(earlier.switches),
+            busy_ticks: self.busy_ticks.saturating_sub(earlier.busy_ticks),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_machine_has_done_is_told_apart_from_idle_time() {
+        let stat = "cpu  10 1 20 4000 500 3 4 5 7 0\ncpu0 1 1 1 1 1 1 1 1 0 0\nintr 9 1\nctxt 123456\nbtime 1\n";
+        let done = Done::parse(stat).unwrap();
+        assert_eq!(done, Done { switches: 123_456, busy_ticks: 43 });
+        assert_eq!(done.since(Done { switches: 123_000, busy_ticks: 50 }), Done { switches: 456, busy_ticks: 0 });
+        for len in 0..stat.len() - "6\nbtime 1\n".len() {
+            assert!(Done::parse(&stat[..len]).is_none_or(|done| done.busy_ticks == 43), "{len}");
+        }
+        for broken in ["cpu  a b\nctxt 1\n", "cpu  1\nctxt -1\n", "ctxt 1\n"] {
+            assert_eq!(Done::parse(broken), None, "{broken}");
+        }
+        assert!(Done::read().is_some());
+    }
 }
