@@ -290,9 +290,11 @@ fn threads_that_each_round_leaves_running_are_no_pass() {
 /// Has one child, and one more with each SIGUSR1.
 const PARENT: &str = r#"
 cd "$(mktemp -d)"; mkfifo never; exec 3<>never; rm never
-trap 'sleep 300 & echo "$!"' USR1
-trap 'kill $(jobs -p); exit' TERM
-sleep 300 &
+children=
+more() { sleep 300 & children="$children $!"; }
+trap more USR1
+trap 'kill $children; exit' TERM
+more
 echo ready
 while :; do read -r line <&3; done
 "#;
@@ -302,7 +304,7 @@ fn processes_that_it_has_created_are_told_and_no_pass_if_each_round_leaves_one()
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("parent.sh");
     fs::write(&script, PARENT).unwrap();
-    let server = format!("bash {}", script.display());
+    let server = format!("sh {}", script.display());
     let options = ["--exec", &server, "--ready", "/ready/", "--stop-signal", "TERM", "--warmup", "0", "--rounds", "2"];
 
     let ended = leakprobe(arguments(&options, &["true"]));
