@@ -47,7 +47,7 @@ pub fn program(pid: u32) -> Option<Program> {
     }
 }
 
-/// The same once a call of `exec` that is at work is done. Takes a ms if there is none, and [`MOST_MS`] at most.
+/// The same once a call of `exec` that is at work is done. Takes a ms if there is none, a fifth of a second at most.
 pub fn settled_program(pid: u32) -> Option<Program> {
     let mut seen = State::of(pid);
     for _ in 0..MOST_MS {
