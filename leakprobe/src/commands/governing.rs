@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(300);
 const CALM_PAUSE: Duration = Duration::from_secs(2);
 /// From one such look to the next. A measurement costs some ten times as much.
 const GLANCE: Duration = Duration::from_millis(200);
-/// So many ticks of CPU time between two looks are something: a fifth of a core.
+/// So many ticks of CPU time between two looks are something: a tenth of a core.
 const BUSY_TICKS: u64 = 2;
 /// What a context switch is held to cost in futex tracepoints, ns, where their cost cannot be measured: two calls, each with
 /// its way in and its way out.
