@@ -2,10 +2,10 @@
 
 use libc::c_long;
 
-use super::{ends, proc};
+use super::proc;
 use crate::{
     model::{Children, EndRole, OtherEnd},
-    target::Stat,
+    target::{Stat, processes},
 };
 
 /// Processes that are looked at while children are searched for.
@@ -70,7 +70,7 @@ pub(crate) fn child(pid: u32) -> Option<OtherEnd> {
 
 fn of_parent(parent: u32) -> Vec<u32> {
     let is_child = |pid: &u32| Stat::of(*pid).is_some_and(|stat| stat.parent == parent);
-    ends::processes().take(MOST_PROCESSES).filter(is_child).collect()
+    processes().take(MOST_PROCESSES).filter(is_child).collect()
 }
 
 /// In how many pid namespaces a process is, as far as we see: 1 if only in ours.

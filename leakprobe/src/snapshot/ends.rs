@@ -16,7 +16,10 @@ use super::{
     file_locks::Lock,
     proc,
 };
-use crate::model::{Access, EndRole, OtherEnd, OtherEnds};
+use crate::{
+    model::{Access, EndRole, OtherEnd, OtherEnds},
+    target::processes,
+};
 
 /// How long the search may take, and how much of that in the target itself.
 const MOST_TIME: Duration = Duration::from_millis(1000);
@@ -86,12 +89,6 @@ pub(crate) fn find(target: u32, task: u32, wanted: &HashSet<Wanted>) -> Found {
         }
     }
     search.found
-}
-
-/// The ids of all processes.
-pub(crate) fn processes() -> impl Iterator<Item = u32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 struct Search<'a> {

@@ -36,15 +36,19 @@ impl State {
         // Who may not know is told 1 and 0.
         Self::Runs((stat.start_stack != 0).then_some(Program(stat.start_stack)))
     }
+
+    fn program(self) -> Option<Program> {
+        match self {
+            Self::Execs => None,
+            Self::Runs(program) => program,
+        }
+    }
 }
 
 /// The program that `pid` runs; `None` while it changes, or if that may not be read.
 #[must_use]
 pub fn program(pid: u32) -> Option<Program> {
-    match State::of(pid) {
-        State::Execs => None,
-        State::Runs(program) => program,
-    }
+    State::of(pid).program()
 }
 
 /// The same once a call of `exec` that is at work is done. Takes a ms if there is none, a fifth of a second at most.
@@ -58,10 +62,7 @@ pub fn settled_program(pid: u32) -> Option<Program> {
         }
         seen = again;
     }
-    match seen {
-        State::Execs => None,
-        State::Runs(program) => program,
-    }
+    seen.program()
 }
 
 #[cfg(test)]

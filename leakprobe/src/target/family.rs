@@ -1,4 +1,4 @@
-//! Processes that a process has created.
+//! The processes that there are, and those that a process has created.
 
 use std::{collections::HashMap, fs};
 
@@ -6,6 +6,12 @@ use super::Stat;
 
 /// Most processes that are looked at.
 const MOST: usize = 1 << 16;
+
+/// The ids of all processes.
+pub fn processes() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
 
 /// The children of `pid`, as far as the kernel tells without all processes being looked at (`CONFIG_PROC_CHILDREN`).
 #[must_use]
@@ -19,10 +25,8 @@ pub fn children(pid: u32) -> Vec<u32> {
 /// parent has ended, is none of them. Some ms where there are many processes.
 #[must_use]
 pub fn descendants(pid: u32) -> Vec<(u32, Stat)> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let mut created: HashMap<u32, Vec<(u32, Stat)>> = HashMap::new();
-    for id in ids.take(MOST) {
+    for id in processes().take(MOST) {
         if let Some(stat) = Stat::of(id).filter(|stat| !stat.has_exited()) {
             created.entry(stat.parent).or_default().push((id, stat));
         }

@@ -6,6 +6,7 @@ use regex::Regex;
 
 use super::{
     containers,
+    family::processes,
     groups::{groups, is_below},
 };
 
@@ -48,10 +49,9 @@ impl Pattern {
     /// All processes that are like that but ourselves, by id. Kernel threads are none.
     #[must_use]
     pub fn find(&self) -> Vec<u32> {
-        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        let mut found: Vec<u32> =
-            ids.filter(|&pid| pid != std::process::id() && !is_kernel_thread(pid) && self.matches(pid)).collect();
+        let mut found: Vec<u32> = processes()
+            .filter(|&pid| pid != std::process::id() && !is_kernel_thread(pid) && self.matches(pid))
+            .collect();
         found.sort_unstable();
         found
     }

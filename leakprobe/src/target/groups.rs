@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::containers;
+use super::{containers, family::processes};
 
 /// Where control groups are mounted.
 const MOUNT: &str = "/sys/fs/cgroup";
@@ -17,10 +17,8 @@ pub(super) fn groups(pid: u32) -> Vec<String> {
 /// The containers in which processes run, each once: see [`containers::names_in`].
 #[must_use]
 pub fn containers_that_run() -> Vec<String> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let mut names: Vec<String> =
-        ids.flat_map(groups).flat_map(|group| containers::names_in(&group).collect::<Vec<_>>()).collect();
+        processes().flat_map(groups).flat_map(|group| containers::names_in(&group).collect::<Vec<_>>()).collect();
     names.sort_unstable();
     names.dedup();
     names

@@ -13,7 +13,7 @@ mod namespace;
 mod root;
 mod stat;
 
-pub use family::{children, descendants};
+pub use family::{children, descendants, processes};
 pub use find::Pattern;
 pub use groups::{containers_that_run, group_path};
 pub use identity::{Target, TargetError};
