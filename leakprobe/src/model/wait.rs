@@ -142,7 +142,8 @@ pub struct Wait {
     /// If `age_ms` is a lower bound: an upper one, ms, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_most_ms: Option<u64>,
-    /// After how many ms from its beginning the wait ends by itself, for a goroutine at least; `None` if it does not.
+    /// After how many ms from its beginning the wait ends by itself; for a goroutine from where `age_ms` counts, which is
+    /// mostly later. `None` if it does not.
     pub timeout_ms: Option<u64>,
     /// Who would have to end the wait, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
