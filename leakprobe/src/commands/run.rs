@@ -1,14 +1,14 @@
 //! `run -- CMD`: a program from its first instruction.
 //!
-//! We start ourselves as a child, which says that it runs and waits for one byte on a pipe. The programs are loaded for its
-//! process id; then the byte is written, and the child becomes CMD. So not one thread of CMD is created unseen, and no `exec`
-//! but CMD's is seen.
+//! We start ourselves as a child, which says on a pipe that it runs, and waits for one byte on another. The programs are loaded
+//! for its process id; then the byte is written, and the child becomes CMD, which closes the first pipe. So not one thread of CMD
+//! is created unseen, and no `exec` but CMD's is seen.
 
 use std::{
     env,
     ffi::OsString,
     fs::{File, OpenOptions},
-    io::{self, PipeWriter, Read, Write},
+    io::{self, PipeReader, PipeWriter, Read, Write},
     os::{
         fd::{AsFd, AsRawFd},
         unix::process::{CommandExt, ExitStatusExt},
@@ -17,7 +17,7 @@ use std::{
     process::{Child, Command, ExitStatus},
 };
 
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 
 use super::{ExitCode, Failure, output::Plan, session::Session, watch};
 use crate::cli::{self, Watch};
@@ -57,13 +57,15 @@ pub(super) fn run(command: &[OsString], options: &Watch) -> Result<ExitCode, Fai
 pub(super) struct Held {
     pub(super) child: Child,
     go: Option<PipeWriter>,
+    /// Closed at the other end once the child is no more what we started.
+    runs: PipeReader,
 }
 
 impl Held {
     /// Starts ourselves, to become `command` once told. `set_up` may say where its input and output go.
     pub(super) fn start(command: &[OsString], set_up: impl FnOnce(&mut Command)) -> Result<Self, Failure> {
         let start = || -> io::Result<Self> {
-            let ((mut runs, says), (told, go)) = (io::pipe()?, io::pipe()?);
+            let ((runs, says), (told, go)) = (io::pipe()?, io::pipe()?);
             for inherited in [says.as_fd(), told.as_fd()] {
                 fcntl(inherited, FcntlArg::F_SETFD(FdFlag::empty()))?;
             }
@@ -71,9 +73,10 @@ impl Held {
             let pipes = format!("{} {}", says.as_raw_fd(), told.as_raw_fd());
             ourselves.arg(cli::EXEC_WHEN_TOLD).args(command).env(PIPES, pipes);
             set_up(&mut ourselves);
-            let held = Self { child: ourselves.spawn()?, go: Some(go) };
+            let mut held = Self { child: ourselves.spawn()?, go: Some(go), runs };
             drop(says);
-            runs.read_exact(&mut [0])?;
+            held.runs.read_exact(&mut [0])?;
+            fcntl(&held.runs, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
             Ok(held)
         };
         start().map_err(|error| cannot_start(command, &error))
@@ -82,6 +85,11 @@ impl Held {
     /// Gives the word.
     pub(super) fn tell(&mut self) -> io::Result<()> {
         self.go.take().map_or(Ok(()), |mut go| go.write_all(b"g"))
+    }
+
+    /// Whether the child has become the program, or has ended.
+    pub(super) fn has_begun(&mut self) -> bool {
+        matches!(self.runs.read(&mut [0]), Ok(0))
     }
 }
 
@@ -101,6 +109,7 @@ pub(super) fn exec_when_told(command: &[OsString]) -> Failure {
         let says = inherited(says, OpenOptions::new().write(true))?;
         Some((says, inherited(told, OpenOptions::new().read(true))?))
     });
+    // The first stays open until another program takes our place.
     let Some((mut says, mut told)) = pipes else {
         return Failure::new(ExitCode::Usage, "exec-when-told is for leakprobe's own use; use `leakprobe run -- CMD`");
     };
@@ -108,7 +117,6 @@ pub(super) fn exec_when_told(command: &[OsString]) -> Failure {
         // leakprobe has ended without giving the word.
         return Failure::new(ExitCode::Failed, "leakprobe ended before the program could start");
     }
-    drop((says, told));
     let [program, args @ ..] = command else {
         return Failure::new(ExitCode::Usage, "there is no program to start");
     };

@@ -27,7 +27,7 @@ pub fn children(pid: u32) -> Vec<u32> {
 pub fn descendants(pid: u32) -> Vec<(u32, Stat)> {
     let mut created: HashMap<u32, Vec<(u32, Stat)>> = HashMap::new();
     for id in processes().take(MOST) {
-        if let Some(stat) = Stat::of(id).filter(|stat| !stat.has_exited()) {
+        if let Some(stat) = Stat::of(id).filter(|stat| !stat.is_over()) {
             created.entry(stat.parent).or_default().push((id, stat));
         }
     }

@@ -5,9 +5,10 @@ use std::fs;
 use regex::Regex;
 
 use super::{
-    containers,
+    Stat, containers,
     family::processes,
     groups::{groups, is_below},
+    identity::executable,
 };
 
 /// What a process must be like. Of nothing that is said, nothing is asked.
@@ -31,7 +32,7 @@ impl Pattern {
             pattern.as_ref().is_none_or(|pattern| text().is_some_and(|text| pattern.is_match(&text)))
         };
         let comm = || Some(fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim_end().to_owned());
-        let exe = || Some(fs::read_link(format!("/proc/{pid}/exe")).ok()?.to_string_lossy().into_owned());
+        let exe = || Some(executable(pid)?.to_string_lossy().into_owned());
         is(&self.comm, &comm) && is(&self.exe, &exe) && self.in_groups(pid)
     }
 
@@ -46,21 +47,19 @@ impl Pattern {
             })
     }
 
-    /// All processes that are like that but ourselves, by id. Kernel threads are none.
+    /// All processes that are like that but ourselves, by id. Kernel threads and zombies are none.
     #[must_use]
     pub fn find(&self) -> Vec<u32> {
-        let mut found: Vec<u32> = processes()
-            .filter(|&pid| pid != std::process::id() && !is_kernel_thread(pid) && self.matches(pid))
-            .collect();
+        let mut found: Vec<u32> =
+            processes().filter(|&pid| pid != std::process::id() && runs_program(pid) && self.matches(pid)).collect();
         found.sort_unstable();
         found
     }
 }
 
-/// A kernel thread has no memory of its own, and so no mappings; nor has a zombie.
-fn is_kernel_thread(pid: u32) -> bool {
-    let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
-    statm.split_whitespace().next().is_none_or(|pages| pages == "0")
+/// Whether it is a process that runs a program.
+fn runs_program(pid: u32) -> bool {
+    Stat::of(pid).is_some_and(|stat| !stat.is_kernels() && !stat.is_over())
 }
 
 #[cfg(test)]

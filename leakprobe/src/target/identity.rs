@@ -2,16 +2,15 @@
 
 use std::{
     fs, io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
     path::PathBuf,
     process,
 };
 
-use procfs::{
-    ProcError,
-    process::{ProcState, Process, StatFlags},
-};
-
+use super::Stat;
 use crate::probes::privileges::{self, Capability};
 
 /// Why a process cannot be watched. One sentence each.
@@ -46,7 +45,7 @@ pub enum TargetError {
         /// Its name.
         name: String,
         /// Its parent's id.
-        parent: i32,
+        parent: u32,
     },
     /// It is leakprobe.
     #[error("{0} is leakprobe itself, which would only watch itself watching; give another pid")]
@@ -97,18 +96,15 @@ impl Target {
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Err(TargetError::NoSuchProcess(pid)),
             Err(_) => return Err(thread_or_nothing(pid)),
         };
-        let process = Process::new(signed).map_err(|error| proc_error(pid, &error))?;
-        let stat = process.stat().map_err(|error| proc_error(pid, &error))?;
-        let name = stat.comm.clone();
-        if StatFlags::from_bits_truncate(stat.flags).contains(StatFlags::PF_KTHREAD) {
+        let stat = Stat::read(pid).map_err(|error| proc_error(pid, &error))?;
+        let name = String::from_utf8_lossy(&stat.comm).into_owned();
+        if stat.is_kernels() {
             return Err(TargetError::KernelThread { pid, name });
         }
-        // A leader that has exited while other threads run is a zombie too, but the process is alive.
-        let zombie = matches!(stat.state(), Ok(ProcState::Zombie | ProcState::Dead));
-        if zombie && stat.num_threads <= 1 {
-            return Err(TargetError::Zombie { pid, name, parent: stat.ppid });
+        if stat.is_over() {
+            return Err(TargetError::Zombie { pid, name, parent: stat.parent });
         }
-        let user = process.uid().map_err(|error| proc_error(pid, &error))?;
+        let user = fs::metadata(format!("/proc/{pid}")).map_err(|error| proc_error(pid, &error))?.uid();
         let ours = nix::unistd::geteuid().as_raw() == user;
         if !ours && !privileges::has(Capability::SysPtrace) {
             return Err(TargetError::NotPermitted { pid, user });
@@ -156,7 +152,7 @@ impl AsFd for Target {
 }
 
 /// The executable, by any thread that still has one: an exited first thread has none.
-fn executable(pid: u32) -> Option<PathBuf> {
+pub(super) fn executable(pid: u32) -> Option<PathBuf> {
     fs::read_link(format!("/proc/{pid}/exe")).ok().or_else(|| {
         let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
         threads.flatten().find_map(|thread| fs::read_link(thread.path().join("exe")).ok())
@@ -183,9 +179,9 @@ fn thread_or_nothing(id: u32) -> TargetError {
     }
 }
 
-fn proc_error(pid: u32, error: &ProcError) -> TargetError {
-    match error {
-        ProcError::NotFound(_) => TargetError::NoSuchProcess(pid),
-        other => TargetError::Proc { pid, reason: other.to_string() },
+fn proc_error(pid: u32, error: &io::Error) -> TargetError {
+    match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ESRCH) => TargetError::NoSuchProcess(pid),
+        _ => TargetError::Proc { pid, reason: error.to_string() },
     }
 }

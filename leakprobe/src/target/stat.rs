@@ -1,6 +1,10 @@
 //! `/proc/PID/stat`, and that of a thread.
 
-use std::{fs::File, io::Read, path::Path};
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
 
 /// Longest that is read: it has some fifty numbers.
 const MOST_BYTES: u64 = 4096;
@@ -21,6 +25,8 @@ pub struct Stat {
     pub group: i32,
     /// The kernel's flags, `PF_*`.
     pub flags: u32,
+    /// How many threads the process has.
+    pub threads: u32,
     /// When it began, clock ticks since boot.
     pub start_ticks: u64,
     /// Where its program's code begins: 1 if we may not know, 0 if it has no address space, or one that is being made.
@@ -35,19 +41,27 @@ impl Stat {
     /// Of a process; `None` if it is gone.
     #[must_use]
     pub fn of(pid: u32) -> Option<Self> {
-        Self::read(format!("/proc/{pid}/stat"))
+        Self::read(pid).ok()
+    }
+
+    /// Of a process.
+    ///
+    /// # Errors
+    /// What the kernel says: `ENOENT` or `ESRCH` if it is gone.
+    pub fn read(pid: u32) -> io::Result<Self> {
+        Self::at(format!("/proc/{pid}/stat"))
     }
 
     /// Of a thread of a process; `None` if it is gone.
     #[must_use]
     pub fn of_thread(pid: u32, tid: u32) -> Option<Self> {
-        Self::read(format!("/proc/{pid}/task/{tid}/stat"))
+        Self::at(format!("/proc/{pid}/task/{tid}/stat")).ok()
     }
 
-    fn read(path: impl AsRef<Path>) -> Option<Self> {
+    fn at(path: impl AsRef<Path>) -> io::Result<Self> {
         let mut text = Vec::new();
-        File::open(path).ok()?.take(MOST_BYTES).read_to_end(&mut text).ok()?;
-        Self::parse(&text)
+        File::open(path)?.take(MOST_BYTES).read_to_end(&mut text)?;
+        Self::parse(&text).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "its stat has another shape"))
     }
 
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
@@ -65,6 +79,7 @@ impl Stat {
             parent: field(4)?.parse().ok()?,
             group: field(5)?.parse().ok()?,
             flags: field(9)?.parse().ok()?,
+            threads: field(20)?.parse().ok()?,
             start_ticks: field(22)?.parse().ok()?,
             start_code: field(26)?.parse().ok()?,
             start_stack: field(28)?.parse().ok()?,
@@ -72,10 +87,16 @@ impl Stat {
         })
     }
 
-    /// Whether it has ended.
+    /// Whether it has ended: of a process its first thread, which others may outlive.
     #[must_use]
     pub fn has_exited(&self) -> bool {
         matches!(self.state, b'Z' | b'X' | b'x')
+    }
+
+    /// Whether a process has ended with all its threads.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.has_exited() && self.threads <= 1
     }
 
     /// Whether it is a thread of the kernel.
@@ -97,7 +118,10 @@ mod tests {
         assert_eq!((&stat.comm[..], stat.state, stat.parent, stat.group), (&b"a) b (c"[..], b'S', 1, -7));
         assert_eq!((stat.flags, stat.start_ticks, stat.cpu), (4_194_304, 55443, 5));
         assert_eq!((stat.start_code, stat.start_stack), (94_000, 140_735_000));
+        assert_eq!(stat.threads, 3);
         assert!(!stat.has_exited() && !stat.is_kernels());
+        let ended = |threads| Stat { state: b'Z', threads, ..stat.clone() };
+        assert!(ended(2).has_exited() && !ended(2).is_over() && ended(1).is_over());
         let other = String::from_utf8_lossy(STAT).replace("(a) b (c) S", "(x) Z 9 9\n) D");
         let other = Stat::parse(other.as_bytes()).unwrap();
         assert_eq!((&other.comm[..], other.state), (&b"x) Z 9 9\n"[..], b'D'));

@@ -66,6 +66,21 @@ fn processes_are_found_by_name_and_executable_and_nobody_is_told_apart_from_a_wr
 }
 
 #[test]
+fn a_process_is_found_after_its_first_thread_has_ended() {
+    need_root();
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("leader-has-gone");
+    fs::copy(program_path("leader_exits", Variant::Pie), &copy).unwrap();
+    let mut program = Program::start(&mut std::process::Command::new(&copy));
+    program.expect("ready");
+    let stat = || fs::read_to_string(format!("/proc/{}/stat", program.pid())).unwrap();
+    wait_for("the first thread to end", || stat().contains(") Z ").then_some(()));
+    let exe = format!("^{}$", copy.canonicalize().unwrap().display());
+    let ended = leakprobe(["snapshot", "-q", "-m", "0s", "-o", "recording.json", "--exe", &exe]);
+    assert_eq!(pids(&recordings(ended.succeeded().directory.path())), [program.pid()].into());
+}
+
+#[test]
 fn forked_children_are_watched_with_their_threads_and_their_end() {
     need_root();
     let mut program = Program::ready("forks", Variant::Pie);

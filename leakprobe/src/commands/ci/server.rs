@@ -99,7 +99,7 @@ impl Running {
         let mut stopped = observer.stopped.clone();
         loop {
             let is_ready = match &server.ready {
-                None => true, // numbers that are level are waited for in any case
+                None => self.held.has_begun(), // numbers that are level are waited for in any case
                 Some(Ready::Tcp(at)) => TcpStream::connect(at).await.is_ok(),
                 Some(Ready::Http(at, path)) => answers(at, path).await,
                 Some(Ready::Line(_)) => match self.fitted.as_ref().and_then(|fitted| fitted.try_recv().ok()) {
@@ -188,7 +188,7 @@ fn missing(ready: Option<&Ready>) -> String {
         Some(Ready::Tcp(at)) => format!("nothing accepts connections at {at}"),
         Some(Ready::Http(at, path)) => format!("http://{at}{path} does not answer, or answers with an error"),
         Some(Ready::Line(pattern)) => format!("no line of its output fits /{pattern}/"),
-        None => String::new(),
+        None => "it has not begun to run".to_owned(),
     }
 }
 
