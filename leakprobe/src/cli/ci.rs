@@ -95,7 +95,8 @@ pub(super) struct CiArgs {
     #[arg(long, value_name = "CMD", value_parser = values::command)]
     exec: Option<values::Words>,
     /// How the started program tells that it is ready: HOST:PORT that accepts connections, http:// URL that answers, or /REGEX/
-    /// that a line of its output fits; the load finds what fits, or its first group, in LEAKPROBE_READY
+    /// that a line of its output fits; the load finds what fits, or its first group, in LEAKPROBE_READY. Without it the load
+    /// begins once the program's numbers are level
     #[arg(long, value_name = "WHEN", requires = "exec", value_parser = values::ready)]
     ready: Option<Ready>,
     /// How long that may take

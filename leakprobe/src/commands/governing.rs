@@ -1,6 +1,9 @@
 //! Measures what the programs cost, over and over, and has the governor's decisions carried out.
 
-use std::time::{Duration, Instant};
+use std::{
+    mem,
+    time::{Duration, Instant},
+};
 
 use crate::{
     model::Pause,
@@ -35,12 +38,9 @@ pub(super) struct Governing {
     began: Instant,
     next: Instant,
     window: Option<Window>,
-    /// Whether the next measurement is to be short.
-    is_short: bool,
+    rhythm: Rhythm,
     /// What the machine had done when it was last looked at.
     done: Option<Done>,
-    /// Whether it did next to nothing then.
-    was_calm: bool,
     /// Whether the kernel accounts the programs' time for us.
     accounts: bool,
     /// Time that was measured, and the programs' part of it, each weighted by the time that it stands for.
@@ -68,9 +68,8 @@ impl Governing {
             began: now,
             next: now,
             window: None,
-            is_short: true,
+            rhythm: Rhythm::default(),
             done: None,
-            was_calm: false,
             accounts: true,
             measured: (Duration::ZERO, 0.0),
             last: now,
@@ -87,32 +86,27 @@ impl Governing {
     /// Begins or ends a measurement; after one, changes what watches waits.
     pub(super) fn step(&mut self, probes: &mut Probes) {
         if let Some(window) = self.window.take() {
-            // What watches from now on is measured at once.
-            self.is_short = self.close(&window, probes);
+            let is_new = self.close(&window, probes);
             self.done = Done::read();
-            self.next = Instant::now() + if self.is_short { Duration::ZERO } else { GLANCE };
+            self.next = Instant::now() + self.rhythm.measured(is_new);
             return;
         }
-        let is_calm = !self.is_busy();
-        if self.was_calm && !is_calm {
+        let is_busy = self.is_busy();
+        let Look { begins, measure } = self.rhythm.looked(is_busy, self.last.elapsed());
+        if begins {
             // What is measured now does not stand for the calm before.
             self.account(self.last_share);
-            self.is_short = true;
         }
-        self.was_calm = is_calm;
-        let pause = if is_calm { CALM_PAUSE } else { PAUSE };
-        if self.is_short || self.last.elapsed() >= pause {
+        if measure.is_some() {
             self.window = Some(self.open(probes));
-            self.next = Instant::now() + if std::mem::take(&mut self.is_short) { SHORT_WINDOW } else { WINDOW };
-        } else {
-            self.next = Instant::now() + GLANCE;
         }
+        self.next = Instant::now() + measure.unwrap_or(GLANCE);
     }
 
     /// Whether the machine has done something since it was last looked at, or that is not known.
     fn is_busy(&mut self) -> bool {
         let now = Done::read();
-        let before = std::mem::replace(&mut self.done, now);
+        let before = mem::replace(&mut self.done, now);
         before.zip(now).is_none_or(|(before, now)| now.since(before).busy_ticks >= BUSY_TICKS)
     }
 
@@ -178,6 +172,48 @@ impl Governing {
     }
 }
 
+/// When it is measured, by what is seen of the machine.
+#[derive(Debug)]
+struct Rhythm {
+    /// Whether the next measurement is to come at once, and to be short.
+    is_urgent: bool,
+    /// Whether the machine did next to nothing when it was last looked at.
+    was_calm: bool,
+}
+
+/// What follows from a look at the machine.
+#[derive(Debug, PartialEq, Eq)]
+struct Look {
+    /// Whether a load has begun.
+    begins: bool,
+    /// For how long to measure now, if that is to be.
+    measure: Option<Duration>,
+}
+
+impl Default for Rhythm {
+    fn default() -> Self {
+        Self { is_urgent: true, was_calm: false }
+    }
+}
+
+impl Rhythm {
+    /// The machine was looked at, so long after the last measurement.
+    fn looked(&mut self, is_busy: bool, since_last: Duration) -> Look {
+        let begins = mem::replace(&mut self.was_calm, !is_busy) && is_busy;
+        if mem::take(&mut self.is_urgent) || begins {
+            return Look { begins, measure: Some(SHORT_WINDOW) };
+        }
+        let pause = if is_busy { PAUSE } else { CALM_PAUSE };
+        Look { begins, measure: (since_last >= pause).then_some(WINDOW) }
+    }
+
+    /// A measurement is over, and what watches now is new or not: when to look again.
+    fn measured(&mut self, is_new: bool) -> Duration {
+        self.is_urgent = is_new;
+        if is_new { Duration::ZERO } else { GLANCE }
+    }
+}
+
 /// How many creation stacks are taken: what a flood of creations costs is mostly their stacks.
 #[derive(Debug)]
 struct StackRate {
@@ -211,6 +247,37 @@ impl StackRate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn look(begins: bool, measure: Option<Duration>) -> Look {
+        Look { begins, measure }
+    }
+
+    #[test]
+    fn it_is_measured_at_once_when_a_load_begins_and_seldom_while_there_is_none() {
+        let mut rhythm = Rhythm::default();
+        assert_eq!(rhythm.looked(true, Duration::ZERO), look(false, Some(SHORT_WINDOW)), "nothing is known yet");
+        assert_eq!(rhythm.measured(false), GLANCE);
+        for (is_busy, since_last, expected) in [
+            (true, PAUSE / 2, look(false, None)),
+            (true, PAUSE, look(false, Some(WINDOW))),
+            (false, PAUSE, look(false, None)),
+            (false, CALM_PAUSE, look(false, Some(WINDOW))),
+            (true, GLANCE, look(true, Some(SHORT_WINDOW))),
+            (true, GLANCE, look(false, None)),
+        ] {
+            assert_eq!(rhythm.looked(is_busy, since_last), expected, "{is_busy} {since_last:?}");
+        }
+    }
+
+    #[test]
+    fn what_watches_from_now_on_is_measured_at_once() {
+        let mut rhythm = Rhythm::default();
+        rhythm.looked(false, Duration::ZERO);
+        assert_eq!(rhythm.measured(true), Duration::ZERO);
+        assert_eq!(rhythm.looked(false, Duration::ZERO), look(false, Some(SHORT_WINDOW)));
+        assert_eq!(rhythm.measured(false), GLANCE);
+        assert_eq!(rhythm.looked(false, GLANCE), look(false, None));
+    }
 
     #[test]
     fn stacks_become_fewer_and_more_again() {

@@ -154,9 +154,12 @@ fn servers_that_are_never_ready_or_end_are_told() {
     let port = ["--ready", "127.0.0.1:1", "--ready-timeout", "300ms"];
     ci("sleep 60", &port, &["true"]).failed(4, &["nothing accepts connections at 127.0.0.1:1"]);
     ci("/nowhere/server", &[], &["true"]).failed(2, &["cannot start /nowhere/server"]);
-    // What says nothing of when it is ready has at least begun.
+    // What does not say when it is ready has begun and come to rest before there is load.
     let begun = "read name < /proc/$LEAKPROBE_PID/comm && test \"$name\" = sleep";
-    ci("sleep 60", &["--rounds", "1"], &["/bin/sh", "-c", begun]).succeeded();
+    let arguments = ["ci", "--settle", "200ms", "-i", "100ms", "--rounds", "1", "--exec", "sleep 60"];
+    let ended = leakprobe(arguments.iter().chain(&["--", "/bin/sh", "-c", begun]));
+    let (start, _) = ended.succeeded().stderr.split_once("warm-up 1 of 1: load").unwrap();
+    assert!(start.contains("start: level after "), "{ended:?}");
     // It dies under load.
     let ended = ci("sleep 60", &["-o", "seen.json"], &["/bin/sh", "-c", "kill -9 $LEAKPROBE_PID; sleep 5"]);
     ended.failed(4, &["sleep", "ended before a verdict was possible"]);

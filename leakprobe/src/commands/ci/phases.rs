@@ -73,6 +73,9 @@ struct Phases<'a> {
 
 impl Phases<'_> {
     async fn all(&mut self) -> Result<(), Broken> {
+        if self.options.server.as_ref().is_some_and(|server| server.ready.is_none()) {
+            self.begin().await?;
+        }
         for number in 1..=self.options.warmup {
             self.plan.say(&format!("warm-up {number} of {}: load", self.options.warmup));
             let _ = self.put_load(&format!("the warm-up load {number}")).await?;
@@ -97,6 +100,14 @@ impl Phases<'_> {
         }
     }
 
+    /// A program that does not tell when it is ready is taken to be so once its numbers are level.
+    async fn begin(&mut self) -> Result<(), Broken> {
+        let began = Instant::now();
+        let is_level = self.level(began + self.options.settle_max).await?;
+        self.plan.say(&format!("start: {}", how_level(is_level, began.elapsed())));
+        Ok(())
+    }
+
     async fn put_load(&mut self, which: &str) -> Result<super::load::Run, Broken> {
         match self.load.run(self.observer).await.map_err(Broken::Failure)? {
             Ended::Done(run) => Ok(run),
@@ -110,27 +121,22 @@ impl Phases<'_> {
     async fn look(&mut self, which: &str, run: Option<super::load::Run>) -> Result<(), Broken> {
         let began = Instant::now();
         let (recording, settled) = self.settled().await?;
-        let settle_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let took = began.elapsed();
         let moment = Moment::of(&recording);
         let requests = run.as_ref().and_then(|run| run.requests);
         let round = Round {
             at_ms: recording.growth.last().map_or(recording.duration_ms, |sample| sample.at_ms),
             load_ms: run.as_ref().map(|run| u64::try_from(run.took.as_millis()).unwrap_or(u64::MAX)),
             requests,
-            settle_ms,
+            settle_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             settled,
             threads: recording.coverage.threads,
             goroutines: recording.coverage.go.as_ref().map_or(0, |go| go.goroutines),
             waiting: recording.sites.iter().filter(|site| site.role.is_own()).map(|site| site.count).sum(),
         };
         let goroutines = recording.coverage.go.as_ref().map(|go| format!(", {} goroutines", go.goroutines));
-        let level = if settled { "level" } else { "not level" };
-        self.plan.say(&format!(
-            "{which}: {} threads{}, {level} after {:.1} s",
-            round.threads,
-            goroutines.unwrap_or_default(),
-            settle_ms as f64 / 1_000.0
-        ));
+        let (goroutines, level) = (goroutines.unwrap_or_default(), how_level(settled, took));
+        self.plan.say(&format!("{which}: {} threads{goroutines}, {level}", round.threads));
         self.seen.created.look(recording.target.pid);
         self.seen.rounds.push(round);
         self.seen.moments.push(moment);
@@ -219,4 +225,8 @@ impl Phases<'_> {
     fn why_ended(&self) -> Broken {
         Broken::Cut(if *self.observer.stopped.borrow() { Cut::Stopped } else { Cut::NoTarget })
     }
+}
+
+fn how_level(is_level: bool, after: Duration) -> String {
+    format!("{} after {:.1} s", if is_level { "level" } else { "not level" }, after.as_secs_f64())
 }

@@ -99,7 +99,7 @@ impl Running {
         let mut stopped = observer.stopped.clone();
         loop {
             let is_ready = match &server.ready {
-                None => self.held.has_begun(), // numbers that are level are waited for in any case
+                None => self.held.has_begun(), // the rest is seen from outside
                 Some(Ready::Tcp(at)) => TcpStream::connect(at).await.is_ok(),
                 Some(Ready::Http(at, path)) => answers(at, path).await,
                 Some(Ready::Line(_)) => match self.fitted.as_ref().and_then(|fitted| fitted.try_recv().ok()) {
