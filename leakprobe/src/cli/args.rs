@@ -7,8 +7,9 @@ use clap::{ArgAction, Args as ClapArgs, CommandFactory, Parser, Subcommand};
 use super::{
     Cli, Command, Output, Selftest, Targets, Watch,
     ci::CiArgs,
-    values::{self, Color, GroupBy, Kind, Probe, View, Weight},
+    values::{self, Color, Kind, Probe, View, Weight},
 };
+use crate::report::GroupBy;
 
 /// clap's description of the whole command line, for completions and man pages.
 #[must_use]

@@ -10,7 +10,9 @@ use clap::Parser;
 
 pub use args::command;
 pub use ci::{Ci, Ready, Selftest, Server};
-pub use values::{Color, FailOn, GroupBy, Kind, Probe, View, Weight};
+pub use values::{Color, FailOn, Kind, Probe, View, Weight};
+
+use crate::report::GroupBy;
 
 /// A command, ready to be carried out.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use nix::sys::signal::Signal;
 
 use super::Ready;
+use crate::report::GroupBy;
 
 /// When to use colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -49,23 +50,6 @@ pub enum Kind {
     /// Goroutines, and threads that do not belong to Go's runtime.
     #[default]
     All,
-}
-
-/// What tasks are grouped by.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GroupBy {
-    /// The function that created them.
-    Creator,
-    /// Their site.
-    Site,
-    /// What they wait for.
-    Wait,
-    /// The channels that they wait on.
-    Channel,
-    /// Their profiler labels, or the one of that name.
-    Label(Option<String>),
-    /// The thread's name.
-    ThreadName,
 }
 
 /// `creator`, `site`, `wait`, `channel`, `label`, `label=KEY` or `thread-name`.

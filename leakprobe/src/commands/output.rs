@@ -10,7 +10,7 @@ use regex::Regex;
 
 use super::{ExitCode, Failure};
 use crate::{
-    cli::{Color, GroupBy, Kind, Output, View, Weight},
+    cli::{Color, Kind, Output, View, Weight},
     config,
     model::Recording,
     report::{self, Format, diff::Pair, files::Owner},
@@ -68,7 +68,7 @@ impl Plan {
                     Kind::Goroutines => report::Kind::Goroutines,
                     Kind::All => report::Kind::All,
                 },
-                group_by: output.group_by.as_ref().map(group_by),
+                group_by: output.group_by.clone(),
                 include: patterns("--include", &output.include)?,
                 exclude: patterns("--exclude", &output.exclude)?,
                 all_frames: output.all_frames,
@@ -228,17 +228,6 @@ impl Plan {
             // A closed stderr is no reason to fail.
             let _ = writeln!(io::stderr(), "{what}");
         }
-    }
-}
-
-fn group_by(by: &GroupBy) -> report::GroupBy {
-    match by {
-        GroupBy::Creator => report::GroupBy::Creator,
-        GroupBy::Site => report::GroupBy::Site,
-        GroupBy::Wait => report::GroupBy::Wait,
-        GroupBy::Channel => report::GroupBy::Channel,
-        GroupBy::Label(key) => report::GroupBy::Label(key.clone()),
-        GroupBy::ThreadName => report::GroupBy::ThreadName,
     }
 }
 
