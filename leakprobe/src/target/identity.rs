@@ -97,7 +97,7 @@ impl Target {
             Err(_) => return Err(thread_or_nothing(pid)),
         };
         let stat = Stat::read(pid).map_err(|error| proc_error(pid, &error))?;
-        let name = String::from_utf8_lossy(&stat.comm).into_owned();
+        let name = stat.name();
         if stat.is_kernels() {
             return Err(TargetError::KernelThread { pid, name });
         }

@@ -87,6 +87,12 @@ impl Stat {
         })
     }
 
+    /// The name, for people.
+    #[must_use]
+    pub fn name(&self) -> String {
+        String::from_utf8_lossy(&self.comm).into_owned()
+    }
+
     /// Whether it has ended: of a process its first thread, which others may outlive.
     #[must_use]
     pub fn has_exited(&self) -> bool {
@@ -118,7 +124,7 @@ mod tests {
         assert_eq!((&stat.comm[..], stat.state, stat.parent, stat.group), (&b"a) b (c"[..], b'S', 1, -7));
         assert_eq!((stat.flags, stat.start_ticks, stat.cpu), (4_194_304, 55443, 5));
         assert_eq!((stat.start_code, stat.start_stack), (94_000, 140_735_000));
-        assert_eq!(stat.threads, 3);
+        assert_eq!((stat.name().as_str(), stat.threads), ("a) b (c", 3));
         assert!(!stat.has_exited() && !stat.is_kernels());
         let ended = |threads| Stat { state: b'Z', threads, ..stat.clone() };
         assert!(ended(2).has_exited() && !ended(2).is_over() && ended(1).is_over());

@@ -19,8 +19,7 @@ impl Created {
     pub(super) fn look(&mut self, pid: u32) {
         let found = target::descendants(pid);
         self.counts.push(found.len());
-        let named = |(id, stat): (u32, target::Stat)| (id, String::from_utf8_lossy(&stat.comm).into_owned());
-        self.last = found.into_iter().map(named).collect();
+        self.last = found.into_iter().map(|(id, stat)| (id, stat.name())).collect();
     }
 
     /// That they were not judged, if there are any.
