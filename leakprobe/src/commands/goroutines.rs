@@ -81,8 +81,8 @@ impl Goroutines {
         let mut known = std::mem::take(&mut self.readers);
         let mut next = known.iter().map(|known| known.place + 1).max().unwrap_or(0);
         for runtime in runtimes {
-            // A plugin that was loaded changes the code of its runtime, and nothing else.
-            let place = known.iter().position(|known| known.reader.runtime().allgs == runtime.allgs);
+            // It stays the same when a plugin is loaded, or when what was taken for its list was another one.
+            let place = known.iter().position(|known| known.reader.runtime().is_same(&runtime));
             let watched = match place.map(|place| known.swap_remove(place)) {
                 Some(mut watched) => {
                     watched.reader.update(runtime);
@@ -95,6 +95,8 @@ impl Goroutines {
             };
             self.readers.push(watched);
         }
+        // No runtime ever leaves a process: what was not found again is read as before.
+        self.readers.append(&mut known);
         self.readers.sort_unstable_by_key(|known| known.place);
         engine.set_frame_sizes(self.readers.iter().map(|known| code(known) as _).collect());
         symbols.set_go(self.readers.iter().filter_map(|known| GoCode::new(known.reader.runtime())).collect());
@@ -124,6 +126,7 @@ impl Goroutines {
                         tracing::debug!("goroutines: {error}");
                         // The end of the process is told elsewhere.
                         self.unread += u64::from(has_memory(self.pid));
+                        self.finder.doubt();
                     }
                 }
             }

@@ -1,13 +1,18 @@
 //! Where the runtime keeps its list of all goroutines: `runtime.allgs`, found by what it looks like.
 //!
 //! A slice in the data with pointers of which each element leads to something with an ordered stack that points to itself
-//! (`g.sched.g`). Source: <https://github.com/golang/go/blob/go1.27.0/src/runtime/proc.go> (`allgs`, `allgadd`)
+//! (`g.sched.g`). While the garbage collector marks, it has a slice of the very same list (`work.stackRoots`), which is empty
+//! afterwards: what tells `allgs` is the code that appends to it.
+//!
+//! Source: <https://github.com/golang/go/blob/go1.27.0/src/runtime/proc.go> (`allgs`, `allgadd`),
+//! <https://github.com/golang/go/blob/go1.27.0/src/runtime/mgcmark.go> (`gcMarkRootPrepare`)
 
 use std::ops::{ControlFlow, Range};
 
 use super::{
     layout::Layout,
     memory::{Words, word_at},
+    mentions::Mentions,
 };
 
 /// Most goroutines that a list can have: more than memory holds.
@@ -19,12 +24,16 @@ const MAX_SLICES: usize = 1 << 16;
 /// So often it is looked again if lists have moved meanwhile. They double when they grow, so that this is soon over.
 const TRIES: usize = 8;
 
-/// The address of the slice; `None` if there is none, as before the runtime has started.
-pub(super) fn find(memory: &impl Words, bss: &Range<u64>, layout: &Layout) -> Option<u64> {
+/// The function that appends to the list, and works on no other.
+pub(super) const APPENDS: &str = "runtime.allgadd";
+
+/// The address of the slice; `None` if there is none, as before the runtime has started. `mentions` is what the function
+/// [`APPENDS`] works on.
+pub(super) fn find(memory: &impl Words, bss: &Range<u64>, layout: &Layout, mentions: &Mentions) -> Option<u64> {
     let mut best = None;
     for _ in 0..TRIES {
         let is_settled;
-        (best, is_settled) = look_once(memory, bss, layout);
+        (best, is_settled) = look_once(memory, bss, layout, mentions);
         if is_settled {
             break;
         }
@@ -33,31 +42,42 @@ pub(super) fn find(memory: &impl Words, bss: &Range<u64>, layout: &Layout) -> Op
 }
 
 /// The best slice that is there, and whether all of them stayed where they were meanwhile.
-fn look_once(memory: &impl Words, bss: &Range<u64>, layout: &Layout) -> (Option<u64>, bool) {
+fn look_once(memory: &impl Words, bss: &Range<u64>, layout: &Layout, mentions: &Mentions) -> (Option<u64>, bool) {
     let mut slices = 0;
-    let mut found: Vec<(u64, u64, u64)> = Vec::new();
+    let mut found: Vec<Slice> = Vec::new();
     memory.scan(bss, |address, &[first, len, capacity]| {
         if first != 0 && first.is_multiple_of(8) && (1..=capacity).contains(&len) && capacity <= MAX_LEN {
             slices += 1;
             if is_list(memory, first, len, layout) {
-                found.push((address, first, len));
+                found.push(Slice { address, first, len, capacity });
             }
         }
         if slices < MAX_SLICES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
-    // Slices of some goroutines look the same. Only that of all is told by its first element once more, in `allgptr`.
+    // Where functions have other names, the list is told from slices of some goroutines by its first element, whose address is
+    // once more in `allgptr`, and from that of the collector by its capacity, which mostly is larger than its length.
     let mut twins = vec![0usize; found.len()];
     memory.scan(bss, |_, &[word]| {
-        for (twins, (_, first, _)) in twins.iter_mut().zip(&found) {
-            *twins += usize::from(*first == word);
+        for (twins, slice) in twins.iter_mut().zip(&found) {
+            *twins += usize::from(slice.first == word);
         }
         ControlFlow::<()>::Continue(())
     });
     // A list that has grown lies elsewhere by now, so that its twin was not met. What else looks like a list would win, e.g. the
     // scheduler's pointer to a thread, which begins with that thread's own goroutine, and the number of such threads behind it.
-    let is_settled = found.iter().all(|&(address, first, _)| memory.word(address) == Some(first));
-    let best = found.iter().zip(twins).max_by_key(|((_, _, len), twins)| (*twins > 1, *len));
-    (best.map(|((address, _, _), _)| *address), is_settled)
+    let is_settled = found.iter().all(|slice| memory.word(slice.address) == Some(slice.first));
+    let rank = |slice: &Slice, twins| (mentions.has(slice.address), twins > 1, slice.len, slice.capacity);
+    let best = found.iter().zip(twins).max_by_key(|(slice, twins)| rank(slice, *twins));
+    (best.map(|(slice, _)| slice.address), is_settled)
+}
+
+/// A slice in the data.
+#[derive(Clone, Copy, Debug)]
+struct Slice {
+    address: u64,
+    first: u64,
+    len: u64,
+    capacity: u64,
 }
 
 /// Whether a slice holds goroutines.
@@ -117,6 +137,11 @@ mod tests {
         Layout::of(&Version::parse("go1.27.3").unwrap()).unwrap()
     }
 
+    /// In a program whose names were made unreadable.
+    fn find(memory: &impl Memory) -> Option<u64> {
+        super::find(memory, &BSS, &layout(), &Mentions::default())
+    }
+
     /// Data with a list of `len` goroutines at 0x1800, of which the last one has ended, and `allgptr`.
     fn memory(len: u64) -> Fake {
         let mut memory = Fake(vec![(0x1000, vec![0; 0x2000]), (0x1_0000, vec![0; 0x10_0000])]);
@@ -136,7 +161,7 @@ mod tests {
     #[test]
     fn the_list_is_found_whatever_its_length() {
         for len in [1, 2, 16, 300] {
-            assert_eq!(find(&memory(len), &BSS, &layout()), Some(0x1800), "{len}");
+            assert_eq!(find(&memory(len)), Some(0x1800), "{len}");
         }
     }
 
@@ -146,7 +171,27 @@ mod tests {
         // A longer list of the same goroutines, kept for something else.
         memory.put(0x1100, &[0x1_0000 - 0x400, 40, 40]);
         memory.put(0x1_0000 - 0x400, &[0x2_0000; 40]);
-        assert_eq!(find(&memory, &BSS, &layout()), Some(0x1800));
+        assert_eq!(find(&memory), Some(0x1800));
+    }
+
+    /// The collector's slice of the list, behind or before it.
+    fn with_stack_roots(place: u64, len: u64) -> Fake {
+        let mut memory = memory(len);
+        memory.put(place, &[0x1_0000, len, len]);
+        memory
+    }
+
+    #[test]
+    fn the_collectors_slice_of_the_list_is_not_taken_for_it() {
+        for place in [0x1100, 0x2000] {
+            assert_eq!(find(&with_stack_roots(place, 20)), Some(0x1800), "{place:#x}");
+            // A list that is full looks the same.
+            let mut full = with_stack_roots(place, 20);
+            full.put(0x1800, &[0x1_0000, 20, 20]);
+            // movq 0x1800, %rax, at 0x800
+            let mentions = Mentions::in_code(&[0x48, 0x8b, 0x05, 0xf9, 0x0f, 0, 0], 0x800, &BSS);
+            assert_eq!(super::find(&full, &BSS, &layout(), &mentions), Some(0x1800), "{place:#x}");
+        }
     }
 
     /// Memory that becomes other memory when the data is read for the second time.
@@ -171,20 +216,20 @@ mod tests {
         after.put(0x4_0000, &list);
         after.put(0x1800, &[0x4_0000, 17, 32]);
         after.put(0x2ff0, &[0x4_0000]);
-        assert_eq!(find(&Changing(before, after, Cell::new(0)), &BSS, &layout()), Some(0x1800));
+        assert_eq!(find(&Changing(before, after, Cell::new(0))), Some(0x1800));
     }
 
     #[test]
     fn what_looks_like_a_list_only_at_first_is_none() {
         let empty = Fake(vec![(0x1000, vec![0; 0x2000])]);
-        assert_eq!(find(&empty, &BSS, &layout()), None, "before the runtime has started");
+        assert_eq!(find(&empty), None, "before the runtime has started");
         let mut hostile = Fake(vec![(0x1000, vec![0; 0x2000])]);
         for at in (0x1000..0x2fe0).step_by(24) {
             hostile.put(at, &[0x1000, 1 << 31, 1 << 32]);
         }
-        assert_eq!(find(&hostile, &BSS, &layout()), None);
+        assert_eq!(find(&hostile), None);
         let mut ended = memory(1);
         ended.put(0x2_0000, &[0, 0]);
-        assert_eq!(find(&ended, &BSS, &layout()), None, "somebody has a stack");
+        assert_eq!(find(&ended), None, "somebody has a stack");
     }
 }

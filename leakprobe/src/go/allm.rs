@@ -11,6 +11,7 @@ use std::{
 use super::{
     layout::{Layout, Offset},
     memory::Words,
+    mentions::Mentions,
 };
 
 /// Most threads of a list that are followed.
@@ -31,8 +32,18 @@ pub(super) struct AllM {
     pub(super) threads: Vec<u64>,
 }
 
-/// Looks for the list in the data with pointers; `links` are the offsets at which the link may lie.
-pub(super) fn find(memory: &impl Words, bss: &Range<u64>, layout: &Layout, links: &[Offset]) -> Option<AllM> {
+/// The function that adds to the list, and works on no other.
+pub(super) const ADDS: &str = "runtime.mcommoninit";
+
+/// Looks for the list in the data with pointers; `links` are the offsets at which the link may lie, `mentions` what the function
+/// [`ADDS`] works on.
+pub(super) fn find(
+    memory: &impl Words,
+    bss: &Range<u64>,
+    layout: &Layout,
+    links: &[Offset],
+    mentions: &Mentions,
+) -> Option<AllM> {
     let mut words = Vec::new();
     memory.scan(bss, |address, &[word]| {
         if word != 0 && word.is_multiple_of(8) {
@@ -53,8 +64,10 @@ pub(super) fn find(memory: &impl Words, bss: &Range<u64>, layout: &Layout, links
     }
     let (threads, alllink) = best?;
     let head = threads.first()?;
-    let holders = words.iter().filter(|(_, word)| word == head).map(|(address, _)| *address);
-    let address = holders.into_iter().find(|&holder| !is_idle_list(memory, holder, threads.len()))?;
+    // Other lists may begin with the same thread: of idle ones, of those for calls from C.
+    let mut holders = words.iter().filter(|(_, word)| word == head).map(|(address, _)| *address);
+    let named = holders.clone().find(|&holder| mentions.has(holder));
+    let address = named.or_else(|| holders.find(|&holder| !is_idle_list(memory, holder, threads.len())))?;
     Some(AllM { address, alllink, threads })
 }
 
@@ -118,6 +131,11 @@ mod tests {
         Layout::of(&Version::parse("go1.24.11").unwrap()).unwrap()
     }
 
+    /// In a program whose names were made unreadable.
+    fn find(memory: &Fake, links: &[Offset]) -> Option<AllM> {
+        super::find(memory, &BSS, &layout(), links, &Mentions::default())
+    }
+
     fn thread(index: u64) -> u64 {
         0x1_0000 + index * 0x1000
     }
@@ -140,15 +158,25 @@ mod tests {
 
     #[test]
     fn the_list_of_all_threads_is_told_from_that_of_idle_ones() {
-        let found = find(&memory(), &BSS, &layout(), &LINKS).unwrap();
+        let found = find(&memory(), &LINKS).unwrap();
         assert_eq!((found.address, found.alllink), (0x1a00, 352));
         assert_eq!(found.threads, (0..5).rev().map(thread).collect::<Vec<_>>());
     }
 
     #[test]
+    fn of_several_lists_with_the_same_head_that_is_taken_to_which_the_runtime_adds() {
+        let mut memory = memory();
+        // runtime.extraM
+        memory.put(0x1800, &[thread(4)]);
+        // movq 0x1a00, %rax, at 0x800
+        let mentions = Mentions::in_code(&[0x48, 0x8b, 0x05, 0xf9, 0x11, 0, 0], 0x800, &BSS);
+        assert_eq!(super::find(&memory, &BSS, &layout(), &LINKS, &mentions).unwrap().address, 0x1a00);
+    }
+
+    #[test]
     fn a_link_that_is_not_known_is_found() {
         let links: Vec<_> = (256..=512).step_by(8).collect();
-        assert_eq!(find(&memory(), &BSS, &layout(), &links).unwrap().alllink, 352);
+        assert_eq!(find(&memory(), &links).unwrap().alllink, 352);
     }
 
     #[test]
@@ -156,11 +184,11 @@ mod tests {
         let mut round = memory();
         round.put(thread(0) + 352, &[thread(4)]);
         round.put(thread(0) + 328, &[thread(0)]);
-        let found = find(&round, &BSS, &layout(), &[352]);
+        let found = find(&round, &[352]);
         assert_eq!(found, None);
         let mut astray = memory();
         astray.put(thread(2) + 352, &[0xdead_0000]);
-        assert_eq!(find(&astray, &BSS, &layout(), &[352]), None);
-        assert_eq!(find(&Fake::default(), &BSS, &layout(), &LINKS), None);
+        assert_eq!(find(&astray, &[352]), None);
+        assert_eq!(find(&Fake::default(), &LINKS), None);
     }
 }

@@ -64,6 +64,12 @@ impl Finder {
         self.found.clone()
     }
 
+    /// What was found last turns out to be wrong: the next call of [`Self::find`] looks again.
+    pub fn doubt(&mut self) {
+        self.generation = None;
+        self.images.clear();
+    }
+
     /// Opens the files that are new and forgets those that are gone. Returns whether that made a difference to Go.
     fn look_at_files(&mut self, modules: &Modules, memory: &ProcessMemory) -> bool {
         let mut changed = false;

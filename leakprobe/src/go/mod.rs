@@ -13,6 +13,7 @@ pub mod goroutines;
 mod image;
 mod layout;
 mod memory;
+mod mentions;
 mod moduledata;
 pub mod pclntab;
 mod reasons;
@@ -46,6 +47,16 @@ pub struct Runtime {
     pub reasons: Arc<[Arc<str>]>,
     /// What could not be found out of it or is not sure, a sentence each.
     pub notes: Vec<String>,
+}
+
+impl Runtime {
+    /// Whether both are what was found of the same runtime: they have code in common.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let texts = |code: &Code| code.modules().iter().map(|module| module.text.start).collect::<Vec<_>>();
+        let own = texts(&self.code);
+        texts(&other.code).iter().any(|text| own.contains(text))
+    }
 }
 
 /// Why a process, or a module of it, has no Go runtime that could be read.

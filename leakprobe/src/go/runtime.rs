@@ -11,6 +11,7 @@ use super::{
     image::Image,
     layout::{Known, Layout, NEWEST, OLDEST, Offset},
     memory::Words,
+    mentions::Mentions,
     moduledata::Moduledata,
     reasons,
 };
@@ -48,16 +49,6 @@ pub(super) fn make_out(
     let path = &image.path;
     let mut notes = Vec::new();
     let mut layout = known.layout.clone();
-    let allm = allm::find(memory, &own.bss, &layout, &known.alllink);
-    let Some(allgs) = allgs::find(memory, &own.bss, &layout) else {
-        // Once there is a second thread, there are goroutines.
-        return Err(match &allm {
-            Some(allm) if allm.threads.len() > 1 => Problem::Unreadable(format!(
-                "the list of goroutines of {path} ({version}) was not found: only its threads are shown"
-            )),
-            _ => Problem::NotYet(path.to_string()),
-        });
-    };
     let mut code = Vec::new();
     for (image, module) in modules {
         match GoModule::read(memory, image, module) {
@@ -72,6 +63,17 @@ pub(super) fn make_out(
     if code.find(own.text.start).is_none() {
         return Err(Problem::Unreadable(notes.join("; ")));
     }
+    let mentions = |function| Mentions::of(memory, &code, function, &own.bss);
+    let allm = allm::find(memory, &own.bss, &layout, &known.alllink, &mentions(allm::ADDS));
+    let Some(allgs) = allgs::find(memory, &own.bss, &layout, &mentions(allgs::APPENDS)) else {
+        // Once there is a second thread, there are goroutines.
+        return Err(match &allm {
+            Some(allm) if allm.threads.len() > 1 => Problem::Unreadable(format!(
+                "the list of goroutines of {path} ({version}) was not found: only its threads are shown"
+            )),
+            _ => Problem::NotYet(path.to_string()),
+        });
+    };
     let mut reasons = own.data.iter().rev().map(|data| reasons::find(memory, data));
     let reasons = reasons.find(|reasons| !reasons.is_empty()).unwrap_or_default();
     if reasons.is_empty() {

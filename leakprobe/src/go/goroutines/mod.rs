@@ -70,6 +70,9 @@ pub enum ReadError {
     /// The process has ended, or begun another program, or what was taken for its list is none.
     #[error("the list of goroutines at {0:#x} cannot be read: the process has ended or begun another program")]
     List(u64),
+    /// What was taken for its list has become shorter, which that never does: it is to be looked for again.
+    #[error("what was taken for the list of goroutines at {0:#x} is another one")]
+    Shrunk(u64),
 }
 
 /// What is remembered of a goroutine.
@@ -229,7 +232,7 @@ impl Goroutines {
         }
     }
 
-    /// The same runtime has other code: a plugin was loaded.
+    /// The same runtime, looked for again: it has other code since a plugin was loaded, or another list.
     pub fn update(&mut self, runtime: Runtime) {
         self.unwinder = Unwinder::new(Arc::clone(&runtime.code));
         self.system = System::default();
@@ -241,7 +244,8 @@ impl Goroutines {
     /// Costs about 1 µs for each goroutine that is new or has run, a third of that for each other one.
     ///
     /// # Errors
-    /// If the list of goroutines cannot be read, as when the process has ended. What was read until then has gone into `sink`.
+    /// If the list of goroutines cannot be read, as when the process has ended, or is another one. What was read until then has
+    /// gone into `sink`.
     pub fn snapshot(
         &mut self,
         memory: &dyn Memory,
@@ -251,6 +255,9 @@ impl Goroutines {
         let clock = Clock::of(self.pid);
         let len = self.len(memory)?;
         let slots = len.min(MAX_SLOTS);
+        if slots < self.records.len() as u64 {
+            return Err(ReadError::Shrunk(self.runtime.allgs));
+        }
         let mut summary = Summary { taken_ns: clock.now, left_out: len - slots, ..Summary::default() };
         self.losses.left_out = self.losses.left_out.max(summary.left_out);
         let slots = slots as usize;

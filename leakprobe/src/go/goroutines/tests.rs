@@ -172,6 +172,18 @@ impl Sink {
 }
 
 #[test]
+fn a_list_that_becomes_shorter_is_another_one() {
+    let (target, mut engine) = (Target::default(), engine());
+    let mut snapshot = || engine.snapshot(&target, &mut StackTable::default(), &mut Sink::default());
+    (0..5).for_each(|slot| target.goroutine(slot, slot + 1, WAITING, 1));
+    assert_eq!(snapshot().unwrap().alive, 5);
+    target.put(ALLGS + 8, &[0]);
+    assert_eq!(snapshot(), Err(ReadError::Shrunk(ALLGS)));
+    target.put(ALLGS + 8, &[5]);
+    assert_eq!(snapshot().unwrap().alive, 5);
+}
+
+#[test]
 fn what_has_not_run_is_told_once_and_what_has_ended_is_removed() {
     let (target, mut engine) = (Target::default(), engine());
     let (mut stacks, mut sink) = (StackTable::default(), Sink::default());
