@@ -60,7 +60,7 @@ impl Goroutines {
         let mut runtimes = Vec::new();
         self.problems.clear();
         self.unreadable = 0;
-        for found in self.finder.find(modules, &self.memory(modules)).into_iter().take(MAX_RUNTIMES) {
+        for found in self.finder.find(modules, &self.memory(modules)) {
             match found {
                 Ok(runtime) => {
                     self.problems.extend(runtime.notes.iter().cloned());
@@ -73,9 +73,8 @@ impl Goroutines {
             }
         }
         let code = |known: &Watched| Arc::clone(&known.reader.runtime().code);
-        let is_same = runtimes.len() == self.readers.len()
-            && runtimes.iter().all(|runtime| self.readers.iter().any(|known| Arc::ptr_eq(&runtime.code, &code(known))));
-        if is_same {
+        let is_known = |code_of| self.readers.iter().any(|known| Arc::ptr_eq(code_of, &code(known)));
+        if runtimes.iter().all(|runtime| is_known(&runtime.code)) {
             return;
         }
         let mut known = std::mem::take(&mut self.readers);
@@ -98,6 +97,11 @@ impl Goroutines {
         // No runtime ever leaves a process: what was not found again is read as before.
         self.readers.append(&mut known);
         self.readers.sort_unstable_by_key(|known| known.place);
+        if self.readers.len() > MAX_RUNTIMES {
+            self.problems.insert(format!("of {} Go runtimes {MAX_RUNTIMES} are read", self.readers.len()));
+            self.unreadable += (self.readers.len() - MAX_RUNTIMES) as u64;
+            self.readers.truncate(MAX_RUNTIMES);
+        }
         engine.set_frame_sizes(self.readers.iter().map(|known| code(known) as _).collect());
         symbols.set_go(self.readers.iter().filter_map(|known| GoCode::new(known.reader.runtime())).collect());
     }

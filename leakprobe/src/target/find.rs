@@ -1,7 +1,5 @@
 //! Finding processes by name, executable, control group or container.
 
-use std::fs;
-
 use regex::Regex;
 
 use super::{
@@ -31,7 +29,7 @@ impl Pattern {
         let is = |pattern: &Option<Regex>, text: &dyn Fn() -> Option<String>| {
             pattern.as_ref().is_none_or(|pattern| text().is_some_and(|text| pattern.is_match(&text)))
         };
-        let comm = || Some(fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim_end().to_owned());
+        let comm = || Some(Stat::of(pid)?.name());
         let exe = || Some(executable(pid)?.to_string_lossy().into_owned());
         is(&self.comm, &comm) && is(&self.exe, &exe) && self.in_groups(pid)
     }
@@ -69,7 +67,7 @@ mod tests {
     #[test]
     fn processes_are_found_by_name_and_by_executable() {
         let own = std::process::id();
-        let comm = fs::read_to_string("/proc/self/comm").unwrap();
+        let comm = std::fs::read_to_string("/proc/self/comm").unwrap();
         let by = |comm: Option<&str>, exe: Option<&str>| {
             let compile = |text: &str| Regex::new(text).unwrap();
             Pattern { comm: comm.map(compile), exe: exe.map(compile), ..Pattern::default() }
