@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     analysis::{self, GoFacts, GoId, SLOT_BITS},
-    go::{Finder, goroutines},
+    go::{
+        Finder,
+        goroutines::{self, ReadError},
+    },
     model::{GoObject, GoroutineSample, GoroutineSink, StackTable},
     snapshot::{Engine, ProcessMemory, process_cpu_time},
     symbols::{self, GoCode},
@@ -27,6 +30,8 @@ pub(super) struct Goroutines {
     cpu_time: Option<u64>,
     /// Lists of goroutines that could not be read.
     unread: u64,
+    /// What was taken for a list of goroutines and turned out to be another one.
+    mistaken: u64,
     facts: GoFacts,
 }
 
@@ -50,6 +55,7 @@ impl Goroutines {
             unreadable: 0,
             cpu_time: None,
             unread: 0,
+            mistaken: 0,
             facts: GoFacts::default(),
         }
     }
@@ -107,7 +113,13 @@ impl Goroutines {
     }
 
     /// Reads the goroutines into the live table. To be called before the threads are looked at.
-    pub(super) fn snapshot(&mut self, modules: &Modules, stacks: &mut StackTable, live: &mut analysis::Live) {
+    pub(super) fn snapshot(
+        &mut self,
+        engine: &mut Engine,
+        symbols: &mut symbols::Stacks,
+        stacks: &mut StackTable,
+        live: &mut analysis::Live,
+    ) {
         if self.readers.is_empty() {
             return;
         }
@@ -115,29 +127,37 @@ impl Goroutines {
         let cpu_time = process_cpu_time(self.pid);
         let ran = cpu_time.is_none() || cpu_time != self.cpu_time;
         self.cpu_time = cpu_time;
-        let table = live.goroutines_mut();
-        if ran {
-            let memory = self.memory(modules);
-            for known in &mut self.readers {
-                let mut sink = Shifted { table, by: known.place << SLOT_BITS };
-                match known.reader.snapshot(&memory, stacks, &mut sink) {
-                    Ok(summary) => {
-                        let (first, last) = known.newest.unwrap_or((summary.newest, summary.newest));
-                        // The newest of all may have ended.
-                        known.newest = Some((first, last.max(summary.newest)));
-                    }
-                    Err(error) => {
-                        tracing::debug!("goroutines: {error}");
-                        // The end of the process is told elsewhere.
-                        self.unread += u64::from(has_memory(self.pid));
-                        self.finder.doubt();
-                    }
-                }
-            }
+        if ran && self.read_lists(engine.modules(), stacks, live) {
+            self.finder.doubt();
+            self.find(engine, symbols);
+            self.read_lists(engine.modules(), stacks, live);
         }
         let created =
             self.readers.iter().filter_map(|known| known.newest).map(|(first, last)| last.saturating_sub(first)).sum();
-        table.end_snapshot(crate::snapshot::clock_ns(nix::time::ClockId::CLOCK_MONOTONIC), created);
+        live.goroutines_mut().end_snapshot(crate::snapshot::clock_ns(nix::time::ClockId::CLOCK_MONOTONIC), created);
+    }
+
+    /// Returns whether what was taken for a list has turned out to be another one.
+    fn read_lists(&mut self, modules: &Modules, stacks: &mut StackTable, live: &mut analysis::Live) -> bool {
+        let (memory, table) = (self.memory(modules), live.goroutines_mut());
+        let mistaken = self.mistaken;
+        for known in &mut self.readers {
+            let mut sink = Shifted { table, by: known.place << SLOT_BITS };
+            match known.reader.snapshot(&memory, stacks, &mut sink) {
+                Ok(summary) => {
+                    let (first, last) = known.newest.unwrap_or((summary.newest, summary.newest));
+                    // The newest of all may have ended.
+                    known.newest = Some((first, last.max(summary.newest)));
+                }
+                Err(ReadError::Shrunk(_)) => self.mistaken += 1,
+                Err(error) => {
+                    tracing::debug!("goroutines: {error}");
+                    // The end of the process is told elsewhere.
+                    self.unread += u64::from(has_memory(self.pid));
+                }
+            }
+        }
+        self.mistaken > mistaken
     }
 
     /// Joins what was read with the threads. To be called after these were looked at.
@@ -179,7 +199,11 @@ impl Goroutines {
     /// What was lost, by name.
     pub(super) fn losses(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let of_readers = self.readers.iter().flat_map(|known| known.reader.losses().named().collect::<Vec<_>>());
-        let own = [("goroutine_list_unreadable", self.unread), ("go_runtime_unreadable", self.unreadable)];
+        let own = [
+            ("goroutine_list_unreadable", self.unread),
+            ("goroutine_list_mistaken", self.mistaken),
+            ("go_runtime_unreadable", self.unreadable),
+        ];
         of_readers.chain(own.into_iter().filter(|(_, count)| *count > 0))
     }
 

@@ -218,7 +218,7 @@ impl Session {
         }
         let began = Instant::now();
         if !self.is_dying {
-            self.goroutines.snapshot(self.engine.modules(), &mut self.stacks, &mut self.live);
+            self.goroutines.snapshot(&mut self.engine, &mut self.symbols, &mut self.stacks, &mut self.live);
         }
         let snapshot = match self.engine.snapshot(&self.probes, &mut self.stacks) {
             Ok(snapshot) => snapshot,

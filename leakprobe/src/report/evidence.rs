@@ -211,6 +211,7 @@ fn loss(name: &str, n: u64) -> String {
         "goroutine_unreadable" => ("goroutine", "not read: the memory could not be read".into()),
         "go_runtime_unreadable" => ("Go runtime", "whose goroutines could not be read".into()),
         "goroutine_list_unreadable" => ("list", "of goroutines not read: the memory could not be read".into()),
+        "goroutine_list_mistaken" => ("list", "of goroutines was another one: some that came were seen late".into()),
         "goroutine_left_out" => ("goroutine", "neither listed nor counted: there are too many".into()),
         "goroutine_channels_cut" => {
             ("list", "of select cases or of a channel's waiters read only in part: too long".into())

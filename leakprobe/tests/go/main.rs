@@ -11,6 +11,7 @@ mod dump;
 mod embedded;
 mod equality;
 mod leak_suite;
+mod lists;
 mod objects;
 mod pprof;
 #[path = "../support/mod.rs"]

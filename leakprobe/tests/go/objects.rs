@@ -26,7 +26,10 @@ fn all<'a>(recording: &'a Recording, function: &str) -> Vec<&'a Task> {
 fn one<'a>(recording: &'a Recording, function: &str) -> &'a Task {
     match all(recording, function)[..] {
         [task] => task,
-        ref others => panic!("{} goroutines are in {function}", others.len()),
+        ref others => {
+            let (losses, gaps) = (&recording.losses, &recording.coverage.gaps);
+            panic!("{} goroutines are in {function}; lost: {losses:?}, {gaps:?}", others.len())
+        }
     }
 }
 

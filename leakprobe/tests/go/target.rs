@@ -2,9 +2,12 @@
 
 use std::{
     env, fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
 };
+
+use tempfile::TempDir;
 
 use crate::{
     dump::{Goroutine, parse},
@@ -24,9 +27,41 @@ pub(crate) fn built(path: &str) -> PathBuf {
 
 /// Starts a program that was built, and waits until it is ready.
 pub(crate) fn ready(path: &str, args: &[&str]) -> Program {
-    let mut program = Program::start(Command::new(built(path)).args(args));
+    ready_at(&built(path), args)
+}
+
+fn ready_at(path: &Path, args: &[&str]) -> Program {
+    let mut program = Program::start(Command::new(path).args(args));
     program.expect("ready");
     program
+}
+
+/// A program some of whose bytes were replaced.
+pub(crate) struct Patched {
+    path: PathBuf,
+    _folder: TempDir,
+}
+
+impl Patched {
+    /// Each of `patches` stands for the bytes that are there and those that replace the first of them, wherever they are.
+    pub(crate) fn of(path: &str, patches: &[(&[u8], &[u8])]) -> Self {
+        let mut bytes = fs::read(built(path)).unwrap();
+        for (old, new) in patches {
+            let places: Vec<usize> = (0..bytes.len()).filter(|&place| bytes[place..].starts_with(old)).collect();
+            assert!(!places.is_empty() && new.len() <= old.len(), "{}", old.escape_ascii());
+            places.into_iter().for_each(|place| bytes[place..place + new.len()].copy_from_slice(new));
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(Path::new(path).file_name().unwrap());
+        fs::write(&path, bytes).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        Self { path, _folder: folder }
+    }
+
+    /// Starts it, and waits until it is ready.
+    pub(crate) fn ready(&self, args: &[&str]) -> Program {
+        ready_at(&self.path, args)
+    }
 }
 
 /// What the runtime says, without the goroutine that says it, and that goroutine.

@@ -1,29 +1,17 @@
 //! Programs that say of themselves that another version of Go made them: newer than any that leakprobe knows, and too old.
 
-use std::{fs, os::unix::fs::PermissionsExt, process::Command};
-
 use leakprobe::model::{Recording, TaskKind, TaskState};
 
 use crate::{
-    support::{Program, functions, snapshot},
-    target::built,
+    support::{functions, snapshot},
+    target::Patched,
 };
 
 /// One look at a program with a hundred goroutines, which says that it is of the version `claimed`.
 fn look(version: &str, real: &str, claimed: &str) -> Recording {
-    let mut bytes = fs::read(built(&format!("{version}/default/many"))).unwrap();
     // As the linker writes it behind "\xff Go buildinf:": its length, and the text.
     let text = |version: &str| [&[version.len() as u8], version.as_bytes()].concat();
-    let (real, claimed) = (text(real), text(claimed));
-    assert_eq!(real.len(), claimed.len());
-    let place = bytes.windows(real.len()).position(|window| window == real).unwrap();
-    bytes[place..place + real.len()].copy_from_slice(&claimed);
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("many");
-    fs::write(&path, bytes).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    let mut program = Program::start(Command::new(path).arg("100"));
-    program.expect("ready");
+    let program = Patched::of(&format!("{version}/default/many"), &[(&text(real), &text(claimed))]).ready(&["100"]);
     snapshot(program.pid())
 }
 

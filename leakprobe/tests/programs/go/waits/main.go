@@ -84,6 +84,7 @@ func grow(words []string) bool {
 	for i := 0; i < 200; i++ {
 		go grown()
 	}
+	control.Settle("")
 	fmt.Println("grown")
 	return true
 }
