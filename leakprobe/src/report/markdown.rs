@@ -264,7 +264,8 @@ pub(super) mod tests {
                     fence = (line != end).then_some(end);
                     continue;
                 }
-                None if line.starts_with("```") => {
+                // What has more backticks is code in running text.
+                None if line.starts_with("```") && !line.trim_start_matches('`').contains('`') => {
                     fence = Some(line.trim_end_matches("text"));
                     continue;
                 }
