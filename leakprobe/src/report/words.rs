@@ -157,7 +157,7 @@ fn shorten_go(name: &str, width: usize) -> String {
         name = name.replace("[…]", "");
     }
     match name.rsplit_once('/') {
-        Some((_, last)) if !fits(&name) => last.to_owned(),
+        Some((_, last)) if !fits(&name) && !last.is_empty() => last.to_owned(),
         _ => name,
     }
 }
@@ -307,6 +307,7 @@ mod tests {
         assert_eq!(shorten(name, 22), "orders.(*Queue).put");
         assert_eq!(shorten("leakprobe.test/programs/kinds.receive", 20), "kinds.receive");
         assert_eq!(shorten(name, 12), "orde…ue).put");
+        assert_eq!(shorten("a/name/of/nothing/", 10), "a/n…thing/");
     }
 
     #[test]
