@@ -5,7 +5,7 @@
 //! afterwards: what tells `allgs` is the code that appends to it.
 //!
 //! Source: <https://github.com/golang/go/blob/go1.27.0/src/runtime/proc.go> (`allgs`, `allgadd`),
-//! <https://github.com/golang/go/blob/go1.27.0/src/runtime/mgcmark.go> (`gcMarkRootPrepare`)
+//! <https://github.com/golang/go/blob/go1.27.0/src/runtime/mgc.go> (`stackRoots`)
 
 use std::ops::{ControlFlow, Range};
 

@@ -202,6 +202,8 @@ pub struct Goroutines {
     unwinder: Unwinder,
     objects: Objects,
     system: System,
+    /// Of what was read last.
+    list: u64,
     records: Vec<Record>,
     /// Slots that could not be read in the last snapshot: of them it tells nothing.
     unread: HashSet<u32>,
@@ -222,6 +224,7 @@ impl Goroutines {
             unwinder: Unwinder::new(Arc::clone(&runtime.code)),
             objects: Objects::default(),
             system: System::default(),
+            list: 0,
             records: Vec::new(),
             unread: HashSet::new(),
             previous: None,
@@ -256,8 +259,15 @@ impl Goroutines {
         let len = self.len(memory)?;
         let slots = len.min(MAX_SLOTS);
         if slots < self.records.len() as u64 {
-            return Err(ReadError::Shrunk(self.runtime.allgs));
+            if self.list == self.runtime.allgs {
+                return Err(ReadError::Shrunk(self.list));
+            }
+            // What was taken for the list was longer.
+            let gone = self.records.split_off(slots as usize);
+            let gone = (slots as u32..).zip(gone).filter(|(_, record)| record.id != 0);
+            gone.for_each(|(slot, _)| sink.remove(slot));
         }
+        self.list = self.runtime.allgs;
         let mut summary = Summary { taken_ns: clock.now, left_out: len - slots, ..Summary::default() };
         self.losses.left_out = self.losses.left_out.max(summary.left_out);
         let slots = slots as usize;

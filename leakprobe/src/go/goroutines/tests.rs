@@ -173,14 +173,18 @@ impl Sink {
 
 #[test]
 fn a_list_that_becomes_shorter_is_another_one() {
-    let (target, mut engine) = (Target::default(), engine());
-    let mut snapshot = || engine.snapshot(&target, &mut StackTable::default(), &mut Sink::default());
+    let (target, mut engine, mut sink) = (Target::default(), engine(), Sink::default());
     (0..5).for_each(|slot| target.goroutine(slot, slot + 1, WAITING, 1));
-    assert_eq!(snapshot().unwrap().alive, 5);
-    target.put(ALLGS + 8, &[0]);
-    assert_eq!(snapshot(), Err(ReadError::Shrunk(ALLGS)));
-    target.put(ALLGS + 8, &[5]);
-    assert_eq!(snapshot().unwrap().alive, 5);
+    assert_eq!(engine.snapshot(&target, &mut StackTable::default(), &mut sink).unwrap().alive, 5);
+    target.put(ALLGS + 8, &[3]);
+    let shrunk = engine.snapshot(&target, &mut StackTable::default(), &mut sink);
+    assert_eq!((shrunk, sink.all.len()), (Err(ReadError::Shrunk(ALLGS)), 5));
+    // The right one is elsewhere, and may be shorter.
+    let list = ALLGS + 0x100;
+    target.put(list, &[LIST, 3]);
+    engine.update(Runtime { allgs: list, ..engine.runtime().clone() });
+    assert_eq!(engine.snapshot(&target, &mut StackTable::default(), &mut sink).unwrap().alive, 3);
+    assert_eq!(sink.all.len(), 3);
 }
 
 #[test]
