@@ -11,7 +11,9 @@ use crate::{
 fn look(version: &str, real: &str, claimed: &str) -> Recording {
     // As the linker writes it behind "\xff Go buildinf:": its length, and the text.
     let text = |version: &str| [&[version.len() as u8], version.as_bytes()].concat();
-    let program = Patched::of(&format!("{version}/default/many"), &[(&text(real), &text(claimed))]).ready(&["100"]);
+    let (real, claimed) = (text(real), text(claimed));
+    assert_eq!(real.len(), claimed.len());
+    let program = Patched::of(&format!("{version}/default/many"), &[(&real, &claimed)]).ready(&["100"]);
     snapshot(program.pid())
 }
 

@@ -210,8 +210,8 @@ fn each_kind_of_wait_that_began_before_attach_has_its_kind_object_timeout_and_ag
 }
 
 /// A thread that was interrupted just before it began to wait leaves the scheduler's accounts in doubt; its age is a lower bound
-/// then, and rightly so. On a busy machine that happens to one thread or another in every second run, but not to the same kind of
-/// wait each time.
+/// then, and rightly so. On a busy machine that happens now and then to one thread or another, but not to the same kind of wait each
+/// time.
 #[test]
 fn ages_of_waits_that_began_before_attach_are_exact() {
     const RUNS: u32 = 20;

@@ -202,7 +202,7 @@ pub struct Goroutines {
     unwinder: Unwinder,
     objects: Objects,
     system: System,
-    /// Of what was read last.
+    /// Address of the list that was read last; 0: none yet.
     list: u64,
     records: Vec<Record>,
     /// Slots that could not be read in the last snapshot: of them it tells nothing.
