@@ -95,6 +95,7 @@ pub fn record(
         min_block_ms: live.min_block_ns() / NS_PER_MS,
         tasks,
         sites: ordered.sites,
+        timers: Vec::new(),
         deadlocks,
         check: None,
         ended_waits,
@@ -232,6 +233,7 @@ fn coverage(threads: &[Task], live: &Live, facts: &Facts) -> Coverage {
         events: facts.events,
         sources: facts.sources.clone(),
         gaps: facts.gaps.clone(),
+        unseen: Vec::new(),
         pauses: facts.pauses.clone(),
     }
 }

@@ -8,6 +8,7 @@ mod frame;
 mod futex;
 mod goroutine;
 mod owner;
+mod pending;
 mod primitive;
 mod recording;
 mod rules;
@@ -28,6 +29,7 @@ pub use goroutine::{
     Ancestor, AncestorSample, Channel, GoFrame, GoObject, GoStatus, GoWait, Goroutine, GoroutineSample, GoroutineSink,
 };
 pub use owner::{Deadlock, DeadlockedTask, Link, LinkWait, Owner, Relation};
+pub use pending::{PendingTimers, TimerUse, UnseenTasks};
 pub use primitive::{Holder, Primitive};
 pub use recording::{
     Cost, Coverage, EndedWait, GoCoverage, GrowthSample, Pause, Recording, SCHEMA, TargetInfo, TimedWait, Tool,

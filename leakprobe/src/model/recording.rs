@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Check, Deadlock, Frame, Site, Task, Wait};
+use super::{Check, Deadlock, Frame, PendingTimers, Site, Task, UnseenTasks, Wait};
 
 /// The schema that this version writes and reads.
 pub const SCHEMA: &str = "leakprobe/1";
@@ -31,6 +31,9 @@ pub struct Recording {
     pub frames: Vec<Frame>,
     /// Parked tasks by site, most suspicious first.
     pub sites: Vec<Site>,
+    /// Timers that are pending and for which no task waits, by what they are for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub timers: Vec<PendingTimers>,
     /// Tasks that wait for each other for ever.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deadlocks: Vec<Deadlock>,
@@ -168,6 +171,9 @@ pub struct Coverage {
     /// What was not watched, and why, one sentence each.
     #[serde(default)]
     pub gaps: Vec<String>,
+    /// Kinds of tasks that the target has, or may have, and that are not read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<UnseenTasks>,
     /// What was not watched for a while, to keep its cost within the budget.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pauses: Vec<Pause>,

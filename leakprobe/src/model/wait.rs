@@ -145,6 +145,16 @@ pub struct Wait {
     /// After how many ms from its beginning the wait ends by itself; for a goroutine from where `age_ms` counts, which is
     /// mostly later. `None` if it does not.
     pub timeout_ms: Option<u64>,
+    /// In how many ms from now a timer ends the wait: 0 if it is due. `None` if no timer does, or if it is not known when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_ms: Option<u64>,
+    /// The period of the ticker that ends the wait, ms: the timer fires again and again. `None` if no ticker does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub period_ms: Option<u64>,
+    /// Set if the task has come back to the same wait from the same stack again and again, woken by nothing but its own timer: how
+    /// long each of these waits lasts at most, ms. `age_ms` then counts from the first of them that was seen and is a lower bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slice_ms: Option<u64>,
     /// Who would have to end the wait, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Box<Owner>>,
@@ -184,6 +194,9 @@ mod tests {
             exact,
             at_most_ms,
             timeout_ms,
+            due_ms: None,
+            period_ms: None,
+            slice_ms: None,
             owner: None,
             owner_note: None,
             chain: Arc::default(),
