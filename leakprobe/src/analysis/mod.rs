@@ -24,7 +24,7 @@ pub use holders::Doubts;
 pub use join::GoFacts;
 pub use live::{Creation, Live, LiveThread};
 pub use recording::{Facts, record};
-pub use verdict::{Criteria, Judgement, Moment, judge, restless, tell};
+pub use verdict::{Criteria, History, Judgement, Judgements, Moment, judge, power, tell};
 
 use crate::model::StackId;
 

@@ -106,7 +106,7 @@ pub fn record(
         cost: facts.cost,
         frames,
     };
-    let judgements = verdict::judge(&recording, &[], &verdict::Criteria::default());
+    let judgements = verdict::judge(&recording, verdict::History::default(), &verdict::Criteria::default());
     verdict::tell(&mut recording, judgements);
     recording
 }

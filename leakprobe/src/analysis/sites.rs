@@ -230,6 +230,7 @@ fn site(alike: &Alike, frames: &[Frame], trend: impl Fn(history::Key) -> Vec<u64
         shortest_timeout_ms: tally.shortest_timeout_ms.filter(|_| !tally.unknown_timeout),
         stack: key.stack.clone(),
         creation: key.creation.clone(),
+        places: Vec::new(),
         names: names.into_iter().take(MAX_NAMES).map(|(name, _)| name.clone()).collect(),
         trend: sum(tally.trends.iter().copied().map(trend)),
         verdict: Verdict::Unjudged,
@@ -244,7 +245,7 @@ fn site(alike: &Alike, frames: &[Frame], trend: impl Fn(history::Key) -> Vec<u64
 }
 
 /// Numbers over time, added up; all end at the same moment.
-fn sum(trends: impl Iterator<Item = Vec<u64>>) -> Vec<u64> {
+pub(super) fn sum(trends: impl Iterator<Item = Vec<u64>>) -> Vec<u64> {
     trends.fold(Vec::new(), |sum, trend| {
         let (mut longer, shorter) = if sum.len() < trend.len() { (trend, sum) } else { (sum, trend) };
         for (number, more) in longer.iter_mut().rev().zip(shorter.iter().rev()) {
@@ -308,6 +309,13 @@ fn function(frame: &Frame) -> (&str, &str) {
         function => function,
     };
     (frame.module_name(), function)
+}
+
+/// The id of all tasks of one creator, made as those of sites are.
+pub(super) fn id_of_creator(task: TaskKind, creation: &[u32], frames: &[Frame]) -> String {
+    let stack = Vec::new();
+    let key = SiteKey { task, role: Role::Own, creation: creation.to_vec(), stack, kind: WaitKind::Other };
+    stable_id(&key, frames)
 }
 
 /// Eight hex digits from functions and modules alone, so that they are the same in the next run: FNV-1a, 64 bits, folded.

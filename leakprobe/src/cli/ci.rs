@@ -21,6 +21,8 @@ pub struct Ci {
     pub warmup: u32,
     /// Rounds of load that are judged.
     pub rounds: u32,
+    /// Most rounds: so many are done while something that grew may still stop.
+    pub max_rounds: u32,
     /// How often as many rounds are added before a leak is believed.
     pub retry: u32,
     /// For how long numbers must be level.
@@ -111,6 +113,10 @@ pub(super) struct CiArgs {
     /// Rounds of load that are judged
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
+    /// Go on up to N rounds while something that grew may still stop: pools fill up, leaks go on. A program in which nothing grows
+    /// takes no more than --rounds
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=100))]
+    max_rounds: u32,
     /// Before a leak is believed, do as many rounds again, up to N times: it must grow in those as well
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=20))]
     retry: u32,
@@ -129,7 +135,7 @@ pub(super) struct CiArgs {
     /// The verdict from which on the check fails
     #[arg(long, value_enum, default_value_t)]
     fail_on: FailOn,
-    /// Growth of a site over all rounds that is tolerated, of its number at the baseline
+    /// Growth over all rounds that is tolerated if it is not steady, of the number at the baseline
     #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = values::percent)]
     max_growth: f64,
     /// Fail if there are more threads and goroutines at the end
@@ -188,6 +194,7 @@ impl CiArgs {
             load: self.load,
             warmup: self.warmup,
             rounds: self.rounds,
+            max_rounds: self.max_rounds.max(self.rounds),
             retry: self.retry,
             settle: self.settle,
             settle_max: self.settle_max.max(self.settle),

@@ -36,11 +36,11 @@ pub use recording::{
 };
 pub(crate) use rules::package;
 pub use rules::{Rule, RuleKind, Text};
-pub use site::Site;
+pub use site::{Place, Site};
 pub use snapshot::{Activity, Blocking, Change, ChangeKind, News, Snapshot, ThreadSample};
 pub(crate) use span::{numbers, span, thousands};
 pub use stack::{Stack, StackEnd, StackId, StackKind, StackTable};
 pub use subject::{Access, Children, Subject};
 pub use task::{CreatedBy, Role, Task, TaskKind, TaskState};
-pub use verdict::{Check, CheckOutcome, Course, Finding, Ground, Round, Verdict};
+pub use verdict::{Check, CheckOutcome, Course, Finding, Ground, Power, Round, Verdict};
 pub use wait::{Wait, WaitKind};

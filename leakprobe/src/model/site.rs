@@ -43,6 +43,10 @@ pub struct Site {
     pub stack: Vec<u32>,
     /// Creation stack, likewise; empty if it is not known.
     pub creation: Vec<u32>,
+    /// Where its tasks are, most of them first, if they are judged together because one creator started them, at whichever places
+    /// they are: `stack` and `wait` are then those of most of them. Empty otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<Place>,
     /// Names of the tasks here, most frequent first, at most five.
     pub names: Vec<String>,
     /// Tasks blocked at this site, parked or not yet, at each of [`super::Recording::growth`]'s moments.
@@ -66,4 +70,15 @@ pub struct Site {
     /// Facts that speak for it.
     #[serde(default)]
     pub evidence: Vec<String>,
+}
+
+/// One of several places where tasks of one creator are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Place {
+    /// Tasks here.
+    pub count: u64,
+    /// What they wait for, in words as [`Site::wait`] has them, or what they do: `running`, `runnable`.
+    pub wait: String,
+    /// Where: indices into [`super::Recording::frames`], innermost first; empty if they run.
+    pub stack: Vec<u32>,
 }

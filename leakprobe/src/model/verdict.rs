@@ -46,23 +46,37 @@ pub enum Ground {
     CannotWake,
     /// Idle: a language runtime's own.
     OfRuntime,
-    /// Idle: of a pool that is known to be bounded.
+    /// Suspect: a language runtime's own, stuck in the program's code through a round of load.
+    Stuck,
+    /// Idle: of a pool that is known to be bounded, and no more of them than its bound.
     OfPool,
     /// Idle: no more of them than at the baseline.
     NoGrowth,
+    /// Idle: they grew and stopped growing while the load went on.
+    Stopped,
+    /// Idle: each of them ends, and others take their place.
+    Turnover,
+    /// Not judged: no more of them than at the baseline, but the load before the baseline left them, and nothing has used them since.
+    Unused,
     /// Suspect: no more of them, but old, without their creators, and none has woken.
     Orphaned,
     /// Suspect: more of them, but no more than is tolerated.
     Tolerated,
     /// Suspect: still going down when the time to settle was over.
     GoingDown,
-    /// Likely: more with every round, and none has woken.
+    /// Suspect: more of them, but each ends by a timer that was not due yet.
+    NotDue,
+    /// Likely: more with the rounds, and none has woken.
     EveryRound,
-    /// Likely: more with every round, and woken by nothing but their own timers.
+    /// Likely: more with the rounds, and woken by nothing but their own timers.
     OnlyTimers,
-    /// Likely: none of them lasts, but more take their place with every round.
+    /// Likely: none of them lasts, but each creates its successor, and there are more with every round.
     Chains,
-    /// Idle: not more with every round, and some have woken.
+    /// Likely: more with every round, and none of them ever rests long enough to see it wait, nor ends.
+    Busy,
+    /// Likely: they are woken, but steadily more with every one of many rounds, and none has ended.
+    Steady,
+    /// Idle: not more with every round, and most have been woken by others.
     InUse,
     /// Suspect: more of them, and not enough is known to say more.
     Unclear,
@@ -73,14 +87,21 @@ impl Ground {
     pub const ALL: &'static [Self] = &[
         Self::CannotWake,
         Self::OfRuntime,
+        Self::Stuck,
         Self::OfPool,
         Self::NoGrowth,
+        Self::Stopped,
+        Self::Turnover,
+        Self::Unused,
         Self::Orphaned,
         Self::Tolerated,
         Self::GoingDown,
+        Self::NotDue,
         Self::EveryRound,
         Self::OnlyTimers,
         Self::Chains,
+        Self::Busy,
+        Self::Steady,
         Self::InUse,
         Self::Unclear,
     ];
@@ -90,28 +111,48 @@ impl Ground {
     pub const fn verdict(self) -> Verdict {
         match self {
             Self::CannotWake => Verdict::Proven,
-            Self::EveryRound | Self::OnlyTimers | Self::Chains => Verdict::Likely,
-            Self::Orphaned | Self::Tolerated | Self::GoingDown | Self::Unclear => Verdict::Suspect,
-            Self::OfRuntime | Self::OfPool | Self::NoGrowth | Self::InUse => Verdict::Idle,
+            Self::EveryRound | Self::OnlyTimers | Self::Chains | Self::Busy | Self::Steady => Verdict::Likely,
+            Self::Stuck | Self::Orphaned | Self::Tolerated | Self::GoingDown | Self::NotDue | Self::Unclear => {
+                Verdict::Suspect
+            }
+            Self::OfRuntime | Self::OfPool | Self::NoGrowth | Self::Stopped | Self::Turnover | Self::InUse => {
+                Verdict::Idle
+            }
+            Self::Unused => Verdict::Unjudged,
         }
     }
 }
 
-/// The tasks at a site over the rounds of a check.
+/// The tasks of a site, or of one creator, over the rounds of a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Course {
-    /// Tasks that waited here at the end of each of [`Check::rounds`], the baseline first.
+    /// Tasks that were there at the end of each of [`Check::rounds`], the baseline first.
     pub counts: Vec<u64>,
-    /// Of those at the end: tasks that were not there at the baseline.
+    /// Of those at the end: how many came with each round, the first round after the baseline first.
+    #[serde(default)]
+    pub left: Vec<u64>,
+    /// Of those at the end: tasks that came after the baseline.
     pub new: u64,
-    /// Of the new ones, those that were there a round earlier at least, so that it could be seen whether they wake.
+    /// Of the new ones, those that came a round earlier at least, so that it could be seen whether they wake.
     pub followed: u64,
-    /// Of those, the ones that woke meanwhile.
+    /// Of those, the ones that woke since they came.
     pub woke: u64,
+    /// Of those that woke, the ones that only their own timers woke.
+    #[serde(default)]
+    pub by_timer: u64,
+    /// Of those that were followed, the ones of which it is not known whether they woke.
+    #[serde(default)]
+    pub unclear: u64,
+    /// Tasks that came after the baseline, were there for a round at least and have ended.
+    #[serde(default)]
+    pub ended: u64,
     /// Of the tasks that were there at the baseline, those that woke since.
     pub old_woke: u64,
     /// Of the tasks at the end, those whose creator is known to be gone.
     pub creators_gone: u64,
+    /// In how many ms the last of the new tasks ends its wait by a timer, if all of them do and none has been due yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_ms: Option<u64>,
 }
 
 /// A known way of leaking that a site looks like.
@@ -135,9 +176,13 @@ pub struct Check {
     pub load: Vec<String>,
     /// The verdict from which on the check fails.
     pub fail_on: Verdict,
-    /// Growth of a site over all rounds that is tolerated, percent of its number at the baseline.
+    /// Unsteady growth of a site over all rounds that is tolerated, percent of its number at the baseline.
     #[serde(default)]
     pub max_growth_percent: f64,
+    /// The smallest leak that these rounds would have found: one task in so many requests; in so many rounds, if the number of
+    /// requests is not known. `None` if there were too few rounds to find any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power: Option<Power>,
     /// What it came to.
     pub outcome: CheckOutcome,
     /// Why it failed, one sentence each.
@@ -160,6 +205,17 @@ pub struct Check {
     /// What is worth knowing and changes nothing: rules that were not used, for example.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+}
+
+/// The smallest leak that a check would have found, by the rule that it judges by.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Power {
+    /// Tasks that are left behind.
+    pub tasks: u64,
+    /// By so many requests, or rounds.
+    pub per: u64,
+    /// Whether `per` counts requests; if not, rounds.
+    pub requests: bool,
 }
 
 /// What a check came to.

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use super::{evidence, frames, shown::Shown, txt::sites, words};
 use crate::{
     analysis,
-    model::{Check, CheckOutcome, Frame, Round, Site, Task, Verdict, numbers, package},
+    model::{Check, CheckOutcome, Frame, Recording, Round, Site, Task, Verdict, numbers, package},
 };
 
 /// A site of which something is thought, and those of its tasks that are listed.
@@ -39,7 +39,7 @@ impl Judged<'_> {
     /// `chan send in main.worker`.
     pub(super) fn place(&self, shown: &Shown<'_>) -> String {
         let end = self.tasks.first().map(|task| task.stack_end);
-        format!("{} in {}", sites::wait_words(self.site), sites::place(shown, &self.site.stack, end))
+        format!("{} in {}", sites::wait_words(self.site), sites::place_of_site(shown, self.site, end))
     }
 
     /// `48 goroutines are likely leaked: chan send in main.worker`.
@@ -130,13 +130,41 @@ pub(super) fn fail_on(check: Option<&Check>) -> Verdict {
     check.map_or(Verdict::Likely, |check| check.fail_on.max(Verdict::Suspect))
 }
 
-/// `FAILED: 48 tasks at 1 site are likely leaked`.
-pub(super) fn outcome(check: &Check) -> String {
+/// `FAILED: 48 tasks at 1 site are likely leaked`; `PASSED: no growth in 3 rounds`; `PASSED, 1 suspect: …`. A check that passed claims
+/// no more than that nothing grew, and says what stands beside that.
+pub(super) fn outcome(recording: &Recording, check: &Check) -> String {
     let outcome = check.outcome.name().to_uppercase();
-    match because(check).next() {
-        Some(why) => format!("{outcome}: {why}"),
-        None => format!("{outcome}: no leak in {}", words::count(check.rounds.len().saturating_sub(1) as u64, "round")),
+    if let Some(why) = because(check).next() {
+        return format!("{outcome}: {why}");
     }
+    let rounds = words::count(check.rounds.len().saturating_sub(1) as u64, "round");
+    let accepted = recording.sites.iter().filter(|site| site.accepted.is_some()).count() as u64;
+    let suspects = suspects(recording);
+    let known =
+        if accepted > 0 { format!(", {} accepted", words::count(accepted, "known leak")) } else { String::new() };
+    match (suspects, accepted) {
+        (0, 0) => format!("{outcome}: no growth in {rounds}"),
+        (0, _) => format!("{outcome}: no new growth in {rounds}{known}"),
+        _ => format!("{outcome}, {}: no leak is certain after {rounds}{known}", words::count(suspects, "suspect")),
+    }
+}
+
+/// Sites and pending timers that may be leaked and are not accepted.
+fn suspects(recording: &Recording) -> u64 {
+    let sites = recording.sites.iter().filter(|site| site.verdict >= Verdict::Suspect && site.accepted.is_none());
+    let timers = recording.timers.iter().filter(|timers| timers.verdict >= Verdict::Suspect);
+    (sites.count() + timers.count()) as u64
+}
+
+/// The smallest leak that these rounds would have found.
+fn power(check: &Check) -> Option<String> {
+    let power = check.power?;
+    let unit = if power.requests { "request" } else { "round" };
+    let tasks = words::count(power.tasks, "task");
+    Some(match power.per {
+        1 => format!("these rounds would have found a leak of {tasks} a {unit}"),
+        per => format!("these rounds would have found a leak of {tasks} in {}", words::count(per, unit)),
+    })
 }
 
 /// Why it did not pass.
@@ -170,14 +198,15 @@ pub(super) fn took_ms(check: &Check) -> u64 {
     rounds.map(|round| round.load_ms.unwrap_or(0).saturating_add(round.settle_ms)).fold(0, u64::saturating_add)
 }
 
-/// How much of the program was seen.
+/// How much of the program was seen, and how small a leak would have been found.
 pub(super) fn coverage(check: &Check) -> String {
-    format!(
+    let seen = format!(
         "{:.1} % of {} at the end could be judged; at least {} % are asked for",
         check.coverage_percent,
         words::count(check.tasks, "task"),
         check.min_coverage_percent
-    )
+    );
+    power(check).map_or_else(|| seen.clone(), |power| format!("{seen}; {power}"))
 }
 
 /// What to do now, one step each.

@@ -39,7 +39,7 @@ pub fn explain(recording: &Recording, id: &str, options: &Options) -> Result<Str
     lines.push(verdict(site, check));
     if let Some(ground) = site.ground {
         lines.extend(wrapped("  decided by    ", &decided(ground, site, check)));
-        lines.extend(wrapped("  it would be   ", &otherwise(ground, site, check)));
+        lines.extend(wrapped("  it would be   ", &otherwise(ground, check)));
     }
     let accepted = judged.accepted().unwrap_or_else(|| "by no rule and no baseline".to_owned());
     lines.extend(wrapped("  accepted      ", &accepted));
@@ -119,31 +119,53 @@ fn decided(ground: Ground, site: &Site, check: Option<&Check>) -> String {
     match ground {
         Ground::CannotWake => "nothing can end these waits, by construction: one look is enough".to_owned(),
         Ground::OfRuntime => "they are the language runtime's own".to_owned(),
+        Ground::Stuck => "a goroutine of the runtime's own was in the program's code through a whole round".to_owned(),
         Ground::OfPool => {
             "they are of a pool or library that is known to keep them, and no more than so many".to_owned()
         }
         Ground::NoGrowth => "there are no more of them after the last round than at the baseline".to_owned(),
+        Ground::Stopped => {
+            "they grew, and stopped growing while the load went on, as pools do once they are full".to_owned()
+        }
+        Ground::Turnover => "each of them ends, and others take their place".to_owned(),
+        Ground::Unused => {
+            "there are no more of them than at the baseline, the load before it left them, and nothing has woken \
+                           them since: rounds of load cannot decide it"
+                .to_owned()
+        }
+        Ground::NotDue => {
+            "they grew, but each of their waits ends by its own timer, which has not been due yet".to_owned()
+        }
         Ground::Orphaned => {
             "there are no more of them, but they are old, all of their creators are gone, and none has woken".to_owned()
         }
-        Ground::Tolerated => format!("they grew by no more than is tolerated ({})", tolerance(check)),
+        Ground::Tolerated => format!("they grew, not steadily, by no more than is tolerated ({})", tolerance(check)),
         Ground::GoingDown => {
             "their number was still going down when the time to settle (--settle-max) was over".to_owned()
         }
         Ground::EveryRound => format!(
-            "they grew with each of {}, by more than is tolerated ({}), and none that could be followed has woken",
-            words::count(rounds as u64, "round"),
-            tolerance(check)
+            "they grew over {}, did not stop, and at least nine in ten of those that could be followed never woke",
+            words::count(rounds as u64, "round")
         ),
         Ground::OnlyTimers => format!(
-            "they grew steadily with each of {}, none has left, and nothing but their own timers woke them",
+            "they grew steadily over {}, none has ended, and nothing but their own timers woke them",
             words::count(rounds as u64, "round")
         ),
         Ground::Chains => format!(
-            "none of them lasts for a round, but others take their place, steadily more with each of {}",
+            "none of them lasts for a round, but each creates its successor, steadily more with each of {}",
             words::count(rounds as u64, "round")
         ),
-        Ground::InUse => "some of the new ones have woken, and they did not grow with every round".to_owned(),
+        Ground::Busy => format!(
+            "they grew with each of {}, none has ended, and they run or change places, so that no wait of theirs could be followed",
+            words::count(rounds as u64, "round")
+        ),
+        Ground::Steady => format!(
+            "others wake them, but they grew steadily with each of {}, and none has ended",
+            words::count(rounds as u64, "round")
+        ),
+        Ground::InUse => {
+            "most of the new ones have been woken by others, and they did not grow with every round".to_owned()
+        }
         Ground::Unclear => format!("they grew, but {}", unclear(site, rounds).join(", and ")),
     }
 }
@@ -175,26 +197,39 @@ fn unclear(site: &Site, rounds: usize) -> Vec<String> {
 }
 
 /// What would have changed the verdict.
-fn otherwise(ground: Ground, site: &Site, check: Option<&Check>) -> String {
+fn otherwise(ground: Ground, check: Option<&Check>) -> String {
     let rounds = check.map_or(0, |check| check.rounds.len().saturating_sub(1));
     let text = match ground {
         Ground::CannotWake => "none of the others as long as the wait is of this kind",
-        Ground::OfRuntime | Ground::OfPool => "judged by its numbers if it were not known",
+        Ground::OfRuntime => "suspect had it stayed in the program's code through a round",
+        Ground::Stuck => "idle once it has come back from the program's code",
+        Ground::OfPool => "judged by its numbers if it were not known, or with more of them than the pool can have",
         Ground::NoGrowth => "suspect or likely had it grown",
+        Ground::Stopped => "likely had it gone on growing at the rate of its first rounds",
+        Ground::Turnover => "likely had those of the first rounds stayed",
+        Ground::Unused => "idle had something woken them, suspect or likely had they grown",
         Ground::Orphaned => "idle had one of them woken, or were a creator still there",
-        Ground::Tolerated => "likely if it grew with every round, none woke, and --max-growth were less",
+        Ground::Tolerated => "likely if it grew with every round and none ended, or with less --max-growth",
         Ground::GoingDown => "idle if it goes down to the number at the baseline: give it more --settle-max",
-        Ground::EveryRound => "suspect had it missed a round or had one of the new ones woken; idle had it not grown",
-        Ground::OnlyTimers => "suspect had one left, had somebody else woken one, or had the growth been uneven",
+        Ground::NotDue => {
+            "idle once they have ended: give them the time of their timers by --settle-max; likely if they stay"
+        }
+        Ground::EveryRound => {
+            "suspect with growth in fewer rounds, or had others woken more than one in ten; idle had it stopped"
+        }
+        Ground::OnlyTimers => {
+            "suspect had one ended, had others woken more than one in ten, or had the growth been uneven"
+        }
         Ground::Chains => {
             "suspect had the growth been uneven, or had they been fewer after a round; idle had it not grown"
         }
+        Ground::Busy => "suspect had one ended, or had they missed a round; idle had it stopped growing",
+        Ground::Steady => "suspect after fewer rounds, idle had it missed a round or stopped growing",
         Ground::InUse => "suspect had it grown with every round, or had none of the new ones woken",
         Ground::Unclear if rounds < 3 => "likely or idle after more --rounds",
-        Ground::Unclear if site.course.as_ref().is_some_and(|course| course.woke > 0) => {
-            "likely had it grown with every round and had none of the new ones woken; idle had it not grown"
+        Ground::Unclear => {
+            "likely had it gone on growing, had none ended and had others woken none; idle had it stopped"
         }
-        Ground::Unclear => "likely had it grown with every round; idle had it not grown",
     };
     text.to_owned()
 }
@@ -223,7 +258,9 @@ fn numbers(site: &Site, course: &Course, check: Option<&Check>) -> Vec<String> {
         course.followed,
         "of those were there a round earlier, so that it could be seen whether they wake",
     ));
-    lines.push(number(course.woke, "of those woke meanwhile"));
+    lines.push(number(course.woke, "of those woke since they came"));
+    lines.push(number(course.by_timer, "of those only by their own timers"));
+    lines.push(number(course.ended, "more stayed for a round and have ended since"));
     lines.push(number(course.old_woke, "were there at the baseline and have woken since"));
     lines.push(number(course.creators_gone, "have a creator that is known to be gone"));
     lines

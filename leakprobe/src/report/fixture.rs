@@ -398,6 +398,7 @@ impl Build for Recording {
                 shortest_timeout_ms: None,
                 stack: stack.into(),
                 creation: vec![],
+                places: vec![],
                 names: vec![name.into()],
                 trend: vec![],
                 verdict: Verdict::Unjudged,

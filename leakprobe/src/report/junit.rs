@@ -118,7 +118,7 @@ fn whole(shown: &Shown<'_>, check: Option<&Check>, sites: usize) -> Case {
     let mut result = Ok(());
     match check {
         Some(check) => {
-            told.push(checked::outcome(check));
+            told.push(checked::outcome(shown.recording, check));
             told.push(checked::coverage(check));
             told.extend(check.notes.iter().map(|note| format!("note: {}", words::harmless(note))));
             if let Some(first) = check.incomplete.first() {

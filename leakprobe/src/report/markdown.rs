@@ -67,7 +67,7 @@ fn head(shown: &Shown<'_>, check: Option<&Check>) -> String {
                 CheckOutcome::Failed => "❌",
                 CheckOutcome::Incomplete => "⚠️",
             };
-            (sign, checked::outcome(check))
+            (sign, checked::outcome(shown.recording, check))
         }
         None => ("ℹ️", "no check: only what can never wake is judged".to_owned()),
     };

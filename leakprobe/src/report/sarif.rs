@@ -127,7 +127,7 @@ fn invocation(recording: &Recording, left_out: usize) -> Value {
     let mut told: Vec<Value> = Vec::new();
     if let Some(check) = check {
         // What failed it are results, except for the number of tasks.
-        told.push(notification("note", checked::outcome(check)));
+        told.push(notification("note", checked::outcome(recording, check)));
         told.extend(check.incomplete.iter().map(|why| notification("error", words::harmless(why))));
         told.extend(check.notes.iter().map(|note| notification("note", words::harmless(note))));
     }

@@ -1,39 +1,61 @@
 //! What is thought of each site, and why: `proven`, `likely`, `suspect` or `idle`, with evidence in words and numbers.
 //!
 //! The one rule for all of leakprobe. From a single moment only what can never wake is told ([`Verdict::Proven`]): a healthy server
-//! parks hundreds on purpose. More takes several moments with rounds of load between them, of which [`course`] follows each task.
-//! [`presets`] knows the pools of runtimes, [`patterns`] the known ways of leaking.
+//! parks hundreds on purpose. More takes several moments with rounds of load between them: [`cohorts`] follows what each round left
+//! behind, [`rule`] judges the numbers, of each site and of each creator, [`creators`] chooses the one that explains more.
+//! [`presets`] knows the pools of runtimes, [`patterns`] the known ways of leaking, [`power`] what the rounds would have found.
 
-mod course;
+mod cohorts;
+mod creators;
+mod evidence;
+mod hopeless;
 mod moment;
 mod patterns;
+mod power;
 mod presets;
-mod restless;
+mod rule;
+mod timers;
 
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashMap, HashSet},
+    thread,
 };
 
 pub use moment::Moment;
-pub use restless::restless;
+pub use power::power;
 
 use super::sites::growth;
 use crate::model::{Course, Finding, Ground, Recording, Site, Task, TaskKind, Verdict, numbers};
-use course::Tracks;
-use moment::{Hopeless, hopeless};
+use cohorts::Cohorts;
+use creators::ByCreator;
+use hopeless::{Hopeless, hopeless};
+use rule::Nature;
+use timers::TimersJudgement;
 
-/// What is tolerated.
+/// What is tolerated, and what the machine is like.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Criteria {
-    /// Growth of a site over all rounds that is tolerated, percent of its number at the baseline.
+    /// Unsteady growth of a site over all rounds that is tolerated, percent of its number at the baseline.
     pub max_growth_percent: f64,
+    /// The machine's processors, of which pools have a thread each.
+    pub processors: u64,
 }
 
 impl Default for Criteria {
     fn default() -> Self {
-        Self { max_growth_percent: 5.0 }
+        let processors = thread::available_parallelism().map_or(1, |processors| processors.get() as u64);
+        Self { max_growth_percent: 5.0, processors }
     }
+}
+
+/// What was seen of a program over the rounds of a check.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct History<'a> {
+    /// The baseline, and the end of each round.
+    pub moments: &'a [Moment],
+    /// What was there before any load; `None` if nobody looked.
+    pub before: Option<&'a Moment>,
 }
 
 /// What is thought of one site.
@@ -51,53 +73,119 @@ pub struct Judgement {
     pub finding: Option<Finding>,
 }
 
-/// Judges each site of `recording`, which is that of the last of `moments`; the first of them is the baseline. With fewer than two
-/// of them only what is proven is told.
-#[must_use]
-pub fn judge(recording: &Recording, moments: &[Moment], criteria: &Criteria) -> Vec<Judgement> {
-    let hopeless = hopeless_by_site(recording);
-    let tracks = (moments.len() > 1).then(|| course::follow(recording, moments));
-    let members = members(recording);
-    let one = |(place, site): (usize, &Site)| {
-        let tracks = tracks.as_ref().and_then(|tracks| tracks.get(place));
-        let mut judgement = Judgement { course: tracks.map(|tracks| tracks.course.clone()), ..Judgement::default() };
-        let (ground, reasons) = match hopeless.get(site.id.as_str()) {
-            Some(reasons) => (Some(Ground::CannotWake), proven(site, reasons, recording)),
-            None => tracks.map_or((None, Vec::new()), |tracks| by_rounds(site, tracks, recording, criteria)),
-        };
-        let verdict = ground.map_or(Verdict::Unjudged, Ground::verdict);
-        judgement.verdict = verdict;
-        judgement.ground = ground;
-        judgement.evidence = reasons;
-        if let Some(tracks) = tracks.filter(|_| verdict == Verdict::Proven && site.count > 0) {
-            judgement.evidence.push(format!("{} after each round", numbers(&tracks.course.counts)));
-        }
-        if verdict >= Verdict::Suspect {
-            let tasks = members.get(&place).map_or(&[][..], Vec::as_slice);
-            judgement.finding = {
-                let counts = tracks.map_or(&[][..], |tracks| &tracks.course.counts);
-                patterns::find(&patterns::Facts { site, tasks, recording, counts })
-            };
-        }
-        judgement
-    };
-    recording.sites.iter().enumerate().map(one).collect()
+/// What is thought of everything in a recording.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Judgements {
+    /// Of each of its sites.
+    pub sites: Vec<Judgement>,
+    /// Of tasks that are judged by their creators, in the place of their sites.
+    creators: Vec<ByCreator>,
+    /// Of its pending timers.
+    timers: Vec<TimersJudgement>,
+    /// Growth of the total that neither sites nor creators explain: a sentence.
+    pub unexplained: Option<String>,
+    /// Whether more rounds could change something.
+    pub is_open: bool,
 }
 
-/// Writes what was judged into the recording's sites, before what they tell already; the worst come first.
-pub fn tell(recording: &mut Recording, judgements: Vec<Judgement>) {
-    for (site, judgement) in recording.sites.iter_mut().zip(judgements) {
-        // The numbers of the rounds say it better.
-        if judgement.course.is_some() && growth(site).is_some() {
-            site.evidence.remove(0);
-        }
-        site.verdict = judgement.verdict;
-        site.ground = judgement.ground;
-        site.evidence.retain(|fact| !judgement.evidence.contains(fact));
-        site.evidence.splice(..0, judgement.evidence);
-        site.course = judgement.course;
-        site.finding = judgement.finding;
+impl Judgements {
+    /// The worst verdict.
+    #[must_use]
+    pub fn worst(&self) -> Verdict {
+        let creators = self.creators.iter().map(|by_creator| by_creator.judgement.verdict);
+        self.sites.iter().map(|site| site.verdict).chain(creators).max().unwrap_or_default()
     }
+}
+
+/// Judges `recording`, which is that of the last moment of `history`; the first of them is the baseline. With fewer than two moments
+/// only what is proven is told.
+#[must_use]
+pub fn judge(recording: &Recording, history: History<'_>, criteria: &Criteria) -> Judgements {
+    let hopeless = hopeless_by_site(recording);
+    let mut judgements = Judgements::default();
+    let is_proven = |site: &Site| hopeless.contains_key(site.id.as_str());
+    let proven = |site: &Site| Judgement {
+        verdict: Verdict::Proven,
+        ground: Some(Ground::CannotWake),
+        evidence: hopeless.get(site.id.as_str()).map(|why| proven(site, why, recording)).unwrap_or_default(),
+        ..Judgement::default()
+    };
+    if history.moments.len() < 2 {
+        let one = |site: &Site| if is_proven(site) { proven(site) } else { Judgement::default() };
+        judgements.sites = recording.sites.iter().map(one).collect();
+    } else {
+        let excuses: Vec<Option<(Ground, String)>> =
+            recording.sites.iter().map(|site| excuse(site, recording, criteria.processors)).collect();
+        let excused: HashSet<&str> = recording
+            .sites
+            .iter()
+            .zip(&excuses)
+            .filter(|(site, excuse)| excuse.is_some() || is_proven(site))
+            .map(|(site, _)| site.id.as_str())
+            .collect();
+        let followed = cohorts::follow(recording, history.moments, history.before, &excused);
+        let exposure = exposure(recording, history.moments.len() - 1);
+        let self_creating = creators::self_creating(recording);
+        for (place, (site, excuse)) in recording.sites.iter().zip(excuses).enumerate() {
+            let cohorts = &followed.sites[place];
+            let mut judgement = if is_proven(site) {
+                let mut judgement = proven(site);
+                judgement.evidence.push(format!("{} after each round", numbers(&cohorts.counts)));
+                judgement
+            } else if let Some((ground, why)) = excuse {
+                let counts = format!("{} after each round", numbers(&cohorts.counts));
+                Judgement { ground: Some(ground), evidence: vec![why, counts], ..Judgement::default() }
+            } else {
+                let nature = Nature {
+                    is_blocked: is_blocked(site),
+                    creates_itself: self_creating[place],
+                    is_shrinking: is_shrinking(site, recording),
+                    is_orphaned: is_orphaned(site, cohorts),
+                    is_unused: followed.unused.contains(&site.id),
+                };
+                let decision = match site.role.is_own() {
+                    true => rule::decide(cohorts, nature, &exposure, criteria.max_growth_percent),
+                    false => of_runtime(site, recording),
+                };
+                judgements.is_open |= decision.is_open;
+                let evidence = evidence::of(cohorts, decision.ground, site.count, recording);
+                Judgement { ground: Some(decision.ground), evidence, ..Judgement::default() }
+            };
+            judgement.verdict = judgement.ground.map_or(Verdict::Unjudged, Ground::verdict);
+            judgement.course = Some(cohorts.course());
+            judgements.sites.push(judgement);
+        }
+        let verdicts: Vec<Verdict> = judgements.sites.iter().map(|site| site.verdict).collect();
+        let by_creator = creators::judge(recording, &followed, &verdicts, &excused, &exposure, criteria);
+        judgements.is_open |= by_creator.is_open;
+        judgements.creators = by_creator.chosen;
+        judgements.timers = timers::judge(recording, history.moments, &exposure);
+        judgements.unexplained = unexplained(&judgements, &followed, history.moments);
+    }
+    find_patterns(&mut judgements, recording);
+    judgements
+}
+
+/// Looks for known ways of leaking in what is thought to be leaked.
+fn find_patterns(judgements: &mut Judgements, recording: &Recording) {
+    let members = members(recording);
+    for (place, (site, judgement)) in recording.sites.iter().zip(&mut judgements.sites).enumerate() {
+        if judgement.verdict < Verdict::Suspect {
+            continue;
+        }
+        let tasks = members.get(&place).map_or(&[][..], Vec::as_slice);
+        let counts = judgement.course.as_ref().map_or(&[][..], |course| &course.counts);
+        judgement.finding = patterns::find(&patterns::Facts { site, tasks, recording, counts });
+    }
+}
+
+/// Writes what was judged into the recording, before what its sites tell already; the worst come first.
+pub fn tell(recording: &mut Recording, judgements: Judgements) {
+    for (site, judgement) in recording.sites.iter_mut().zip(judgements.sites) {
+        apply(site, judgement);
+    }
+    timers::tell(recording, judgements.timers);
+    creators::tell(recording, judgements.creators);
     let mut order: Vec<usize> = (0..recording.sites.len()).collect();
     order.sort_by_key(|&place| Reverse(recording.sites[place].verdict));
     let mut places = vec![0; order.len()];
@@ -109,6 +197,105 @@ pub fn tell(recording: &mut Recording, judgements: Vec<Judgement>) {
     }
     let mut sites: Vec<Option<Site>> = std::mem::take(&mut recording.sites).into_iter().map(Some).collect();
     recording.sites = order.into_iter().filter_map(|place| sites[place].take()).collect();
+}
+
+fn apply(site: &mut Site, judgement: Judgement) {
+    // The numbers of the rounds say it better.
+    if judgement.course.is_some() && growth(site).is_some() {
+        site.evidence.remove(0);
+    }
+    site.verdict = judgement.verdict;
+    site.ground = judgement.ground;
+    site.evidence.retain(|fact| !judgement.evidence.contains(fact));
+    site.evidence.splice(..0, judgement.evidence);
+    site.course = judgement.course;
+    site.finding = judgement.finding;
+}
+
+/// The load of each round: in requests, if they are known of each, else the same for all.
+fn exposure(recording: &Recording, rounds: usize) -> Vec<f64> {
+    let known = recording.check.as_ref().map_or(&[][..], |check| &check.rounds);
+    let requests: Option<Vec<f64>> = known
+        .iter()
+        .skip(1)
+        .map(|round| round.requests.filter(|&requests| requests > 0).map(|requests| requests as f64))
+        .collect();
+    requests.filter(|requests| requests.len() == rounds).unwrap_or_else(|| vec![1.0; rounds])
+}
+
+/// Why a site is not judged by its numbers, if that is so.
+fn excuse(site: &Site, recording: &Recording, processors: u64) -> Option<(Ground, String)> {
+    if !moment::is_judged_site(site, recording) {
+        return Some((Ground::OfRuntime, "the Go runtime's own".to_owned()));
+    }
+    presets::why_idle(site, recording, processors).map(|why| (Ground::OfPool, why))
+}
+
+/// Of a goroutine of the runtime's own in the program's code: it should come back from there soon.
+fn of_runtime(site: &Site, recording: &Recording) -> rule::Decision {
+    let rounds = recording.check.as_ref().map_or(&[][..], |check| &check.rounds);
+    let last_round_ms = rounds.last().map_or(0, |round| round.load_ms.unwrap_or(0).saturating_add(round.settle_ms));
+    let is_stuck = rounds.len() > 1 && site.oldest_ms >= last_round_ms;
+    rule::Decision { ground: if is_stuck { Ground::Stuck } else { Ground::OfRuntime }, is_open: false }
+}
+
+/// Whether the tasks of a site wait for something that an idle worker never waits for.
+fn is_blocked(site: &Site) -> bool {
+    use crate::model::WaitKind;
+    const BLOCKED: &[&str] = &["mutex", "rwlock", "join", "monitor enter", "once"];
+    match site.kind {
+        WaitKind::ChanSend | WaitKind::Lock => true,
+        WaitKind::Sync => !site.wait.contains("Cond"),
+        WaitKind::Futex => BLOCKED.iter().any(|start| site.wait.starts_with(start)),
+        _ => false,
+    }
+}
+
+/// Whether all tasks of a site are old, have lost their creators, and nothing has woken them.
+fn is_orphaned(site: &Site, cohorts: &Cohorts) -> bool {
+    let gone = cohorts.creators_gone;
+    let woke = cohorts.old_woke + cohorts.used + cohorts.by_timer + cohorts.busy;
+    gone > 1 && gone == site.count && woke == 0 && site.oldest_ms >= LONG_MS && site.with_timeout == 0
+}
+
+/// From which age on a wait is long, ms.
+const LONG_MS: u64 = 10 * 60 * 1000;
+
+/// Whether the site's number still went down while the numbers of the last round settled.
+fn is_shrinking(site: &Site, recording: &Recording) -> bool {
+    let Some(round) = recording.check.as_ref().and_then(|check| check.rounds.last()).filter(|round| !round.settled)
+    else {
+        return false;
+    };
+    let from = round.at_ms.saturating_sub(round.settle_ms);
+    let moments = recording.growth.iter().zip(&site.trend);
+    let settling: Vec<u64> = moments.filter(|(sample, _)| sample.at_ms >= from).map(|(_, &count)| count).collect();
+    // In its second half: right after the load everything goes down.
+    let half = &settling[settling.len() / 2..];
+    half.first() > half.last()
+}
+
+/// What is to be said if the total grew with every round, and what was judged explains less than half of it.
+fn unexplained(judgements: &Judgements, followed: &cohorts::Followed, moments: &[Moment]) -> Option<String> {
+    let totals: Vec<u64> = moments.iter().map(Moment::total).collect();
+    // One or two rounds show nothing: something always runs.
+    if totals.len() < 4 || !totals.windows(2).all(|pair| pair[0] < pair[1]) {
+        return None;
+    }
+    let grown = totals.last()?.saturating_sub(*totals.first()?);
+    let of = |cohorts: &Cohorts| {
+        let ends = cohorts.counts.first().zip(cohorts.counts.last());
+        ends.map_or(0, |(first, last)| last.saturating_sub(*first))
+    };
+    let by_site: u64 = followed.sites.iter().map(of).sum();
+    let by_creator: u64 = followed.creators.values().map(of).sum();
+    let _ = judgements;
+    (by_site.max(by_creator) * 2 < grown).then(|| {
+        format!(
+            "the total grew with every round ({}), and neither call sites nor creators explain it",
+            numbers(&totals)
+        )
+    })
 }
 
 /// The tasks of each site that are listed one by one.
@@ -165,168 +352,6 @@ fn hopeless_by_site(recording: &Recording) -> HashMap<&str, BTreeMap<Hopeless, u
 fn proven(site: &Site, reasons: &BTreeMap<Hopeless, u64>, recording: &Recording) -> Vec<String> {
     let all = recording.sites.iter().filter(|other| other.id == site.id).map(|site| site.count).sum();
     reasons.iter().map(|(why, &count)| why.sentence(count, all)).collect()
-}
-
-/// What the rounds say.
-fn by_rounds(
-    site: &Site,
-    tracks: &Tracks,
-    recording: &Recording,
-    criteria: &Criteria,
-) -> (Option<Ground>, Vec<String>) {
-    if !site.role.is_own() {
-        return (Some(Ground::OfRuntime), vec!["the Go runtime's own".to_owned()]);
-    }
-    if let Some(why) = presets::why_idle(site, recording) {
-        return (Some(Ground::OfPool), vec![why, format!("{} after each round", numbers(&tracks.course.counts))]);
-    }
-    let counts = &tracks.with_strangers;
-    let (Some(&first), Some(&last)) = (counts.first(), counts.last()) else {
-        return (None, Vec::new());
-    };
-    let told = numbers(&tracks.course.counts);
-    if last <= first {
-        return level(site, tracks, first, last);
-    }
-    let growth = Growth::of(counts);
-    let mut evidence = Vec::new();
-    let rounds = counts.len() - 1;
-    evidence.push(if growth.every_round {
-        format!("grew with every round of load: {told}{}", rates(last - first, recording))
-    } else {
-        format!("grew with {} of {rounds} {}: {told}", growth.grown, if rounds == 1 { "round" } else { "rounds" })
-    });
-    let Course { followed, woke, .. } = tracks.course;
-    let asleep = followed - woke - tracks.unclear;
-    if woke > 0 {
-        let by_timer = if tracks.woke_by_timer == woke { ", each by its own timer" } else { "" };
-        evidence.push(format!("{woke} of the {followed} that could be followed for a round woke meanwhile{by_timer}"));
-    } else if asleep > 0 {
-        evidence.push(match followed {
-            1 => "the one that could be followed for a round has not woken since".to_owned(),
-            _ => format!("none of the {followed} that could be followed for a round has woken since"),
-        });
-    }
-    if tracks.unclear > 0 {
-        evidence.push(format!("of {} it is not known whether they woke", tracks.unclear));
-    }
-    let gone = tracks.course.creators_gone;
-    if gone > 0 {
-        evidence.push(format!("the creators of {gone} of {} are gone", site.count));
-    }
-    // Tasks none of which lasts for a round, and whose number grows steadily, are links of chains: each begins the next one.
-    let chains = followed == 0 && tracks.left > 0 && growth.is_steady && rounds > 2;
-    if chains {
-        evidence.push("none of them lasts for a round: others take their place, and more with each round".to_owned());
-    }
-    let tolerated = (last - first) as f64 <= criteria.max_growth_percent / 100.0 * first as f64;
-    let never_woke = woke == 0 && asleep > 0;
-    // What only its own timer wakes is used by nobody, either; but then it takes that they stay and come at a steady rate, since
-    // pools that fill late do neither.
-    let only_timers = woke > 0 && woke == tracks.woke_by_timer && growth.is_steady && tracks.left == 0;
-    if tolerated {
-        let percent = 100.0 * (last - first) as f64 / first.max(1) as f64;
-        evidence.push(format!("that is {percent:.1} % more, and up to {} % is tolerated", criteria.max_growth_percent));
-        return (Some(Ground::Tolerated), evidence);
-    }
-    if is_shrinking(site, recording) {
-        evidence.push("their number was still going down when the time to settle was over".to_owned());
-        return (Some(Ground::GoingDown), evidence);
-    }
-    if growth.every_round && rounds > 1 && (never_woke || only_timers || chains) {
-        let ground = match (never_woke, only_timers) {
-            (true, _) => Ground::EveryRound,
-            (_, true) => Ground::OnlyTimers,
-            _ => Ground::Chains,
-        };
-        return (Some(ground), evidence);
-    }
-    let in_use = woke > tracks.woke_by_timer && !growth.every_round;
-    (Some(if in_use { Ground::InUse } else { Ground::Unclear }), evidence)
-}
-
-/// Of a site whose number has not grown.
-fn level(site: &Site, tracks: &Tracks, first: u64, last: u64) -> (Option<Ground>, Vec<String>) {
-    let told = numbers(&tracks.course.counts);
-    let mut evidence = Vec::new();
-    if last < first {
-        evidence.push(format!("fewer than at the baseline: {told}"));
-    } else {
-        evidence.push(format!("level: {told} after each round"));
-    }
-    let woke = tracks.course.old_woke + tracks.course.woke;
-    if woke > 0 {
-        evidence.push(format!("{woke} of {} woke meanwhile", site.count));
-    }
-    let gone = tracks.course.creators_gone;
-    let is_old = site.oldest_ms >= LONG_MS;
-    if gone > 1 && gone == site.count && woke == 0 && is_old && site.with_timeout == 0 {
-        evidence.push(format!("the creators of all {gone} are gone, and none has woken"));
-        return (Some(Ground::Orphaned), evidence);
-    }
-    (Some(Ground::NoGrowth), evidence)
-}
-
-/// From which age on a wait is long, ms.
-const LONG_MS: u64 = 10 * 60 * 1000;
-
-/// How numbers grew.
-struct Growth {
-    every_round: bool,
-    /// With how many rounds.
-    grown: usize,
-    /// Whether each round brought about as many.
-    is_steady: bool,
-}
-
-impl Growth {
-    fn of(counts: &[u64]) -> Self {
-        let steps: Vec<i128> = counts.windows(2).map(|pair| i128::from(pair[1]) - i128::from(pair[0])).collect();
-        let grown = steps.iter().filter(|&&step| step > 0).count();
-        let (least, most) = (steps.iter().min().copied().unwrap_or(0), steps.iter().max().copied().unwrap_or(0));
-        Self { every_round: grown == steps.len() && grown > 0, grown, is_steady: least > 0 && least * 2 >= most }
-    }
-}
-
-/// Whether the site's number still went down while the numbers of the last round settled.
-fn is_shrinking(site: &Site, recording: &Recording) -> bool {
-    let Some(round) = recording.check.as_ref().and_then(|check| check.rounds.last()).filter(|round| !round.settled)
-    else {
-        return false;
-    };
-    let from = round.at_ms.saturating_sub(round.settle_ms);
-    let moments = recording.growth.iter().zip(&site.trend);
-    let settling: Vec<u64> = moments.filter(|(sample, _)| sample.at_ms >= from).map(|(_, &count)| count).collect();
-    // In its second half: right after the load everything goes down.
-    let half = &settling[settling.len() / 2..];
-    half.first() > half.last()
-}
-
-/// How many came with each round, and with each request.
-fn rates(grown: u64, recording: &Recording) -> String {
-    let Some(check) = &recording.check else {
-        return String::new();
-    };
-    let rounds = check.rounds.len().saturating_sub(1);
-    let requests: Option<u64> = check.rounds.iter().skip(1).map(|round| round.requests).sum();
-    let a_round =
-        if rounds > 0 { format!(" ({} a round", short(grown as f64 / rounds as f64)) } else { return String::new() };
-    match requests.filter(|&requests| requests > 0) {
-        Some(requests) => format!("{a_round}, {} a request)", short(grown as f64 / requests as f64)),
-        None => format!("{a_round})"),
-    }
-}
-
-/// A number with as many digits as matter.
-fn short(number: f64) -> String {
-    let text = if number >= 10.0 {
-        format!("{number:.0}")
-    } else if number >= 0.1 {
-        format!("{number:.2}")
-    } else {
-        format!("{number:.4}")
-    };
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
 #[cfg(test)]

@@ -2,23 +2,33 @@
 //! rounds fit into memory.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
+    ops::RangeInclusive,
+    time::Duration,
 };
 
-use super::restless::{is_restless, origin};
-use crate::model::{GoStatus, Owner, Recording, Site, Task, TaskKind, TaskState, WaitKind};
+use crate::model::{Recording, Role, Site, Task, TaskKind, TaskState};
 
-/// No site, or a time that is not known.
+/// No site, no creator.
 const NONE: u32 = u32::MAX;
 
+/// A timer that fires so late, ms, does not end a wait for any practical purpose.
+pub(super) const NEVER_MS: u64 = 365 * 24 * 60 * 60 * 1000;
+
+/// How far the clocks of two moments, and that of a wait, may be apart, ms.
+const SLACK_MS: u64 = 100;
+
 /// By what a task is known again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Who {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Who {
     kind: TaskKind,
     runtime: u32,
     id: u64,
 }
+
+/// By what the creator of a task is known again: the functions of its creation stack, and what sort of task it is.
+pub(super) type CreatorKey = u64;
 
 /// One task at a moment.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +36,8 @@ pub(super) struct Seen {
     pub(super) who: Who,
     /// The place of its site's id in [`Moment::sites`].
     site: u32,
+    /// The place of its creator in [`Moment::creators`].
+    creator: u32,
     /// How long its wait has lasted at least, ms; `None` if it does not wait.
     at_least_ms: Option<u64>,
     /// How long at most.
@@ -33,8 +45,10 @@ pub(super) struct Seen {
     /// How long it has existed, if that is known.
     lifetime_ms: Option<u64>,
     pub(super) creator_gone: bool,
-    /// Whether its wait ends by itself.
-    pub(super) timed: bool,
+    /// In how many ms a timer ends its wait, if one does within a year.
+    due_ms: Option<u64>,
+    /// Whether that timer fires again and again, or the wait is one of a row of timed ones.
+    repeats: bool,
 }
 
 /// The tasks of a process at one moment. What is not the program's own work is left out.
@@ -46,10 +60,15 @@ pub struct Moment {
     counts: HashMap<String, u64>,
     /// Threads of unknown creators, by where they wait.
     strangers: HashMap<u64, u64>,
-    /// Tasks that run and wait nowhere, by where they come from.
-    restless: HashMap<u64, u64>,
+    /// Threads of unknown creators in all.
+    unknown: u64,
+    creators: Vec<CreatorKey>,
+    creator_counts: HashMap<CreatorKey, u64>,
+    /// Pending timers by their id.
+    timers: HashMap<String, u64>,
     /// By [`Who`].
     tasks: Vec<Seen>,
+    total: u64,
 }
 
 impl Moment {
@@ -58,23 +77,38 @@ impl Moment {
     pub fn of(recording: &Recording) -> Self {
         let mut counts: HashMap<String, u64> = HashMap::new();
         let mut strangers: HashMap<u64, u64> = HashMap::new();
-        for site in &recording.sites {
+        let mut creators = Creators::of(recording);
+        for (site, &creator) in recording.sites.iter().zip(&creators.of_sites) {
             *counts.entry(site.id.clone()).or_default() += site.count;
             if is_of_strangers(site) {
                 *strangers.entry(place(site, recording)).or_default() += site.count;
             }
+            if let Some(key) = creators.keys.get(creator as usize) {
+                *creators.counts.entry(*key).or_default() += site.count;
+            }
         }
-        let mut tasks: Vec<Seen> =
-            recording.tasks.iter().filter(|task| task.role.is_own()).map(|task| Seen::of(task, recording)).collect();
+        let mut tasks = Vec::new();
+        let mut unknown = 0;
+        for task in recording.tasks.iter().filter(|task| is_judged(task, recording)) {
+            let creator = creators.of_task(task, recording);
+            unknown += u64::from(task.kind == TaskKind::Thread && creator == NONE);
+            tasks.push(Seen::of(task, creator, recording));
+        }
         tasks.sort_unstable_by_key(|seen| seen.who);
         tasks.dedup_by_key(|seen| seen.who);
-        let mut restless: HashMap<u64, u64> = HashMap::new();
-        for task in recording.tasks.iter().filter(|task| is_restless(task)) {
-            *restless.entry(origin(task, recording)).or_default() += 1;
+        let unlisted = recording.losses.get("goroutines_not_listed").copied().unwrap_or(0);
+        Self {
+            at_ms: recording.growth.last().map_or(recording.duration_ms, |sample| sample.at_ms),
+            sites: recording.sites.iter().map(|site| site.id.clone()).collect(),
+            counts,
+            strangers,
+            unknown,
+            creators: creators.keys,
+            creator_counts: creators.counts,
+            timers: recording.timers.iter().map(|timers| (timers.id.clone(), timers.count)).collect(),
+            total: tasks.len() as u64 + unlisted,
+            tasks,
         }
-        let at_ms = recording.growth.last().map_or(recording.duration_ms, |sample| sample.at_ms);
-        let sites = recording.sites.iter().map(|site| site.id.clone()).collect();
-        Self { at_ms, sites, counts, strangers, restless, tasks }
     }
 
     /// Tasks that waited at the site with that id.
@@ -83,24 +117,153 @@ impl Moment {
         self.counts.get(id).copied().unwrap_or(0)
     }
 
+    /// Tasks of that creator, in whatever state.
+    pub(super) fn created(&self, creator: CreatorKey) -> u64 {
+        self.creator_counts.get(&creator).copied().unwrap_or(0)
+    }
+
+    /// Pending timers with that id.
+    pub(super) fn timers(&self, id: &str) -> u64 {
+        self.timers.get(id).copied().unwrap_or(0)
+    }
+
     /// Threads of unknown creators that waited at this place.
     pub(super) fn strangers(&self, place: u64) -> u64 {
         self.strangers.get(&place).copied().unwrap_or(0)
     }
 
-    /// Tasks of this origin that ran and waited nowhere.
-    pub(super) fn restless(&self, origin: u64) -> u64 {
-        self.restless.get(&origin).copied().unwrap_or(0)
+    /// Threads of unknown creators.
+    pub(super) fn unknown(&self) -> u64 {
+        self.unknown
+    }
+
+    /// All tasks of the program's own.
+    pub(super) fn total(&self) -> u64 {
+        self.total
     }
 
     pub(super) fn tasks(&self) -> &[Seen] {
         &self.tasks
     }
 
+    /// How long to wait until every task of `recording` that came after this moment, and whose timer ends its wait within `times`, has
+    /// had its timer fire; `None` if there is no such task. Each is waited for once: those in `waited_for` have had their chance.
+    #[must_use]
+    pub fn due_within(
+        &self,
+        recording: &Recording,
+        times: RangeInclusive<Duration>,
+        waited_for: &mut HashSet<Who>,
+    ) -> Option<Duration> {
+        let ms = |duration: &Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let (least, most) = (ms(times.start()), ms(times.end()));
+        let mut longest = None;
+        for task in recording.tasks.iter().filter(|task| is_judged(task, recording)) {
+            // A wait that is shorter than the numbers were level for has ended meanwhile: then its task waits again and again.
+            if task.wait.as_ref().is_none_or(|wait| wait.timeout_ms.is_some_and(|timeout| timeout < least)) {
+                continue;
+            }
+            let seen = Seen::of(task, NONE, recording);
+            let Some(due) = seen.ends_in_ms().filter(|&due| due <= most && !self.has(&seen)) else {
+                continue;
+            };
+            if waited_for.insert(seen.who) {
+                longest = longest.max(Some(due));
+            }
+        }
+        longest.map(Duration::from_millis)
+    }
+
+    /// Whether that task, which was seen later, was there.
+    pub(super) fn has(&self, later: &Seen) -> bool {
+        self.tasks.binary_search_by_key(&later.who, |seen| seen.who).is_ok()
+    }
+
     /// The id of a task's site.
     pub(super) fn site_of(&self, seen: &Seen) -> Option<&str> {
         self.sites.get(seen.site as usize).map(String::as_str)
     }
+
+    /// The creator of a task.
+    pub(super) fn creator_of(&self, seen: &Seen) -> Option<CreatorKey> {
+        self.creators.get(seen.creator as usize).copied()
+    }
+}
+
+/// Creators by their keys, found once for each site.
+struct Creators {
+    keys: Vec<CreatorKey>,
+    places: HashMap<CreatorKey, u32>,
+    /// For each site the place of its creator in `keys`.
+    of_sites: Vec<u32>,
+    counts: HashMap<CreatorKey, u64>,
+}
+
+impl Creators {
+    fn of(recording: &Recording) -> Self {
+        let mut creators =
+            Self { keys: Vec::new(), places: HashMap::new(), of_sites: Vec::new(), counts: HashMap::new() };
+        for site in &recording.sites {
+            let key = creator(site.task, &site.creation, recording).filter(|_| is_judged_site(site, recording));
+            let place = creators.place(key);
+            creators.of_sites.push(place);
+        }
+        creators
+    }
+
+    fn place(&mut self, key: Option<CreatorKey>) -> u32 {
+        let Some(key) = key else {
+            return NONE;
+        };
+        *self.places.entry(key).or_insert_with(|| {
+            self.keys.push(key);
+            u32::try_from(self.keys.len() - 1).unwrap_or(NONE)
+        })
+    }
+
+    /// The place of a task's creator. Sites have counted their tasks already, others are counted here.
+    fn of_task(&mut self, task: &Task, recording: &Recording) -> u32 {
+        if let Some(&place) = task.site.and_then(|site| self.of_sites.get(site as usize)) {
+            return place;
+        }
+        let key = creator(task.kind, &task.created_by.stack, recording);
+        if let Some(key) = key {
+            *self.counts.entry(key).or_default() += 1;
+        }
+        self.place(key)
+    }
+}
+
+/// The key of the creator with this creation stack; `None` if it is not known.
+pub(super) fn creator(kind: TaskKind, creation: &[u32], recording: &Recording) -> Option<CreatorKey> {
+    if creation.is_empty() {
+        return None;
+    }
+    let mut hasher = DefaultHasher::new();
+    kind.hash(&mut hasher);
+    hash_functions(creation, recording, &mut hasher);
+    Some(hasher.finish())
+}
+
+/// Whether a task is judged: the program's own, or the language runtime's if it is in the program's code (finalizers).
+pub(super) fn is_judged(task: &Task, recording: &Recording) -> bool {
+    task.state != TaskState::Exited
+        && (task.role.is_own() || is_runtime_in_users_code(task.role, task.kind, &task.stack, recording))
+}
+
+/// The same of a site.
+pub(super) fn is_judged_site(site: &Site, recording: &Recording) -> bool {
+    site.role.is_own() || is_runtime_in_users_code(site.role, site.task, &site.stack, recording)
+}
+
+/// Whether a goroutine of the Go runtime's own, which runs finalizers and cleanups, is in the program's code.
+pub(super) fn is_runtime_in_users_code(role: Role, kind: TaskKind, stack: &[u32], recording: &Recording) -> bool {
+    role == Role::Runtime
+        && kind == TaskKind::Goroutine
+        && stack
+            .iter()
+            .filter_map(|&index| recording.frames.get(index as usize))
+            .any(|frame| frame.is_users() && !frame.function.starts_with("runtime.") && !frame.function.is_empty())
 }
 
 /// Whether nobody knows who created the threads here: those that are older than our attach.
@@ -123,106 +286,67 @@ pub(super) fn hash_functions(stack: &[u32], recording: &Recording, hasher: &mut 
     }
 }
 
-/// How the same task has fared from one moment to the next.
+/// What a task did from one moment to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fared {
+pub(super) enum Transition {
     /// It is another one, with the same id.
-    Other,
+    Replaced,
     /// It slept all the time.
     Slept,
-    /// It ran.
+    /// It woke, and its timer was due.
+    TimerWoke,
+    /// It woke, and it was not its timer.
     Woke,
+    /// It did not wait at one of the moments.
+    Ran,
     /// It is not known.
     Unknown,
 }
 
 impl Seen {
-    fn of(task: &Task, recording: &Recording) -> Self {
+    fn of(task: &Task, creator: u32, recording: &Recording) -> Self {
         let goroutine = task.goroutine.as_deref();
         let wait = task.wait.as_ref();
-        let by_timer = goroutine.is_some_and(|it| it.channels.iter().any(|channel| channel.timer));
         let site = task.site.filter(|&site| (site as usize) < recording.sites.len());
         Self {
             who: Who { kind: task.kind, runtime: goroutine.map_or(0, |it| it.runtime), id: task.id },
             site: site.unwrap_or(NONE),
+            creator,
             at_least_ms: wait.map(|wait| wait.age_ms),
             at_most_ms: wait
                 .map_or(0, |wait| if wait.exact { wait.age_ms } else { wait.at_most_ms.unwrap_or(u64::MAX) }),
             lifetime_ms: task.lifetime_ms,
             creator_gone: task.created_by.alive == Some(false),
-            timed: wait.is_some_and(|wait| wait.timeout_ms.is_some() || wait.kind == WaitKind::Sleep) || by_timer,
+            due_ms: wait.and_then(|wait| wait.due_ms).filter(|&due| due < NEVER_MS),
+            repeats: wait.is_some_and(|wait| wait.period_ms.is_some() || wait.slice_ms.is_some()),
         }
     }
 
-    /// How it has fared in the last `elapsed_ms`, at the beginning of which it was seen too.
-    pub(super) fn fared(&self, elapsed_ms: u64) -> Fared {
+    /// In how many ms its wait ends by a timer that fires once.
+    pub(super) fn ends_in_ms(&self) -> Option<u64> {
+        self.due_ms.filter(|_| !self.repeats)
+    }
+
+    /// What it did in the last `elapsed_ms`, at the beginning of which it was `earlier`, at another place if it `has_moved`.
+    pub(super) fn since(&self, earlier: &Self, elapsed_ms: u64, has_moved: bool) -> Transition {
         // A wait that began just before the earlier moment is as old as the time since.
         let sure = elapsed_ms.saturating_sub(SLACK_MS);
         if self.lifetime_ms.is_some_and(|lifetime| lifetime < sure) {
-            return Fared::Other;
+            return Transition::Replaced;
         }
-        match self.at_least_ms {
-            None => Fared::Woke,
-            Some(at_least) if at_least >= sure => Fared::Slept,
-            Some(_) if self.at_most_ms < sure => Fared::Woke,
-            Some(_) => Fared::Unknown,
-        }
-    }
-}
-
-/// How far the clocks of two moments, and that of a wait, may be apart.
-const SLACK_MS: u64 = 100;
-
-/// Whether nothing can ever wake this task, by what is known of it alone.
-pub(super) fn hopeless(task: &Task) -> Option<Hopeless> {
-    let goroutine = task.goroutine.as_deref();
-    if goroutine.is_some_and(|it| it.status == GoStatus::Leaked) {
-        return Some(Hopeless::Marked);
-    }
-    // The main goroutine may wait for ever: so programs wait for signals, and their other goroutines work on.
-    if goroutine.is_some_and(|it| it.forever) && task.id != 1 {
-        let is_select = task.wait.as_ref().is_some_and(|wait| wait.kind == WaitKind::Select);
-        return Some(if is_select { Hopeless::EmptySelect } else { Hopeless::NilChannel });
-    }
-    let owner = task.wait.as_ref().and_then(|wait| wait.owner.as_deref());
-    let is_gone = |owner: &Owner| owner.relation.is_holds() && owner.state == Some(TaskState::Exited);
-    owner.is_some_and(is_gone).then_some(Hopeless::HolderExited)
-}
-
-/// Why a task can never wake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Hopeless {
-    /// The target's own garbage collector has found out.
-    Marked,
-    NilChannel,
-    EmptySelect,
-    /// It is one of those that wait for each other.
-    Deadlock,
-    /// It waits for one of those, or for one that does.
-    BehindDeadlock,
-    /// It waits for a lock whose holder has exited.
-    HolderExited,
-}
-
-impl Hopeless {
-    /// What is so of `count` of `all` tasks.
-    pub(super) fn sentence(self, count: u64, all: u64) -> String {
-        let whose = match (count == all, all) {
-            (true, 1) => "this task".to_owned(),
-            (true, _) => format!("each of these {all} tasks"),
-            (false, _) => format!("{count} of these {all} tasks"),
+        let slept = match self.at_least_ms {
+            Some(at_least) if at_least >= sure => true,
+            Some(_) if self.at_most_ms >= sure && !has_moved => return Transition::Unknown,
+            _ => false,
         };
-        match self {
-            Self::Marked => format!("the target's own garbage collector has marked {whose} as leaked"),
-            Self::NilChannel => format!("{whose} waits on a nil channel, which nothing can ever end"),
-            Self::EmptySelect => format!(
-                "{whose} waits in a select without cases, or with nil channels alone, which nothing can ever end"
-            ),
-            Self::Deadlock => {
-                format!("{whose} is part of a deadlock: a circle of tasks, each of which holds what another waits for")
-            }
-            Self::BehindDeadlock => format!("{whose} waits for a lock that a deadlocked thread holds"),
-            Self::HolderExited => format!("{whose} waits for a lock whose holder has exited without releasing it"),
+        if slept {
+            // What comes back to the same wait by its own timer alone counts as asleep; but its timer has fired.
+            return if self.repeats && self.due_ms.is_some() { Transition::TimerWoke } else { Transition::Slept };
+        }
+        match (earlier.at_least_ms, earlier.due_ms) {
+            (_, Some(due)) if due <= elapsed_ms.saturating_add(SLACK_MS) => Transition::TimerWoke,
+            (None, _) => Transition::Ran,
+            (Some(_), _) => Transition::Woke,
         }
     }
 }

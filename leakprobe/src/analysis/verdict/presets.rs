@@ -1,17 +1,42 @@
-//! Tasks that runtimes and libraries keep on purpose: known by their names or functions, with the reason why they are there.
+//! Tasks that runtimes and libraries keep on purpose: known by their functions or by the names of threads, with the reason why they
+//! are there and how many there can be.
+//!
+//! A preset excuses growth up to its bound, and never where the program's own code runs inside the pool.
 
 use super::patterns::{functions, is_of};
-use crate::model::{Recording, Site, TaskKind};
+use crate::model::{Frame, Recording, Site, TaskKind};
+
+/// How many tasks a pool has at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bound {
+    /// So many.
+    Fixed(u64),
+    /// So many for each processor, and some more.
+    Processors { each: u64, more: u64 },
+}
+
+impl Bound {
+    fn most(self, processors: u64) -> u64 {
+        match self {
+            Self::Fixed(most) => most,
+            Self::Processors { each, more } => each.saturating_mul(processors).saturating_add(more),
+        }
+    }
+}
+
+const ONE: Bound = Bound::Fixed(1);
+const AS_PROCESSORS: Bound = Bound::Processors { each: 1, more: 0 };
 
 /// A kind of task that belongs there.
 struct Preset {
     task: TaskKind,
-    /// The name of one of its threads begins so.
+    /// The name of each of its threads begins with one of these. A name alone never suffices: any program may give it.
     names: &'static [&'static str],
     /// A function begins so, where it waits.
     stack: &'static [&'static str],
     /// In one of these modules, if any is named.
     module: &'static str,
+    bound: Bound,
     why: &'static str,
 }
 
@@ -19,16 +44,17 @@ const fn threads(
     names: &'static [&'static str],
     stack: &'static [&'static str],
     module: &'static str,
+    bound: Bound,
     why: &'static str,
 ) -> Preset {
-    Preset { task: TaskKind::Thread, names, stack, module, why }
+    Preset { task: TaskKind::Thread, names, stack, module, bound, why }
 }
 
-const fn goroutines(stack: &'static [&'static str], why: &'static str) -> Preset {
-    Preset { task: TaskKind::Goroutine, names: &[], stack, module: "", why }
+const fn goroutines(stack: &'static [&'static str], bound: Bound, why: &'static str) -> Preset {
+    Preset { task: TaskKind::Goroutine, names: &[], stack, module: "", bound, why }
 }
 
-/// Only pools whose size is bounded, whatever the program does: even if their number grows, as they may fill late.
+/// Only pools whose size is bounded: their number may grow, since they may fill late.
 const PRESETS: &[Preset] = &[
     threads(
         &[
@@ -55,18 +81,21 @@ const PRESETS: &[Preset] = &[
         ],
         &[],
         "libjvm",
-        "a thread of the JVM's own (garbage collector, compilers, housekeeping), of which it starts no more than its settings say",
+        Bound::Processors { each: 4, more: 16 },
+        "a thread of the JVM's own (garbage collector, compilers, housekeeping), as many as its settings say",
     ),
     threads(
         &["ForkJoinPool.co"],
         &[],
         "libjvm",
+        AS_PROCESSORS,
         "a worker of the JVM's common pool, which has as many as there are processors",
     ),
     threads(
         &["libuv-worker"],
         &["uv__threadpool", "uv_thread_create", "uv__thread_start"],
         "",
+        Bound::Fixed(4),
         "a worker of libuv's pool, which starts with the first file or DNS request and has UV_THREADPOOL_SIZE of them, 4 by default",
     ),
     threads(
@@ -78,21 +107,30 @@ const PRESETS: &[Preset] = &[
             "node::inspector::",
         ],
         "",
+        Bound::Fixed(8),
         "a thread of node's own (V8's platform), of a fixed number",
     ),
     threads(
         &["tokio-runtime-w", "tokio-rt-worker"],
         &["tokio::runtime::scheduler::multi_thread"],
         "",
+        AS_PROCESSORS,
         "a worker of tokio's scheduler, which has as many as there are processors",
     ),
     threads(
         &[],
         &["tokio::runtime::blocking::pool"],
         "",
+        Bound::Fixed(512),
         "a thread of tokio's pool for blocking work, which ends after it was idle for 10 s",
     ),
-    threads(&[], &["rayon_core::"], "", "a worker of rayon's pool, which has as many as there are processors"),
+    threads(
+        &[],
+        &["rayon_core::"],
+        "",
+        AS_PROCESSORS,
+        "a worker of rayon's pool, which has as many as there are processors",
+    ),
     threads(
         &[],
         &[
@@ -103,29 +141,34 @@ const PRESETS: &[Preset] = &[
             "blas_thread_server",
         ],
         "",
+        AS_PROCESSORS,
         "a worker of a pool for parallel computation, which has as many as there are processors",
     ),
     threads(
         &[],
         &["timer_helper_thread", "timer_sigev_thread", "handle_fildes_io"],
         "libc",
+        Bound::Fixed(20),
         "a thread of the C library's own (timers, asynchronous I/O), of a bounded number",
     ),
     threads(
         &["jemalloc_bg_thd"],
-        &[],
+        &["background_thread_entry", "je_background_thread"],
         "",
+        AS_PROCESSORS,
         "a background thread of jemalloc, of which there are at most as many as processors",
     ),
-    threads(&["gmain", "gdbus", "dconf worker"], &[], "", "a thread of GLib's own, of which there is one"),
+    threads(&["gmain", "gdbus", "dconf worker"], &[], "libglib", ONE, "a thread of GLib's own, of which there is one"),
     threads(
         &["bio_close_file", "bio_aof", "bio_lazy_free", "io_thd_"],
         &["bioProcessBackgroundJobs", "IOThreadMain"],
         "",
+        Bound::Fixed(16),
         "a background thread of the server's own, of a fixed number",
     ),
     goroutines(
         &["os/signal.loop", "os/signal.signal_recv"],
+        ONE,
         "the goroutine that receives signals, of which there is one",
     ),
     goroutines(
@@ -139,6 +182,7 @@ const PRESETS: &[Preset] = &[
             "runtime.runFinalizers",
             "runtime.runCleanups",
         ],
+        Bound::Processors { each: 2, more: 8 },
         "the Go runtime's own",
     ),
     goroutines(
@@ -149,24 +193,48 @@ const PRESETS: &[Preset] = &[
             "github.com/golang/glog.(*loggingT).flushDaemon",
             "github.com/golang/glog.(*fileSink).flushDaemon",
         ],
+        ONE,
         "a background goroutine of a library, of which there is one",
     ),
 ];
 
-/// Why the tasks of this site are there on purpose, if it is known.
-pub(super) fn why_idle(site: &Site, recording: &Recording) -> Option<String> {
+/// Why the tasks of this site are there on purpose, if it is known: as many as they can be on a machine with `processors`, and all of
+/// them in the pool's own code.
+pub(super) fn why_idle(site: &Site, recording: &Recording, processors: u64) -> Option<String> {
     let begins = |text: &str, with: &[&str]| with.iter().any(|start| text.starts_with(start));
     let fits = |preset: &&Preset| {
-        if preset.task != site.task {
+        if preset.task != site.task || site.count > preset.bound.most(processors) {
             return false;
         }
         if !preset.module.is_empty() && !is_of(&site.stack, recording, preset.module) {
             return false;
         }
-        // Threads may be given any name, so that all of them must have such a one.
-        let by_name = !site.names.is_empty() && site.names.iter().all(|name| begins(name, preset.names));
-        let by_stack = functions(&site.stack, recording).any(|function| begins(function, preset.stack));
-        by_name || by_stack
+        // The functions from where it waits to the pool's: with the program's own among them it does a job, and does not wait for one.
+        let depth = functions(&site.stack, recording).position(|function| begins(function, preset.stack));
+        let frame = |&index: &u32| recording.frames.get(index as usize);
+        let pool = depth.and_then(|depth| site.stack.get(depth)).and_then(frame);
+        let inside = site.stack.get(..depth.unwrap_or(site.stack.len())).unwrap_or_default();
+        let is_at_work = inside.iter().filter_map(frame).any(|frame| frame.is_users() && !is_near(frame, pool));
+        // Threads may be given any name, so that all of them must have such a one, and be in a module that is known for it.
+        let by_name = !preset.module.is_empty()
+            && !site.names.is_empty()
+            && site.names.iter().all(|name| begins(name, preset.names));
+        (by_name || depth.is_some()) && !is_at_work
     };
     PRESETS.iter().find(fits).map(|preset| preset.why.to_owned())
+}
+
+/// Whether a frame is of the same library as the pool: of a shared library, of the same crate or namespace, or of what such pools wait
+/// by. Code without names tells nothing.
+fn is_near(frame: &Frame, pool: Option<&Frame>) -> bool {
+    const WAITED_BY: &[&str] = &["crossbeam", "parking_lot", "mio"];
+    let namespace =
+        |frame: &Frame| frame.function.split_once("::").map(|(first, _)| first.trim_start_matches('<').to_owned());
+    let own = namespace(frame);
+    frame.function.is_empty()
+        || own.as_ref().is_some_and(|own| WAITED_BY.iter().any(|start| own.starts_with(start)))
+        || pool.is_some_and(|pool| {
+            (own.is_some() && own == namespace(pool))
+                || (frame.module == pool.module && frame.module_name().contains(".so"))
+        })
 }

@@ -24,7 +24,7 @@ use super::{
     watch::{self, Observer},
 };
 use crate::{
-    analysis::{self, Criteria, Terms},
+    analysis::{self, Criteria, History, Terms},
     cli::{Ci, FailOn, Watch},
     config,
     model::{Check, CheckOutcome, Recording, Rule, Verdict},
@@ -139,7 +139,7 @@ fn judged(
     rules: &[Rule],
     known: Option<&Recording>,
 ) -> (Recording, Option<Recording>) {
-    let Seen { mut moments, rounds, created, baseline, last, cut_short } = seen;
+    let Seen { mut moments, before, rounds, created, baseline, last, cut_short } = seen;
     // Cut short: what was there at the end is told, but it is no round.
     let mut recording = match last {
         Some(last) if cut_short.is_none() => last,
@@ -163,18 +163,24 @@ fn judged(
         // Without an end that was waited for, numbers say nothing; what can never wake does.
         moments.clear();
     }
-    incomplete.extend(analysis::restless(&recording, &moments));
     incomplete.extend(created.growth().filter(|_| cut_short.is_none()));
+    let most = options.max_rounds.max(options.rounds) as usize;
+    let power = analysis::power(&rounds, most, options.max_growth_percent).filter(|_| cut_short.is_none());
     recording.check = Some(Check {
         rounds,
         load: options.load.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
         max_growth_percent: options.max_growth_percent,
         incomplete,
         notes,
+        power,
         ..Check::default()
     });
-    let criteria = Criteria { max_growth_percent: options.max_growth_percent };
-    let judgements = analysis::judge(&recording, &moments, &criteria);
+    let criteria = Criteria { max_growth_percent: options.max_growth_percent, ..Criteria::default() };
+    let history = History { moments: &moments, before: before.as_ref() };
+    let judgements = analysis::judge(&recording, history, &criteria);
+    if let (Some(check), Some(unexplained)) = (&mut recording.check, &judgements.unexplained) {
+        check.incomplete.push(unexplained.clone());
+    }
     analysis::tell(&mut recording, judgements);
     let terms = Terms {
         fail_on: match options.fail_on {

@@ -14,7 +14,7 @@ use super::{
     settle::Settling,
 };
 use crate::{
-    analysis::{self, Criteria, Moment},
+    analysis::{self, Criteria, History, Judgements, Moment},
     cli::Ci,
     model::{Check, Recording, Round, Verdict},
 };
@@ -23,6 +23,8 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Seen {
     pub(super) moments: Vec<Moment>,
+    /// What was there before any load; `None` without a warm-up.
+    pub(super) before: Option<Moment>,
     pub(super) rounds: Vec<Round>,
     /// The processes that the program has created.
     pub(super) created: Created,
@@ -76,12 +78,17 @@ impl Phases<'_> {
         if self.options.server.as_ref().is_some_and(|server| server.ready.is_none()) {
             self.begin().await?;
         }
+        if self.options.warmup > 0 {
+            let recording = self.observer.recording().await.ok_or_else(|| self.why_ended())?;
+            self.seen.before = Some(Moment::of(&recording));
+        }
         for number in 1..=self.options.warmup {
             self.plan.say(&format!("warm-up {number} of {}: load", self.options.warmup));
             let _ = self.put_load(&format!("the warm-up load {number}")).await?;
         }
         self.look("baseline", None).await?;
         let mut rounds = self.options.rounds;
+        let most = self.options.max_rounds.max(rounds);
         let mut retries = self.options.retry;
         let mut number = 0;
         loop {
@@ -91,12 +98,18 @@ impl Phases<'_> {
                 let run = self.put_load(&format!("the load of round {number}")).await?;
                 self.look(&format!("round {number} of {rounds}"), Some(run)).await?;
             }
-            if retries == 0 || !self.is_leak_found() {
+            let judgements = self.judge();
+            if retries > 0 && judgements.worst() >= Verdict::Likely {
+                retries -= 1;
+                rounds += self.options.rounds;
+                self.plan.say(&format!("a leak was found: {} more rounds before it is believed", self.options.rounds));
+            } else if judgements.is_open && rounds < most {
+                // A pool that fills stops growing, a leak does not.
+                rounds += 1;
+                self.plan.say(&format!("something grew and may still stop: one more round (at most {most})"));
+            } else {
                 return Ok(());
             }
-            retries -= 1;
-            rounds += self.options.rounds;
-            self.plan.say(&format!("a leak was found: {} more rounds before it is believed", self.options.rounds));
         }
     }
 
@@ -120,7 +133,8 @@ impl Phases<'_> {
     /// Waits until the numbers are level, and keeps what is there then.
     async fn look(&mut self, which: &str, run: Option<super::load::Run>) -> Result<(), Broken> {
         let began = Instant::now();
-        let (recording, settled) = self.settled().await?;
+        let is_last = self.seen.moments.len() >= self.options.rounds as usize;
+        let (recording, settled) = self.settled(is_last).await?;
         let took = began.elapsed();
         let moment = Moment::of(&recording);
         let requests = run.as_ref().and_then(|run| run.requests);
@@ -148,20 +162,22 @@ impl Phases<'_> {
         Ok(())
     }
 
-    /// The recording of a moment at which the numbers were level, or the time for that was over; and whether they were.
-    async fn settled(&mut self) -> Result<(Recording, bool), Broken> {
+    /// The recording of a moment at which the numbers were level, or the time for that was over; and whether they were. If it may be
+    /// the last one, what ends by its own timer within that time is no leak: its end is waited for.
+    async fn settled(&mut self, is_last: bool) -> Result<(Recording, bool), Broken> {
         let deadline = Instant::now() + self.options.settle_max;
         let mut waited_for = HashSet::new();
         loop {
             let is_level = self.level(deadline).await?;
             let recording = self.observer.recording().await.ok_or_else(|| self.why_ended())?;
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.expiring(&recording, left, &mut waited_for) {
-                // What ends by itself soon is no leak: its end is waited for.
-                Some(more) if is_level => {
-                    self.pause(more).await?;
-                }
-                _ => return Ok((recording, is_level)),
+            let due = match self.seen.moments.first().filter(|_| is_last && is_level) {
+                Some(baseline) => baseline.due_within(&recording, self.options.settle..=left, &mut waited_for),
+                None => None,
+            };
+            match due {
+                Some(due) => self.pause(due).await?,
+                None => return Ok((recording, is_level)),
             }
         }
     }
@@ -196,30 +212,15 @@ impl Phases<'_> {
         }
     }
 
-    /// For how long to wait until tasks have gone by themselves: at a site with more of them than at the baseline, all of which end
-    /// their waits within the time that is left. What ended its waits while numbers were level has had its chance; and each site
-    /// has but one.
-    fn expiring(&self, recording: &Recording, left: Duration, waited_for: &mut HashSet<String>) -> Option<Duration> {
-        let baseline = self.seen.moments.first()?;
-        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let (least, most) = (ms(self.options.settle), ms(left));
-        let sites = recording.sites.iter().filter(|site| {
-            site.role.is_own() && site.with_timeout == site.count && site.count > baseline.count(&site.id)
-        });
-        let soon = sites.filter_map(|site| Some((site, site.shortest_timeout_ms?)));
-        let soon =
-            soon.filter(|(site, timeout)| (least..=most).contains(timeout) && waited_for.insert(site.id.clone()));
-        soon.map(|(_, timeout)| timeout).max().map(Duration::from_millis)
-    }
-
-    fn is_leak_found(&self) -> bool {
+    /// What is thought of it so far.
+    fn judge(&self) -> Judgements {
         let Some(mut last) = self.seen.last.clone() else {
-            return false;
+            return Judgements::default();
         };
         last.check = Some(Check { rounds: self.seen.rounds.clone(), ..Check::default() });
-        let criteria = Criteria { max_growth_percent: self.options.max_growth_percent };
-        let judgements = analysis::judge(&last, &self.seen.moments, &criteria);
-        judgements.iter().any(|judgement| judgement.verdict >= Verdict::Likely)
+        let criteria = Criteria { max_growth_percent: self.options.max_growth_percent, ..Criteria::default() };
+        let history = History { moments: &self.seen.moments, before: self.seen.before.as_ref() };
+        analysis::judge(&last, history, &criteria)
     }
 
     fn why_ended(&self) -> Broken {

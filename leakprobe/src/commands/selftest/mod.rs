@@ -164,6 +164,7 @@ fn check(command: Vec<std::ffi::OsString>, load: Vec<std::ffi::OsString>) -> Res
         load,
         warmup: 1,
         rounds: 3,
+        max_rounds: 4,
         retry: 0,
         settle: Duration::from_millis(300),
         settle_max: Duration::from_secs(20),

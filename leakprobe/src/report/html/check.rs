@@ -26,7 +26,7 @@ pub(super) fn outcome(page: &mut Page<'_>, shown: &Shown<'_>) -> io::Result<()> 
         CheckOutcome::Failed => "outcome failed",
         CheckOutcome::Incomplete => "outcome incomplete",
     };
-    page.sentence(class, &checked::outcome(check))?;
+    page.sentence(class, &checked::outcome(shown.recording, check))?;
     page.list("warn", &checked::because(check).skip(1).collect::<Vec<_>>())
 }
 

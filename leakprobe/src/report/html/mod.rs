@@ -210,7 +210,7 @@ fn site_table(page: &mut Page<'_>, shown: &Shown<'_>) -> io::Result<()> {
                 Cell::Text(sites::wait_words(site)),
                 Cell::Text(sites::waits_on(site, tasks)),
                 Cell::Function(sites::creator(shown, site, task)),
-                Cell::Function(sites::place(shown, &site.stack, task.map(|task| task.stack_end))),
+                Cell::Function(sites::place_of_site(shown, site, task.map(|task| task.stack_end))),
                 Cell::Link(site.id.clone()),
             ]
         })

@@ -29,7 +29,7 @@ impl Page<'_> {
 
     fn because(&mut self, check: &Check) -> io::Result<()> {
         let style = if check.outcome == CheckOutcome::Passed { Style::Bold } else { Style::Warning };
-        self.wrapped("", 2, &wrap::sentence(&checked::outcome(check)), style)?;
+        self.wrapped("", 2, &wrap::sentence(&checked::outcome(self.recording, check)), style)?;
         for reason in checked::because(check).skip(1) {
             self.wrapped("  ", 4, &wrap::sentence(&reason), style)?;
         }

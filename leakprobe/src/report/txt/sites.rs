@@ -82,7 +82,7 @@ impl Page<'_> {
                 creator(shown, site, tasks.first().copied())
             }),
             column("parked in", Layout::Name, Style::Plain, &|site, tasks| {
-                place(shown, &site.stack, tasks.first().map(|task| task.stack_end))
+                place_of_site(shown, site, tasks.first().map(|task| task.stack_end))
             }),
             column("site", Layout::Left, Style::Dim, &|site, _| site.id.clone()),
         ];
@@ -140,6 +140,7 @@ impl Page<'_> {
             }
             self.parents(threads)?;
         }
+        self.places(site)?;
         self.trend(site)?;
         for fact in &site.evidence {
             self.wrapped("  ", 4, &wrap::sentence(&words::harmless(fact)), Style::Plain)?;
@@ -153,6 +154,21 @@ impl Page<'_> {
         let named: Vec<String> = threads.iter().take(shown).map(|task| name_in_list(task)).collect();
         let more = usize::try_from(site.count).unwrap_or(usize::MAX).max(threads.len()) - named.len();
         self.list(&format!("{noun}s:"), named, more)
+    }
+
+    /// The places of tasks that are judged by their creator.
+    fn places(&mut self, site: &Site) -> io::Result<()> {
+        let end = None;
+        for place in &site.places {
+            let text = format!(
+                "{} in {} at {}",
+                words::thousands(place.count),
+                place.wait,
+                self::place(self.shown, &place.stack, end)
+            );
+            self.wrapped("    ", 6, &wrap::sentence(&words::harmless(&text)), Style::Plain)?;
+        }
+        Ok(())
     }
 
     /// What the threads of a site wait on, what most of them wait on first.
@@ -430,6 +446,16 @@ pub(in crate::report) fn creator(shown: &Shown<'_>, site: &Site, task: Option<&T
     match frames::outermost_users(shown, &site.stack).filter(|_| is_whole) {
         Some(entry) => format!("entry: {}", frames::label(entry)),
         None => "not seen".into(),
+    }
+}
+
+/// Where the tasks of a site are: the place of most of them, and how many more there are.
+pub(in crate::report) fn place_of_site(shown: &Shown<'_>, site: &Site, end: Option<StackEnd>) -> String {
+    let first = place(shown, &site.stack, end);
+    match site.places.len() {
+        0 | 1 => first,
+        2 => format!("{first} and 1 more place"),
+        places => format!("{first} and {} more places", places - 1),
     }
 }
 

@@ -1,0 +1,280 @@
+//! What each round of load left behind, followed to the end: how many are left, have ended, were woken and by what.
+
+use std::collections::{HashMap, HashSet};
+
+use super::moment::{self, CreatorKey, Moment, Seen, Transition, is_of_strangers, place};
+use crate::model::{Course, Recording, Site};
+
+/// The tasks of a site, or of one creator, over the rounds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Cohorts {
+    /// Tasks at each moment, the baseline first.
+    pub(super) counts: Vec<u64>,
+    /// The same, with threads that may have been created there too, but before anybody watched: as those end, others of known
+    /// creators take their place, and are no more for that.
+    pub(super) net: Vec<u64>,
+    /// Tasks that came with each round and are still there.
+    pub(super) left: Vec<u64>,
+    /// Of those that came before the last round, how many of which nothing was seen but sleep; that only their timers woke; that
+    /// others woke; that ran at a moment; of which it is not known.
+    pub(super) asleep: u64,
+    pub(super) by_timer: u64,
+    pub(super) used: u64,
+    pub(super) busy: u64,
+    pub(super) unclear: u64,
+    /// Tasks that came after the baseline, were there for a round at least and have ended.
+    pub(super) ended: u64,
+    /// Tasks that came after the baseline and had ended when the next round was over.
+    pub(super) brief: u64,
+    /// Tasks of the baseline that have ended.
+    pub(super) old_ended: u64,
+    /// Tasks of the baseline that have woken.
+    pub(super) old_woke: u64,
+    /// Of the tasks that came after the baseline: those whose wait ends by a timer that has not been due since they came.
+    pub(super) pending: u64,
+    /// In how many ms the last of these timers fires.
+    pub(super) due_ms: u64,
+    pub(super) creators_gone: u64,
+}
+
+impl Cohorts {
+    /// Tasks that came after the baseline and are still there.
+    pub(super) fn new(&self) -> u64 {
+        self.left.iter().sum()
+    }
+
+    /// Those of them that came before the last round.
+    pub(super) fn followed(&self) -> u64 {
+        self.left.split_last().map_or(0, |(_, before)| before.iter().sum())
+    }
+
+    /// What a recording tells of them.
+    pub(super) fn course(&self) -> Course {
+        let new = self.new();
+        Course {
+            counts: self.counts.clone(),
+            left: self.left.clone(),
+            new,
+            followed: self.followed(),
+            woke: self.by_timer + self.used + self.busy,
+            by_timer: self.by_timer,
+            unclear: self.unclear,
+            ended: self.ended,
+            old_woke: self.old_woke,
+            creators_gone: self.creators_gone,
+            due_ms: Some(self.due_ms).filter(|_| new > 0 && self.pending == new),
+        }
+    }
+
+    /// Adds a task that is there at the end; it came in moment `came`, of which the last is `last`.
+    fn add(&mut self, seen: &Seen, came: usize, habits: Habits, last: usize) {
+        self.creators_gone += u64::from(seen.creator_gone);
+        let Some(round) = came.checked_sub(1) else {
+            self.old_woke += u64::from(habits.woke());
+            return;
+        };
+        if let Some(left) = self.left.get_mut(round) {
+            *left += 1;
+        }
+        if let Some(due_ms) = seen.ends_in_ms().filter(|_| !habits.timer) {
+            self.pending += 1;
+            self.due_ms = self.due_ms.max(due_ms);
+        }
+        if came == last {
+            return;
+        }
+        let kind = match habits {
+            Habits { used: true, .. } => &mut self.used,
+            Habits { ran: true, .. } => &mut self.busy,
+            Habits { timer: true, .. } => &mut self.by_timer,
+            Habits { unclear: true, .. } => &mut self.unclear,
+            _ => &mut self.asleep,
+        };
+        *kind += 1;
+    }
+
+    /// Counts a task that has ended after moment `last_seen`; it came in moment `came`.
+    fn end(&mut self, came: usize, last_seen: usize) {
+        match came {
+            0 => self.old_ended += 1,
+            _ if last_seen > came => self.ended += 1,
+            _ => self.brief += 1,
+        }
+    }
+}
+
+/// What a task was seen to do.
+#[derive(Clone, Copy, Debug, Default)]
+struct Habits {
+    used: bool,
+    timer: bool,
+    ran: bool,
+    unclear: bool,
+}
+
+impl Habits {
+    fn woke(self) -> bool {
+        self.used || self.timer || self.ran
+    }
+
+    fn add(&mut self, transition: Transition) {
+        match transition {
+            Transition::Slept | Transition::Replaced => {}
+            Transition::TimerWoke => self.timer = true,
+            Transition::Woke => self.used = true,
+            Transition::Ran => self.ran = true,
+            Transition::Unknown => self.unclear = true,
+        }
+    }
+}
+
+/// A task so far.
+#[derive(Clone, Copy, Debug)]
+struct Track {
+    /// In which moment it was first seen.
+    first: usize,
+    /// In which moment it was first seen at the site where it is now.
+    here: usize,
+    /// What it did since it was first seen.
+    always: Habits,
+    /// What it did since it came to its site.
+    at_site: Habits,
+}
+
+/// All units of a recording.
+pub(super) struct Followed {
+    /// Of each of the recording's sites.
+    pub(super) sites: Vec<Cohorts>,
+    /// Of each creator that has tasks at the end.
+    pub(super) creators: HashMap<CreatorKey, Cohorts>,
+    /// Sites at the end of which the load before the baseline has left all tasks, and nothing has woken one since.
+    pub(super) unused: HashSet<String>,
+}
+
+/// Follows the tasks of `moments` through time. `recording` is the last moment's; tasks at the sites `excused` do not count for their
+/// creators. `before` is what was there before any load, if that is known. The same moments, the same answer, in whatever order
+/// tasks and sites are listed.
+pub(super) fn follow(
+    recording: &Recording,
+    moments: &[Moment],
+    before: Option<&Moment>,
+    excused: &HashSet<&str>,
+) -> Followed {
+    let rounds = moments.len().saturating_sub(1);
+    let empty = || Cohorts { left: vec![0; rounds], ..Cohorts::default() };
+    let mut by_site: HashMap<&str, Cohorts> = HashMap::new();
+    let mut creators: HashMap<CreatorKey, Cohorts> = HashMap::new();
+    let mut tracks: Vec<Track> = Vec::new();
+    let mut unused: HashMap<&str, bool> = HashMap::new();
+    let Some((last, _)) = moments.split_last() else {
+        return Followed { sites: Vec::new(), creators, unused: HashSet::new() };
+    };
+    for (number, moment) in moments.iter().enumerate() {
+        let earlier = number.checked_sub(1).and_then(|earlier| moments.get(earlier));
+        tracks = step(number, earlier, moment, &tracks, |earlier, seen, track| {
+            if let Some(site) = earlier.site_of(seen) {
+                by_site.entry(site).or_insert_with(empty).end(track.here, number - 1);
+            }
+            if let Some(creator) = earlier.creator_of(seen) {
+                creators.entry(creator).or_insert_with(empty).end(track.first, number - 1);
+            }
+        });
+    }
+    for (seen, track) in last.tasks().iter().zip(&tracks) {
+        let site = last.site_of(seen);
+        if let Some(site) = site {
+            by_site.entry(site).or_insert_with(empty).add(seen, track.here, track.at_site, rounds);
+            // Only what a load has left is a question: what has been there from the start belongs to the program.
+            let of_load = before.is_some_and(|before| !before.has(seen));
+            let is_unused = of_load && track.here == 0 && !track.at_site.woke() && seen.ends_in_ms().is_none();
+            *unused.entry(site).or_insert(true) &= is_unused;
+        }
+        if let Some(creator) = last.creator_of(seen).filter(|_| !site.is_some_and(|site| excused.contains(site))) {
+            creators.entry(creator).or_insert_with(empty).add(seen, track.first, track.always, rounds);
+        }
+    }
+    let excused_of = excused_counts(recording, moments, excused);
+    for (creator, cohorts) in &mut creators {
+        let none = Vec::new();
+        let less = excused_of.get(creator).unwrap_or(&none);
+        let count = |(number, moment): (usize, &Moment)| {
+            moment.created(*creator).saturating_sub(less.get(number).copied().unwrap_or(0))
+        };
+        cohorts.counts = moments.iter().enumerate().map(count).collect();
+        cohorts.net = moments.iter().zip(&cohorts.counts).map(|(moment, count)| count + moment.unknown()).collect();
+    }
+    let of_site = |site: &Site| {
+        let mut cohorts = by_site.get(site.id.as_str()).cloned().unwrap_or_else(empty);
+        cohorts.counts = moments.iter().map(|moment| moment.count(&site.id)).collect();
+        cohorts.net = if is_of_strangers(site) {
+            cohorts.counts.clone()
+        } else {
+            let place = place(site, recording);
+            let both = moments.iter().zip(&cohorts.counts);
+            both.map(|(moment, count)| count + moment.strangers(place)).collect()
+        };
+        cohorts
+    };
+    Followed {
+        sites: recording.sites.iter().map(of_site).collect(),
+        creators,
+        unused: unused.into_iter().filter(|&(_, unused)| unused).map(|(site, _)| site.to_owned()).collect(),
+    }
+}
+
+/// Tasks at excused sites by creator, at each moment.
+fn excused_counts(recording: &Recording, moments: &[Moment], excused: &HashSet<&str>) -> HashMap<CreatorKey, Vec<u64>> {
+    let mut counts: HashMap<CreatorKey, Vec<u64>> = HashMap::new();
+    for site in recording.sites.iter().filter(|site| excused.contains(site.id.as_str())) {
+        if let Some(creator) = moment::creator(site.task, &site.creation, recording) {
+            let counts = counts.entry(creator).or_insert_with(|| vec![0; moments.len()]);
+            counts.iter_mut().zip(moments).for_each(|(count, moment)| *count += moment.count(&site.id));
+        }
+    }
+    counts
+}
+
+/// From one moment to the next; both lists are sorted. `ended` is called for each task that is gone.
+fn step<'a>(
+    number: usize,
+    before: Option<&'a Moment>,
+    moment: &Moment,
+    tracks: &[Track],
+    mut ended: impl FnMut(&'a Moment, &'a Seen, &Track),
+) -> Vec<Track> {
+    let new = Track { first: number, here: number, always: Habits::default(), at_site: Habits::default() };
+    let Some(before) = before else {
+        return vec![new; moment.tasks().len()];
+    };
+    let elapsed_ms = moment.at_ms.saturating_sub(before.at_ms);
+    let mut earlier = before.tasks().iter().zip(tracks).peekable();
+    let mut next = Vec::with_capacity(moment.tasks().len());
+    for seen in moment.tasks() {
+        while let Some((gone, track)) = earlier.next_if(|(earlier, _)| earlier.who < seen.who) {
+            ended(before, gone, track);
+        }
+        let Some((old, track)) = earlier.next_if(|(earlier, _): &(&Seen, &Track)| earlier.who == seen.who) else {
+            next.push(new);
+            continue;
+        };
+        let has_moved = before.site_of(old) != moment.site_of(seen);
+        let transition = seen.since(old, elapsed_ms, has_moved);
+        if transition == Transition::Replaced {
+            ended(before, old, track);
+            next.push(new);
+            continue;
+        }
+        let mut track = *track;
+        track.always.add(transition);
+        if has_moved {
+            (track.here, track.at_site) = (number, Habits::default());
+        } else {
+            track.at_site.add(transition);
+        }
+        next.push(track);
+    }
+    for (gone, track) in earlier {
+        ended(before, gone, track);
+    }
+    next
+}

@@ -1,0 +1,246 @@
+//! Tasks by who created them, in whatever state and at whichever places they are. Recursion, retries and loops between waits spread one
+//! leak over many call sites, none of which shows it; the creator does. A leak is reported once, at the unit that explains it best.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{
+    Criteria, Judgement, MOST_MEMBERS, Verdict, apply,
+    cohorts::{Cohorts, Followed},
+    evidence, is_shrinking,
+    moment::{self, CreatorKey},
+    patterns::{self, functions},
+    rule::{self, Nature},
+};
+use crate::{
+    analysis::sites,
+    model::{Place, Recording, Role, Site, Task, TaskState, WaitKind},
+};
+
+/// Places of one creator's tasks that are told.
+const MAX_PLACES: usize = 16;
+
+/// Call sites that tell of one creator's leak better than the creator does, if they have most of its growth.
+const FEW_SITES: usize = 3;
+
+/// Tasks of one creator, judged together.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ByCreator {
+    key: CreatorKey,
+    /// Its sites in the recording, which it takes the place of.
+    sites: Vec<usize>,
+    pub(super) judgement: Judgement,
+}
+
+/// What was judged of creators.
+#[derive(Debug, Default)]
+pub(super) struct Judged {
+    /// Those that explain more than their call sites do.
+    pub(super) chosen: Vec<ByCreator>,
+    pub(super) is_open: bool,
+}
+
+/// Judges all creators. `verdicts` are those of the sites, each by itself.
+pub(super) fn judge(
+    recording: &Recording,
+    followed: &Followed,
+    verdicts: &[Verdict],
+    excused: &HashSet<&str>,
+    exposure: &[f64],
+    criteria: &Criteria,
+) -> Judged {
+    let mut sites_of: HashMap<CreatorKey, Vec<usize>> = HashMap::new();
+    for (place, site) in recording.sites.iter().enumerate() {
+        let key = moment::creator(site.task, &site.creation, recording);
+        if let Some(key) = key.filter(|_| !excused.contains(site.id.as_str()) && site.role.is_own()) {
+            sites_of.entry(key).or_default().push(place);
+        }
+    }
+    let self_creating = self_creating(recording);
+    let mut judged = Judged::default();
+    for (&key, cohorts) in &followed.creators {
+        let sites = sites_of.remove(&key).unwrap_or_default();
+        let nature = Nature {
+            creates_itself: sites.iter().any(|&site| self_creating[site]),
+            is_shrinking: sites.iter().any(|&site| is_shrinking(&recording.sites[site], recording)),
+            ..Nature::default()
+        };
+        let decision = rule::decide(cohorts, nature, exposure, criteria.max_growth_percent);
+        judged.is_open |= decision.is_open;
+        let verdict = decision.ground.verdict();
+        if verdict < Verdict::Suspect || is_explained(cohorts, verdict, &sites, followed, verdicts) {
+            continue;
+        }
+        let count = cohorts.counts.last().copied().unwrap_or(0);
+        let judgement = Judgement {
+            verdict,
+            ground: Some(decision.ground),
+            evidence: evidence::of(cohorts, decision.ground, count, recording),
+            course: Some(cohorts.course()),
+            finding: None,
+        };
+        judged.chosen.push(ByCreator { key, sites, judgement });
+    }
+    judged.chosen.sort_by_key(|chosen| (std::cmp::Reverse(chosen.judgement.verdict), chosen.key));
+    judged
+}
+
+/// Whether a few call sites tell of the growth as well: the same verdict or a worse one, and most of the tasks.
+fn is_explained(
+    cohorts: &Cohorts,
+    verdict: Verdict,
+    sites: &[usize],
+    followed: &Followed,
+    verdicts: &[Verdict],
+) -> bool {
+    let found: Vec<usize> = sites.iter().copied().filter(|&site| verdicts[site] >= verdict).collect();
+    let explained: u64 = found.iter().map(|&site| followed.sites[site].new()).sum();
+    !found.is_empty() && found.len() <= FEW_SITES && explained * 10 >= cohorts.new() * 8
+}
+
+/// Of each site whether its tasks are created by a function that they run themselves.
+pub(super) fn self_creating(recording: &Recording) -> Vec<bool> {
+    let is_one = |site: &Site| {
+        let creator = site.creation.iter().filter_map(|&index| recording.frames.get(index as usize));
+        let creator = creator.into_iter().find(|frame| frame.is_users() && !frame.function.is_empty());
+        creator.is_some_and(|creator| functions(&site.stack, recording).any(|function| function == creator.function))
+    };
+    recording.sites.iter().map(is_one).collect()
+}
+
+/// Writes what was judged by creators into the recording: each becomes one site in the place of those that it has.
+pub(super) fn tell(recording: &mut Recording, chosen: Vec<ByCreator>) {
+    if chosen.is_empty() {
+        return;
+    }
+    let keys: HashMap<CreatorKey, usize> = chosen.iter().zip(0..).map(|(chosen, place)| (chosen.key, place)).collect();
+    let mut members: Vec<Vec<usize>> = vec![Vec::new(); chosen.len()];
+    let of_site: HashMap<usize, usize> = chosen
+        .iter()
+        .zip(0..)
+        .flat_map(|(chosen, place)| chosen.sites.iter().map(move |&site| (site, place)))
+        .collect();
+    for (number, task) in recording.tasks.iter().enumerate() {
+        let place = match task.site {
+            Some(site) => of_site.get(&(site as usize)).copied(),
+            None if moment::is_judged(task, recording) => {
+                let key = moment::creator(task.kind, &task.created_by.stack, recording);
+                key.and_then(|key| keys.get(&key)).copied()
+            }
+            None => None,
+        };
+        if let Some(place) = place {
+            members[place].push(number);
+        }
+    }
+    let merged: Vec<Option<Site>> =
+        chosen.into_iter().zip(&members).map(|(chosen, members)| merge(recording, chosen, members)).collect();
+    // Sites that are judged together leave; the others keep their order, and the merged ones follow.
+    let mut places = vec![None; recording.sites.len()];
+    let mut kept = Vec::new();
+    for (old, site) in std::mem::take(&mut recording.sites).into_iter().enumerate() {
+        if !of_site.get(&old).is_some_and(|&place| merged[place].is_some()) {
+            places[old] = u32::try_from(kept.len()).ok();
+            kept.push(site);
+        }
+    }
+    for task in &mut recording.tasks {
+        task.site = task.site.and_then(|site| places.get(site as usize).copied().flatten());
+    }
+    for (site, members) in merged.into_iter().zip(members) {
+        let Some(site) = site else { continue };
+        let place = u32::try_from(kept.len()).ok();
+        kept.push(site);
+        members.into_iter().for_each(|task| recording.tasks[task].site = place);
+    }
+    recording.sites = kept;
+}
+
+/// One site for all tasks of a creator.
+fn merge(recording: &Recording, chosen: ByCreator, members: &[usize]) -> Option<Site> {
+    let sites: Vec<&Site> = chosen.sites.iter().filter_map(|&site| recording.sites.get(site)).collect();
+    let away: Vec<&Task> =
+        members.iter().map(|&task| &recording.tasks[task]).filter(|task| task.site.is_none()).collect();
+    let mut places = places(&sites, &away, recording);
+    let largest = sites.iter().max_by_key(|site| site.count);
+    let first = members.first().map(|&task| &recording.tasks[task]);
+    let creation = largest.map(|site| site.creation.clone());
+    let creation = creation.or_else(|| first.map(|task| task.created_by.stack.to_vec()))?;
+    let kind = largest.map(|site| site.task).or_else(|| first.map(|task| task.kind))?;
+    let most = places.first().cloned().unwrap_or_default();
+    let count = sites.iter().map(|site| site.count).sum::<u64>() + away.len() as u64;
+    let oldest = sites.iter().max_by_key(|site| site.oldest_ms);
+    let new = sites.iter().map(|site| site.created_while_watched).sum();
+    let all_in_one = places.len() == 1;
+    if all_in_one {
+        places.clear();
+    }
+    let mut site = Site {
+        id: sites::id_of_creator(kind, &creation, &recording.frames),
+        task: kind,
+        role: Role::Own,
+        kind: largest.filter(|site| site.stack == most.stack).map_or_else(|| kind_of(&away), |site| site.kind),
+        count,
+        parked: sites.iter().map(|site| site.parked).sum(),
+        created_while_watched: new,
+        oldest_ms: oldest.map_or(0, |site| site.oldest_ms),
+        oldest_exact: oldest.is_some_and(|site| site.oldest_exact),
+        total_ms: sites.iter().map(|site| site.total_ms).fold(0, u64::saturating_add),
+        wait: most.wait,
+        with_timeout: sites.iter().map(|site| site.with_timeout).sum(),
+        shortest_timeout_ms: None,
+        stack: most.stack,
+        creation,
+        places,
+        names: largest.map(|site| site.names.clone()).unwrap_or_default(),
+        trend: sites::sum(sites.iter().map(|site| site.trend.clone())),
+        verdict: Verdict::Unjudged,
+        ground: None,
+        course: None,
+        finding: None,
+        accepted: None,
+        evidence: Vec::new(),
+    };
+    let tasks: Vec<&Task> = members.iter().take(MOST_MEMBERS).map(|&task| &recording.tasks[task]).collect();
+    let counts = chosen.judgement.course.as_ref().map_or(Vec::new(), |course| course.counts.clone());
+    let finding = patterns::find(&patterns::Facts { site: &site, tasks: &tasks, recording, counts: &counts });
+    apply(&mut site, Judgement { finding, ..chosen.judgement });
+    if !all_in_one {
+        site.evidence.push(format!("judged by their creator: they are at {} places", site.places.len()));
+    }
+    Some(site)
+}
+
+/// Where the tasks are, most of them first.
+fn places(sites: &[&Site], away: &[&Task], recording: &Recording) -> Vec<Place> {
+    let mut places: Vec<Place> = sites
+        .iter()
+        .map(|site| Place { count: site.count, wait: site.wait.clone(), stack: site.stack.clone() })
+        .collect();
+    let mut others: HashMap<(String, Vec<&str>), Place> = HashMap::new();
+    for task in away {
+        let wait = does(task);
+        let place = others.entry((wait.clone(), functions(&task.stack, recording).collect())).or_default();
+        place.count += 1;
+        (place.wait, place.stack) = (wait, task.stack.to_vec());
+    }
+    places.extend(others.into_values());
+    places.sort_by(|a, b| (b.count, &a.wait, &a.stack).cmp(&(a.count, &b.wait, &b.stack)));
+    if let Some(rest) = places.get(MAX_PLACES..) {
+        let rest: u64 = rest.iter().map(|place| place.count).sum();
+        places.truncate(MAX_PLACES - 1);
+        places.push(Place { count: rest, wait: "elsewhere".to_owned(), stack: Vec::new() });
+    }
+    places
+}
+
+/// What a task that is at no site waits for, or does.
+fn does(task: &Task) -> String {
+    match (&task.wait, task.state) {
+        (Some(wait), TaskState::Blocked | TaskState::Parked) => wait.reason.to_string(),
+        (_, state) => state.name().to_owned(),
+    }
+}
+
+fn kind_of(away: &[&Task]) -> WaitKind {
+    away.iter().find_map(|task| task.wait.as_ref()).map_or(WaitKind::Other, |wait| wait.kind)
+}

@@ -1,0 +1,181 @@
+//! The rule: from what the rounds left behind to a verdict. Numbers alone, nothing of any program or runtime.
+//!
+//! A leak leaves tasks behind with each round, they stay, and nobody uses them. A pool that fills does the same until it is full. So
+//! growth counts as a leak only if it goes on at the rate at which it began, and while it might still stop, more rounds are asked for.
+
+use super::cohorts::Cohorts;
+use crate::model::Ground;
+
+/// What is known of a unit besides its numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Nature {
+    /// The wait is one that no idle worker is in: it sends, or waits for a lock or for the end of something.
+    pub(super) is_blocked: bool,
+    /// Its tasks are created in the functions that they run themselves.
+    pub(super) creates_itself: bool,
+    /// Its number was still going down when the time to settle was over.
+    pub(super) is_shrinking: bool,
+    /// All of its tasks are old, have lost their creators, and nothing has ever woken them.
+    pub(super) is_orphaned: bool,
+    /// The load before the baseline left its tasks, and nothing has used them since.
+    pub(super) is_unused: bool,
+}
+
+/// What the rule says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Decision {
+    pub(super) ground: Ground,
+    /// Whether more rounds could change it.
+    pub(super) is_open: bool,
+}
+
+/// So improbable, under a rate that does not change, must the last rounds be for growth to count as stopped.
+const IMPROBABLE: f64 = 0.02;
+/// So many rounds without any growth end it, if there was more than one task before, and if there was but one.
+const QUIET_ROUNDS: usize = 4;
+const QUIET_ROUNDS_AFTER_ONE: usize = 2;
+/// Rounds with growth that it takes, unless every round has some.
+const GROWN_ROUNDS: usize = 3;
+/// The same for waits that no idle worker is in.
+const GROWN_ROUNDS_BLOCKED: usize = 2;
+/// Rounds that tasks which others wake must grow in, every one of them.
+const STEADY_ROUNDS: usize = 6;
+
+/// Judges a unit. `exposure` is the load of each round, in requests or any other unit; `max_growth_percent` is tolerated.
+pub(super) fn decide(cohorts: &Cohorts, nature: Nature, exposure: &[f64], max_growth_percent: f64) -> Decision {
+    let decided = |ground| Decision { ground, is_open: false };
+    let open = |ground| Decision { ground, is_open: true };
+    let left = &cohorts.left;
+    let (new, followed) = (cohorts.new(), cohorts.followed());
+    if new == 0 || !grows(&cohorts.net) {
+        return decided(match nature {
+            Nature { is_orphaned: true, .. } => Ground::Orphaned,
+            Nature { is_unused: true, .. } => Ground::Unused,
+            _ => Ground::NoGrowth,
+        });
+    }
+    if nature.is_shrinking {
+        return decided(Ground::GoingDown);
+    }
+    let rounds = left.len();
+    let grown = left.iter().filter(|&&left| left > 0).count();
+    let every_round = grown == rounds && rounds > 1;
+    if followed == 0 && cohorts.ended + cohorts.brief > 0 && rounds > 1 {
+        return turnover(cohorts, nature);
+    }
+    if has_stopped(left, exposure) {
+        return decided(Ground::Stopped);
+    }
+    // Old tasks that end by themselves as others come: what is there at the end came lately.
+    let aged: u64 = left.iter().take(rounds / 2).sum();
+    if rounds > 2 && cohorts.ended > followed && aged * 4 < followed {
+        return decided(Ground::Turnover);
+    }
+    if cohorts.pending * 10 >= new * 9 {
+        return decided(Ground::NotDue);
+    }
+    let growth = net_growth(&cohorts.net);
+    let stays = cohorts.ended == 0 && cohorts.old_ended == 0;
+    if growth as f64 <= max_growth_percent / 100.0 * cohorts.net.first().copied().unwrap_or(0) as f64
+        && !(every_round && stays && rounds >= GROWN_ROUNDS)
+    {
+        return decided(Ground::Tolerated);
+    }
+    // Most of the growth is in the place of others: workers that are replaced.
+    let is_replaced = cohorts.old_ended * 2 > new;
+    let known = cohorts.asleep + cohorts.by_timer + cohorts.used + cohorts.busy;
+    let is_share = |part: u64| known > 0 && part * 10 >= known * 9;
+    let enough = every_round || grown >= if nature.is_blocked { GROWN_ROUNDS_BLOCKED } else { GROWN_ROUNDS };
+    if enough && !is_replaced && cohorts.ended <= followed {
+        if is_share(cohorts.asleep) && cohorts.asleep > 0 {
+            return if nature.is_blocked { decided(Ground::EveryRound) } else { open(Ground::EveryRound) };
+        }
+        let is_steady = is_steady(left, exposure);
+        let unused = cohorts.asleep + cohorts.by_timer;
+        if is_share(unused) && cohorts.ended == 0 && is_steady {
+            return open(Ground::OnlyTimers);
+        }
+        if is_share(unused + cohorts.busy) && cohorts.ended == 0 && every_round && rounds >= GROWN_ROUNDS {
+            return open(Ground::Busy);
+        }
+        if stays && every_round && rounds >= STEADY_ROUNDS && is_steady {
+            return open(Ground::Steady);
+        }
+    }
+    if cohorts.used * 2 > known && !every_round {
+        return decided(Ground::InUse);
+    }
+    open(Ground::Unclear)
+}
+
+/// Of a unit of which no task lasts for a round.
+fn turnover(cohorts: &Cohorts, nature: Nature) -> Decision {
+    let steps: Vec<u64> = cohorts.net.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect();
+    let (least, most) = (steps.iter().min().copied().unwrap_or(0), steps.iter().max().copied().unwrap_or(0));
+    let is_chain = nature.creates_itself && steps.len() >= GROWN_ROUNDS && least > 0 && least * 2 >= most;
+    Decision { ground: if is_chain { Ground::Chains } else { Ground::Turnover }, is_open: is_chain }
+}
+
+/// Whether there are more at the end, or on the whole: one moment may be an accident.
+fn grows(net: &[u64]) -> bool {
+    let (Some(first), Some(last)) = (net.first(), net.last()) else {
+        return false;
+    };
+    last > first || (net.len() > 4 && net_growth(net) > 0)
+}
+
+/// By how many there are more at the end, or on average in the later half.
+fn net_growth(net: &[u64]) -> u64 {
+    let (early, late) = net.split_at(net.len() / 2);
+    let mean = |part: &[u64]| part.iter().sum::<u64>() as f64 / part.len().max(1) as f64;
+    let ends = net.last().copied().unwrap_or(0).saturating_sub(net.first().copied().unwrap_or(0));
+    ends.max((mean(late) - mean(early)).max(0.0) as u64)
+}
+
+/// Whether growth has stopped, or has become much less, though the load went on: the last rounds have so little of it as chance
+/// hardly makes them have at the rate of the rounds before.
+pub(super) fn has_stopped(left: &[u64], exposure: &[f64]) -> bool {
+    let all: u64 = left.iter().sum();
+    let quiet = left.iter().rev().take_while(|&&left| left == 0).count();
+    if quiet >= if all == 1 { QUIET_ROUNDS_AFTER_ONE } else { QUIET_ROUNDS } {
+        return true;
+    }
+    let load = |rounds: &[f64]| rounds.iter().sum::<f64>();
+    (1..left.len()).any(|split| {
+        let late: u64 = left[split..].iter().sum();
+        let (before, after) = exposure.split_at(split.min(exposure.len()));
+        let (before, after) = (load(before), load(after));
+        let rate = |tasks: u64, load: f64| if load > 0.0 { tasks as f64 / load } else { 0.0 };
+        rate(late, after) * 2.0 < rate(all - late, before) && at_most(late, all, after / (before + after)) < IMPROBABLE
+    })
+}
+
+/// Whether each round brought about as many for its load.
+fn is_steady(left: &[u64], exposure: &[f64]) -> bool {
+    let rates = left.iter().zip(exposure).map(|(&left, &load)| if load > 0.0 { left as f64 / load } else { 0.0 });
+    let rates: Vec<f64> = rates.collect();
+    let mean = rates.iter().sum::<f64>() / rates.len().max(1) as f64;
+    // A handful of tasks are spread unevenly by chance alone.
+    left.iter().sum::<u64>() < 4 * left.len() as u64 || rates.iter().all(|&rate| rate * 2.0 >= mean)
+}
+
+/// The probability that of `all` events, each of which falls into a part by `chance`, at most `few` do.
+fn at_most(few: u64, all: u64, chance: f64) -> f64 {
+    /// So many that the normal distribution is as good.
+    const MANY: u64 = 400;
+    if all > MANY {
+        let mean = all as f64 * chance;
+        let deviation = (mean * (1.0 - chance)).sqrt();
+        // Far enough from the mean it is next to 0 whatever the exact tail.
+        let distance = (few as f64 + 0.5 - mean) / deviation.max(f64::MIN_POSITIVE);
+        return if distance < -2.06 { 0.0 } else { 1.0 };
+    }
+    let odds = chance / (1.0 - chance).max(f64::MIN_POSITIVE);
+    let mut one = (1.0 - chance).powi(i32::try_from(all).unwrap_or(i32::MAX));
+    let mut sum = one;
+    for n in 0..few {
+        one *= (all - n) as f64 / (n + 1) as f64 * odds;
+        sum += one;
+    }
+    sum
+}
