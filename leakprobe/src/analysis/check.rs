@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use jiff::civil::Date;
 
 use super::diff::HIDING;
-use crate::model::{CheckOutcome, Recording, Rule, RuleKind, Site, StackEnd, TaskState, Verdict};
+use crate::model::{CheckOutcome, Ground, Recording, Rule, RuleKind, Site, StackEnd, TaskState, Verdict};
 
 /// What a check is measured by.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +47,7 @@ pub fn conclude(recording: &mut Recording, terms: &Terms<'_>) {
         let what = "the goroutines of a Go runtime could not be read, only its threads: see the gaps";
         check.incomplete.push(what.to_owned());
     }
+    check.notes.extend(unused(recording));
     check.reasons = leaks(recording, terms.fail_on);
     check.tasks = own_tasks(recording);
     check.max_tasks = terms.max_tasks;
@@ -60,6 +61,29 @@ pub fn conclude(recording: &mut Recording, terms: &Terms<'_>) {
         (true, true) => CheckOutcome::Passed,
     };
     recording.check = Some(check);
+}
+
+/// That some of the tasks were left by the load before the baseline and have not been used since: rounds cannot judge them.
+fn unused(recording: &Recording) -> Option<String> {
+    let sites: Vec<&Site> = recording.sites.iter().filter(|site| site.ground == Some(Ground::Unused)).collect();
+    let tasks: u64 = sites.iter().map(|site| site.count).sum();
+    let (task, were) = if tasks == 1 { ("task", "was") } else { ("tasks", "were") };
+    let (site, ids) = (if sites.len() == 1 { "site" } else { "sites" }, ids(&sites));
+    (tasks > 0).then(|| {
+        format!(
+            "not judged: {tasks} {task} at {} {site} ({ids}) {were} left by the load before the baseline, and nothing has woken \
+             them since",
+            sites.len()
+        )
+    })
+}
+
+/// The ids of some sites.
+fn ids(sites: &[&Site]) -> String {
+    const MOST: usize = 5;
+    let ids: Vec<&str> = sites.iter().take(MOST).map(|site| site.id.as_str()).collect();
+    let more = sites.len() - ids.len();
+    if more > 0 { format!("{} and {more} more", ids.join(", ")) } else { ids.join(", ") }
 }
 
 /// Whether a site fails a check that fails from `fail_on` on.

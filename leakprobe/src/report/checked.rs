@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use super::{evidence, frames, shown::Shown, txt::sites, words};
 use crate::{
     analysis,
-    model::{Check, CheckOutcome, Frame, Recording, Round, Site, Task, Verdict, numbers, package},
+    model::{Check, CheckOutcome, Frame, Ground, Recording, Round, Site, Task, Verdict, numbers, package},
 };
 
 /// A site of which something is thought, and those of its tasks that are listed.
@@ -142,7 +142,11 @@ pub(super) fn outcome(recording: &Recording, check: &Check) -> String {
     let suspects = suspects(recording);
     let known =
         if accepted > 0 { format!(", {} accepted", words::count(accepted, "known leak")) } else { String::new() };
+    let is_filled = |site: &Site| matches!(site.ground, Some(Ground::Stopped | Ground::InUse));
     match (suspects, accepted) {
+        (0, 0) if recording.sites.iter().any(is_filled) => {
+            format!("{outcome}: what grew stopped growing, or is in use, in {rounds}")
+        }
         (0, 0) => format!("{outcome}: no growth in {rounds}"),
         (0, _) => format!("{outcome}: no new growth in {rounds}{known}"),
         _ => format!("{outcome}, {}: no leak is certain after {rounds}{known}", words::count(suspects, "suspect")),

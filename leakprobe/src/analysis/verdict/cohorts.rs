@@ -15,6 +15,8 @@ pub(super) struct Cohorts {
     pub(super) net: Vec<u64>,
     /// Tasks that came with each round and are still there.
     pub(super) left: Vec<u64>,
+    /// Of these, those that were there at the baseline, at another place.
+    pub(super) moved: u64,
     /// Of those that came before the last round, how many of which nothing was seen but sleep; that only their timers woke; that
     /// others woke; that ran at a moment; of which it is not known.
     pub(super) asleep: u64,
@@ -183,7 +185,9 @@ pub(super) fn follow(
     for (seen, track) in last.tasks().iter().zip(&tracks) {
         let site = last.site_of(seen);
         if let Some(site) = site {
-            by_site.entry(site).or_insert_with(empty).add(seen, track.here, track.at_site, rounds);
+            let cohorts = by_site.entry(site).or_insert_with(empty);
+            cohorts.add(seen, track.here, track.at_site, rounds);
+            cohorts.moved += u64::from(track.first == 0 && track.here > 0);
             // Only what a load has left is a question: what has been there from the start belongs to the program.
             let of_load = before.is_some_and(|before| !before.has(seen));
             let is_unused = of_load && track.here == 0 && !track.at_site.woke() && seen.ends_in_ms().is_none();

@@ -9,7 +9,7 @@ pub(super) fn of(cohorts: &Cohorts, ground: Ground, count: u64, recording: &Reco
     let (Some(&first), Some(&last)) = (cohorts.net.first(), cohorts.net.last()) else {
         return Vec::new();
     };
-    if matches!(ground, Ground::NoGrowth | Ground::Orphaned | Ground::Unused) {
+    if matches!(ground, Ground::NoGrowth | Ground::Orphaned | Ground::Unused | Ground::Stuck | Ground::OfRuntime) {
         return level(cohorts, ground, count);
     }
     let mut evidence = vec![growth(cohorts, &counts, recording)];
@@ -71,6 +71,7 @@ fn level(cohorts: &Cohorts, ground: Ground, count: u64) -> Vec<String> {
         Ground::Orphaned => {
             evidence.push(format!("the creators of all {} are gone, and none has woken", cohorts.creators_gone));
         }
+        Ground::Stuck => evidence.push("the runtime calls one such function after the other, and this one has not come back for a round: all others wait".to_owned()),
         Ground::Unused => evidence.push(
             "the load before the baseline left them, and nothing has woken them since: rounds of load cannot tell \
              whether they are still needed"

@@ -143,9 +143,9 @@ pub fn judge(recording: &Recording, history: History<'_>, criteria: &Criteria) -
                     is_orphaned: is_orphaned(site, cohorts),
                     is_unused: followed.unused.contains(&site.id),
                 };
-                let decision = match site.role.is_own() {
-                    true => rule::decide(cohorts, nature, &exposure, criteria.max_growth_percent),
-                    false => of_runtime(site, recording),
+                let decision = match moment::serves_in_users_code(&site.stack, recording) {
+                    true => of_runtime(site, recording),
+                    false => rule::decide(cohorts, nature, &exposure, criteria.max_growth_percent),
                 };
                 judgements.is_open |= decision.is_open;
                 let evidence = evidence::of(cohorts, decision.ground, site.count, recording);
@@ -187,7 +187,10 @@ pub fn tell(recording: &mut Recording, judgements: Judgements) {
     timers::tell(recording, judgements.timers);
     creators::tell(recording, judgements.creators);
     let mut order: Vec<usize> = (0..recording.sites.len()).collect();
-    order.sort_by_key(|&place| Reverse(recording.sites[place].verdict));
+    // What could not be judged is a question, what is idle is none.
+    let is_question = |site: &Site| site.ground == Some(Ground::Unused);
+    let rank = |site: &Site| (site.verdict.max(Verdict::Idle), is_question(site), site.verdict);
+    order.sort_by_key(|&place| Reverse(rank(&recording.sites[place])));
     let mut places = vec![0; order.len()];
     for (new, &old) in (0..).zip(&order) {
         places[old] = new;
@@ -201,9 +204,8 @@ pub fn tell(recording: &mut Recording, judgements: Judgements) {
 
 fn apply(site: &mut Site, judgement: Judgement) {
     // The numbers of the rounds say it better.
-    if judgement.course.is_some() && growth(site).is_some() {
-        site.evidence.remove(0);
-    }
+    let growth = growth(site).filter(|_| judgement.course.is_some());
+    site.evidence.retain(|fact| Some(fact) != growth.as_ref());
     site.verdict = judgement.verdict;
     site.ground = judgement.ground;
     site.evidence.retain(|fact| !judgement.evidence.contains(fact));
@@ -268,11 +270,13 @@ fn is_shrinking(site: &Site, recording: &Recording) -> bool {
         return false;
     };
     let from = round.at_ms.saturating_sub(round.settle_ms);
-    let moments = recording.growth.iter().zip(&site.trend);
-    let settling: Vec<u64> = moments.filter(|(sample, _)| sample.at_ms >= from).map(|(_, &count)| count).collect();
+    let moments = recording.growth.iter().zip(&site.trend).filter(|(sample, _)| sample.at_ms >= from);
+    // What rests and runs by turns is fewer at some moments; what ends leaves the total smaller, too.
+    let settling: Vec<(u64, u64)> =
+        moments.map(|(sample, &count)| (count, sample.tasks.saturating_add(sample.goroutines))).collect();
     // In its second half: right after the load everything goes down.
     let half = &settling[settling.len() / 2..];
-    half.first() > half.last()
+    half.first().zip(half.last()).is_some_and(|(first, last)| first.0 > last.0 && first.1 > last.1)
 }
 
 /// What is to be said if the total grew with every round, and what was judged explains less than half of it.

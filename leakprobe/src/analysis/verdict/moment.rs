@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::model::{Recording, Role, Site, Task, TaskKind, TaskState};
+use crate::model::{Recording, Site, Task, TaskKind, TaskState};
 
 /// No site, no creator.
 const NONE: u32 = u32::MAX;
@@ -245,25 +245,25 @@ pub(super) fn creator(kind: TaskKind, creation: &[u32], recording: &Recording) -
     Some(hasher.finish())
 }
 
-/// Whether a task is judged: the program's own, or the language runtime's if it is in the program's code (finalizers).
+/// Whether a task is judged: the program's own, or the language runtime's if it is in the program's code.
 pub(super) fn is_judged(task: &Task, recording: &Recording) -> bool {
-    task.state != TaskState::Exited
-        && (task.role.is_own() || is_runtime_in_users_code(task.role, task.kind, &task.stack, recording))
+    task.state != TaskState::Exited && (task.role.is_own() || serves_in_users_code(&task.stack, recording))
 }
 
 /// The same of a site.
 pub(super) fn is_judged_site(site: &Site, recording: &Recording) -> bool {
-    site.role.is_own() || is_runtime_in_users_code(site.role, site.task, &site.stack, recording)
+    site.role.is_own() || serves_in_users_code(&site.stack, recording)
 }
 
-/// Whether a goroutine of the Go runtime's own, which runs finalizers and cleanups, is in the program's code.
-pub(super) fn is_runtime_in_users_code(role: Role, kind: TaskKind, stack: &[u32], recording: &Recording) -> bool {
-    role == Role::Runtime
-        && kind == TaskKind::Goroutine
-        && stack
-            .iter()
-            .filter_map(|&index| recording.frames.get(index as usize))
-            .any(|frame| frame.is_users() && !frame.function.starts_with("runtime.") && !frame.function.is_empty())
+/// Whether a stack is that of a goroutine by which the Go runtime calls functions of the program that everybody waits for, one after
+/// the other, and such a function runs: finalizers and cleanups.
+///
+/// Source: <https://github.com/golang/go/blob/go1.27.0/src/runtime/mfinal.go>, `mcleanup.go` beside it.
+pub(super) fn serves_in_users_code(stack: &[u32], recording: &Recording) -> bool {
+    const SERVERS: &[&str] = &["runtime.runfinq", "runtime.runFinalizers", "runtime.runCleanups"];
+    let frames = || stack.iter().filter_map(|&index| recording.frames.get(index as usize));
+    let server = frames().position(|frame| SERVERS.contains(&frame.function.as_str()));
+    server.is_some_and(|depth| frames().take(depth).any(|frame| frame.is_users() && !frame.function.is_empty()))
 }
 
 /// Whether nobody knows who created the threads here: those that are older than our attach.

@@ -102,7 +102,9 @@ pub(super) fn decide(cohorts: &Cohorts, nature: Nature, exposure: &[f64], max_gr
             return open(Ground::Steady);
         }
     }
-    if cohorts.used * 2 > known && !every_round {
+    // Few that were there before and are now at another place: so do workers.
+    let have_moved = cohorts.moved * 2 > new;
+    if have_moved || (cohorts.used * 2 > known && !every_round) {
         return decided(Ground::InUse);
     }
     open(Ground::Unclear)

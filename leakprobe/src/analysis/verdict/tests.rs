@@ -595,8 +595,9 @@ fn a_name_alone_makes_no_pool() {
 fn a_finalizer_that_is_stuck_in_the_programs_code_is_suspect() {
     let stuck = |round: usize| {
         let mut recording = recording(round, &[made(5, "main.release", 0)]);
-        recording.tasks[0].role = Role::Runtime;
-        recording.sites[0].role = Role::Runtime;
+        let server = recording.frames.len() as u32;
+        recording.frames.push(Frame { function: "runtime.runFinalizers".into(), ..Frame::default() });
+        recording.sites[0].stack.push(server);
         recording
     };
     let mut rounds: Vec<Recording> = (0..=2).map(stuck).collect();
@@ -614,7 +615,9 @@ fn what_still_goes_down_is_suspect() {
     let last = rounds.last_mut().unwrap();
     let round = Round { at_ms: 40_000, settle_ms: 5_000, settled: false, ..Round::default() };
     last.check = Some(Check { rounds: vec![round], ..Check::default() });
-    last.growth = (30..=40).map(|second| GrowthSample { at_ms: second * 1_000, ..GrowthSample::default() }).collect();
+    let tasks = |second: u64| 100 - second;
+    let sample = |second| GrowthSample { at_ms: second * 1_000, tasks: tasks(second), ..GrowthSample::default() };
+    last.growth = (30..=40).map(sample).collect();
     let site = last.sites.iter_mut().find(|site| site.id.starts_with("main.leak")).unwrap();
     site.trend = (0..11).map(|n| 30 - n).collect();
     assert_eq!(judged(&rounds, "main.leak").verdict, Verdict::Suspect);
