@@ -65,11 +65,11 @@ pub(super) fn judge(
             ..Nature::default()
         };
         let decision = rule::decide(cohorts, nature, exposure, criteria.max_growth_percent);
-        judged.is_open |= decision.is_open;
         let verdict = decision.ground.verdict();
         if verdict < Verdict::Suspect || is_explained(cohorts, verdict, &sites, followed, verdicts) {
             continue;
         }
+        judged.is_open |= decision.is_open;
         let count = cohorts.counts.last().copied().unwrap_or(0);
         let judgement = Judgement {
             verdict,
@@ -97,9 +97,14 @@ fn is_explained(
     !found.is_empty() && found.len() <= FEW_SITES && explained * 10 >= cohorts.new() * 8
 }
 
-/// Of each site whether its tasks are created by a function that they run themselves.
+/// Of each site whether its tasks are created by a function that they run themselves, or by a timer that one of them has set: no
+/// request creates them.
 pub(super) fn self_creating(recording: &Recording) -> Vec<bool> {
     let is_one = |site: &Site| {
+        // Go calls what time.AfterFunc was given in a goroutine of its own, which this function creates.
+        if functions(&site.creation, recording).next() == Some("time.goFunc") {
+            return true;
+        }
         let creator = site.creation.iter().filter_map(|&index| recording.frames.get(index as usize));
         let creator = creator.into_iter().find(|frame| frame.is_users() && !frame.function.is_empty());
         creator.is_some_and(|creator| functions(&site.stack, recording).any(|function| function == creator.function))
