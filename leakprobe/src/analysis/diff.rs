@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Frame, Recording, Role, Site, TaskKind, WaitKind};
+use super::call_path::{CallPaths, Function};
+use crate::model::{Recording, Role, Site, TaskKind, WaitKind};
 
 /// Losses that may hide a parked task. Of others it is known at which site the task is, or that it was not parked.
 pub(super) const HIDING: &[&str] =
@@ -172,13 +173,15 @@ impl Diff<'_> {
 /// Compares two recordings: what is parked in `after` and not in `before`.
 #[must_use]
 pub fn diff<'a>(before: &Side<'a>, after: &Side<'a>) -> Diff<'a> {
-    let mut places: BTreeMap<Place, BTreeMap<&'a str, Pair<'a>>> = BTreeMap::new();
+    let mut places: BTreeMap<Place<'a>, BTreeMap<&'a str, Pair<'a>>> = BTreeMap::new();
+    let paths = CallPaths::of(before.recording);
     for &site in &before.sites {
-        let pairs = places.entry(Place::of(site, &before.recording.frames)).or_default();
+        let pairs = places.entry(Place::of(site, &paths)).or_default();
         pairs.entry(&site.id).or_default().before.push(site);
     }
+    let paths = CallPaths::of(after.recording);
     for &site in &after.sites {
-        let pairs = places.entry(Place::of(site, &after.recording.frames)).or_default();
+        let pairs = places.entry(Place::of(site, &paths)).or_default();
         pairs.entry(&site.id).or_default().after.push(site);
     }
     let mut rows: Vec<Row<'a>> = places.into_values().flat_map(rows).collect();
@@ -195,21 +198,17 @@ pub fn diff<'a>(before: &Side<'a>, after: &Side<'a>) -> Diff<'a> {
 
 /// Where tasks wait, whoever created them.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    stack: Vec<String>,
+struct Place<'a> {
+    path: Vec<Function<'a>>,
     kind: WaitKind,
     task: TaskKind,
     role: Role,
 }
 
-impl Place {
-    fn of(site: &Site, frames: &[Frame]) -> Self {
-        let stack = site.stack.iter().filter_map(|&place| frames.get(place as usize));
-        let name = |frame: &Frame| {
-            let function = if frame.function.is_empty() { &frame.address } else { &frame.function };
-            format!("{}\0{function}", frame.module_name())
-        };
-        Self { stack: stack.map(name).collect(), kind: site.kind, task: site.task, role: site.role }
+impl<'a> Place<'a> {
+    fn of(site: &Site, paths: &CallPaths<'a>) -> Self {
+        let path = paths.functions(&site.stack).cloned().collect();
+        Self { path, kind: site.kind, task: site.task, role: site.role }
     }
 }
 

@@ -1,5 +1,6 @@
 //! From snapshots and changes to what is told: pure functions over the model, no I/O.
 
+mod call_path;
 mod chains;
 mod check;
 mod diff;

@@ -67,7 +67,7 @@ pub fn record(
     let mut sites = Sites::default();
     let mut tasks = threads(known, &mut sites);
     let goroutines = goroutine_tasks::survey(known, &mut sites);
-    let ordered = sites.order(&frames, |key| live.trend(key));
+    let ordered = sites.order(&frames, &facts.target.exe, |key| live.trend(key));
     for task in &mut tasks {
         task.site = site_key(task).and_then(|key| ordered.place(&key));
     }

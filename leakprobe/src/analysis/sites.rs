@@ -1,13 +1,14 @@
 //! Grouping tasks that wait: same creation stack, same park stack, same kind of wait.
 //!
-//! Stacks are the same if they lead through the same functions, whichever lines of these they are at: that is what a site's id is
-//! made of, and an id that somebody passes on must mean one site. How many of its tasks are at other lines is told with it.
+//! Stacks are the same if they lead through the same functions (see [`super::call_path`]), whichever lines of these they are at:
+//! that is what a site's id is made of, and an id that somebody passes on must mean one site. How many of its tasks are at other
+//! lines is told with it.
 //!
 //! A site is counted from the live tables and not from the tasks of a recording, which need not list every one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry};
 
-use super::history;
+use super::{call_path::CallPaths, history};
 use crate::model::{Frame, Role, Site, TaskKind, Verdict, WaitKind};
 
 /// Most names of tasks that a site keeps.
@@ -143,11 +144,12 @@ impl Sites {
         self.tallies.entry(key).or_default().merge(tally);
     }
 
-    /// The sites, most suspicious first. `trend` gives numbers over time.
-    pub(super) fn order(self, frames: &[Frame], trend: impl Fn(history::Key) -> Vec<u64>) -> Ordered {
-        let sites = self.by_functions(frames).into_iter();
+    /// The sites, most suspicious first. `exe` is the path of the target's executable, `trend` gives numbers over time.
+    pub(super) fn order(self, frames: &[Frame], exe: &str, trend: impl Fn(history::Key) -> Vec<u64>) -> Ordered {
+        let paths = CallPaths::new(frames, exe);
+        let sites = self.by_functions(&paths).into_iter();
         let mut sites: Vec<(Site, Vec<SiteKey>)> =
-            sites.map(|alike| (site(&alike, frames, &trend), alike.keys)).collect();
+            sites.map(|alike| (site(&alike, &paths, &trend), alike.keys)).collect();
         sites.sort_by(|(a, a_keys), (b, b_keys)| {
             suspicion(b).cmp(&suspicion(a)).then_with(|| a.id.cmp(&b.id)).then_with(|| a_keys.cmp(b_keys))
         });
@@ -158,17 +160,12 @@ impl Sites {
     }
 
     /// What was counted, together where only the lines differ.
-    fn by_functions(self, frames: &[Frame]) -> Vec<Alike> {
-        // The first frame of a function stands for all of them.
-        let mut firsts: HashMap<(&str, &str), u32> = HashMap::new();
-        let first = |(frame, place)| *firsts.entry(function(frame)).or_insert(place);
-        let first_of: Vec<u32> = frames.iter().zip(0..).map(first).collect();
-        let stack = |stack: &[u32]| stack.iter().map(|&n| first_of.get(n as usize).copied().unwrap_or(n)).collect();
+    fn by_functions(self, paths: &CallPaths<'_>) -> Vec<Alike> {
         let mut tallies: Vec<(SiteKey, Tally)> = self.tallies.into_iter().collect();
         tallies.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let mut sites: HashMap<SiteKey, Alike> = HashMap::new();
         for (key, tally) in tallies {
-            let functions = SiteKey { creation: stack(&key.creation), stack: stack(&key.stack), ..key };
+            let functions = SiteKey { creation: paths.path(&key.creation), stack: paths.path(&key.stack), ..key };
             match sites.entry(functions) {
                 Entry::Occupied(site) => site.into_mut().add(key, tally),
                 Entry::Vacant(none) => {
@@ -209,13 +206,13 @@ fn suspicion(site: &Site) -> (bool, u64, u64, u64) {
 }
 
 /// A site, with the stacks of most of its tasks.
-fn site(alike: &Alike, frames: &[Frame], trend: impl Fn(history::Key) -> Vec<u64>) -> Site {
+fn site(alike: &Alike, paths: &CallPaths<'_>, trend: impl Fn(history::Key) -> Vec<u64>) -> Site {
     let Alike { most: (key, at_these_lines), tally, .. } = alike;
     let mut names: Vec<(&String, &u64)> = tally.names.iter().collect();
     names.sort_by(|(a, most), (b, least)| least.cmp(most).then_with(|| a.cmp(b)));
     let (oldest_ms, oldest_exact, wait) = tally.oldest.clone().unwrap_or((0, true, String::new()));
     let mut site = Site {
-        id: stable_id(key, frames),
+        id: stable_id(key, paths),
         task: key.task,
         role: key.role,
         kind: key.kind,
@@ -261,7 +258,7 @@ pub(super) fn growth(site: &Site) -> Option<String> {
     (last > first).then(|| format!("grew from {first} to {last} waiting here while watched"))
 }
 
-/// The facts that speak for a site; `elsewhere` of its tasks are at other lines than it shows.
+/// The facts that speak for a site; `elsewhere` of its tasks have other stacks than it shows.
 fn evidence(site: &Site, elsewhere: u64) -> Vec<String> {
     let mut facts = Vec::from_iter(growth(site));
     if site.created_while_watched > 0 {
@@ -277,7 +274,7 @@ fn evidence(site: &Site, elsewhere: u64) -> Vec<String> {
     }
     if elsewhere > 0 {
         let are = if elsewhere == 1 { "is" } else { "are" };
-        facts.push(format!("{elsewhere} of {} {are} at other lines of these functions", site.count));
+        facts.push(format!("{elsewhere} of {} {are} at other lines or depths of these functions", site.count));
     }
     facts
 }
@@ -300,26 +297,15 @@ fn span(ms: u64) -> String {
     }
 }
 
-/// What of a frame is the same in the next run: the file name of its module, and its function, or else the address in the module.
-fn function(frame: &Frame) -> (&str, &str) {
-    let function = match frame.function.as_str() {
-        // Where code without a file lies is another place in each run.
-        "" if frame.module == "[anon]" => "",
-        "" => &frame.address,
-        function => function,
-    };
-    (frame.module_name(), function)
-}
-
 /// The id of all tasks of one creator, made as those of sites are.
-pub(super) fn id_of_creator(task: TaskKind, creation: &[u32], frames: &[Frame]) -> String {
+pub(super) fn id_of_creator(task: TaskKind, creation: &[u32], paths: &CallPaths<'_>) -> String {
     let stack = Vec::new();
     let key = SiteKey { task, role: Role::Own, creation: creation.to_vec(), stack, kind: WaitKind::Other };
-    stable_id(&key, frames)
+    stable_id(&key, paths)
 }
 
 /// Eight hex digits from functions and modules alone, so that they are the same in the next run: FNV-1a, 64 bits, folded.
-fn stable_id(key: &SiteKey, frames: &[Frame]) -> String {
+fn stable_id(key: &SiteKey, paths: &CallPaths<'_>) -> String {
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
     let mut add = |text: &str| {
         for byte in text.bytes().chain([0]) {
@@ -327,10 +313,9 @@ fn stable_id(key: &SiteKey, frames: &[Frame]) -> String {
         }
     };
     for part in [&key.creation, &key.stack] {
-        for frame in part.iter().filter_map(|&index| frames.get(index as usize)) {
-            let (module, function) = function(frame);
-            add(module);
-            add(function);
+        for function in paths.functions(part) {
+            add(&function.module);
+            add(function.name);
         }
         add("");
     }
@@ -374,7 +359,7 @@ mod tests {
         }
         let mut sites = Sites::default();
         sites.add(key(TaskKind::Thread), tally);
-        let mut ordered = sites.order(&[], |_| trend.to_vec());
+        let mut ordered = sites.order(&[], "", |_| trend.to_vec());
         assert_eq!((ordered.sites.len(), ordered.place(&key(TaskKind::Thread))), (1, Some(0)));
         ordered.sites.remove(0)
     }
@@ -387,7 +372,7 @@ mod tests {
             tally.add(&member(None), None);
             sites.add(key(kind), tally);
         }
-        let ordered = sites.order(&[], |_| Vec::new());
+        let ordered = sites.order(&[], "", |_| Vec::new());
         assert_eq!(ordered.sites.len(), 2);
         assert_ne!(ordered.sites[0].id, ordered.sites[1].id);
     }
@@ -401,7 +386,7 @@ mod tests {
         tally.merge(more);
         let mut sites = Sites::default();
         sites.add(key(TaskKind::Goroutine), tally);
-        let ordered = sites.order(&[], |_| Vec::new());
+        let ordered = sites.order(&[], "", |_| Vec::new());
         let site = &ordered.sites[0];
         assert_eq!((site.count, site.parked, site.oldest_ms, site.oldest_exact), (2, 1, 3_000, false));
         assert_eq!((site.wait.as_str(), &site.names[..]), ("select", &["worker".to_owned()][..]));
@@ -438,14 +423,17 @@ mod tests {
             (0..count).for_each(|_| tally.add(&member(None), None));
             sites.add(key_of(stack, creation), tally);
         }
-        let ordered = sites.order(&frames, |_| Vec::new());
+        let ordered = sites.order(&frames, "", |_| Vec::new());
         let ids: BTreeSet<&str> = ordered.sites.iter().map(|site| site.id.as_str()).collect();
         assert_eq!((ids.len(), ordered.sites.len()), (5, 5), "each has an id of its own");
         let place = |n: usize| ordered.place(&key_of(stacks[n].0, stacks[n].1)).unwrap();
         assert_eq!(place(0), place(1));
         let site = &ordered.sites[place(0) as usize];
         assert_eq!((site.count, &*site.stack), (4, &[0, 2][..]), "with the lines of most");
-        assert_eq!(site.evidence, ["none of the waits has a timeout", "1 of 4 is at other lines of these functions"]);
+        assert_eq!(
+            site.evidence,
+            ["none of the waits has a timeout", "1 of 4 is at other lines or depths of these functions"]
+        );
         let others: BTreeSet<u32> = (0..6).map(place).collect();
         assert_eq!(others.len(), 5);
     }
@@ -458,7 +446,7 @@ mod tests {
             tally.add(&member(None), None);
             sites.add(SiteKey { stack: vec![place], ..key(TaskKind::Goroutine) }, tally);
         }
-        let ordered = sites.order(&[], |_| Vec::new());
+        let ordered = sites.order(&[], "", |_| Vec::new());
         assert_eq!((ordered.sites.len(), ordered.left_out), (MAX_SITES, 3));
     }
 
@@ -489,7 +477,7 @@ mod tests {
         tally.merge(known);
         let mut sites = Sites::default();
         sites.add(key(TaskKind::Goroutine), tally);
-        let site = sites.order(&[], |_| Vec::new()).sites.remove(0);
+        let site = sites.order(&[], "", |_| Vec::new()).sites.remove(0);
         assert_eq!((site.with_timeout, site.shortest_timeout_ms), (2, None));
         assert_eq!(site.evidence, ["all of the waits end by themselves"]);
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::super::call_path::CallPaths;
 use super::moment::{self, CreatorKey, Moment, Seen, Transition, is_of_strangers, place};
 use crate::model::{Course, Recording, Site};
 
@@ -207,13 +208,14 @@ pub(super) fn follow(
         cohorts.counts = moments.iter().enumerate().map(count).collect();
         cohorts.net = moments.iter().zip(&cohorts.counts).map(|(moment, count)| count + moment.unknown()).collect();
     }
+    let paths = CallPaths::of(recording);
     let of_site = |site: &Site| {
         let mut cohorts = by_site.get(site.id.as_str()).cloned().unwrap_or_else(empty);
         cohorts.counts = moments.iter().map(|moment| moment.count(&site.id)).collect();
         cohorts.net = if is_of_strangers(site) {
             cohorts.counts.clone()
         } else {
-            let place = place(site, recording);
+            let place = place(site, &paths);
             let both = moments.iter().zip(&cohorts.counts);
             both.map(|(moment, count)| count + moment.strangers(place)).collect()
         };
@@ -228,9 +230,10 @@ pub(super) fn follow(
 
 /// Tasks at excused sites by creator, at each moment.
 fn excused_counts(recording: &Recording, moments: &[Moment], excused: &HashSet<&str>) -> HashMap<CreatorKey, Vec<u64>> {
+    let paths = CallPaths::of(recording);
     let mut counts: HashMap<CreatorKey, Vec<u64>> = HashMap::new();
     for site in recording.sites.iter().filter(|site| excused.contains(site.id.as_str())) {
-        if let Some(creator) = moment::creator(site.task, &site.creation, recording) {
+        if let Some(creator) = moment::creator(site.task, &site.creation, &paths) {
             let counts = counts.entry(creator).or_insert_with(|| vec![0; moments.len()]);
             counts.iter_mut().zip(moments).for_each(|(count, moment)| *count += moment.count(&site.id));
         }

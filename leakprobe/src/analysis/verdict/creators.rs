@@ -12,7 +12,7 @@ use super::{
     rule::{self, Nature},
 };
 use crate::{
-    analysis::sites,
+    analysis::{call_path::CallPaths, sites},
     model::{Place, Recording, Role, Site, Task, TaskState, WaitKind},
 };
 
@@ -48,9 +48,10 @@ pub(super) fn judge(
     exposure: &[f64],
     criteria: &Criteria,
 ) -> Judged {
+    let paths = CallPaths::of(recording);
     let mut sites_of: HashMap<CreatorKey, Vec<usize>> = HashMap::new();
     for (place, site) in recording.sites.iter().enumerate() {
-        let key = moment::creator(site.task, &site.creation, recording);
+        let key = moment::creator(site.task, &site.creation, &paths);
         if let Some(key) = key.filter(|_| !excused.contains(site.id.as_str()) && site.role.is_own()) {
             sites_of.entry(key).or_default().push(place);
         }
@@ -117,6 +118,7 @@ pub(super) fn tell(recording: &mut Recording, chosen: Vec<ByCreator>) {
     if chosen.is_empty() {
         return;
     }
+    let paths = CallPaths::of(recording);
     let keys: HashMap<CreatorKey, usize> = chosen.iter().zip(0..).map(|(chosen, place)| (chosen.key, place)).collect();
     let mut members: Vec<Vec<usize>> = vec![Vec::new(); chosen.len()];
     let of_site: HashMap<usize, usize> = chosen
@@ -128,7 +130,7 @@ pub(super) fn tell(recording: &mut Recording, chosen: Vec<ByCreator>) {
         let place = match task.site {
             Some(site) => of_site.get(&(site as usize)).copied(),
             None if moment::is_judged(task, recording) => {
-                let key = moment::creator(task.kind, &task.created_by.stack, recording);
+                let key = moment::creator(task.kind, &task.created_by.stack, &paths);
                 key.and_then(|key| keys.get(&key)).copied()
             }
             None => None,
@@ -180,7 +182,7 @@ fn merge(recording: &Recording, chosen: ByCreator, members: &[usize]) -> Option<
         places.clear();
     }
     let mut site = Site {
-        id: sites::id_of_creator(kind, &creation, &recording.frames),
+        id: sites::id_of_creator(kind, &creation, &CallPaths::of(recording)),
         task: kind,
         role: Role::Own,
         kind: largest.filter(|site| site.stack == most.stack).map_or_else(|| kind_of(&away), |site| site.kind),

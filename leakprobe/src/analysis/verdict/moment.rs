@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use super::super::call_path::CallPaths;
 use crate::model::{Recording, Site, Task, TaskKind, TaskState};
 
 /// No site, no creator.
@@ -75,13 +76,14 @@ impl Moment {
     /// What `recording` tells of its last moment.
     #[must_use]
     pub fn of(recording: &Recording) -> Self {
+        let paths = CallPaths::of(recording);
         let mut counts: HashMap<String, u64> = HashMap::new();
         let mut strangers: HashMap<u64, u64> = HashMap::new();
-        let mut creators = Creators::of(recording);
+        let mut creators = Creators::of(recording, &paths);
         for (site, &creator) in recording.sites.iter().zip(&creators.of_sites) {
             *counts.entry(site.id.clone()).or_default() += site.count;
             if is_of_strangers(site) {
-                *strangers.entry(place(site, recording)).or_default() += site.count;
+                *strangers.entry(place(site, &paths)).or_default() += site.count;
             }
             if let Some(key) = creators.keys.get(creator as usize) {
                 *creators.counts.entry(*key).or_default() += site.count;
@@ -90,7 +92,7 @@ impl Moment {
         let mut tasks = Vec::new();
         let mut unknown = 0;
         for task in recording.tasks.iter().filter(|task| is_judged(task, recording)) {
-            let creator = creators.of_task(task, recording);
+            let creator = creators.of_task(task, &paths);
             unknown += u64::from(task.kind == TaskKind::Thread && creator == NONE);
             tasks.push(Seen::of(task, creator, recording));
         }
@@ -200,11 +202,11 @@ struct Creators {
 }
 
 impl Creators {
-    fn of(recording: &Recording) -> Self {
+    fn of(recording: &Recording, paths: &CallPaths<'_>) -> Self {
         let mut creators =
             Self { keys: Vec::new(), places: HashMap::new(), of_sites: Vec::new(), counts: HashMap::new() };
         for site in &recording.sites {
-            let key = creator(site.task, &site.creation, recording).filter(|_| is_judged_site(site, recording));
+            let key = creator(site.task, &site.creation, paths).filter(|_| is_judged_site(site, recording));
             let place = creators.place(key);
             creators.of_sites.push(place);
         }
@@ -222,11 +224,11 @@ impl Creators {
     }
 
     /// The place of a task's creator. Sites have counted their tasks already, others are counted here.
-    fn of_task(&mut self, task: &Task, recording: &Recording) -> u32 {
+    fn of_task(&mut self, task: &Task, paths: &CallPaths<'_>) -> u32 {
         if let Some(&place) = task.site.and_then(|site| self.of_sites.get(site as usize)) {
             return place;
         }
-        let key = creator(task.kind, &task.created_by.stack, recording);
+        let key = creator(task.kind, &task.created_by.stack, paths);
         if let Some(key) = key {
             *self.counts.entry(key).or_default() += 1;
         }
@@ -235,13 +237,13 @@ impl Creators {
 }
 
 /// The key of the creator with this creation stack; `None` if it is not known.
-pub(super) fn creator(kind: TaskKind, creation: &[u32], recording: &Recording) -> Option<CreatorKey> {
+pub(super) fn creator(kind: TaskKind, creation: &[u32], paths: &CallPaths<'_>) -> Option<CreatorKey> {
     if creation.is_empty() {
         return None;
     }
     let mut hasher = DefaultHasher::new();
     kind.hash(&mut hasher);
-    hash_functions(creation, recording, &mut hasher);
+    paths.hash(creation, &mut hasher);
     Some(hasher.finish())
 }
 
@@ -272,18 +274,11 @@ pub(super) fn is_of_strangers(site: &Site) -> bool {
 }
 
 /// Where the tasks of a site wait, whoever created them.
-pub(super) fn place(site: &Site, recording: &Recording) -> u64 {
+pub(super) fn place(site: &Site, paths: &CallPaths<'_>) -> u64 {
     let mut hasher = DefaultHasher::new();
     (site.task, site.role, site.kind).hash(&mut hasher);
-    hash_functions(&site.stack, recording, &mut hasher);
+    paths.hash(&site.stack, &mut hasher);
     hasher.finish()
-}
-
-/// The functions of a stack, in whatever lines and at whatever addresses they are.
-pub(super) fn hash_functions(stack: &[u32], recording: &Recording, hasher: &mut impl Hasher) {
-    for frame in stack.iter().filter_map(|&index| recording.frames.get(index as usize)) {
-        (frame.module_name(), &frame.function).hash(hasher);
-    }
 }
 
 /// What a task did from one moment to the next.
