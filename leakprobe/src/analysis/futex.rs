@@ -4,6 +4,7 @@
 //! that is not mere plumbing decides; if that is not in the table, e.g. since the program calls `futex` itself, or if it has no
 //! name, it stays unknown.
 
+use super::hotspot;
 use crate::model::{Frame, FutexWait, Holder, Primitive};
 
 /// Most frames that are looked at.
@@ -192,8 +193,16 @@ pub(super) fn primitive<'a>(frames: impl IntoIterator<Item = &'a Frame>, wait: &
             Some(Means::Lock(Mutex)) if frames.find(|frame| !frame.function.is_empty()).is_some_and(is_loader) => {
                 return Primitive { name: "loader lock", ..Mutex.primitive(is_musl, is_pi, wait) };
             }
-            Some(Means::Lock(lock)) => return lock.primitive(is_musl, is_pi, wait),
-            None => break,
+            Some(Means::Lock(lock)) => {
+                let plain = lock.primitive(is_musl, is_pi, wait);
+                return hotspot::primitive(frames).unwrap_or(plain);
+            }
+            None => {
+                if let Some(primitive) = hotspot::primitive([frame].into_iter().chain(frames)) {
+                    return primitive;
+                }
+                break;
+            }
         }
     }
     otherwise.unwrap_or(if wait.memory.as_ref().is_some_and(|memory| memory.is_thread_id) && is_join(wait) {

@@ -10,6 +10,7 @@ mod goroutine_tasks;
 mod goroutines;
 mod history;
 mod holders;
+mod hotspot;
 mod join;
 mod live;
 mod locks;

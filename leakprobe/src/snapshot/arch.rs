@@ -69,6 +69,13 @@ mod imp {
         }
     }
 
+    /// The register that instructions mean by a number.
+    pub(crate) fn by_encoding(number: u8) -> Option<Register> {
+        const FIRST: [Register; 8] =
+            [X86_64::RAX, X86_64::RCX, X86_64::RDX, X86_64::RBX, X86_64::RSP, X86_64::RBP, X86_64::RSI, X86_64::RDI];
+        FIRST.get(usize::from(number)).copied().or_else(|| (number < 16).then(|| Register(number.into())))
+    }
+
     /// Every register that a frame may restore.
     pub(crate) fn restorable() -> impl Iterator<Item = Register> {
         (0..=16).map(Register)

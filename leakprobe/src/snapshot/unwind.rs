@@ -1,7 +1,7 @@
 //! From registers and stack memory to code addresses: framehop over .eh_frame, our own rules where framehop's do not
 //! suffice or .debug_frame is all there is, frame pointers where there is neither.
 //!
-//! An unwind is bounded whatever the target holds: [`MAX_FRAMES`] frames, [`MAX_STACK`] bytes of each stack, and for each
+//! An unwind is bounded whatever the target holds: [`MAX_FRAMES`] frames, so much of each stack (see [`super::stack_memory`]), and for each
 //! frame one plan (see [`super::cfi`]) and one step (see [`super::rule`]).
 
 use std::{
@@ -16,8 +16,10 @@ use super::{
     ProcessMemory,
     arch::{self, Cache},
     cfi::{Cfi, Plan, Saved},
+    epilogue,
     known::Known,
     rule::Stuck,
+    stack_memory::{Missed, StackMemory},
 };
 use crate::{
     model::{Stack, StackEnd},
@@ -26,90 +28,10 @@ use crate::{
 
 /// Most frames that are followed.
 const MAX_FRAMES: usize = 1024;
-/// Most bytes of one stack that are read.
-const MAX_STACK: u64 = 1 << 20;
-/// Bytes that are read at once when the first piece was not enough; doubled each time.
-const FIRST_EXTENSION: usize = 8 << 10;
+/// How far a frame pointer may lead, bytes: if it is farther, it most likely is none.
+const MAX_GUESS: u64 = 1 << 20;
 /// Most code addresses whose plans are kept; then they are forgotten.
 const MAX_PLANS: usize = 1 << 14;
-
-/// A thread's stack, from its stack pointer upwards.
-pub struct StackMemory<'a> {
-    base: u64,
-    bytes: Vec<u8>,
-    /// Where more can be read; `None` if this is all there is.
-    more: Option<&'a ProcessMemory>,
-    missed: Missed,
-}
-
-/// What the unwinder asked for, and did not get, in the present step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Missed {
-    /// Nothing, or what is not stack memory.
-    Nothing,
-    /// Memory that was not captured, not far from what was.
-    Uncaptured,
-    /// Memory farther from the stack pointer than any that is read.
-    TooFar,
-    /// A register that is not known.
-    Register,
-}
-
-impl<'a> StackMemory<'a> {
-    /// A stack that is still there: `bytes` from `base` on were read, more can be.
-    #[must_use]
-    pub fn live(base: u64, bytes: &[u8], memory: &'a ProcessMemory) -> Self {
-        Self { base, bytes: bytes.to_vec(), more: Some(memory), missed: Missed::Nothing }
-    }
-
-    /// A stack that was captured: `bytes` from `base` on, and no more.
-    #[must_use]
-    pub fn captured(base: u64, bytes: &[u8]) -> Self {
-        Self { base, bytes: bytes.to_vec(), more: None, missed: Missed::Nothing }
-    }
-
-    fn word(&mut self, address: u64) -> Result<u64, ()> {
-        let offset = address.checked_sub(self.base).ok_or(())?;
-        if offset >= MAX_STACK {
-            self.missed = Missed::TooFar;
-            return Err(());
-        }
-        let offset = usize::try_from(offset).map_err(|_| ())?;
-        loop {
-            if let Some(word) = self.bytes.get(offset..).and_then(|rest| rest.first_chunk::<8>()) {
-                return Ok(u64::from_le_bytes(*word));
-            }
-            if self.more.is_none() {
-                self.missed = Missed::Uncaptured;
-            }
-            if !self.extend() {
-                return Err(());
-            }
-        }
-    }
-
-    /// Reads on; false if there is no more.
-    fn extend(&mut self) -> bool {
-        let Some(memory) = self.more else {
-            return false;
-        };
-        let have = self.bytes.len();
-        self.bytes.resize(have + have.max(FIRST_EXTENSION), 0);
-        let read = memory.read(self.base.saturating_add(have as u64), &mut self.bytes[have..]);
-        self.bytes.truncate(have + read);
-        read > 0
-    }
-
-    /// The next frame is at `stack_pointer`, perhaps on another stack: a signal handler may have one of its own.
-    fn switch_to(&mut self, stack_pointer: u64) {
-        // Where nothing was read yet there may be a gap: an alternate stack often lies right below the thread's own.
-        let is_read = stack_pointer.checked_sub(self.base).is_some_and(|offset| offset < self.bytes.len() as u64);
-        if self.more.is_some() && !is_read {
-            self.base = stack_pointer;
-            self.bytes.clear();
-        }
-    }
-}
 
 /// How to get on from a frame of code that tells the sizes of its frames itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,10 +90,17 @@ impl Caller {
 /// What a step was made by.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum By {
-    /// Call frame information.
+    /// Call frame information, or the code itself.
     Information,
     /// Frame pointers, or a glance at the stack, for want of anything better.
     Guess,
+}
+
+/// Whether the innermost frame may be one that has not touched the stack.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Glance {
+    Yes,
+    No,
 }
 
 impl Unwinder {
@@ -237,7 +166,6 @@ impl Unwinder {
                 Ok(Caller::Null) => break StackEnd::Complete,
                 Err(_) if memory.missed == Missed::Register => break StackEnd::RegisterUnknown,
                 Err(_) if memory.missed == Missed::Uncaptured => break StackEnd::TooDeep,
-                // A frame of a megabyte is rare; that a frame pointer leads so far away means that it was none.
                 Err(_) if memory.missed == Missed::TooFar && by == By::Information => break StackEnd::TooDeep,
                 Err(_) => break StackEnd::NoUnwindInfo,
             };
@@ -274,13 +202,13 @@ impl Unwinder {
                 let made = self.made.as_ref().filter(|_| frame.is_return_address());
                 return match made.and_then(|made| made.frame_size(frame.address_for_lookup())) {
                     Some(size) => (By::Information, step_by_size(size, (regs, known), memory)),
-                    None => (By::Guess, self.step_by_frame_pointer(frame, (regs, known), memory)),
+                    None => self.step_uninformed(modules, Glance::No, frame, (regs, known), memory),
                 };
             }
-            None => return (By::Guess, self.step_by_guess(modules, frame, (regs, known), memory)),
+            None => return self.step_uninformed(modules, Glance::Yes, frame, (regs, known), memory),
         };
         let Some(module) = modules.get(id) else {
-            return (By::Guess, self.step_by_frame_pointer(frame, (regs, known), memory));
+            return self.step_uninformed(modules, Glance::No, frame, (regs, known), memory);
         };
         let entry = self.modules.entry(id);
         let Some(cfi) = entry.or_insert_with(|| module.elf.as_ref().ok().and_then(|elf| Cfi::of(elf))) else {
@@ -301,7 +229,7 @@ impl Unwinder {
         let mut read = |address| memory.word(address);
         let caller = match plan {
             Plan::Outermost => Ok(Caller::Outermost),
-            Plan::Uncovered => return (By::Guess, self.step_by_guess(modules, frame, (regs, known), memory)),
+            Plan::Uncovered => return self.step_uninformed(modules, Glance::Yes, frame, (regs, known), memory),
             Plan::Plain(simple) if simple.by_frame_pointer && !known.has(arch::FRAME_POINTER) => {
                 memory.missed = Missed::Register;
                 Err(Error::DidNotAdvance)
@@ -344,7 +272,28 @@ impl Unwinder {
         (By::Information, caller)
     }
 
-    /// Out of code that nothing is said about. The innermost such function is most often a short one in assembler that has
+    /// Out of code that nothing is said about.
+    fn step_uninformed(
+        &mut self,
+        modules: &mut Modules,
+        glance: Glance,
+        frame: FrameAddress,
+        (regs, known): (&mut arch::UnwindRegs, &mut Known),
+        memory: &mut StackMemory<'_>,
+    ) -> (By, Result<Caller, Error>) {
+        if frame.is_return_address()
+            && let Some(caller) = step_by_epilogue(modules, frame, (regs, known), memory)
+        {
+            return (By::Information, Ok(caller));
+        }
+        let caller = match glance {
+            Glance::Yes => self.step_by_guess(modules, frame, (regs, known), memory),
+            Glance::No => self.step_by_frame_pointer(frame, (regs, known), memory),
+        };
+        (By::Guess, caller)
+    }
+
+    /// By a glance at the stack, or by frame pointers. The innermost such function is most often a short one in assembler that has
     /// not touched the stack: all of clone3 behind its system call, the stubs of the dynamic linker, a jump to nowhere.
     fn step_by_guess(
         &mut self,
@@ -378,12 +327,37 @@ impl Unwinder {
             memory.missed = Missed::Register;
             return Err(Error::DidNotAdvance);
         }
-        if !arch::is_aligned(regs.bp()) {
+        if !arch::is_aligned(regs.bp()) || regs.bp().wrapping_sub(regs.sp()) >= MAX_GUESS {
             return Err(Error::DidNotAdvance);
         }
         let mut read = |address| memory.word(address);
         self.by_frame_pointer.unwind_frame(frame, regs, &mut self.cache, &mut read).map(Caller::of_return)
     }
+}
+
+/// See [`epilogue`]. That the caller is code behind a call shows that the code was read as it is run.
+fn step_by_epilogue(
+    modules: &mut Modules,
+    frame: FrameAddress,
+    (regs, known): (&mut arch::UnwindRegs, &mut Known),
+    memory: &mut StackMemory<'_>,
+) -> Option<Caller> {
+    let code_memory = ProcessMemory::new(modules.reader()?);
+    let mut code = [0; epilogue::CODE];
+    let length = code_memory.read(frame.address(), &mut code);
+    let (mut left, mut then_known) = (*regs, *known);
+    let missed = memory.missed;
+    let address = epilogue::leave(code.get(..length)?, &mut left, &mut then_known, |address| memory.word(address).ok());
+    memory.missed = missed;
+    let caller = FrameAddress::from_return_address(address?)?;
+    modules.find(caller.address_for_lookup())?;
+    let mut call = [0; epilogue::CALL];
+    let length = code_memory.read(caller.address().checked_sub(epilogue::CALL as u64)?, &mut call);
+    if length < call.len() || !epilogue::is_call(&call) {
+        return None;
+    }
+    (*regs, *known) = (left, then_known);
+    Some(Caller::At(caller))
 }
 
 fn step_by_size(

@@ -385,13 +385,16 @@ pub(super) const PATTERNS: &[Pattern] = &[
         id: "thread-mutex-never-unlocked",
         title: "mutex never unlocked",
         advice: "The thread that holds this mutex does not release it: it left the critical section on a path without unlock (use a lock guard), or is itself parked while it holds it. The report says who holds it, and where that thread is.",
-        fits: |it| it.thread("mutex") || it.thread("rwlock"),
+        fits: |it| it.thread("mutex") || it.thread("rwlock") || it.thread("monitor enter"),
     },
     Pattern {
         id: "thread-condition-never-signalled",
         title: "condition never signalled",
         advice: "The thread waits on a condition variable, and whoever changes the condition does not signal it: it signals before the waiter waits without having changed the condition under the lock, signals one where several wait, or has ended. Change the condition under the lock, then broadcast, also on shutdown. Queues of work: let the workers end when no more work can come.",
-        fits: |it| it.thread("condition variable") || it.thread("thread park"),
+        fits: |it| {
+            let waits = ["condition variable", "thread park", "Object.wait", "LockSupport.park"];
+            waits.into_iter().any(|reason| it.thread(reason))
+        },
     },
     Pattern {
         id: "thread-join-never-ends",
