@@ -24,7 +24,7 @@ const MOST_SEGMENTS: u64 = 1 << 20;
 const LARGEST_FRAME: u32 = 1 << 17;
 const INTERPRETER: &[u8] = b"Interpreter\0";
 
-const FIELDS: [(&str, &str); 14] = [
+const FIELDS: [(&str, &str); 16] = [
     ("CodeCache", "_heaps"),
     LENGTH,
     OLD_LENGTH,
@@ -39,6 +39,8 @@ const FIELDS: [(&str, &str); 14] = [
     ("CodeBlob", "_frame_size"),
     ("CodeBlob", "_code_begin"),
     ("CodeBlob", "_code_end"),
+    ("CodeBlob", "_code_offset"),
+    ("CodeBlob", "_data_offset"),
 ];
 const LENGTH: (&str, &str) = ("GrowableArrayBase", "_len");
 /// Before Java 17.
@@ -67,8 +69,30 @@ struct Head {
     size: usize,
     name: usize,
     frame_size: usize,
-    code_begin: usize,
-    code_end: usize,
+    extent: Extent,
+}
+
+/// Where a block's head says where its code begins and ends.
+#[derive(Clone, Copy)]
+enum Extent {
+    /// By addresses.
+    Addresses { begin: usize, end: usize },
+    /// By distances from the head, from Java 24 on.
+    /// Source: <https://github.com/openjdk/jdk/blob/jdk-25%2B36/src/hotspot/share/code/codeBlob.hpp#L129>
+    Distances { begin: usize, end: usize },
+}
+
+impl Extent {
+    /// Of a block whose head lies at `blob`.
+    fn of(self, blob: u64, head: &[u8]) -> Range<u64> {
+        match self {
+            Self::Addresses { begin, end } => word_of(head, begin)..word_of(head, end),
+            Self::Distances { begin, end } => {
+                let there = |at| blob.saturating_add(word_of(head, at) & 0xffff_ffff);
+                there(begin)..there(end)
+            }
+        }
+    }
 }
 
 impl CodeCache {
@@ -77,13 +101,20 @@ impl CodeCache {
         let structs = Structs::read(file, &memory, &FIELDS, &["HeapBlock", "CodeBlob"])?;
         let at = |of, field| structs.offset(of, field);
         let place = |of, field| at(of, field).and_then(|offset| usize::try_from(offset).map_err(|_| String::new()));
+        let addresses = || Ok((place("CodeBlob", "_code_begin")?, place("CodeBlob", "_code_end")?));
+        let extent = match addresses() {
+            Ok((begin, end)) => Extent::Addresses { begin, end },
+            Err::<_, String>(_) => {
+                let (begin, end) = (place("CodeBlob", "_code_offset")?, place("CodeBlob", "_data_offset")?);
+                Extent::Distances { begin, end }
+            }
+        };
         let head = Head {
             block_header: structs.size("HeapBlock")?,
             size: usize::try_from(structs.size("CodeBlob")?).map_err(|_| String::new())?,
             name: place("CodeBlob", "_name")?,
             frame_size: place("CodeBlob", "_frame_size")?,
-            code_begin: place("CodeBlob", "_code_begin")?,
-            code_end: place("CodeBlob", "_code_end")?,
+            extent,
         };
         let read = |address: u64| word(&memory, address).ok_or_else(|| "its memory cannot be read".to_owned());
         let list = read(structs.address("CodeCache", "_heaps")?)?;
@@ -121,9 +152,9 @@ impl CodeCache {
         let heap = self.heaps.iter().find(|heap| heap.code.contains(&address))?;
         let block = heap.block(address, &self.memory)?;
         let mut head = vec![0; self.head.size];
-        let read = self.memory.read(block.checked_add(self.head.block_header)?, &mut head);
-        let code = word_of(&head, self.head.code_begin)..word_of(&head, self.head.code_end);
-        (read == head.len() && code.contains(&address)).then_some(head)
+        let blob = block.checked_add(self.head.block_header)?;
+        let read = self.memory.read(blob, &mut head);
+        (read == head.len() && self.head.extent.of(blob, &head).contains(&address)).then_some(head)
     }
 }
 
