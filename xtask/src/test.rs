@@ -17,7 +17,7 @@ pub(crate) struct Args {
 }
 
 /// What the tests run, and the Debian package that holds it.
-const NEEDED: [(&str, &str); 27] = [
+const NEEDED: [(&str, &str); 28] = [
     ("cc", "gcc"),
     ("c++", "g++"),
     ("/usr/include/stdio.h", "libc6-dev"),
@@ -40,6 +40,7 @@ const NEEDED: [(&str, &str); 27] = [
     ("python3", "python3"),
     ("java", "default-jre-headless"),
     ("node", "nodejs"),
+    ("ruby", "ruby"),
     ("rsvg-convert", "librsvg2-bin"),
     ("dot", "graphviz"),
     ("curl", "curl"),

@@ -195,7 +195,7 @@ pub(super) fn primitive<'a>(frames: impl IntoIterator<Item = &'a Frame>, wait: &
             }
             Some(Means::Lock(lock)) => {
                 let plain = lock.primitive(is_musl, is_pi, wait);
-                return hotspot::primitive(frames).unwrap_or(plain);
+                return hotspot::primitive(frames.skip_while(|frame| is_library(frame))).unwrap_or(plain);
             }
             None => {
                 if let Some(primitive) = hotspot::primitive([frame].into_iter().chain(frames)) {
@@ -378,6 +378,28 @@ mod tests {
         assert_eq!(of(&[nameless("own", LIBC), nameless("sem_wait", LIBC)]), "semaphore", "a part of it");
         assert_eq!(of(&[nameless("own", "/srv/app"), nameless("sem_wait", LIBC)]), "");
         assert_eq!(of(&[nameless("", "/srv/app"), nameless("sem_wait", LIBC)]), "");
+    }
+
+    #[test]
+    fn hotspots_monitors_are_beyond_all_frames_of_the_c_library() {
+        let of = |names: &[(&str, &str)]| {
+            let frame = |(module, function): &(&str, &str)| Frame {
+                module: (*module).to_owned(),
+                function: (*function).to_owned(),
+                ..Frame::default()
+            };
+            let frames: Vec<Frame> = names.iter().map(frame).collect();
+            primitive(&frames, &FutexWait { word: 0x1000, command: Some(9), value: 0, memory: None, primitive: None })
+                .name
+        };
+        let (jvm, libc) = ("/usr/lib/jvm/lib/server/libjvm.so", LIBC);
+        let inlined =
+            [(libc, "__futex_abstimed_wait_common"), (libc, "__pthread_cond_wait_common"), (libc, "pthread_cond_wait")];
+        let enter = [(jvm, "os::PlatformEvent::park()"), (jvm, "ObjectMonitor::EnterI(JavaThread*)")];
+        assert_eq!(of(&[&inlined[..], &enter].concat()), "monitor enter");
+        assert_eq!(of(&[&inlined[..], &[(jvm, "os::PlatformMonitor::wait(long)")]].concat()), "condition variable");
+        let safepoint = [(jvm, "LinuxWaitBarrier::wait(int)"), (jvm, "SafepointSynchronize::block(JavaThread*)")];
+        assert_eq!(of(&[&[(libc, "syscall")][..], &safepoint].concat()), "safepoint");
     }
 
     #[test]

@@ -325,9 +325,28 @@ impl Modules {
             let maps::Line { start, end, offset, device, inode, name } = line;
             let is_file = name.starts_with('/') || matches!(name.as_str(), "[vdso]" | "[vsyscall]");
             let file = is_file.then(|| Arc::new(FileKey { dev: device, inode, path: name }));
-            Mapping { start, end, offset, file, module: None }
+            let mapping = Mapping { start, end, offset, file, module: None };
+            self.named_as_before(mapping)
         });
-        self.replace(in_order(mappings.collect()))
+        let mappings = mappings.collect();
+        self.replace(in_order(mappings))
+    }
+
+    /// A mapping with the name that its file had before, if that was renamed or deleted meanwhile: it is the same code. The file is
+    /// open, so that its inode number cannot have come to name another one.
+    fn named_as_before(&self, mapping: Mapping) -> Mapping {
+        let at = self.mappings.partition_point(|old| old.end <= mapping.start);
+        let place = |mapping: &Mapping| (mapping.start, mapping.end, mapping.offset);
+        let inode = |mapping: &Mapping| mapping.file.as_ref().map(|file| (file.dev, file.inode));
+        let is_open = |old: &Mapping| {
+            let module = old.module.and_then(|id| self.get(id));
+            module.is_some_and(|module| matches!(module.source, ModuleSource::File { .. }))
+        };
+        let is_same = |old: &&Mapping| place(old) == place(&mapping) && inode(old) == inode(&mapping) && is_open(old);
+        match self.mappings.get(at).filter(is_same) {
+            Some(old) => Mapping { file: old.file.clone(), ..mapping },
+            None => mapping,
+        }
     }
 
     /// Takes in the mappings as they are now.

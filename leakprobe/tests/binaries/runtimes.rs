@@ -129,6 +129,49 @@ fn java_methods_without_a_map_are_as_many_and_say_how_to_have_one() {
     }
 }
 
+#[test]
+fn what_java_waits_for_has_its_own_name() {
+    need_root();
+    let folder = tempfile::tempdir().unwrap();
+    run(Command::new("javac").arg("-d").arg(folder.path()).arg(source("Waits.java")));
+    let mut command = Command::new("java");
+    command.args(["-Xmx64m", "-XX:+UseSerialGC", "-cp"]).arg(folder.path()).arg("Waits");
+    let mut program = Program::start(&mut command);
+    program.expect("ready");
+    // HotSpot looks again now and then whether the monitor is free.
+    wait_for("each thread to be seen in its wait", || {
+        let recording = snapshot(program.pid());
+        let is_called = |name: &str, wait: &str| {
+            let mut tasks = recording.tasks.iter().filter(|task| &*task.name == name).peekable();
+            tasks.peek().is_some() && tasks.all(|task| task.wait.as_ref().is_some_and(|is| &*is.reason == wait))
+        };
+        let expected = [
+            ("enter", "monitor enter"),
+            ("wait", "Object.wait"),
+            ("park", "LockSupport.park"),
+            ("sleep", "Thread.sleep"),
+        ];
+        expected.into_iter().all(|(name, wait)| is_called(name, wait)).then_some(())
+    });
+}
+
+/// Ruby keeps the stack of its own machine, 1 MB, in a frame of the thread's.
+#[test]
+fn stacks_of_ruby_are_whole() {
+    need_root();
+    let mut command = Command::new("ruby");
+    command.args(["-e", "3.times { Thread.new { sleep } }; $stdout.sync = true; puts 'ready'; $stdin.read"]);
+    let mut program = Program::start(&mut command);
+    program.expect("ready");
+    settle(program.pid());
+    let recording = snapshot(program.pid());
+    let others: Vec<&Task> = recording.tasks.iter().filter(|task| task.id != u64::from(program.pid())).collect();
+    assert!(others.len() >= 3, "{others:?}");
+    for task in others {
+        whole(&recording, task);
+    }
+}
+
 /// The function and the file in `JS:*inner /srv/app.js:10:17`, as V8 writes it: before the first `:` what it is, then how it was
 /// compiled.
 fn javascript(name: &str) -> Option<(&str, &str)> {

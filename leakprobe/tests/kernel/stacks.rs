@@ -76,6 +76,30 @@ fn a_stack_leads_through_functions_that_realign_it() {
 }
 
 #[test]
+fn a_stack_leads_through_frames_that_are_larger_than_what_is_read_of_one() {
+    for &variant in named() {
+        let program = Program::ready("frames", variant);
+        let recording = snapshot_of(&program);
+        let task = task_named(&recording, "large");
+        complete(&recording, task);
+        chain(&recording, &task.stack, &["wait_here", "variable", "fixed", "large"]);
+    }
+}
+
+#[test]
+fn a_stack_leads_through_trampolines_of_which_only_their_code_tells() {
+    for &variant in named() {
+        let program = Program::ready("frames", variant);
+        let recording = snapshot_of(&program);
+        let task = task_named(&recording, "trampolines");
+        let shown = complete(&recording, task);
+        let at =
+            |name: &str| shown.iter().position(|shown| shown == name).unwrap_or_else(|| panic!("{name}: {shown:?}"));
+        assert_eq!([at("inner"), at("outer")], [at("wait_here") + 2, at("wait_here") + 4], "{variant:?}: {shown:?}");
+    }
+}
+
+#[test]
 fn a_stack_leads_through_code_made_at_run_time() {
     let program = Program::ready("jit", Variant::Pie);
     let recording = snapshot_of(&program);

@@ -41,6 +41,23 @@ fn a_process_that_has_ended_keeps_its_code() {
 }
 
 #[test]
+fn a_file_that_is_renamed_keeps_its_name_once_it_is_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = elf_file(folder.path());
+    let mut modules = own(vec![mapped(&path, 0x1000)]);
+    let renamed = folder.path().join("renamed.so");
+    fs::rename(&path, &renamed).unwrap();
+    let name = |modules: &Modules| modules.named_as_before(mapped(&renamed, 0x1000)).file.unwrap().path.clone();
+    assert!(name(&modules).ends_with("renamed.so"), "not open yet: it may be another file with the same inode number");
+    fs::rename(&renamed, &path).unwrap();
+    module(&mut modules, 0x1800);
+    fs::rename(&path, &renamed).unwrap();
+    assert!(name(&modules).ends_with("plugin.so"));
+    let elsewhere = modules.named_as_before(mapped(&renamed, 0x8000)).file.unwrap();
+    assert!(elsewhere.path.ends_with("renamed.so"));
+}
+
+#[test]
 fn another_file_at_the_same_address_is_another_module() {
     let mut modules = own(vec![mapped(Path::new("/no/a.so"), 0x1000)]);
     let (before, first) = (modules.generation(), module(&mut modules, 0x1800));
