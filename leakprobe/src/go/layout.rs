@@ -6,7 +6,11 @@
 //! Source: the debug information of programs that were built with each version, e.g. for the structures of Go 1.27
 //! <https://github.com/golang/go/blob/go1.27.0/src/runtime/runtime2.go>.
 
+mod scheduler;
+
 use super::Version;
+
+pub use scheduler::{PLayout, SchedLayout, TimerLayout, TimerState};
 
 /// How far into a structure a field lies, bytes.
 pub type Offset = u16;
@@ -22,6 +26,10 @@ pub struct Layout {
     pub sudog: SudogLayout,
     /// `runtime.hchan`: a channel.
     pub hchan: HchanLayout,
+    /// `runtime.p`: a processor of the scheduler.
+    pub p: PLayout,
+    /// `runtime.sched`.
+    pub sched: SchedLayout,
     /// `runtime.timer`.
     pub timer: TimerLayout,
     /// `runtime.pollDesc`: a file descriptor that the runtime polls. `None`: unknown for this version.
@@ -112,6 +120,8 @@ pub struct MLayout {
     /// `curg`, pointer: the goroutine that it runs; 0 if none. Not checked for a version that the table does not have: `g.m` of
     /// that goroutine must lead back.
     pub curg: Offset,
+    /// `p`, pointer: the processor that it has, 0 if it has none.
+    pub p: Offset,
     /// `alllink`, pointer to the next `m` of the list `allm`. `None`: unknown for this runtime, as is
     /// [`super::Runtime::allm`] then.
     pub alllink: Option<Offset>,
@@ -166,17 +176,6 @@ pub struct HchanLayout {
     pub recvq: Offset,
     /// `sendq.first`, pointer to `sudog`.
     pub sendq: Offset,
-}
-
-/// Offsets in `runtime.timer`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimerLayout {
-    /// `when`, `i64`: when it fires, `CLOCK_MONOTONIC`, ns.
-    pub when: Offset,
-    /// `period`, `i64`: of a ticker, ns; else 0.
-    pub period: Offset,
-    /// Bytes of one.
-    pub size: Offset,
 }
 
 /// Offsets in `runtime.pollDesc`.
@@ -351,17 +350,16 @@ impl Layout {
             let wd = rd + 16 + row.timer;
             PollLayout { size: wd + 8, fd: 8, rg, wg: rg + 8, rd, wd }
         });
-        let when = match minor {
-            ..23 => 8,
-            23 | 24 => 16,
-            _ => 24,
-        };
+        let curg = 192 - gone;
+        let p = curg + if minor >= 26 { 24 } else { 16 };
         Self {
             g: GLayout::of(minor, row.status, row.startpc, Some(row.tracking_seq), Some(row.lockedm)),
-            m: MLayout { size: M_SIZE, g0: 0, procid: 72 - gone, curg: 192 - gone, alllink: None, lockedg: None },
+            m: MLayout { size: M_SIZE, g0: 0, procid: 72 - gone, curg, p, alllink: None, lockedg: None },
             sudog,
             hchan,
-            timer: TimerLayout { when, period: when + 8, size: row.timer },
+            p: PLayout::of(minor),
+            sched: SchedLayout::of(minor),
+            timer: TimerLayout::of(minor, row.timer),
             poll,
             ancestor: AncestorLayout { size: 40, pcs: 0, goid: 24, gopc: 32 },
             bubble_id: (minor >= 25).then_some(BUBBLE_ID),

@@ -18,6 +18,7 @@ mod moduledata;
 pub mod pclntab;
 mod reasons;
 mod runtime;
+mod scheduler;
 mod version;
 
 use std::sync::Arc;
@@ -25,9 +26,10 @@ use std::sync::Arc;
 pub use code::{Code, GoModule};
 pub use finder::Finder;
 pub use layout::{
-    AncestorLayout, GLayout, HchanLayout, Labels, Layout, MLayout, Offset, PollLayout, SudogLayout, SyncLayout,
-    TimerLayout,
+    AncestorLayout, GLayout, HchanLayout, Labels, Layout, MLayout, Offset, PLayout, PollLayout, SchedLayout, SudogLayout,
+    SyncLayout, TimerLayout, TimerState,
 };
+pub use scheduler::Scheduler;
 pub use version::Version;
 
 /// A Go runtime in a process. There can be several: each shared library that is written in Go has its own.
@@ -43,6 +45,8 @@ pub struct Runtime {
     pub allgs: u64,
     /// Address of `runtime.allm`, a pointer to the first `m`, which are linked by [`MLayout::alllink`]; if it was found.
     pub allm: Option<u64>,
+    /// Its processors, which keep its timers, and its scheduler; if they were found.
+    pub scheduler: Option<Scheduler>,
     /// Its words for why a goroutine waits, by [`GLayout::waitreason`]. Empty if they were not found.
     pub reasons: Arc<[Arc<str>]>,
     /// What could not be found out of it or is not sure, a sentence each.

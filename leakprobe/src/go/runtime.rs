@@ -13,7 +13,8 @@ use super::{
     memory::Words,
     mentions::Mentions,
     moduledata::Moduledata,
-    reasons,
+    reasons, scheduler,
+    scheduler::Scheduler,
 };
 
 /// So many goroutines are looked at to check the layout.
@@ -102,9 +103,17 @@ pub(super) fn make_out(
         Verdict::Moved(..) | Verdict::Broken => return Err(broken(path, version)),
     }
     take_threads(memory, &mut layout, allm.as_ref(), version, known, threads, &mut notes);
+    let (resizes, numbers) = (mentions(scheduler::RESIZES), mentions(scheduler::NUMBERS));
+    let scheduler = Scheduler::find(memory, &own.bss, &layout, &resizes, &numbers);
+    if !known.exact {
+        layout.p.timers = scheduler.and_then(|scheduler| scheduler::timers(memory, scheduler.allp, &layout));
+    }
+    if scheduler.is_none() || layout.p.timers.is_none() {
+        notes.push(format!("timers of {path} that no goroutine waits for are not counted: its processors were not found"));
+    }
     let allm = allm.filter(|_| layout.m.alllink.is_some()).map(|allm| allm.address);
     let (version, code) = (version.clone(), Arc::new(code));
-    Ok(Runtime { version, layout, code, allgs, allm, reasons, notes })
+    Ok(Runtime { version, layout, code, allgs, allm, scheduler, reasons, notes })
 }
 
 fn broken(path: &str, version: &Version) -> Problem {

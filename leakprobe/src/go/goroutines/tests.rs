@@ -131,6 +131,7 @@ fn engine() -> Goroutines {
         code: Arc::new(Code::new(Vec::new())),
         allgs: ALLGS,
         allm: None,
+        scheduler: None,
         reasons: reasons.into_iter().map(Arc::from).collect(),
         notes: Vec::new(),
     };

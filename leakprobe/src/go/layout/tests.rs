@@ -18,7 +18,12 @@ fn measured() -> Vec<(Version, Structs)> {
 /// Every field that leakprobe reads, by its name in the fixture; fields that a version does not have are left out.
 fn fields(layout: &Layout, known: &Known) -> Vec<(&'static str, &'static str, Option<Offset>)> {
     // Bubbles were not measured: tests/go compares what is read of them with Go's own dumps.
-    let Layout { g, m, sudog, hchan, timer, poll, ancestor, sync, labels: _, bubble_id: _ } = layout;
+    let Layout { g, m, p, sched: scheduler, sudog, hchan, timer, poll, ancestor, sync, labels: _, bubble_id: _ } = layout;
+    let (status, nextwhen, state) = match timer.state {
+        TimerState::Status { status, nextwhen } => (Some(status), Some(nextwhen), None),
+        TimerState::Bits(state) => (None, None, Some(state)),
+    };
+    let has_heaps = state.is_some();
     let sched = 56;
     let is_group = known.gofunc == 320 && known.next == 576 && g.atomicstatus == 152;
     let mut fields = vec![
@@ -54,6 +59,7 @@ fn fields(layout: &Layout, known: &Known) -> Vec<(&'static str, &'static str, Op
         ("m", "g0", Some(m.g0)),
         ("m", "procid", Some(m.procid)),
         ("m", "curg", Some(m.curg)),
+        ("m", "p", Some(m.p)),
         ("m", "alllink", m.alllink),
         ("m", "lockedg", m.lockedg),
         ("sudog", "sizeof", Some(sudog.size)),
@@ -75,6 +81,25 @@ fn fields(layout: &Layout, known: &Known) -> Vec<(&'static str, &'static str, Op
         ("timer", "sizeof", Some(timer.size)),
         ("timer", "when", Some(timer.when)),
         ("timer", "period", Some(timer.period)),
+        ("timer", "f", Some(timer.f)),
+        // Its second word.
+        ("timer", "arg", Some(timer.arg - 8)),
+        ("timer", if has_heaps { "ts" } else { "pp" }, Some(timer.owner)),
+        ("timer", "status", status),
+        ("timer", "nextwhen", nextwhen),
+        ("timer", "state", state),
+        ("timer", "isFake", timer.is_fake),
+        ("p", "id", Some(p.id)),
+        ("p", "status", Some(p.status)),
+        ("p", "m", Some(p.m)),
+        ("p", "mcache", Some(p.mcache)),
+        ("p", "goidcache", Some(p.goidcache)),
+        ("p", "goidcacheend", Some(p.goidcache + 8)),
+        ("p", "timers", p.timers),
+        ("schedt", "goidgen", Some(0)),
+        ("schedt", "maxmcount", Some(scheduler.maxmcount)),
+        ("schedt", "pidle", Some(scheduler.pidle)),
+        ("schedt", "npidle", Some(scheduler.npidle)),
         ("ancestorInfo", "sizeof", Some(ancestor.size)),
         ("ancestorInfo", "pcs", Some(ancestor.pcs)),
         ("ancestorInfo", "goid", Some(ancestor.goid)),
