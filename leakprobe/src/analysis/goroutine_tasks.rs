@@ -70,7 +70,8 @@ pub(super) fn ids(live: &Live) -> Vec<GoId> {
 /// Looks at every goroutine and counts it into its site; `None` if the target has none.
 pub(super) fn survey<'a>(known: Known<'a>, sites: &mut Sites) -> Option<Survey<'a>> {
     let table = known.live.goroutines()?;
-    let mut coverage = GoCoverage { created: table.created(), gone: table.gone(), ..GoCoverage::default() };
+    let goroutines::Turnover { created, gone } = table.turnover();
+    let mut coverage = GoCoverage { created, gone, ..GoCoverage::default() };
     let mut group_of = Vec::with_capacity(usize::try_from(table.alive() + table.system()).unwrap_or(0));
     let mut groups: Vec<Group> = Vec::new();
     let mut places: HashMap<Alike, u32> = HashMap::new();

@@ -71,7 +71,7 @@ impl Program {
     }
 
     fn record(&mut self) -> Recording {
-        self.live.goroutines_mut().end_snapshot(NOW, 0);
+        self.live.goroutines_mut().end_snapshot(NOW, None);
         let alive = self.threads.iter().map(|thread| thread.tid).collect();
         let news = Some(News { alive, changed: std::mem::take(&mut self.threads), ..News::default() });
         self.live.apply_snapshot(Snapshot { taken_ns: NOW, news });
@@ -102,6 +102,7 @@ impl Program {
             events: 0,
             snapshots: 1,
             go: self.go.clone(),
+            timers: Vec::new(),
             losses: BTreeMap::new(),
             cost: Cost::default(),
         };
@@ -123,6 +124,7 @@ fn wait(since_ns: u64, not_before_ns: Option<u64>) -> Option<GoWait> {
         not_before_ns,
         until_ns: None,
         forever: false,
+        period_ns: None,
     })
 }
 

@@ -40,8 +40,19 @@ pub struct Goroutines {
     system: u64,
     /// Told at the first snapshot's end; until then, whoever comes was there before us.
     at_first: Option<u64>,
-    created: u64,
+    /// Created and ended since the first snapshot, as far as each was seen: without the runtime's own, and those alone.
+    seen: [Turnover; 2],
+    turnover: Turnover,
     now_ns: u64,
+}
+
+/// How many goroutines have come and gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turnover {
+    /// Created.
+    pub created: u64,
+    /// Ended.
+    pub gone: u64,
 }
 
 /// What the table holds of one goroutine.
@@ -88,6 +99,8 @@ struct Extra {
     labels: Option<Arc<BTreeMap<String, String>>>,
     ancestors: Option<Arc<[AncestorSample]>>,
     bubble: Option<u64>,
+    /// As in [`GoWait`].
+    period_ns: Option<u64>,
 }
 
 /// What a wait is called.
@@ -136,18 +149,25 @@ impl Goroutines {
             alive: 0,
             system: 0,
             at_first: None,
-            created: 0,
+            seen: [Turnover::default(); 2],
+            turnover: Turnover::default(),
             now_ns: 0,
         }
     }
 
-    /// To be called when all goroutines of a snapshot are put. `taken_ns` is its moment (`CLOCK_MONOTONIC`), `created` how many
-    /// goroutines the runtime has created since the first snapshot, those that have ended included.
-    pub fn end_snapshot(&mut self, taken_ns: u64, created: u64) {
+    /// To be called when all goroutines of a snapshot are put. `taken_ns` is its moment (`CLOCK_MONOTONIC`), `counted` how many
+    /// goroutines have come and gone since the first snapshot as the runtime counts them, its own included; `None` if it does not
+    /// tell: then those that were seen to come and go are counted, which are fewer.
+    pub fn end_snapshot(&mut self, taken_ns: u64, counted: Option<Turnover>) {
         self.now_ns = taken_ns;
         self.ages.advance(taken_ns);
         self.at_first.get_or_insert(self.alive + self.system);
-        self.created = self.created.max(created);
+        let [own, system] = self.seen;
+        let turnover = counted.map_or(own, |all| Turnover {
+            created: all.created.saturating_sub(system.created),
+            gone: all.gone.saturating_sub(system.gone),
+        });
+        self.turnover = Turnover { created: self.turnover.created.max(turnover.created), gone: turnover.gone };
         if self.details.len() > MIN_DETAILS.max(2 * usize::try_from(self.alive + self.system).unwrap_or(usize::MAX)) {
             self.drop_unused_details();
         }
@@ -171,17 +191,10 @@ impl Goroutines {
         self.ages.parked
     }
 
-    /// Created since the first snapshot.
+    /// Created and ended since the first snapshot, without the runtime's own.
     #[must_use]
-    pub fn created(&self) -> u64 {
-        self.created
-    }
-
-    /// Ended since the first snapshot.
-    #[must_use]
-    pub fn gone(&self) -> u64 {
-        let ever = self.at_first.unwrap_or(0).saturating_add(self.created);
-        ever.saturating_sub(self.alive + self.system)
+    pub fn turnover(&self) -> Turnover {
+        self.turnover
     }
 
     /// The moment of the last snapshot, `CLOCK_MONOTONIC`, ns.
@@ -244,6 +257,11 @@ impl Goroutines {
         NonZeroU32::new(self.waits.intern(words).saturating_add(1))
     }
 
+    fn seen(&mut self, system: bool) -> &mut Turnover {
+        let [own, of_runtime] = &mut self.seen;
+        if system { of_runtime } else { own }
+    }
+
     /// Keeps the numbers true: `entry` has come, or is about to go.
     fn count(&mut self, entry: &Entry, comes: bool) {
         let change = |number: &mut u64| *number = if comes { *number + 1 } else { number.saturating_sub(1) };
@@ -279,12 +297,25 @@ impl Goroutines {
 impl GoroutineSink for Goroutines {
     fn put(&mut self, slot: u32, sample: GoroutineSample) {
         let mut before_us = self.at_first.is_none();
+        let mut is_new = !before_us;
         if let Some(old) = self.slot(slot).and_then(Option::take) {
             before_us |= old.id == sample.id && old.before_us;
+            is_new &= old.id != sample.id;
             self.count(&old, false);
+            if old.id != sample.id {
+                self.seen(old.system).gone += 1;
+            }
+        }
+        if is_new {
+            self.seen(sample.system).created += 1;
         }
         let wait = sample.wait.as_ref();
-        let extra = Extra { labels: sample.labels, ancestors: sample.ancestors, bubble: sample.bubble };
+        let extra = Extra {
+            labels: sample.labels,
+            ancestors: sample.ancestors,
+            bubble: sample.bubble,
+            period_ns: wait.and_then(|wait| wait.period_ns),
+        };
         let entry = Entry {
             id: sample.id,
             parent: sample.parent,
@@ -322,9 +353,21 @@ impl GoroutineSink for Goroutines {
         }
     }
 
+    fn set_timer(&mut self, slot: u32, until_ns: Option<u64>, period_ns: Option<u64>) {
+        if let Some(Some(entry)) = self.slot(slot) {
+            entry.until_ns = until_ns.unwrap_or(0);
+            if let Some(extra) = &mut entry.extra {
+                extra.period_ns = period_ns;
+            } else if period_ns.is_some() {
+                entry.extra = Some(Box::new(Extra { period_ns, ..Extra::default() }));
+            }
+        }
+    }
+
     fn remove(&mut self, slot: u32) {
         if let Some(old) = self.slot(slot).and_then(Option::take) {
             self.count(&old, false);
+            self.seen(old.system).gone += 1;
         }
     }
 }
@@ -402,6 +445,7 @@ impl<'a> Live<'a> {
             since_ns: self.entry.since_ns,
             not_before_ns: some(self.entry.not_before_ns),
             until_ns: some(self.entry.until_ns),
+            period_ns: self.entry.extra.as_ref().and_then(|extra| extra.period_ns),
         })
     }
 
@@ -436,6 +480,7 @@ pub(super) struct RuntimeWait<'a> {
     pub(super) since_ns: u64,
     pub(super) not_before_ns: Option<u64>,
     pub(super) until_ns: Option<u64>,
+    pub(super) period_ns: Option<u64>,
 }
 
 /// How many waits are older than the threshold, without looking at each: those that are not yet wait in the order in which they

@@ -25,6 +25,7 @@ fn sample(id: u64, stack: StackId, since_ns: Option<u64>) -> GoroutineSample {
             since_ns,
             not_before_ns: None,
             until_ns: None,
+            period_ns: None,
             forever: false,
         }),
         stack,
@@ -64,7 +65,7 @@ fn numbers_are_those_of_a_walk_whatever_happens() {
                 }
             }
         }
-        table.end_snapshot(now, round);
+        table.end_snapshot(now, None);
         let own: Vec<Live<'_>> = table.iter().filter(|live| !live.is_system()).collect();
         let parked = own.iter().filter_map(|live| live.wait()).filter(|wait| now - wait.since_ns >= SECOND).count();
         assert_eq!(table.alive(), own.len() as u64);
@@ -98,6 +99,7 @@ fn what_is_put_comes_back() {
         if let Some(wait) = &mut sample.wait {
             wait.object = object.clone();
             (wait.not_before_ns, wait.until_ns, wait.forever) = (Some(3), Some(9), true);
+            wait.period_ns = Some(60);
         }
         table.put(slot * 5_000, sample);
     }
@@ -107,7 +109,7 @@ fn what_is_put_comes_back() {
     for live in found {
         let wait = live.wait().unwrap();
         assert_eq!((wait.kind, &**wait.reason, wait.forever), (WaitKind::ChanReceive, "chan receive", true));
-        assert_eq!((wait.since_ns, wait.not_before_ns, wait.until_ns), (5, Some(3), Some(9)));
+        assert_eq!((wait.since_ns, wait.not_before_ns, wait.until_ns, wait.period_ns), (5, Some(3), Some(9), Some(60)));
         assert_eq!((live.stack(), live.creation(), live.thread()), (Some(stack), Some(creation), Some(12)));
         assert_eq!((live.parent(), live.is_locked(), live.status()), (1, true, GoStatus::Waiting));
         assert_eq!(live.labels().unwrap()["a"], "b");
@@ -121,13 +123,13 @@ fn who_comes_after_the_first_snapshot_is_new() {
     let mut table = Goroutines::new(SECOND);
     table.put(0, sample(1, stack, None));
     table.put(1, sample(2, stack, None));
-    table.end_snapshot(SECOND, 0);
+    table.end_snapshot(SECOND, None);
     table.put(0, sample(1, stack, Some(SECOND))); // has run
     table.put(1, sample(9, stack, None)); // another in the same slot
-    table.end_snapshot(2 * SECOND, 7);
+    table.end_snapshot(2 * SECOND, Some(Turnover { created: 7, gone: 7 }));
     let before_us: Vec<bool> = table.iter().map(Live::was_before_us).collect();
     assert_eq!(before_us, [true, false]);
-    assert_eq!((table.created(), table.gone()), (7, 7), "6 came and went between the snapshots");
+    assert_eq!(table.turnover(), Turnover { created: 7, gone: 7 }, "6 came and went between the snapshots");
 }
 
 #[test]
@@ -138,7 +140,7 @@ fn details_that_nobody_uses_are_dropped() {
     for len in 0..3 * MIN_DETAILS as u64 {
         table.set_object(0, GoObject::Channel(Channel { len, ..channel(4) }));
     }
-    table.end_snapshot(SECOND, 0);
+    table.end_snapshot(SECOND, None);
     assert_eq!(table.details.len(), 1);
     let last = GoObject::Channel(Channel { len: 3 * MIN_DETAILS as u64 - 1, ..channel(4) });
     assert_eq!(table.iter().next().unwrap().object(), last);
@@ -147,4 +149,37 @@ fn details_that_nobody_uses_are_dropped() {
 #[test]
 fn a_million_goroutines_fit() {
     assert!(size_of::<Option<Entry>>() <= 96, "{}", size_of::<Option<Entry>>());
+}
+
+#[test]
+fn what_comes_and_goes_is_counted_without_the_runtimes_own() {
+    let (_, [stack, ..]) = stacks();
+    for counted in [None, Some(Turnover { created: 5, gone: 2 })] {
+        let mut table = Goroutines::new(SECOND);
+        table.put(0, sample(1, stack, None));
+        table.put(1, sample(2, stack, None));
+        table.end_snapshot(SECOND, counted.map(|_| Turnover::default()));
+        assert_eq!(table.turnover(), Turnover::default());
+        table.put(1, sample(3, stack, None)); // another one in the place of the second
+        table.put(2, GoroutineSample { system: true, ..sample(4, stack, None) });
+        table.put(0, sample(1, stack, None)); // has run
+        table.end_snapshot(2 * SECOND, counted);
+        let expected = counted.map_or((1, 1), |all| (all.created - 1, all.gone));
+        assert_eq!((table.turnover().created, table.turnover().gone), expected);
+        table.remove(2);
+        table.end_snapshot(3 * SECOND, counted.map(|all| Turnover { gone: 3, ..all }));
+        assert_eq!((table.turnover().created, table.turnover().gone), expected);
+    }
+}
+
+#[test]
+fn when_a_wait_ends_may_change_though_the_goroutine_has_not_run() {
+    let (_, [stack, ..]) = stacks();
+    let mut table = Goroutines::new(SECOND);
+    table.put(0, sample(1, stack, Some(5)));
+    for timer in [(Some(9), Some(60)), (Some(10), None), (None, None)] {
+        table.set_timer(0, timer.0, timer.1);
+        let wait = table.iter().next().unwrap().wait().unwrap();
+        assert_eq!((wait.until_ns, wait.period_ns), timer);
+    }
 }

@@ -478,7 +478,7 @@ impl Live {
             parked: self.counted.parked,
             goroutines: go.map_or(0, Goroutines::alive),
             goroutines_parked: go.map_or(0, Goroutines::parked),
-            goroutines_created: go.map_or(0, Goroutines::created),
+            goroutines_created: go.map_or(0, |go| go.turnover().created),
         };
         let threads = self.counted.sites.iter().map(|(&key, &count)| (key, count));
         let sites = threads.chain(go.into_iter().flat_map(Goroutines::places));

@@ -17,11 +17,12 @@ mod locks;
 mod recording;
 mod sites;
 mod timeline;
+mod timers;
 mod verdict;
 
 pub use check::{Terms, conclude, fails};
 pub use diff::{Change, Diff, Numbers, Outcome, Row, Side, diff};
-pub use goroutines::{GoId, Goroutines, SLOT_BITS};
+pub use goroutines::{GoId, Goroutines, SLOT_BITS, Turnover};
 pub use holders::Doubts;
 pub use join::GoFacts;
 pub use live::{Creation, Live, LiveThread};

@@ -7,11 +7,11 @@ use super::{
     join::thread_wait,
     live::{LiveThread, creation_stack},
     sites::{Member, SiteKey, Sites, Tally},
-    verdict,
+    timers, verdict,
 };
 use crate::model::{
     Activity, Cost, Coverage, CreatedBy, Frame, Pause, Recording, Role, SCHEMA, StackEnd, StackTable, TargetInfo, Task,
-    TaskKind, TaskState, Tool,
+    TaskKind, TaskState, TimerSample, Tool,
 };
 
 const NS_PER_MS: u64 = 1_000_000;
@@ -37,6 +37,8 @@ pub struct Facts {
     pub snapshots: u64,
     /// How threads and goroutines belong together; of no effect if the target has no goroutines.
     pub go: GoFacts,
+    /// Timers that are pending and for which no task waits.
+    pub timers: Vec<TimerSample>,
     /// What could not be seen, by name.
     pub losses: BTreeMap<String, u64>,
     /// What leakprobe used.
@@ -85,6 +87,7 @@ pub fn record(
         coverage.go = Some(goroutines.coverage());
         goroutines.tasks(known, &ordered, &mut tasks);
     }
+    let timers = timers::pending(&facts.timers, symbols, &frames);
     let (ended_waits, timeline) = live.ended_waits(symbols, &frames, stacks);
     let mut recording = Recording {
         schema: SCHEMA.to_owned(),
@@ -95,7 +98,7 @@ pub fn record(
         min_block_ms: live.min_block_ns() / NS_PER_MS,
         tasks,
         sites: ordered.sites,
-        timers: Vec::new(),
+        timers,
         deadlocks,
         check: None,
         ended_waits,

@@ -8,7 +8,7 @@ use crate::{
         Finder,
         goroutines::{self, ReadError},
     },
-    model::{GoObject, GoroutineSample, GoroutineSink, StackTable},
+    model::{GoObject, GoroutineSample, GoroutineSink, StackTable, TimerSample},
     snapshot::{Engine, ProcessMemory, process_cpu_time},
     symbols::{self, GoCode},
     target::{Modules, has_memory},
@@ -40,8 +40,8 @@ struct Watched {
     /// Its place among the runtimes, which it keeps when others come.
     place: u32,
     reader: goroutines::Goroutines,
-    /// The largest number that a goroutine had at the first snapshot, and at the last.
-    newest: Option<(u64, u64)>,
+    /// What had come and gone at the first snapshot, and at the last; `None` if the runtime does not tell.
+    turnover: Option<[goroutines::Turnover; 2]>,
 }
 
 impl Goroutines {
@@ -95,7 +95,7 @@ impl Goroutines {
                 }
                 None => {
                     next += 1;
-                    Watched { place: next - 1, reader: goroutines::Goroutines::new(self.pid, runtime), newest: None }
+                    Watched { place: next - 1, reader: goroutines::Goroutines::new(self.pid, runtime), turnover: None }
                 }
             };
             self.readers.push(watched);
@@ -132,9 +132,19 @@ impl Goroutines {
             self.find(engine, symbols);
             self.read_lists(engine.modules(), stacks, live);
         }
-        let created =
-            self.readers.iter().filter_map(|known| known.newest).map(|(first, last)| last.saturating_sub(first)).sum();
-        live.goroutines_mut().end_snapshot(crate::snapshot::clock_ns(nix::time::ClockId::CLOCK_MONOTONIC), created);
+        let now = crate::snapshot::clock_ns(nix::time::ClockId::CLOCK_MONOTONIC);
+        live.goroutines_mut().end_snapshot(now, self.turnover());
+    }
+
+    /// What has come and gone since the first snapshot, in all runtimes; `None` if one of them does not tell.
+    fn turnover(&self) -> Option<analysis::Turnover> {
+        self.readers.iter().try_fold(analysis::Turnover::default(), |sum, known| {
+            let [first, last] = known.turnover?;
+            Some(analysis::Turnover {
+                created: sum.created.saturating_add(last.created.saturating_sub(first.created)),
+                gone: sum.gone.saturating_add(last.ended.saturating_sub(first.ended)),
+            })
+        })
     }
 
     /// Returns whether what was taken for a list has turned out to be another one.
@@ -145,9 +155,10 @@ impl Goroutines {
             let mut sink = Shifted { table, by: known.place << SLOT_BITS };
             match known.reader.snapshot(&memory, stacks, &mut sink) {
                 Ok(summary) => {
-                    let (first, last) = known.newest.unwrap_or((summary.newest, summary.newest));
-                    // The newest of all may have ended.
-                    known.newest = Some((first, last.max(summary.newest)));
+                    if let Some(ever) = summary.ever {
+                        let [first, _] = known.turnover.unwrap_or([ever; 2]);
+                        known.turnover = Some([first, ever]);
+                    }
                 }
                 Err(ReadError::Shrunk(_)) => self.mistaken += 1,
                 Err(error) => {
@@ -184,6 +195,12 @@ impl Goroutines {
         }
     }
 
+    /// The timers that are pending now and for which no goroutine waits.
+    pub(super) fn timers(&mut self, modules: &Modules, stacks: &mut StackTable) -> Vec<TimerSample> {
+        let memory = self.memory(modules);
+        self.readers.iter_mut().flat_map(|known| known.reader.pending_timers(&memory, stacks)).collect()
+    }
+
     /// The versions of the runtimes, e.g. `go1.27.3`; `None` if there is none.
     pub(super) fn versions(&self) -> Option<String> {
         let versions: Vec<String> =
@@ -193,7 +210,11 @@ impl Goroutines {
 
     /// What could not be seen, and why; one sentence each.
     pub(super) fn gaps(&self) -> impl Iterator<Item = String> {
-        self.problems.iter().cloned()
+        let is_counted = self.readers.is_empty() || self.turnover().is_some();
+        let not_counted = (!is_counted).then(|| {
+            "goroutines that came and went between two looks are not counted: the runtime's own counter was not found".to_owned()
+        });
+        self.problems.iter().cloned().chain(not_counted)
     }
 
     /// What was lost, by name.
@@ -230,6 +251,10 @@ impl GoroutineSink for Shifted<'_> {
 
     fn set_object(&mut self, slot: u32, object: GoObject) {
         self.table.set_object(self.by + slot, object);
+    }
+
+    fn set_timer(&mut self, slot: u32, until_ns: Option<u64>, period_ns: Option<u64>) {
+        self.table.set_timer(self.by + slot, until_ns, period_ns);
     }
 
     fn remove(&mut self, slot: u32) {

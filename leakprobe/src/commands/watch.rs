@@ -410,7 +410,7 @@ impl Seen {
         Self {
             threads: live.threads().len() as u64,
             parked: live.parked(),
-            goroutines: live.goroutines().map(|table| [table.alive(), table.parked(), table.created()]),
+            goroutines: live.goroutines().map(|table| [table.alive(), table.parked(), table.turnover().created]),
             events: session.events(),
             lost: session.lost_events(),
         }

@@ -93,7 +93,7 @@ fn is_list(memory: &impl Words, first: u64, len: u64, layout: &Layout) -> bool {
 }
 
 /// The first elements of a slice of pointers.
-pub(super) fn pointers(memory: &impl Words, first: u64, len: u64, most: usize) -> Vec<u64> {
+pub(super) fn pointers(memory: &(impl Words + ?Sized), first: u64, len: u64, most: usize) -> Vec<u64> {
     let count = usize::try_from(len).map_or(most, |len| len.min(most));
     let bytes = memory.bytes(first, 8 * count);
     bytes.as_chunks::<8>().0.iter().copied().map(u64::from_le_bytes).collect()

@@ -68,7 +68,7 @@ impl Scheduler {
 
 /// The processors of the list at `allp`: those that are in use, or also those that a lower `GOMAXPROCS` has put aside, which
 /// still have numbers for goroutines.
-pub(super) fn processors(memory: &impl Words, allp: u64, put_aside: bool) -> Vec<u64> {
+pub(super) fn processors(memory: &(impl Words + ?Sized), allp: u64, put_aside: bool) -> Vec<u64> {
     let Some([first, len, capacity]) = memory.words(allp) else { return Vec::new() };
     let count = if put_aside { capacity } else { len };
     let mut processors = pointers(memory, first, count, MAX_PROCESSORS);

@@ -99,8 +99,10 @@ pub struct GoWait {
     pub since_ns: u64,
     /// The earliest moment, if there is one: then its age is at most that.
     pub not_before_ns: Option<u64>,
-    /// When the wait ends by itself, `CLOCK_MONOTONIC`, ns, if it does.
+    /// When the wait ends by itself, `CLOCK_MONOTONIC`, ns, if it does. May be over: then it is about to end.
     pub until_ns: Option<u64>,
+    /// After how long the timer that ends it fires again, ns; `None` if it does not.
+    pub period_ns: Option<u64>,
     /// Whether nothing can ever end it: a nil channel, a select without cases.
     pub forever: bool,
 }
@@ -153,6 +155,8 @@ pub trait GoroutineSink {
     fn put(&mut self, slot: u32, sample: GoroutineSample);
     /// What the same goroutine waits on has changed, though it has not run.
     fn set_object(&mut self, slot: u32, object: GoObject);
+    /// When the wait of the same goroutine ends by itself has changed, though it has not run; see [`GoWait`].
+    fn set_timer(&mut self, slot: u32, until_ns: Option<u64>, period_ns: Option<u64>);
     /// The goroutine in this slot has ended.
     fn remove(&mut self, slot: u32);
 }

@@ -29,7 +29,7 @@ pub use goroutine::{
     Ancestor, AncestorSample, Channel, GoFrame, GoObject, GoStatus, GoWait, Goroutine, GoroutineSample, GoroutineSink,
 };
 pub use owner::{Deadlock, DeadlockedTask, Link, LinkWait, Owner, Relation};
-pub use pending::{PendingTimers, TimerUse, UnseenTasks};
+pub use pending::{PendingTimers, TimerSample, TimerUse, UnseenTasks};
 pub use primitive::{Holder, Primitive};
 pub use recording::{
     Cost, Coverage, EndedWait, GoCoverage, GrowthSample, Pause, Recording, SCHEMA, TargetInfo, TimedWait, Tool,

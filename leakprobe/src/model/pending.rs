@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Ground, Verdict};
+use super::{Ground, StackId, Verdict};
 
 /// What a pending timer is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -19,6 +19,18 @@ pub enum TimerUse {
     /// It fills a channel on which no task waits (Go's `time.After`, `time.NewTimer` and `time.NewTicker`, where the runtime keeps
     /// such timers in its heap: up to Go 1.22, and with `GODEBUG=asynctimerchan=1`).
     Channel,
+}
+
+impl TimerUse {
+    /// Its name in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Callback => "callback",
+            Self::Context => "context",
+            Self::Channel => "channel",
+        }
+    }
 }
 
 /// Pending timers with the same use and the same callback. No task waits for them, so they are at no site.
@@ -53,6 +65,23 @@ pub struct PendingTimers {
     /// Why, one fact each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<String>,
+}
+
+/// Pending timers with the same use and the same callback, as they were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimerSample {
+    /// What they are for.
+    pub usage: TimerUse,
+    /// The entry of the function that is called when one of them fires; `None` if there is none, or it is not known.
+    pub callback: Option<StackId>,
+    /// How many are pending.
+    pub count: u64,
+    /// In how many ms the first of them fires.
+    pub soonest_ms: u64,
+    /// In how many ms the last of them fires.
+    pub latest_ms: u64,
+    /// How many of them fire again and again.
+    pub periodic: u64,
 }
 
 /// Tasks of a kind that the target has and that leakprobe cannot read, so that nothing is said of them.

@@ -60,6 +60,8 @@ pub enum StackKind {
     Kernel,
     /// The `go` statement that created a goroutine: the one address that its call returns to.
     GoStatement,
+    /// A function that nobody is in: the one address is its entry.
+    Function,
 }
 
 /// A stack: code addresses, innermost first.
@@ -104,10 +106,16 @@ impl Stack {
         Self { kind: StackKind::GoStatement, addresses: vec![address], end: StackEnd::Complete }
     }
 
+    /// A function that nobody is in, e.g. one that a timer is to call, by its entry.
+    #[must_use]
+    pub fn of_function(entry: u64) -> Self {
+        Self { kind: StackKind::Function, addresses: vec![entry], end: StackEnd::Complete }
+    }
+
     /// Whether the address at this depth is a return address: the call is before it.
     #[must_use]
     pub const fn is_return(&self, depth: usize) -> bool {
-        depth > 0 || !matches!(self.kind, StackKind::Thread)
+        depth > 0 || !matches!(self.kind, StackKind::Thread | StackKind::Function)
     }
 }
 

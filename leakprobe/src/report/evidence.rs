@@ -216,6 +216,7 @@ fn loss(name: &str, n: u64) -> String {
         "goroutine_channels_cut" => {
             ("list", "of select cases or of a channel's waiters read only in part: too long".into())
         }
+        "timers_left_out" => ("timer", "not counted: there are too many".into()),
         "goroutines_not_listed" => {
             ("goroutine", "counted at their sites, but not listed one by one: there are too many".into())
         }
@@ -278,6 +279,7 @@ mod tests {
             unreadable: 2,
             left_out: 2,
             channels_cut: 2,
+            timers_left_out: 2,
         };
         all_have_words(losses.named());
         assert_eq!(loss("goroutine_stack_unreadable", 1), "1 goroutine stack cut: the memory could not be read");

@@ -49,6 +49,8 @@ enum Meaning {
     Caller,
     /// What the call of a `go` statement returns to.
     GoStatement,
+    /// The entry of a function.
+    Entry,
 }
 
 impl GoCode {
@@ -77,6 +79,7 @@ impl GoCode {
             let meaning = match stack.kind {
                 StackKind::GoStatement => Meaning::GoStatement,
                 StackKind::Callers => Meaning::Caller,
+                StackKind::Function => Meaning::Entry,
                 _ if injected || !stack.is_return(depth) => Meaning::Exact,
                 StackKind::Thread | StackKind::Goroutine | StackKind::Kernel => Meaning::Return,
             };
@@ -86,7 +89,9 @@ impl GoCode {
             lines
         };
         let mut lines: Vec<Option<Lines>> = stack.addresses.iter().enumerate().map(&mut resolve).collect();
-        self.hide(stack.kind, &mut lines);
+        if stack.kind != StackKind::Function {
+            self.hide(stack.kind, &mut lines);
+        }
         lines
     }
 
@@ -152,6 +157,7 @@ impl GoCode {
         match meaning {
             Meaning::Exact | Meaning::Return => frames.collect(),
             Meaning::Caller => frames.take(1).collect(),
+            Meaning::Entry => frames.last().into_iter().collect(),
             // Go names the function that is there in the machine code, but the line of what was inlined into it.
             Meaning::GoStatement => {
                 let mut frames: Vec<Line> = frames.collect();

@@ -35,6 +35,11 @@ impl Session {
             self.goroutines.refresh(self.engine.modules(), &mut self.live);
             self.waits.describe_all(&mut self.engine, &self.probes, &mut self.live);
         }
+        let timers = if self.target.is_alive() {
+            self.goroutines.timers(self.engine.modules(), &mut self.stacks)
+        } else {
+            Vec::new()
+        };
         self.resolve();
         self.symbols.follow_made(self.engine.modules(), true);
         let mut losses: BTreeMap<String, u64> = self
@@ -93,6 +98,7 @@ impl Session {
             events: self.events,
             snapshots: self.engine.snapshots(),
             go: self.goroutines.facts(),
+            timers,
             losses,
             cost: Cost { programs_percent, ..looks(self.first_snapshot, self.later_snapshots) },
         }

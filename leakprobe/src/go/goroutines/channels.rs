@@ -7,9 +7,13 @@
 
 use std::collections::HashMap;
 
-use super::{batch::Batch, pages::Pages};
+use super::{
+    batch::Batch,
+    pages::Pages,
+    timers::{Fires, Timers},
+};
 use crate::{
-    go::{Layout, memory::word_at},
+    go::{Layout, Runtime, memory::word_at},
     model::Channel,
     snapshot::{Memory, Piece},
 };
@@ -30,8 +34,12 @@ pub(super) struct Waiter {
     pub(super) send: bool,
 }
 
-/// A channel that a goroutine waits on, and when a timer fills it, `CLOCK_MONOTONIC`, ns.
-pub(super) type Found = (Channel, Option<u64>);
+/// Bytes of a `time.Time`, which timers send, and how many of them their channels hold.
+/// Source: <https://github.com/golang/go/blob/go1.27.0/src/time/sleep.go> (`newTimer`)
+const TIME: (u64, u64) = (24, 1);
+
+/// A channel that a goroutine waits on, and when a timer fills it.
+pub(super) type Found = (Channel, Option<Fires>);
 
 /// One place in a queue.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +62,10 @@ struct State {
     len: u64,
     cap: u64,
     closed: bool,
+    /// Its timer, if it leads to one.
     timer: u64,
+    /// Whether it may have one, though it does not lead to it.
+    may_be_timers: bool,
     receivers: Queue,
     senders: Queue,
 }
@@ -85,10 +96,21 @@ impl Channels {
     }
 
     /// The channels of each waiter, in the order of its cases' locks. None if they cannot be read.
-    pub(super) fn read(&mut self, layout: &Layout, memory: &dyn Memory, waiters: &[Waiter]) -> Vec<Vec<Found>> {
+    pub(super) fn read(
+        &mut self,
+        runtime: &Runtime,
+        memory: &dyn Memory,
+        timers: &mut Timers,
+        waiters: &[Waiter],
+    ) -> Vec<Vec<Found>> {
+        let layout = &runtime.layout;
         self.pages.clear();
         let cases = self.cases(layout, memory, waiters);
         let states = self.states(layout, memory, &cases);
+        let asked: Vec<u64> =
+            states.iter().filter(|(_, state)| state.may_be_timers).map(|(&channel, _)| channel).collect();
+        let others = if asked.is_empty() { HashMap::new() } else { timers.of_channels(runtime, memory, &asked) };
+        let own = self.own_timers(layout, memory, &states);
         let mut found = vec![Vec::new(); waiters.len()];
         for case in &cases {
             let Some(state) = states.get(&case.channel) else { continue };
@@ -117,12 +139,11 @@ impl Channels {
                 closed: state.closed,
                 receivers,
                 senders,
-                timer: state.timer != 0,
+                timer: state.timer != 0 || others.contains_key(&case.channel),
             };
-            let fires = (state.timer != 0 && send != Some(true)).then_some(state.timer);
-            found.push((channel, fires));
+            let fires = own.get(&case.channel).or_else(|| others.get(&case.channel));
+            found.push((channel, fires.copied().filter(|_| send != Some(true))));
         }
-        self.fires(layout, memory, &mut found);
         found
     }
 
@@ -168,11 +189,14 @@ impl Channels {
         let state = |bytes: &[u8]| {
             let at = |offset: u16| word_at(bytes, offset);
             let queue = |offset| Some(Queue { first: at(offset)?, last: at(offset + 8)? });
+            let (cap, timer) = (at(hchan.dataqsiz)?, hchan.timer.map_or(Some(0), at)?);
+            let element = at(hchan.elemsize)? & 0xffff;
             Some(State {
                 len: at(hchan.qcount)?,
-                cap: at(hchan.dataqsiz)?,
+                cap,
                 closed: at(hchan.closed)? as u32 != 0,
-                timer: hchan.timer.map_or(Some(0), at)?,
+                timer,
+                may_be_timers: layout.timer.may_be_async && timer == 0 && (element, cap) == TIME,
                 receivers: queue(hchan.recvq)?,
                 senders: queue(hchan.sendq)?,
             })
@@ -216,18 +240,23 @@ impl Channels {
         count
     }
 
-    /// Puts the time in the place of the timer.
-    fn fires(&mut self, layout: &Layout, memory: &dyn Memory, found: &mut [Vec<Found>]) {
-        let timers = || found.iter().flatten().filter_map(|(_, timer)| *timer);
-        let pieces: Vec<Piece> = timers().map(|address| piece(address, layout.timer.when + 8)).collect();
-        if pieces.is_empty() {
-            return;
-        }
+    /// When the timers fire that channels lead to.
+    fn own_timers(
+        &mut self,
+        layout: &Layout,
+        memory: &dyn Memory,
+        states: &HashMap<u64, State>,
+    ) -> HashMap<u64, Fires> {
+        let own: Vec<(u64, u64)> =
+            states.iter().filter(|(_, state)| state.timer != 0).map(|(&channel, state)| (channel, state.timer)).collect();
+        let timer = &layout.timer;
+        let pieces: Vec<Piece> = own.iter().map(|&(_, address)| piece(address, timer.period + 8)).collect();
         self.batch.read(memory, &pieces);
-        let timers = found.iter_mut().flatten().filter_map(|(_, timer)| timer.is_some().then_some(timer));
-        for (index, timer) in timers.enumerate() {
-            *timer = self.batch.word(index, layout.timer.when);
-        }
+        let fires = |(n, (channel, _)): (usize, (u64, u64))| {
+            let (when, period) = (self.batch.word(n, timer.when)?, self.batch.word(n, timer.period)?);
+            Some((channel, Fires { when, period: if period > i64::MAX as u64 { 0 } else { period } }))
+        };
+        own.into_iter().enumerate().filter_map(fires).collect()
     }
 }
 

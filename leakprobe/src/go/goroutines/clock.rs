@@ -33,10 +33,16 @@ impl Clock {
         (noted != 0).then(|| noted.checked_add_signed(self.ahead.checked_neg()?))?.filter(|&at| at <= self.now)
     }
 
-    /// Likewise, if it is still to come. The largest number means never.
-    pub(super) fn to_come(self, noted: u64) -> Option<u64> {
-        let at = Some(noted).filter(|&at| at < i64::MAX as u64)?.checked_add_signed(self.ahead.checked_neg()?)?;
-        (at > self.now).then_some(at)
+    /// Likewise, when a timer fires, which may be about to. 0 and the largest number mean never.
+    pub(super) fn fires(self, noted: u64) -> Option<u64> {
+        let noted = Some(noted).filter(|at| (1..i64::MAX as u64).contains(at))?;
+        noted.checked_add_signed(self.ahead.checked_neg()?)
+    }
+
+    /// In how many ms from now that is; 0 if it is over.
+    pub(super) fn in_ms(self, noted: u64) -> u64 {
+        let at = noted.saturating_add_signed(self.ahead.saturating_neg());
+        at.saturating_sub(self.now) / 1_000_000
     }
 }
 
@@ -60,7 +66,8 @@ mod tests {
         );
         let clock = Clock { now: 1000, ahead: 500 };
         assert_eq!((clock.past(1200), clock.past(1600), clock.past(0), clock.past(100)), (Some(700), None, None, None));
-        assert_eq!((clock.to_come(1600), clock.to_come(1200)), (Some(1100), None));
-        assert_eq!(clock.to_come(i64::MAX as u64), None, "never");
+        assert_eq!((clock.fires(1600), clock.fires(1200)), (Some(1100), Some(700)));
+        assert_eq!((clock.fires(0), clock.fires(i64::MAX as u64)), (None, None), "never");
+        assert_eq!((clock.in_ms(3_001_500), clock.in_ms(1200)), (3, 0));
     }
 }

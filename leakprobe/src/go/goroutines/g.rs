@@ -91,6 +91,11 @@ impl G {
         })
     }
 
+    /// Whether it was not begun by another one, but stands for a thread that calls Go from C, or may do so.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.id != 0 && self.startpc == 0
+    }
+
     /// Where its stack is to be unwound from: program counter and stack pointer.
     pub(super) fn start(&self) -> (u64, u64) {
         if self.syscallsp != 0 { (self.syscallpc, self.syscallsp) } else { (self.sched_pc, self.sched_sp) }

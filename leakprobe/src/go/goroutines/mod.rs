@@ -14,7 +14,9 @@ mod ancestors;
 mod batch;
 mod channels;
 mod clock;
+mod counts;
 mod g;
+mod heaps;
 mod labels;
 mod netpoll;
 mod objects;
@@ -26,6 +28,7 @@ mod system;
 #[cfg(test)]
 mod tests;
 mod threads;
+mod timers;
 mod unwind;
 mod waits;
 
@@ -49,7 +52,7 @@ use crate::{
         Runtime,
         memory::{Words, word_at},
     },
-    model::{GoObject, GoStatus, GoroutineSink, StackTable},
+    model::{GoObject, GoStatus, GoroutineSink, Stack, StackTable, TimerSample},
     snapshot::{Descriptors, Memory, Piece},
 };
 
@@ -99,9 +102,9 @@ pub struct Summary {
     /// Goroutines that are alive.
     pub alive: u64,
     by_status: [u64; STATUSES.len()],
-    /// The largest number that any goroutine has: those created since an earlier snapshot have larger ones than that had.
-    /// The runtime hands out numbers in groups of 16, so that some are still unused.
-    pub newest: u64,
+    /// How many goroutines the runtime has created and how many have ended, its own included, as it counts them itself; `None` if
+    /// that cannot be read.
+    pub ever: Option<Turnover>,
     /// Goroutines that were looked at, because they were new or had run.
     pub changed: u64,
     /// Goroutines beyond the limit, dead ones included, that were not looked at.
@@ -135,13 +138,21 @@ impl Summary {
         STATUSES.into_iter().zip(self.by_status).filter(|&(_, count)| count > 0)
     }
 
-    fn count(&mut self, id: u64, status: GoStatus) {
+    fn count(&mut self, status: GoStatus) {
         self.alive += 1;
-        self.newest = self.newest.max(id);
         if let Some(count) = self.by_status.get_mut(status as usize) {
             *count += 1;
         }
     }
+}
+
+/// How many goroutines have come and gone since the program began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turnover {
+    /// Created.
+    pub created: u64,
+    /// Of them ended.
+    pub ended: u64,
 }
 
 /// What was not seen, over all snapshots.
@@ -161,6 +172,8 @@ pub struct Losses {
     pub left_out: u64,
     /// Selects with more cases than were looked at, and queues of channels that were not counted to their end.
     pub channels_cut: u64,
+    /// Timers that were not looked at.
+    pub timers_left_out: u64,
 }
 
 impl Losses {
@@ -174,6 +187,7 @@ impl Losses {
             ("goroutine_unreadable", self.unreadable),
             ("goroutine_left_out", self.left_out),
             ("goroutine_channels_cut", self.channels_cut),
+            ("timers_left_out", self.timers_left_out),
         ]
         .into_iter()
         .filter(|&(_, count)| count > 0)
@@ -278,6 +292,8 @@ impl Goroutines {
         self.threads = Threads::read(&self.runtime, memory);
         self.in_syscalls.clear();
         self.unwinder.begin_snapshot();
+        self.objects.timers.begin(false);
+        let before = counts::given_out(&self.runtime, memory);
         let unread = std::mem::take(&mut self.unread);
         let runtime = Arc::clone(&self.runtime);
         let mut pass = Pass {
@@ -288,6 +304,8 @@ impl Goroutines {
             stacks,
             sink,
             summary: &mut summary,
+            foreign: (0, 0),
+            is_first: true,
             again: Vec::new(),
             is_last: false,
             gs: Batch::default(),
@@ -297,6 +315,7 @@ impl Goroutines {
             let chunk = chunk(memory, runtime.allgs, start, slots)?;
             pass.look(&chunk);
         }
+        pass.is_first = false;
         for round in 2..=ROUNDS {
             pass.is_last = round == ROUNDS;
             let again = std::mem::take(&mut pass.again);
@@ -304,8 +323,15 @@ impl Goroutines {
                 pass.look(chunk);
             }
         }
-        let cut = pass.context.channels.cut;
+        let (cut, foreign) = (pass.context.channels.cut, pass.foreign);
         self.losses.channels_cut += cut;
+        self.losses.timers_left_out = self.losses.timers_left_out.max(self.objects.timers.left_out);
+        // Those that came while the others were read have not ended, though they were not seen.
+        summary.ever = before.zip(counts::given_out(&self.runtime, memory)).map(|(before, after)| {
+            let (all, alive) = foreign;
+            let own = summary.alive.saturating_sub(alive);
+            Turnover { created: after.saturating_sub(all), ended: before.saturating_sub(all).saturating_sub(own) }
+        });
         self.previous = Some(clock.now);
         summary.took = Duration::from_nanos(clock.later().now.saturating_sub(clock.now));
         Ok(summary)
@@ -320,13 +346,15 @@ impl Goroutines {
         let len = self.len(memory)?;
         let slots = self.records.len().min(usize::try_from(len).unwrap_or(usize::MAX));
         let runtime = Arc::clone(&self.runtime);
+        let clock = Clock::of(self.pid);
+        self.objects.timers.begin(true);
         let mut channels = Channels::new(slots);
         let mut descriptors = Descriptors::new(self.pid);
         let mut batch = Batch::default();
         for start in (0..slots).step_by(CHUNK) {
             let chunk = chunk(memory, runtime.allgs, start, slots)?;
             let gs = read_gs(&runtime, memory, &mut batch, &chunk);
-            let (places, waiters): (Vec<u32>, Vec<Waiter>) = chunk
+            let (places, waiters): (Vec<(u32, bool)>, Vec<Waiter>) = chunk
                 .iter()
                 .zip(gs)
                 .filter_map(|(&(slot, _), g)| {
@@ -339,11 +367,15 @@ impl Goroutines {
                     {
                         sink.set_object(slot, GoObject::Named(descriptors.describe(fd).words));
                     }
-                    Some((slot, objects::waiter(&g, reason.class)?))
+                    Some(((slot, g.bubble != 0), objects::waiter(&g, reason.class)?))
                 })
                 .unzip();
-            let read = channels.read(&runtime.layout, memory, &waiters);
-            for ((slot, waiter), found) in places.into_iter().zip(&waiters).zip(read) {
+            let read = channels.read(&runtime, memory, &mut self.objects.timers, &waiters);
+            for (((slot, in_bubble), waiter), found) in places.into_iter().zip(&waiters).zip(read) {
+                if !found.is_empty() && !in_bubble {
+                    let (until_ns, period_ns) = objects::first(clock, &found);
+                    sink.set_timer(slot, until_ns, period_ns);
+                }
                 let object = objects::object(waiter, found.into_iter().map(|(channel, _)| channel).collect());
                 let fingerprint = objects::fingerprint(&object);
                 let Some(known) = self.records.get_mut(slot as usize) else { continue };
@@ -355,7 +387,24 @@ impl Goroutines {
             }
         }
         self.losses.channels_cut += channels.cut;
+        self.losses.timers_left_out = self.losses.timers_left_out.max(self.objects.timers.left_out);
         Ok(())
+    }
+
+    /// The timers that are pending now and for which no goroutine waits, by what they are for. Costs some 100 ns for each timer.
+    pub fn pending_timers(&mut self, memory: &dyn Memory, stacks: &mut StackTable) -> Vec<TimerSample> {
+        let runtime = Arc::clone(&self.runtime);
+        let pending = self.objects.timers.pending(&runtime, memory, Clock::of(self.pid));
+        self.losses.timers_left_out = self.losses.timers_left_out.max(self.objects.timers.left_out);
+        let sample = |group: timers::Pending| TimerSample {
+            usage: group.usage,
+            callback: (group.function != 0).then(|| stacks.intern(Stack::of_function(group.function))),
+            count: group.count,
+            soonest_ms: group.soonest_ms,
+            latest_ms: group.latest_ms,
+            periodic: group.periodic,
+        };
+        pending.into_iter().map(sample).collect()
     }
 
     /// The runtime's threads as they were at the last snapshot; `None` if the list of all of them is not known.

@@ -2,12 +2,13 @@
 
 use super::{
     batch::Batch,
-    channels::{Channels, Waiter},
+    channels::{self, Channels, Waiter},
     clock::Clock,
     g::{G, mix},
     netpoll::Netpoll,
     semaphores::Semaphores,
     stack_words::Stack,
+    timers::{Fires, Timers},
     waits::{Class, Primitive},
 };
 use crate::{
@@ -33,6 +34,8 @@ pub(super) struct Found {
     pub(super) kind: Option<WaitKind>,
     /// When it ends by itself, `CLOCK_MONOTONIC`, ns.
     pub(super) until_ns: Option<u64>,
+    /// After how long the timer that ends it fires again, ns.
+    pub(super) period_ns: Option<u64>,
 }
 
 /// Finds out what goroutines wait on. What it learned of stacks holds for the life of the process.
@@ -41,6 +44,7 @@ pub(super) struct Objects {
     batch: Batch,
     semaphores: Semaphores,
     netpoll: Netpoll,
+    pub(super) timers: Timers,
 }
 
 /// What holds for one snapshot.
@@ -56,7 +60,7 @@ impl Objects {
     /// What each goroutine waits on.
     pub(super) fn read(&mut self, context: &mut Context<'_>, blocked: &[Blocked<'_>]) -> Vec<Found> {
         let mut found = vec![Found::default(); blocked.len()];
-        channels(context, blocked, &mut found);
+        self.channels(context, blocked, &mut found);
         self.semaphores(context, blocked, &mut found);
         self.sleeps(context, blocked, &mut found);
         self.descriptors(context, blocked, &mut found);
@@ -91,7 +95,7 @@ impl Objects {
         self.batch.read(context.memory, &pieces);
         for (index, n) in sleeping.into_iter().enumerate() {
             let at = blocked[n].g.sleep_when.or_else(|| self.batch.word(index, when));
-            found[n].until_ns = at.and_then(|at| context.clock.to_come(at));
+            found[n].until_ns = at.and_then(|at| context.clock.fires(at));
         }
     }
 
@@ -110,29 +114,36 @@ impl Objects {
                 object: GoObject::Named(described.words),
                 fd: Some(polled.fd),
                 kind: Some(described.kind),
-                until_ns: polled.deadline.and_then(|at| context.clock.to_come(at)),
+                until_ns: polled.deadline.and_then(|at| context.clock.fires(at)),
+                period_ns: None,
             };
+        }
+    }
+
+    /// The channels of those that wait on channels.
+    fn channels(&mut self, context: &mut Context<'_>, blocked: &[Blocked<'_>], found: &mut [Found]) {
+        let (places, waiters): (Vec<usize>, Vec<Waiter>) =
+            blocked.iter().enumerate().filter_map(|(n, one)| Some((n, waiter(one.g, one.class)?))).unzip();
+        if !waiters.is_empty() {
+            let read = context.channels.read(context.runtime, context.memory, &mut self.timers, &waiters);
+            for ((n, waiter), channels) in places.into_iter().zip(&waiters).zip(read) {
+                (found[n].until_ns, found[n].period_ns) = first(context.clock, &channels);
+                found[n].object = object(waiter, channels.into_iter().map(|(channel, _)| channel).collect());
+            }
+        }
+        for (found, one) in found.iter_mut().zip(blocked) {
+            if let Class::NilChannel { send } = one.class {
+                found.object = GoObject::Channel(nil_channel(send));
+            }
         }
     }
 }
 
-/// The channels of those that wait on channels.
-fn channels(context: &mut Context<'_>, blocked: &[Blocked<'_>], found: &mut [Found]) {
-    let (places, waiters): (Vec<usize>, Vec<Waiter>) =
-        blocked.iter().enumerate().filter_map(|(n, one)| Some((n, waiter(one.g, one.class)?))).unzip();
-    if !waiters.is_empty() {
-        let read = context.channels.read(&context.runtime.layout, context.memory, &waiters);
-        for ((n, waiter), channels) in places.into_iter().zip(&waiters).zip(read) {
-            let fires = channels.iter().filter_map(|(_, fires)| context.clock.to_come((*fires)?)).min();
-            found[n].until_ns = fires;
-            found[n].object = object(waiter, channels.into_iter().map(|(channel, _)| channel).collect());
-        }
-    }
-    for (found, one) in found.iter_mut().zip(blocked) {
-        if let Class::NilChannel { send } = one.class {
-            found.object = GoObject::Channel(nil_channel(send));
-        }
-    }
+/// When the first of some channels is filled by a timer, `CLOCK_MONOTONIC`, ns, and after how long that fires again.
+pub(super) fn first(clock: Clock, channels: &[channels::Found]) -> (Option<u64>, Option<u64>) {
+    let timers = channels.iter().filter_map(|(_, fires)| *fires);
+    let first = timers.filter_map(|Fires { when, period }| Some((clock.fires(when)?, period))).min();
+    first.map_or((None, None), |(until, period)| (Some(until), Some(period).filter(|&period| period > 0)))
 }
 
 /// How to ask for the channels of a goroutine; `None` if it waits on none.

@@ -33,6 +33,10 @@ pub(super) struct Pass<'a> {
     pub(super) stacks: &'a mut StackTable,
     pub(super) sink: &'a mut dyn GoroutineSink,
     pub(super) summary: &'a mut super::Summary,
+    /// Of goroutines that were not begun, but stand for threads that call Go from C, how many there are, and how many are alive.
+    pub(super) foreign: (u64, u64),
+    /// Whether each goroutine is seen for the first time.
+    pub(super) is_first: bool,
     /// Slots that are to be tried again, with the addresses of their `g`s.
     pub(super) again: Vec<(u32, u64)>,
     /// Whether what is unstable is given up.
@@ -90,13 +94,18 @@ impl Pass<'_> {
                 }
                 continue;
             };
-            let Some(status) = g.status() else {
+            let status = g.status();
+            if self.is_first && g.is_foreign() {
+                self.foreign.0 += 1;
+                self.foreign.1 += u64::from(status.is_some());
+            }
+            let Some(status) = status else {
                 self.forget(slot);
                 continue;
             };
             let Some(known) = self.engine.records.get(slot as usize) else { continue };
             if known.id == g.id && known.signature == g.signature() && status != GoStatus::Running {
-                self.summary.count(g.id, status);
+                self.summary.count(status);
                 if status == GoStatus::Syscall {
                     self.note_syscall(slot, &g);
                 }
@@ -240,7 +249,7 @@ impl Pass<'_> {
     /// Tells of a goroutine.
     fn tell(&mut self, item: &Item, stack: &Stack, found: Found) {
         let (g, slot) = (&item.g, item.slot);
-        self.summary.count(g.id, item.status);
+        self.summary.count(item.status);
         self.summary.changed += 1;
         self.count_losses(stack.end);
         let is_unstable = stack.end == StackEnd::Unstable;
@@ -273,6 +282,7 @@ impl Pass<'_> {
                 not_before_ns,
                 // A bubble has a clock of its own.
                 until_ns: found.until_ns.filter(|_| g.bubble == 0),
+                period_ns: found.period_ns.filter(|_| g.bubble == 0),
             }),
             stack: self.stacks.intern_ref(stack),
             thread: thread.then(|| self.engine.threads.tid(g.m)).flatten(),
