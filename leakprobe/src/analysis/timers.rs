@@ -31,7 +31,8 @@ pub(super) fn pending(samples: &[TimerSample], symbols: &dyn Frames, frames: &[F
 /// Eight hex digits from the use and the callback's name alone, so that they are the same in the next run: FNV-1a, 64 bits, folded.
 fn stable_id(usage: TimerUse, callback: &[u32], frames: &[Frame]) -> String {
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    let functions = callback.iter().filter_map(|&index| frames.get(index as usize)).map(|frame| frame.function.as_str());
+    let functions =
+        callback.iter().filter_map(|&index| frames.get(index as usize)).map(|frame| frame.function.as_str());
     for text in [usage.name()].into_iter().chain(functions) {
         for byte in text.bytes().chain([0]) {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);

@@ -26,8 +26,8 @@ use std::sync::Arc;
 pub use code::{Code, GoModule};
 pub use finder::Finder;
 pub use layout::{
-    AncestorLayout, GLayout, HchanLayout, Labels, Layout, MLayout, Offset, PLayout, PollLayout, SchedLayout, SudogLayout,
-    SyncLayout, TimerLayout, TimerState,
+    AncestorLayout, GLayout, HchanLayout, Labels, Layout, MLayout, Offset, PLayout, PollLayout, SchedLayout,
+    SudogLayout, SyncLayout, TimerLayout, TimerState,
 };
 pub use scheduler::Scheduler;
 pub use version::Version;

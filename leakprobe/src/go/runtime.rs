@@ -109,7 +109,9 @@ pub(super) fn make_out(
         layout.p.timers = scheduler.and_then(|scheduler| scheduler::timers(memory, scheduler.allp, &layout));
     }
     if scheduler.is_none() || layout.p.timers.is_none() {
-        notes.push(format!("timers of {path} that no goroutine waits for are not counted: its processors were not found"));
+        notes.push(format!(
+            "timers of {path} that no goroutine waits for are not counted: its processors were not found"
+        ));
     }
     let allm = allm.filter(|_| layout.m.alllink.is_some()).map(|allm| allm.address);
     let (version, code) = (version.clone(), Arc::new(code));

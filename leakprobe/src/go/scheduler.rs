@@ -246,7 +246,8 @@ mod tests {
 
     #[test]
     fn processors_and_scheduler_are_found_in_every_version() {
-        for version in ["go1.19.8", "go1.20", "go1.22.10", "go1.23.9", "go1.24.11", "go1.25.5", "go1.26.6", "go1.27.3"] {
+        for version in ["go1.19.8", "go1.20", "go1.22.10", "go1.23.9", "go1.24.11", "go1.25.5", "go1.26.6", "go1.27.3"]
+        {
             let layout = Layout::of(&Version::parse(version).unwrap()).unwrap();
             let memory = memory(&layout);
             assert_eq!(find(&memory, &layout), Some(Scheduler { allp: ALLP, sched: Some(SCHED) }), "{version}");

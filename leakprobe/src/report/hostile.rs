@@ -6,8 +6,8 @@ use proptest::{collection::vec, prelude::*};
 
 use super::{Format, GroupBy, Kind, Options, View, Weight, fixture, shown::Shown, stacks::Stacks};
 use crate::model::{
-    Check, CheckOutcome, Course, Deadlock, DeadlockedTask, Finding, Frame, GoFrame, Ground, LinkWait, Owner, Recording,
-    Relation, Round, StackEnd, TaskState, TimedWait, Verdict,
+    Check, CheckOutcome, Course, Deadlock, DeadlockedTask, Finding, Frame, GoFrame, Ground, LinkWait, Owner,
+    PendingTimers, Recording, Relation, Round, StackEnd, TaskState, TimedWait, Verdict,
 };
 
 /// Texts that mean something to one of the formats, or to a terminal.
@@ -265,6 +265,18 @@ proptest! {
         }
         let wait = || LinkWait { reason: "mutex".into(), object: recording.target.comm.as_str().into(), age_ms: 1, exact: true };
         let one = |index| DeadlockedTask { task: of(index), name: recording.target.exe.as_str().into(), wait: wait() };
+        recording.timers = owners
+            .iter()
+            .map(|(index, _, name, count)| PendingTimers {
+                id: name.clone(),
+                callback: [index.index(recording.frames.len()) as u32].into(),
+                count: *count,
+                evidence: vec![name.clone()],
+                verdict: Verdict::Likely,
+                ..PendingTimers::default()
+            })
+            .collect();
+        written(Format::Markdown, &recording, &options);
         recording.deadlocks = vec![Deadlock { tasks: deadlocked.iter().map(one).collect(), behind: owners.len() as u64 }];
         let svg = written(Format::WaitsSvg, &recording, &options);
         roxmltree::Document::parse(&svg).unwrap();

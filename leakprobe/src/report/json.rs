@@ -105,6 +105,9 @@ fn check_indices(recording: &Recording) -> Result<(), String> {
         check(&site.stack, &|| format!("the stack of site {place}"))?;
         check(&site.creation, &|| format!("the creation stack of site {place}"))?;
     }
+    for timers in &recording.timers {
+        check(&timers.callback, &|| format!("the callback of timers {}", super::words::harmless(&timers.id)))?;
+    }
     for (place, wait) in recording.ended_waits.iter().enumerate() {
         check(&wait.stack, &|| format!("the stack of ended wait {place}"))?;
     }

@@ -7,7 +7,7 @@ use super::{
     checked::{self, Judged},
     evidence,
     shown::Shown,
-    words,
+    timers, words,
 };
 use crate::model::{Check, CheckOutcome, Recording};
 
@@ -38,6 +38,7 @@ impl Report for Markdown {
         let mut text = head(shown, check);
         text += &rounds(check);
         text += &table(shown, &found);
+        text += &pending_timers(shown);
         let rest = foot(shown, check, &accepted, judged.len() - found.len() - accepted.len());
         let mut told = 0;
         for judged in found.iter().take(MAX_SITES) {
@@ -126,6 +127,34 @@ fn table(shown: &Shown<'_>, found: &[&Judged<'_>]) -> String {
         let _ = writeln!(text, "\n{}", words::count((found.len() - MAX_ROWS) as u64, "more site"));
     }
     text
+}
+
+fn pending_timers(shown: &Shown<'_>) -> String {
+    let rows = timers::rows(shown);
+    if rows.is_empty() {
+        return String::new();
+    }
+    let mut text = format!(
+        "\n<details><summary>Pending timers, for which no task waits: {}</summary>\n\n| {} |\n|--:|---|---|---|---|---|---|\n",
+        words::thousands(rows.iter().fold(0, |sum, row| row.timers.count.saturating_add(sum))),
+        timers::TITLES.join(" | ")
+    );
+    for row in rows.iter().take(MAX_ROWS) {
+        let [count, verdict, course, fires, usage, calls, id] = row.cells();
+        let verdict = if verdict.is_empty() { verdict } else { format!("**{verdict}**") };
+        let [calls, id] = [calls, id].map(|text| if text.is_empty() { text } else { cell(&text) });
+        let _ = writeln!(text, "| {count} | {verdict} | {} | {fires} | {usage} | {calls} | {id} |", plain(&course));
+    }
+    text.push('\n');
+    for (called, facts) in rows.iter().take(MAX_ROWS).filter_map(timers::Row::judged) {
+        for fact in facts.iter().take(MAX_FRAMES) {
+            let _ = writeln!(text, "- {}: {}", code(&called, MAX_NAME), plain(&words::cut_end(fact, 4 * MAX_NAME)));
+        }
+    }
+    if rows.len() > MAX_ROWS {
+        let _ = writeln!(text, "\n{}", words::count((rows.len() - MAX_ROWS) as u64, "more row"));
+    }
+    text + "\n</details>\n"
 }
 
 fn in_full(shown: &Shown<'_>, judged: &Judged<'_>, options: &Options) -> String {

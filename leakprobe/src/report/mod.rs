@@ -42,6 +42,7 @@ mod shown;
 mod speedscope;
 mod stacks;
 mod svg;
+mod timers;
 mod txt;
 mod waits;
 mod words;

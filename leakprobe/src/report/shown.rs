@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use regex::Regex;
 
 use super::{Kind, Options, words};
-use crate::model::{EndedWait, Frame, Recording, Role, Site, Task, TaskKind, TaskState};
+use crate::model::{EndedWait, Frame, PendingTimers, Recording, Role, Site, Task, TaskKind, TaskState};
 
 /// The part of a recording that is shown.
 pub(super) struct Shown<'a> {
@@ -98,6 +98,11 @@ impl<'a> Shown<'a> {
     /// Whether a wait that has ended is shown. They are of threads, and where they were created is not known.
     pub(super) fn shows_ended(&self, wait: &EndedWait) -> bool {
         self.kind != Kind::Goroutines && self.filter.as_ref().is_none_or(|filter| filter.passes(&wait.stack, &[]))
+    }
+
+    /// Whether these timers are shown: they are Go's.
+    pub(super) fn shows_timers(&self, timers: &PendingTimers) -> bool {
+        self.kind != Kind::Threads && self.filter.as_ref().is_none_or(|filter| filter.passes(&timers.callback, &[]))
     }
 
     /// The place in `sites` of the site that `task` is at.

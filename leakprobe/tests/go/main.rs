@@ -18,4 +18,5 @@ mod pprof;
 mod support;
 mod target;
 mod threads;
+mod timers;
 mod versions;

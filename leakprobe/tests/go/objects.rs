@@ -140,12 +140,8 @@ fn what_ends_by_itself_is_told() {
         let is_a_day = |left: Option<u64>| left.is_some_and(|left| a_day.contains(&left));
         assert!(is_a_day(left("sleep")), "{version}: {:?}", left("sleep"));
         for function in ["ticker", "timer", "selectAfter"] {
-            // Until Go 1.23 nothing leads from a channel to its timer.
-            let knows = minor(version) >= 23;
-            let is_right = if knows { is_a_day(left(function)) } else { left(function).is_none() };
-            assert!(is_right, "{version}: {:?}", one(recording, function));
-            let is_timer = channels(one(recording, function)).iter().any(|channel| channel.timer);
-            assert_eq!(is_timer, knows, "{version}: {function}");
+            assert!(is_a_day(left(function)), "{version}: {:?}", one(recording, function));
+            assert!(channels(one(recording, function)).iter().any(|channel| channel.timer), "{version}: {function}");
         }
         // One of two has a deadline.
         let reads = all(recording, "readFrom").into_iter().map(|task| task.wait.as_ref().unwrap().timeout_ms);

@@ -247,8 +247,11 @@ impl Channels {
         memory: &dyn Memory,
         states: &HashMap<u64, State>,
     ) -> HashMap<u64, Fires> {
-        let own: Vec<(u64, u64)> =
-            states.iter().filter(|(_, state)| state.timer != 0).map(|(&channel, state)| (channel, state.timer)).collect();
+        let own: Vec<(u64, u64)> = states
+            .iter()
+            .filter(|(_, state)| state.timer != 0)
+            .map(|(&channel, state)| (channel, state.timer))
+            .collect();
         let timer = &layout.timer;
         let pieces: Vec<Piece> = own.iter().map(|&(_, address)| piece(address, timer.period + 8)).collect();
         self.batch.read(memory, &pieces);

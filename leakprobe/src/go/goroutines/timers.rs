@@ -178,7 +178,8 @@ impl Timers {
                 count(usage, function, timer);
             }
             let receivers = u64::from(runtime.layout.hchan.recvq);
-            let first = memory.each_word(&fills.iter().map(|timer| timer.arg.wrapping_add(receivers)).collect::<Vec<_>>());
+            let first =
+                memory.each_word(&fills.iter().map(|timer| timer.arg.wrapping_add(receivers)).collect::<Vec<_>>());
             for (timer, _) in fills.iter().zip(first).filter(|(_, first)| *first == Some(0)) {
                 count(TimerUse::Channel, 0, timer);
             }

@@ -18,7 +18,8 @@ fn measured() -> Vec<(Version, Structs)> {
 /// Every field that leakprobe reads, by its name in the fixture; fields that a version does not have are left out.
 fn fields(layout: &Layout, known: &Known) -> Vec<(&'static str, &'static str, Option<Offset>)> {
     // Bubbles were not measured: tests/go compares what is read of them with Go's own dumps.
-    let Layout { g, m, p, sched: scheduler, sudog, hchan, timer, poll, ancestor, sync, labels: _, bubble_id: _ } = layout;
+    let Layout { g, m, p, sched: scheduler, sudog, hchan, timer, poll, ancestor, sync, labels: _, bubble_id: _ } =
+        layout;
     let (status, nextwhen, state) = match timer.state {
         TimerState::Status { status, nextwhen } => (Some(status), Some(nextwhen), None),
         TimerState::Bits(state) => (None, None, Some(state)),

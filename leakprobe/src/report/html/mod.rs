@@ -12,7 +12,7 @@ use self::page::{Cell, Page};
 use super::{
     Options, Report, View, Weight, checked, ends, evidence, groups, holders,
     shown::Shown,
-    svg,
+    svg, timers,
     txt::{goroutines, sites},
     waits::Graph,
     words,
@@ -69,6 +69,7 @@ pub(super) fn write(
     for (place, (site, tasks)) in shown.sites.iter().zip(&members).take(MAX_SITES).enumerate() {
         site_in_full(&mut page, shown, site, tasks, place == 0)?;
     }
+    pending_timers(&mut page, shown)?;
     unparked(&mut page, shown)?;
     ended_waits(&mut page, shown)?;
     growth(&mut page, shown)?;
@@ -338,6 +339,28 @@ fn unparked(page: &mut Page<'_>, shown: &Shown<'_>) -> io::Result<()> {
         page.table(&["task", "state", "for", "wait", "in"], &rows)?;
         left_out(page, tasks.len(), MAX_ROWS, "task")
     })
+}
+
+fn pending_timers(page: &mut Page<'_>, shown: &Shown<'_>) -> io::Result<()> {
+    let rows = timers::rows(shown);
+    if rows.is_empty() {
+        return Ok(());
+    }
+    page.heading("Pending timers, for which no task waits")?;
+    let cells = |row: &timers::Row<'_>| {
+        let [count, verdict, course, fires, usage, calls, id] = row.cells();
+        let texts = [verdict, course, fires, usage].map(Cell::Text);
+        let mut cells = vec![Cell::Number(count)];
+        cells.extend(texts);
+        cells.extend([Cell::Function(calls), Cell::Text(id)]);
+        cells
+    };
+    page.table(&timers::TITLES, &rows.iter().take(MAX_ROWS).map(cells).collect::<Vec<_>>())?;
+    for (called, facts) in rows.iter().take(MAX_ROWS).filter_map(timers::Row::judged) {
+        page.sentence("", &format!("{called}:"))?;
+        page.list("", &facts)?;
+    }
+    left_out(page, rows.len(), MAX_ROWS, "row")
 }
 
 fn ended_waits(page: &mut Page<'_>, shown: &Shown<'_>) -> io::Result<()> {

@@ -11,6 +11,7 @@ mod paint;
 pub(super) mod sites;
 mod stacks;
 mod table;
+mod timers;
 mod unparked;
 pub(super) mod wrap;
 
@@ -49,6 +50,7 @@ impl Report for Txt {
             page.sites()?;
             page.sites_in_full()?;
         }
+        page.timers()?;
         page.unparked()?;
         page.ended_waits()?;
         page.growth()?;
