@@ -25,7 +25,7 @@ pub(super) enum BuildInfo {
     Version(Version),
     /// It is a Go program, but says something else, e.g. `unknown`.
     Other(String),
-    /// It is Go, but says nothing: a plugin of Go 1.20 or older.
+    /// It is Go, but says nothing: a plugin of Go 1.20 or older, or the blob was removed or overwritten.
     Nothing,
 }
 

@@ -1,10 +1,12 @@
 //! Finds the Go runtimes of a process, and finds them again when its modules have changed.
 
-use std::{collections::HashMap, fs, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
     Problem, Runtime, Version,
+    build_version::{self, BuildVersion},
     buildinfo::BuildInfo,
+    code::GoModule,
     image::Image,
     layout::Known,
     memory::Scan,
@@ -13,7 +15,7 @@ use super::{
 };
 use crate::{
     snapshot::ProcessMemory,
-    target::{MappedFile, Modules},
+    target::{MappedFile, Modules, own_thread_ids},
 };
 
 /// Most files that are looked at.
@@ -89,16 +91,10 @@ impl Finder {
     }
 }
 
-/// The ids of a process's threads as it sees them itself: in the innermost of the pid namespaces that it is in.
-/// Source: <https://man7.org/linux/man-pages/man5/proc_pid_status.5.html> (`NSpid`)
+/// The ids of a process's threads.
 fn threads(pid: Option<u32>) -> Threads {
-    let tasks = pid.and_then(|pid| fs::read_dir(format!("/proc/{pid}/task")).ok()).into_iter().flatten().flatten();
-    let ids = tasks.take(MAX_THREADS).filter_map(|task| {
-        let status = fs::read_to_string(task.path().join("status")).ok()?;
-        let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
-        ids.split_whitespace().last()?.parse().ok()
-    });
-    Threads { ids: ids.collect() }
+    let ids = pid.map(|pid| own_thread_ids(pid, MAX_THREADS)).unwrap_or_default();
+    Threads { ids: ids.into_iter().map(u64::from).collect() }
 }
 
 /// All runtimes of some Go files.
@@ -157,20 +153,39 @@ impl Root {
     }
 }
 
-/// The modules of a file that says what it is; `None` if it does not, as plugins of old.
+/// The modules of a file that has a runtime; `None` if it has none, as a plugin.
 fn find_one(image: &Image, memory: &ProcessMemory) -> Result<Option<Root>, Problem> {
     let path = &image.path;
     let version = match &image.build {
         BuildInfo::Version(version) => version.clone(),
-        BuildInfo::Other(text) => return Err(no_version(path, text)),
-        BuildInfo::Nothing => return Ok(None),
+        BuildInfo::Other(text) => match ask_runtime(image, memory)? {
+            BuildVersion::Version(version) => version,
+            BuildVersion::Unknown | BuildVersion::NoRuntime => return Err(no_version(path, text)),
+        },
+        BuildInfo::Nothing => match ask_runtime(image, memory)? {
+            BuildVersion::Version(version) => version,
+            BuildVersion::Unknown => return Err(no_version(path, "nothing")),
+            BuildVersion::NoRuntime => return Ok(None),
+        },
     };
     let known = runtime::known(&version, path)?;
-    match Moduledata::find(memory, image, &known) {
-        Scan::Found(own) => {
-            let (modules, is_complete) = own.chain(memory, &known);
-            Ok(Some(Root { version, known, modules, is_complete }))
-        }
+    let own = moduledata(image, memory, &known, &version.text)?;
+    let (modules, is_complete) = own.chain(memory, &known);
+    Ok(Some(Root { version, known, modules, is_complete }))
+}
+
+/// The version of a file's runtime by its own variable. Costs a copy of the function table.
+fn ask_runtime(image: &Image, memory: &ProcessMemory) -> Result<BuildVersion, Problem> {
+    // What is needed of it lies at the same place in every version.
+    let own = moduledata(image, memory, &Known::newest(), "its version is not known")?;
+    let module = GoModule::read(memory, image, &own).map_err(Problem::Unreadable)?;
+    Ok(build_version::read(memory, &module.table, &own))
+}
+
+fn moduledata(image: &Image, memory: &ProcessMemory, known: &Known, version: &str) -> Result<Moduledata, Problem> {
+    let path = &image.path;
+    match Moduledata::find(memory, image, known) {
+        Scan::Found(own) => Ok(own),
         Scan::Nothing => Err(Problem::Unreadable(format!(
             "the function table of {path} ({version}) was not found: only its threads are shown"
         ))),

@@ -10,7 +10,9 @@ use object::{
 
 use super::{
     buildinfo::{self, BuildInfo},
-    memory::Words,
+    layout::Known,
+    memory::{Scan, Words},
+    moduledata::Moduledata,
 };
 use crate::target::{
     MappedFile,
@@ -21,6 +23,23 @@ use crate::target::{
 const MAX_LOADS: usize = 64;
 /// Where `moduledata` lies, if the file has section headers: from Go 1.26 on, and before.
 const MODULEDATA_SECTIONS: [&str; 2] = [".go.module", ".noptrdata"];
+
+/// Sections that nothing but Go's linker makes, any of which may have been removed.
+/// Source: <https://github.com/golang/go/blob/go1.27.0/src/cmd/link/internal/ld/elf.go> (`doelf`)
+const GO_SECTIONS: [&[u8]; 8] = [
+    b".go.buildinfo",
+    b".note.go.buildid",
+    b".gopclntab",
+    b".data.rel.ro.gopclntab",
+    b".go.module",
+    b".noptrdata",
+    b".noptrbss",
+    b".typelink",
+];
+/// The name of Go's note, its build id.
+const GO_NOTE: &[u8] = b"Go";
+/// Largest segment of notes that is looked at, bytes.
+const MAX_NOTES: u64 = 16 << 10;
 
 /// A Go program or library that is mapped.
 #[derive(Debug)]
@@ -50,7 +69,8 @@ pub(super) struct Load {
 }
 
 impl Image {
-    /// Looks at a mapped file; `None` if it is not Go. Reads its headers only, some 10 µs, unless it has no section headers.
+    /// Looks at a mapped file; `None` if it is not Go. Reads its headers only, some 10 µs, unless it has no section headers: then
+    /// its notes, and its data for what only Go has there.
     pub(super) fn open(file: &MappedFile, memory: &impl Words) -> Option<Self> {
         let cache = ReadCache::new(&*file.handle);
         Self::read(&cache, file, memory)
@@ -60,9 +80,9 @@ impl Image {
         // The headers alone: whatever reads more of a large file takes longer than all else here.
         let elf = FileHeader64::<Endianness>::parse(data).ok()?;
         let endian = elf.endian().ok()?;
-        let headers = elf.program_headers(endian, data).ok()?.iter();
+        let all_headers = elf.program_headers(endian, data).ok()?;
         let sections = elf.sections(endian, data).unwrap_or_default();
-        let headers = headers.filter(|header| header.p_type(endian) == PT_LOAD).take(MAX_LOADS);
+        let headers = all_headers.iter().filter(|header| header.p_type(endian) == PT_LOAD).take(MAX_LOADS);
         let headers: Vec<_> = headers.collect();
         let segments = headers.iter().map(|header| Segment {
             file_offset: header.p_offset(endian),
@@ -86,18 +106,35 @@ impl Image {
             let start = section.sh_addr(endian).wrapping_add(bias);
             Some(start..start.saturating_add(section.sh_size(endian)))
         };
+        let is_go = sections.iter().any(|section| {
+            let name = sections.section_name(endian, section);
+            name.is_ok_and(|name| GO_SECTIONS.contains(&name))
+        });
+        if !is_go && !sections.is_empty() {
+            return None;
+        }
         let build = match section(".go.buildinfo") {
-            Some(blob) => buildinfo::at(memory, blob.start)?,
+            Some(blob) => buildinfo::at(memory, blob.start),
             // Whatever removes section headers leaves the blob where it is.
             None if sections.is_empty() => {
                 let data = loads.iter().filter(|load| load.writable).map(Load::file_backed);
-                data.into_iter().find_map(|range| buildinfo::find(memory, &range))?
+                data.into_iter().find_map(|range| buildinfo::find(memory, &range))
             }
-            None if section(".note.go.buildid").is_some() => BuildInfo::Nothing,
-            None => return None,
+            None => None,
         };
+        let is_told = build.is_some();
+        let build = build.unwrap_or(BuildInfo::Nothing);
         let hints = MODULEDATA_SECTIONS.iter().filter_map(|name| section(name)).collect();
-        Some(Self { path: file.path.as_str().into(), build, loads, hints, file: Arc::clone(&file.handle) })
+        let image = Self { path: file.path.as_str().into(), build, loads, hints, file: Arc::clone(&file.handle) };
+        let has_note = || {
+            let small = all_headers.iter().filter(|header| header.p_filesz(endian) <= MAX_NOTES);
+            let notes = small.filter_map(|header| header.notes(endian, data).ok()?);
+            notes
+                .take(MAX_LOADS)
+                .any(|mut notes| std::iter::from_fn(move || notes.next().ok()?).any(|note| note.name() == GO_NOTE))
+        };
+        let has_modules = || matches!(Moduledata::find(memory, &image, &Known::newest()), Scan::Found(_));
+        (is_go || is_told || has_note() || has_modules()).then_some(image)
     }
 
     /// Reads what the file holds for a range of memory that is never written to. The file is read and not the process, so that

@@ -261,7 +261,7 @@ struct Row {
 
 /// The table. Go 1.20 is derived from the sources of its neighbours; all others are measured.
 #[rustfmt::skip]
-const ROWS: &[Row] = &[
+static ROWS: [Row; 10] = [
     Row { since: (19, 0), status: 144, startpc: 312, tracking_seq: 189, lockedm: 232, alllink: &[336],
           timer: 72, poll_rg: Some(24), gofunc: 304, next: 544 },
     Row { since: (20, 0), status: 144, startpc: 312, tracking_seq: 189, lockedm: 232, alllink: &[336],
@@ -307,14 +307,23 @@ pub(super) struct Known {
 }
 
 impl Known {
+    /// What is known of the newest version.
+    pub(super) fn newest() -> Self {
+        let [.., row] = &ROWS;
+        Self::of_row(row, true)
+    }
+
     /// What is known of `version`; `None` if it is older than the table.
     pub(super) fn of(version: &Version) -> Option<Self> {
         let minor = if version.major > 1 { u16::MAX } else { version.minor };
         let row = ROWS.iter().rev().find(|row| row.since <= (minor, version.patch))?;
-        let exact = minor <= NEWEST;
+        Some(Self::of_row(row, minor <= NEWEST))
+    }
+
+    fn of_row(row: &Row, exact: bool) -> Self {
         let alllink = if exact { row.alllink.to_vec() } else { ALLLINK_RANGE.step_by(8).collect() };
         let (gofunc, next) = (row.gofunc, row.next);
-        Some(Self { layout: Layout::of_row(row), alllink, gofunc, next, exact })
+        Self { layout: Layout::of_row(row), alllink, gofunc, next, exact }
     }
 }
 

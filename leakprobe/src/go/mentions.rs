@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, ops::Range};
 
-use super::{code::Code, memory::Words};
+use super::{code::Code, memory::Words, pclntab::Function};
 
 /// Most code of a function that is looked at, bytes: those of interest have less than one thousand.
 const MAX_CODE: u64 = 64 << 10;
@@ -16,25 +16,33 @@ impl Mentions {
     /// names were made unreadable. Looks through all names: some ms.
     pub(super) fn of(memory: &impl Words, code: &Code, name: &str, data: &Range<u64>) -> Self {
         let function = code.modules().iter().find_map(|module| module.table.function_named(name));
-        function.map_or_else(Self::default, |function| {
-            let len = function.end().saturating_sub(function.entry()).min(MAX_CODE);
-            Self::in_code(&memory.bytes(function.entry(), len as usize), function.entry(), data)
-        })
+        function
+            .map_or_else(Self::default, |function| Self::in_code(&code_of(memory, &function), function.entry(), data))
     }
 
-    /// On amd64 variables are addressed by their distance from the next instruction, in 32 bits. Instructions are not told apart:
-    /// every four bytes are taken for a distance that ends an instruction.
+    /// The addresses within `data` that code mentions which begins at `start`.
     pub(super) fn in_code(code: &[u8], start: u64, data: &Range<u64>) -> Self {
-        let ends = (4..).map(|len| start.wrapping_add(len));
-        let distances = code.array_windows().map(|bytes| i32::from_le_bytes(*bytes));
-        let targets = ends.zip(distances).map(|(end, distance)| end.wrapping_add_signed(distance.into()));
-        Self(targets.filter(|target| data.contains(target)).collect())
+        Self(targets(code, start).filter(|target| data.contains(target)).collect())
     }
 
     /// Whether the variable at `address` is one of them.
     pub(super) fn has(&self, address: u64) -> bool {
         self.0.contains(&address)
     }
+}
+
+/// A function's code, or the beginning of it.
+pub(super) fn code_of(memory: &impl Words, function: &Function<'_>) -> Vec<u8> {
+    let len = function.end().saturating_sub(function.entry()).min(MAX_CODE);
+    memory.bytes(function.entry(), len as usize)
+}
+
+/// What code that begins at `start` may address. On amd64 variables are addressed by their distance from the next instruction, in
+/// 32 bits. Instructions are not told apart: every four bytes are taken for a distance that ends an instruction.
+pub(super) fn targets(code: &[u8], start: u64) -> impl Iterator<Item = u64> {
+    let ends = (4..).map(move |len| start.wrapping_add(len));
+    let distances = code.array_windows().map(|bytes| i32::from_le_bytes(*bytes));
+    ends.zip(distances).map(|(end, distance)| end.wrapping_add_signed(distance.into()))
 }
 
 #[cfg(test)]

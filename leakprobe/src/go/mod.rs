@@ -5,6 +5,7 @@
 
 mod allgs;
 mod allm;
+mod build_version;
 mod buildinfo;
 mod calibrate;
 mod code;

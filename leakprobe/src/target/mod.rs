@@ -20,6 +20,6 @@ pub use identity::{Target, TargetError};
 pub use modules::{
     Code, Located, MappedFile, MappedPlace, Module, ModuleId, ModuleSource, Modules, Placed, has_memory,
 };
-pub use namespace::Namespace;
+pub use namespace::{Namespace, own_thread_ids};
 pub use root::{Root, open_regular};
 pub use stat::Stat;
