@@ -9,12 +9,13 @@ use super::{
     Live,
     goroutines::{self, GoId, Goroutines},
     join::{self, Clock, Doing},
-    recording::Known,
+    live::creation_stack,
+    recording::{Known, thread_created_by},
     sites::{Member, Ordered, SiteKey, Sites, Tally},
 };
 use crate::model::{
-    Ancestor, Channel, CreatedBy, GoCoverage, GoObject, Goroutine, Role, StackEnd, StackId, Task, TaskKind, TaskState,
-    WaitKind,
+    Ancestor, Channel, CreatedBy, Frame, GoCoverage, GoObject, Goroutine, Role, StackEnd, StackId, Task, TaskKind,
+    TaskState, WaitKind,
 };
 
 /// Most goroutines that are told one by one: each takes some 450 bytes until the recording is written.
@@ -31,7 +32,7 @@ struct Alike {
     kind: Option<WaitKind>,
     /// Whether they wait, and are or may be parked.
     at_site: bool,
-    /// For those whose stack begins on a thread: which one.
+    /// For those whose stack begins or ends on a thread: which one.
     thread: Option<u32>,
 }
 
@@ -160,13 +161,27 @@ impl Survey<'_> {
     }
 }
 
+/// The thread that `goroutine` is on, by the id that we know it by.
+fn thread(goroutine: goroutines::Live<'_>, known: Known<'_>) -> Option<u32> {
+    known.live.outer_id(goroutine.thread()?)
+}
+
 /// The thread that carries `goroutine` while it is in a system call or in C code, if that is confirmed.
 fn carrier<'a>(goroutine: goroutines::Live<'_>, known: Known<'a>) -> Option<(&'a super::LiveThread, &'a [u32])> {
     if !known.go.confirmed.contains(&goroutine.go_id()) {
         return None;
     }
-    let thread = known.live.threads().get(&goroutine.thread()?)?;
+    let thread = known.live.threads().get(&thread(goroutine, known)?)?;
     Some((thread, thread.stack.map_or(&[], |stack| known.symbols.of(stack))))
+}
+
+/// The call from C that a goroutine serves, and the thread that has made it.
+fn callback<'a>(
+    goroutine: goroutines::Live<'_>,
+    known: Known<'a>,
+) -> Option<(&'a join::Callback, &'a super::LiveThread)> {
+    let callback = known.go.callbacks.get(&goroutine.go_id())?;
+    Some((callback, known.live.threads().get(&callback.thread)?))
 }
 
 fn doing(goroutine: goroutines::Live<'_>, known: Known<'_>) -> Doing {
@@ -177,6 +192,8 @@ fn doing(goroutine: goroutines::Live<'_>, known: Known<'_>) -> Doing {
 
 fn alike(goroutine: goroutines::Live<'_>, doing: &Doing, known: Known<'_>) -> Alike {
     let at_site = match doing.state {
+        // Its thread is.
+        _ if role(goroutine, known) == Role::Carrier => false,
         TaskState::Parked => true,
         TaskState::Blocked => doing.wait.as_ref().is_some_and(|wait| {
             let min_block_ms = known.live.min_block_ns() / 1_000_000;
@@ -186,35 +203,60 @@ fn alike(goroutine: goroutines::Live<'_>, doing: &Doing, known: Known<'_>) -> Al
     };
     Alike {
         place: goroutine.place(),
-        role: role(goroutine),
+        role: role(goroutine, known),
         kind: doing.wait.as_ref().map(|wait| wait.kind),
         at_site,
-        thread: goroutine.thread().filter(|_| doing.native > 0),
+        thread: match callback(goroutine, known) {
+            Some((callback, _)) => Some(callback.thread),
+            None => goroutine.thread().filter(|_| doing.native > 0),
+        },
     }
 }
 
-fn role(goroutine: goroutines::Live<'_>) -> Role {
-    if goroutine.is_system() { Role::Runtime } else { Role::Own }
+fn role(goroutine: goroutines::Live<'_>, known: Known<'_>) -> Role {
+    match callback(goroutine, known) {
+        Some((callback, _)) if callback.at_rest => Role::Carrier,
+        _ if goroutine.is_system() => Role::Runtime,
+        _ => Role::Own,
+    }
 }
 
 impl Stacks {
     fn of(goroutine: goroutines::Live<'_>, doing: &Doing, known: Known<'_>) -> Self {
         let own = frames(goroutine.stack(), known);
         let native = carrier(goroutine, known).and_then(|(_, stack)| stack.get(..doing.native));
+        let called = callback(goroutine, known).filter(|(callback, _)| !callback.at_rest);
+        let caller = called.and_then(|(callback, _)| callback.caller);
+        let outer = frames(caller, known);
+        // That which C has called returns there, and not to where goroutines end.
+        let own = if outer.is_empty() { own } else { without_exit(own, known.frames) };
+        let end = stack_end(goroutine, known);
         Self {
-            // Before its own frames, the native ones of the C code that it has called.
-            stack: match native {
-                Some(native) if !native.is_empty() => [native, own].concat().into(),
-                _ => own.into(),
+            // Before its own frames, the native ones of the C code that it has called; behind them those of the code that called it.
+            stack: [native.unwrap_or_default(), own, outer].concat().into(),
+            end: caller
+                .and_then(|id| known.stacks.get(id))
+                .filter(|_| end == StackEnd::Complete)
+                .map_or(end, |of| of.end),
+            creation: match called.map(|(_, thread)| creation_stack(thread)) {
+                Some(creation) => frames(creation, known).into(),
+                None => frames(goroutine.creation(), known).into(),
             },
-            end: stack_end(goroutine, known),
-            creation: frames(goroutine.creation(), known).into(),
         }
     }
 
     fn site_key(&self, role: Role, kind: WaitKind) -> SiteKey {
         SiteKey { task: TaskKind::Goroutine, role, creation: self.creation.to_vec(), stack: self.stack.to_vec(), kind }
     }
+}
+
+/// The frames of a goroutine without that which stands for its end.
+fn without_exit<'a>(own: &'a [u32], frames: &[Frame]) -> &'a [u32] {
+    let is_exit = |place: &u32| {
+        let frame = frames.get(*place as usize);
+        frame.is_some_and(|frame| matches!(frame.function.as_str(), "runtime.goexit" | "runtime.goexit.abi0"))
+    };
+    own.split_last().filter(|(last, _)| is_exit(last)).map_or(own, |(_, rest)| rest)
 }
 
 fn frames<'a>(stack: Option<StackId>, known: Known<'a>) -> &'a [u32] {
@@ -268,6 +310,10 @@ fn task(
     if let Some(wait) = wait.as_mut().filter(|wait| wait.object.is_empty()) {
         wait.object = object_words(&object);
     }
+    if let Some((wait, ends)) = wait.as_mut().zip(goroutine.other_ends()) {
+        wait.owner = ends.only().map(Box::new);
+        wait.other_ends = Some(Box::new(ends.clone()));
+    }
     let ancestor = |ancestor: &crate::model::AncestorSample| Ancestor {
         id: ancestor.id,
         stack: frames(Some(ancestor.stack), known).into(),
@@ -276,7 +322,7 @@ fn task(
     Task {
         kind: TaskKind::Goroutine,
         id: goroutine.id(),
-        role: role(goroutine),
+        role: role(goroutine, known),
         runs: None,
         name: Arc::default(),
         state,
@@ -286,17 +332,25 @@ fn task(
         kernel_stack: Arc::default(),
         ns_id: None,
         lifetime_ms: None,
-        created_by: created_by(goroutine, &stacks.creation, common.ids),
+        created_by: match callback(goroutine, known).filter(|(callback, _)| !callback.at_rest) {
+            // By whoever has created the thread that C has called it on. Its creator is no goroutine.
+            Some((callback, thread)) => CreatedBy {
+                task: None,
+                stack: Arc::clone(&stacks.creation),
+                ..thread_created_by(callback.thread, thread, known)
+            },
+            None => created_by(goroutine, &stacks.creation, common.ids),
+        },
         site,
         goroutine: Some(Box::new(Goroutine {
             status: goroutine.status(),
-            thread: goroutine.thread(),
+            thread: thread(goroutine, known),
             locked_to_thread: goroutine.is_locked(),
             labels: Arc::clone(goroutine.labels().unwrap_or(common.no_labels)),
             channels: match &object {
                 GoObject::Channel(channel) => [*channel].into(),
                 GoObject::Select(channels) => Arc::clone(channels),
-                GoObject::None | GoObject::Sync(..) | GoObject::Named(_) => Arc::default(),
+                GoObject::None | GoObject::Sync(..) | GoObject::Descriptor { .. } => Arc::default(),
             },
             forever: is_forever(goroutine),
             ancestors: goroutine.ancestors().iter().map(ancestor).collect(),
@@ -341,7 +395,7 @@ fn object_words(object: &GoObject) -> Arc<str> {
             }
         }
         GoObject::Sync(name, address) => format!("{name} {address:#x}").into(),
-        GoObject::Named(name) => Arc::clone(name),
+        GoObject::Descriptor { words, .. } => Arc::clone(words),
     }
 }
 

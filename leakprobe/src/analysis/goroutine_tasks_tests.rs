@@ -1,11 +1,11 @@
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::*;
 use crate::{
     analysis::{Facts, Frames, GoFacts, GoId, record},
     model::{
-        Activity, Blocking, Cost, Frame, GoFrame, GoStatus, GoWait, GoroutineSample, GoroutineSink, News, Recording,
-        Snapshot, Stack, StackTable, TargetInfo, ThreadSample,
+        Access, Activity, Blocking, Cost, Frame, GoFrame, GoStatus, GoWait, GoroutineSample, GoroutineSink, News,
+        Recording, Snapshot, Stack, StackTable, TargetInfo, ThreadSample,
     },
 };
 
@@ -262,6 +262,26 @@ fn threads_of_the_runtime_are_told_from_others() {
 }
 
 #[test]
+fn threads_of_another_pid_namespace_are_known_by_our_ids() {
+    let mut program = Program::new();
+    program
+        .goroutine(7, GoStatus::Syscall, &[1], None)
+        .thread(501, &[20], blocked(WaitKind::Pipe, "read", 9 * SECOND, true))
+        .thread(502, &[21], blocked(WaitKind::Futex, "futex wait", 9 * SECOND, true))
+        .thread(1, &[22], Activity::Running);
+    // The runtime's own ids: that which it calls 1 has ended, and is not our thread 1.
+    program.go.threads = BTreeMap::from([(1_007, Some(go_id(7))), (2, None), (1, None)]);
+    program.go.confirmed = HashSet::from([go_id(7)]);
+    program.live.set_outer_ids(HashMap::from([(1_007, 501), (2, 502), (9, 1)]));
+    let recording = program.record();
+    let roles: Vec<_> = recording.tasks.iter().map(|task| (task.id, task.role)).collect();
+    assert_eq!(roles, [(1, Role::Own), (501, Role::Carrier), (502, Role::Runtime), (7, Role::Own)]);
+    let task = goroutine(&recording, 7);
+    assert_eq!(task.goroutine.as_ref().unwrap().thread, Some(501));
+    assert_eq!(task.wait.as_ref().map(|wait| &*wait.reason), Some("read"));
+}
+
+#[test]
 fn creators_that_have_ended_are_told() {
     let mut program = Program::new();
     program.goroutine(2, GoStatus::Waiting, &[1], wait(NOW, None));
@@ -319,7 +339,7 @@ fn objects_are_named_alike_for_those_who_wait_on_the_same() {
         (GoObject::Select([channel(1), channel(0)].into()), "chan 0x1, nil channel"),
         (GoObject::Select([1, 2, 3, 4, 5].map(channel).into()), "chan 0x1, chan 0x2, chan 0x3, chan 0x4 and 1 more"),
         (GoObject::Sync("sync.Mutex", 0xc0de), "sync.Mutex 0xc0de"),
-        (GoObject::Named("fd 7 (tcp)".into()), "fd 7 (tcp)"),
+        (GoObject::Descriptor { fd: 7, access: Access::Read, words: "fd 7 (tcp)".into() }, "fd 7 (tcp)"),
     ] {
         assert_eq!(*object_words(&object), *words);
     }

@@ -12,7 +12,8 @@ use std::{
 
 use super::history::Key;
 use crate::model::{
-    AncestorSample, Channel, GoObject, GoStatus, GoWait, GoroutineSample, GoroutineSink, StackId, TaskKind, WaitKind,
+    Access, AncestorSample, Channel, GoObject, GoStatus, GoWait, GoroutineSample, GoroutineSink, OtherEnds, StackId,
+    Subject, TaskKind, WaitKind,
 };
 
 /// Slots that a runtime can have, as a power of two: those of a process's runtimes, counted from 0, follow each other.
@@ -82,7 +83,53 @@ enum Object {
     None,
     At(u32, u64),
     Select(Box<[(u32, u64)]>),
-    Named(Arc<str>),
+    Descriptor(Box<Descriptor>),
+}
+
+/// A descriptor that a goroutine waits for.
+#[derive(Debug)]
+struct Descriptor {
+    fd: i32,
+    access: Access,
+    words: Arc<str>,
+    other_ends: Option<Box<OtherEnds>>,
+    /// Whether it was described in full in this wait.
+    is_described: bool,
+}
+
+/// A goroutine that waits for a descriptor.
+#[derive(Debug)]
+pub struct DescriptorWait<'a> {
+    /// Its slot: see [`SLOT_BITS`].
+    pub slot: u32,
+    /// As in [`GoWait`].
+    pub since_ns: u64,
+    /// As in [`GoWait`].
+    pub not_before_ns: Option<u64>,
+    descriptor: &'a mut Descriptor,
+}
+
+impl DescriptorWait<'_> {
+    /// What is waited for.
+    #[must_use]
+    pub fn subject(&self) -> Subject {
+        Subject::Fd { fd: self.descriptor.fd, access: self.descriptor.access }
+    }
+
+    /// Whether [`Self::set`] was called in this wait.
+    #[must_use]
+    pub fn is_described(&self) -> bool {
+        self.descriptor.is_described
+    }
+
+    /// Takes in what it is, and who is at its other end.
+    pub fn set(&mut self, words: Option<String>, other_ends: Option<OtherEnds>) {
+        if let Some(words) = words {
+            self.descriptor.words = words.into();
+        }
+        self.descriptor.other_ends = other_ends.map(Box::new);
+        self.descriptor.is_described = true;
+    }
 }
 
 /// What is told of an object besides its address.
@@ -214,6 +261,18 @@ impl Goroutines {
         place.map_or(0, |place| place.blocked)
     }
 
+    /// Those that wait for descriptors.
+    pub fn descriptor_waits(&mut self) -> impl Iterator<Item = DescriptorWait<'_>> {
+        let chunks = (0..).step_by(CHUNK).zip(&mut self.chunks);
+        let slots = chunks.flat_map(|(first, chunk)| (first..).zip(chunk));
+        slots.filter_map(|(slot, entry)| {
+            let entry = entry.as_mut()?;
+            let (since_ns, not_before) = (entry.since_ns, entry.not_before_ns);
+            let Object::Descriptor(descriptor) = &mut entry.object else { return None };
+            Some(DescriptorWait { slot, since_ns, not_before_ns: (not_before > 0).then_some(not_before), descriptor })
+        })
+    }
+
     /// All goroutines, in the order of the runtime's own list.
     pub(super) fn iter(&self) -> impl Iterator<Item = Live<'_>> {
         let chunks = (0..).step_by(CHUNK).zip(&self.chunks);
@@ -247,7 +306,9 @@ impl Goroutines {
             }
             GoObject::Select(channels) => Object::Select(channels.iter().map(|&one| channel(one)).collect()),
             GoObject::Sync(name, address) => Object::At(self.details.intern(Detail::Sync(name)), address),
-            GoObject::Named(name) => Object::Named(name),
+            GoObject::Descriptor { fd, access, words } => {
+                Object::Descriptor(Box::new(Descriptor { fd, access, words, other_ends: None, is_described: false }))
+            }
         }
     }
 
@@ -288,7 +349,7 @@ impl Goroutines {
             match &mut entry.object {
                 Object::At(detail, _) => renew(detail),
                 Object::Select(channels) => channels.iter_mut().for_each(|(detail, _)| renew(detail)),
-                Object::None | Object::Named(_) => {}
+                Object::None | Object::Descriptor(_) => {}
             }
         }
     }
@@ -347,8 +408,14 @@ impl GoroutineSink for Goroutines {
     }
 
     fn set_object(&mut self, slot: u32, object: GoObject) {
-        let object = self.pack(object);
+        let mut object = self.pack(object);
         if let Some(Some(entry)) = self.slot(slot) {
+            // It is in the same wait.
+            if let (Object::Descriptor(old), Object::Descriptor(new)) = (&mut entry.object, &mut object)
+                && old.fd == new.fd
+            {
+                (new.other_ends, new.is_described) = (old.other_ends.take(), old.is_described);
+            }
             entry.object = object;
         }
     }
@@ -466,7 +533,17 @@ impl<'a> Live<'a> {
                 };
                 GoObject::Select(channels.iter().filter_map(channel).collect())
             }
-            Object::Named(name) => GoObject::Named(Arc::clone(name)),
+            Object::Descriptor(of) => {
+                GoObject::Descriptor { fd: of.fd, access: of.access, words: Arc::clone(&of.words) }
+            }
+        }
+    }
+
+    /// Who is at the other end of the descriptor that it waits for.
+    pub(super) fn other_ends(self) -> Option<&'a OtherEnds> {
+        match &self.entry.object {
+            Object::Descriptor(of) => of.other_ends.as_deref(),
+            _ => None,
         }
     }
 }

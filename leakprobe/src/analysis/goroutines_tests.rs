@@ -88,7 +88,7 @@ fn what_is_put_comes_back() {
         GoObject::Channel(Channel { address: 0, ..channel(0) }),
         GoObject::Select([channel(1), Channel { timer: true, ..channel(2) }].into()),
         GoObject::Sync("sync.Mutex", 0xc0de),
-        GoObject::Named("fd 7 (tcp)".into()),
+        GoObject::Descriptor { fd: 7, access: Access::Read, words: "fd 7 (tcp)".into() },
     ];
     for (slot, object) in (0..).zip(&objects) {
         let mut sample = sample(u64::from(slot) + 1, stack, Some(5));

@@ -2,25 +2,53 @@
 //! what is waited for and the native part.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
 use super::{
-    LiveThread,
+    Live, LiveThread,
     goroutines::{self, GoId},
 };
-use crate::model::{Activity, Blocking, Frame, GoStatus, OtherEnds, TaskState, Wait, WaitKind};
+use crate::model::{Activity, Blocking, Frame, GoStatus, OtherEnds, StackId, TaskState, Wait, WaitKind};
 
 const NS_PER_MS: u64 = 1_000_000;
 
 /// How goroutines and threads belong together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GoFacts {
-    /// The threads of the Go runtime, and the goroutine that each runs, if it runs one.
+    /// The threads of the Go runtime, and the goroutine that each runs, if it runs one. By their ids in the process's own pid
+    /// namespace, which are those that the runtime knows.
     pub threads: BTreeMap<u32, Option<GoId>>,
     /// Goroutines in system calls or C code which were there, on the same thread, before and after that thread was looked at.
     pub confirmed: HashSet<GoId>,
+    /// Goroutines that C has called, and which have not run while their threads were looked at.
+    pub callbacks: HashMap<GoId, Callback>,
+}
+
+/// A goroutine that C has called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Callback {
+    /// The thread that has called it, as in [`GoFacts::threads`].
+    pub thread: u32,
+    /// The stack of the C code that has called, from the caller outwards; `None` if it was not found.
+    pub caller: Option<StackId>,
+    /// Whether it serves no call: the thread has returned to C, and what it does there it does as a thread.
+    pub at_rest: bool,
+}
+
+impl GoFacts {
+    /// The same by the ids that we know threads by.
+    pub(super) fn in_our_namespace(mut self, live: &Live) -> Self {
+        let threads = std::mem::take(&mut self.threads).into_iter();
+        self.threads = threads.filter_map(|(own, runs)| Some((live.outer_id(own)?, runs))).collect();
+        self.callbacks.retain(|_, callback| {
+            let outer = live.outer_id(callback.thread);
+            callback.thread = outer.unwrap_or_default();
+            outer.is_some()
+        });
+        self
+    }
 }
 
 /// What a goroutine does, all told.

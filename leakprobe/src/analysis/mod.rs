@@ -22,9 +22,9 @@ mod verdict;
 
 pub use check::{Terms, conclude, fails};
 pub use diff::{Change, Diff, Numbers, Outcome, Row, Side, diff};
-pub use goroutines::{GoId, Goroutines, SLOT_BITS, Turnover};
+pub use goroutines::{DescriptorWait, GoId, Goroutines, SLOT_BITS, Turnover};
 pub use holders::Doubts;
-pub use join::GoFacts;
+pub use join::{Callback, GoFacts};
 pub use live::{Creation, Live, LiveThread};
 pub use recording::{Facts, record};
 pub use verdict::{Criteria, History, Judgement, Judgements, Moment, judge, power, tell};

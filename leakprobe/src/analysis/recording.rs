@@ -65,7 +65,8 @@ pub fn record(
     frames: Vec<Frame>,
     mut facts: Facts,
 ) -> Recording {
-    let known = Known { live, stacks, symbols, frames: &frames, go: &facts.go, pid: facts.target.pid };
+    let go = std::mem::take(&mut facts.go).in_our_namespace(live);
+    let known = Known { live, stacks, symbols, frames: &frames, go: &go, pid: facts.target.pid };
     let mut sites = Sites::default();
     let mut tasks = threads(known, &mut sites);
     let goroutines = goroutine_tasks::survey(known, &mut sites);
@@ -163,7 +164,7 @@ fn site_key(task: &Task) -> Option<SiteKey> {
 }
 
 fn thread_task(tid: u32, thread: &LiveThread, known: Known<'_>) -> Task {
-    let Known { live, stacks, symbols, pid, .. } = known;
+    let Known { live, stacks, symbols, .. } = known;
     let now = live.now_ns();
     let wait = match &thread.activity {
         Activity::Blocked(blocking) => Some(thread_wait(blocking, now)),
@@ -175,13 +176,6 @@ fn thread_task(tid: u32, thread: &LiveThread, known: Known<'_>) -> Task {
         Activity::Running => TaskState::Running,
         Activity::Runnable => TaskState::Runnable,
         Activity::Exited => TaskState::Exited,
-    };
-    let why_unseen = if tid == pid {
-        "it is the process's first thread"
-    } else if thread.before_us {
-        "created before leakprobe attached"
-    } else {
-        "the event of its creation was lost"
     };
     let lifetime = thread.lifetime.map(|(lifetime, at)| lifetime + now.saturating_sub(at));
     Task {
@@ -197,18 +191,26 @@ fn thread_task(tid: u32, thread: &LiveThread, known: Known<'_>) -> Task {
         kernel_stack: thread.kernel_stack.map(|id| symbols.of(id).into()).unwrap_or_default(),
         ns_id: None,
         lifetime_ms: lifetime.map(|lifetime| lifetime / NS_PER_MS),
-        created_by: created_by(thread, symbols, why_unseen),
+        created_by: thread_created_by(tid, thread, known),
         site: None,
         goroutine: None,
     }
 }
 
-fn created_by(thread: &LiveThread, symbols: &dyn Frames, why_unseen: &str) -> CreatedBy {
+/// Who has created a thread.
+pub(super) fn thread_created_by(tid: u32, thread: &LiveThread, known: Known<'_>) -> CreatedBy {
+    let why_unseen = if tid == known.pid {
+        "it is the process's first thread"
+    } else if thread.before_us {
+        "created before leakprobe attached"
+    } else {
+        "the event of its creation was lost"
+    };
     let Some(creation) = &thread.creation else {
         return CreatedBy { why_unknown: Some(why_unseen.into()), ..CreatedBy::default() };
     };
     let (stack, why_unknown) = match &creation.stack {
-        Ok(id) => (symbols.of(*id).into(), None),
+        Ok(id) => (known.symbols.of(*id).into(), None),
         Err(why) => (Arc::default(), Some(why.as_str().into())),
     };
     CreatedBy {

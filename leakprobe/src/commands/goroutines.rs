@@ -1,14 +1,17 @@
 //! The goroutines of a session's target: their runtimes are found, read before each look at the threads, and joined with it.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
 use crate::{
     analysis::{self, GoFacts, GoId, SLOT_BITS},
     go::{
         Finder,
-        goroutines::{self, ReadError},
+        goroutines::{self, Caller, ReadError},
     },
-    model::{GoObject, GoroutineSample, GoroutineSink, StackTable, TimerSample},
+    model::{GoObject, GoroutineSample, GoroutineSink, StackId, StackTable, TimerSample},
     snapshot::{Engine, ProcessMemory, process_cpu_time},
     symbols::{self, GoCode},
     target::{Modules, has_memory},
@@ -33,6 +36,8 @@ pub(super) struct Goroutines {
     /// What was taken for a list of goroutines and turned out to be another one.
     mistaken: u64,
     facts: GoFacts,
+    /// Stacks of C code that has called goroutines, by where they begin.
+    callers: HashMap<Caller, StackId>,
 }
 
 /// A runtime.
@@ -57,6 +62,7 @@ impl Goroutines {
             unread: 0,
             mistaken: 0,
             facts: GoFacts::default(),
+            callers: HashMap::new(),
         }
     }
 
@@ -172,8 +178,12 @@ impl Goroutines {
     }
 
     /// Joins what was read with the threads. To be called after these were looked at.
-    pub(super) fn join(&mut self, modules: &Modules) {
-        let memory = self.memory(modules);
+    pub(super) fn join(&mut self, engine: &mut Engine, stacks: &mut StackTable) {
+        if self.readers.is_empty() {
+            return;
+        }
+        let callers = self.callers(engine, stacks);
+        let memory = self.memory(engine.modules());
         self.facts = GoFacts::default();
         for known in &self.readers {
             let threads = known.reader.threads().unwrap_or_default();
@@ -181,7 +191,42 @@ impl Goroutines {
             self.facts.threads.extend(threads.iter().map(|thread| (thread.tid, thread.goroutine.map(go_id))));
             let confirmed = known.reader.confirm_syscalls(&memory);
             self.facts.confirmed.extend(confirmed.iter().map(|goroutine| go_id(goroutine.id)));
+            for callback in known.reader.confirm_callbacks(&memory) {
+                let (id, thread, at_rest) = (callback.id, callback.thread, callback.call.is_none());
+                let caller = callback.call.and_then(|call| callers.get(&call.caller?).copied());
+                match at_rest {
+                    true => self.facts.threads.remove(&thread),
+                    false => self.facts.threads.insert(thread, Some(go_id(callback.id))),
+                };
+                let callback = analysis::Callback { thread, caller, at_rest };
+                self.facts.callbacks.insert(go_id(id), callback);
+            }
         }
+        self.callers = callers;
+    }
+
+    /// The stacks of the C code that has called goroutines. As long as one is in the same call, its caller's stack is the same.
+    fn callers(&mut self, engine: &mut Engine, stacks: &mut StackTable) -> HashMap<Caller, StackId> {
+        let mut old = std::mem::take(&mut self.callers);
+        let calls = self.readers.iter().flat_map(|known| known.reader.callbacks()).filter_map(|callback| callback.call);
+        let mut callers = HashMap::new();
+        for caller in calls.filter_map(|call| call.caller) {
+            let stack =
+                old.remove(&caller).unwrap_or_else(|| engine.intern_from((caller.ip, caller.sp, caller.bp), stacks));
+            callers.insert(caller, stack);
+        }
+        callers
+    }
+
+    /// Those of some slots of the live table whose goroutines have not run since the last snapshot.
+    pub(super) fn still_waiting(&self, modules: &Modules, slots: &[u32]) -> HashSet<u32> {
+        let memory = self.memory(modules);
+        let of_runtime = |known: &Watched| {
+            let base = known.place << SLOT_BITS;
+            let own = slots.iter().filter(|&slot| slot >> SLOT_BITS == known.place).map(|slot| slot - base);
+            known.reader.still_waiting(&memory, &own.collect::<Vec<_>>()).into_iter().map(move |slot| slot + base)
+        };
+        self.readers.iter().flat_map(of_runtime).collect()
     }
 
     /// Looks again at what goroutines wait on, which changes without them.

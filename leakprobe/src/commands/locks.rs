@@ -10,9 +10,6 @@ use crate::{analysis::Live, probes::Source, snapshot::Engine, symbols};
 /// Names the waits, and confirms what only a second look can: circles of waits, and holders that have exited.
 pub(super) fn look(live: &mut Live, engine: &mut Engine, probes: &Source, symbols: &symbols::Stacks) {
     live.name_futexes(symbols, symbols.frames());
-    if let Some(ids) = outer_ids(engine.pid()) {
-        live.set_outer_ids(ids);
-    }
     let doubts = live.doubts();
     if doubts.waiters.is_empty() {
         return;

@@ -225,7 +225,7 @@ impl Session {
             Err(_) if !self.target.is_alive() => return Ok(()), // its end is told elsewhere
             Err(error) => return Err(error.into()),
         };
-        self.goroutines.join(self.engine.modules());
+        self.goroutines.join(&mut self.engine, &mut self.stacks);
         let took = began.elapsed();
         if self.first_snapshot.is_none() {
             self.first_snapshot = Some(took);
@@ -243,9 +243,12 @@ impl Session {
             if let Some(news) = &snapshot.news {
                 self.namespace.keep(&news.alive);
                 news.changed.iter().for_each(|thread| self.namespace.meet(thread.tid, thread.start_boottime));
+                if let Some(ids) = self.namespace.outer_ids() {
+                    self.live.set_outer_ids(ids);
+                }
             }
             self.live.apply_snapshot(snapshot);
-            self.waits.describe_new(&mut self.engine, &self.probes, &mut self.live);
+            self.waits.describe_new(&mut self.engine, &self.probes, &mut self.live, &self.goroutines);
             self.resolve();
             if is_news {
                 locks::look(&mut self.live, &mut self.engine, &self.probes, &self.symbols);

@@ -5,8 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::goroutines::Goroutines;
 use crate::{
-    analysis::Live,
+    analysis::{DescriptorWait, Live},
     model::Subject,
     probes::Source,
     snapshot::{Describer, Engine, Told},
@@ -14,6 +15,9 @@ use crate::{
 
 /// Of the time between two descriptions, the part that describing may take: 1 in so many.
 const SHARE: u32 = 100;
+
+/// Goroutines whose descriptors are described at one time at most: others are described the next time.
+const MOST_GOROUTINES: usize = 1 << 16;
 
 /// What a session knows of its target's waits.
 pub(super) struct Waits {
@@ -34,34 +38,50 @@ impl Waits {
 
     /// Describes the waits that have become parked since the last time, unless describing has taken too long lately: at the end
     /// they all are described.
-    pub(super) fn describe_new(&mut self, engine: &mut Engine, probes: &Source, live: &mut Live) {
+    pub(super) fn describe_new(
+        &mut self,
+        engine: &mut Engine,
+        probes: &Source,
+        live: &mut Live,
+        goroutines: &Goroutines,
+    ) {
         if self.single {
-            return self.describe_all(engine, probes, live);
+            return self.describe_all(engine, probes, live, goroutines);
         }
         if self.next.is_some_and(|next| Instant::now() < next) {
             return;
         }
+        let began = Instant::now();
         let latest = live.now_ns().saturating_sub(live.min_block_ns());
-        let new: Vec<(u32, Subject)> = live
+        let is_new = |tid: u32, since_ns| since_ns <= latest && self.described.get(&tid) != Some(&since_ns);
+        let threads = live
             .waits_mut()
-            .filter(|(tid, wait)| {
-                wait.since_ns <= latest
-                    && wait.subject != Subject::None
-                    && self.described.get(tid) != Some(&wait.since_ns)
-            })
+            .filter(|(tid, wait)| wait.subject != Subject::None && is_new(*tid, wait.since_ns))
             .map(|(tid, wait)| (tid, wait.subject.clone()))
             .collect();
-        self.describe(&new, engine, probes, live);
+        let slots = descriptors(live, |wait| wait.since_ns <= latest && !wait.is_described());
+        self.describe(&Wanted { threads, slots }, engine, probes, live, goroutines);
+        // A million goroutines take some time to look through, too.
+        let took = began.elapsed();
+        self.next = Instant::now().checked_add(took.checked_mul(SHARE).unwrap_or(Duration::MAX));
     }
 
-    /// Describes all waits as they are now.
-    pub(super) fn describe_all(&mut self, engine: &mut Engine, probes: &Source, live: &mut Live) {
-        let all: Vec<(u32, Subject)> = live
+    /// Describes all waits of threads as they are now, and those of goroutines that are or may be parked.
+    pub(super) fn describe_all(
+        &mut self,
+        engine: &mut Engine,
+        probes: &Source,
+        live: &mut Live,
+        goroutines: &Goroutines,
+    ) {
+        let latest = live.now_ns().saturating_sub(live.min_block_ns());
+        let threads = live
             .waits_mut()
             .filter(|(_, wait)| wait.subject != Subject::None)
             .map(|(tid, wait)| (tid, wait.subject.clone()))
             .collect();
-        self.describe(&all, engine, probes, live);
+        let slots = descriptors(live, |wait| wait.not_before_ns.is_none_or(|at| at <= latest));
+        self.describe(&Wanted { threads, slots }, engine, probes, live, goroutines);
     }
 
     /// What could not be found out, and why; one sentence each.
@@ -74,15 +94,28 @@ impl Waits {
         self.described.clear();
     }
 
-    fn describe(&mut self, waits: &[(u32, Subject)], engine: &mut Engine, probes: &Source, live: &mut Live) {
-        if waits.is_empty() {
+    fn describe(
+        &mut self,
+        wanted: &Wanted,
+        engine: &mut Engine,
+        probes: &Source,
+        live: &mut Live,
+        goroutines: &Goroutines,
+    ) {
+        if wanted.threads.is_empty() && wanted.slots.is_empty() {
             return;
         }
         let began = Instant::now();
         let Some(task) = engine.modules().find_reader() else { return };
-        let borrowed: Vec<(u32, &Subject)> = waits.iter().map(|(tid, subject)| (*tid, subject)).collect();
-        let told = self.describer.describe(task, &borrowed);
-        let tids: Vec<u32> = waits.iter().map(|(tid, _)| *tid).collect();
+        // Goroutines wait for the descriptors of the process; many may wait for one.
+        let subjects: HashSet<&Subject> = wanted.slots.values().collect();
+        let subjects: Vec<&Subject> = subjects.into_iter().collect();
+        let of_threads = wanted.threads.iter().map(|(tid, subject)| (*tid, subject));
+        let waits: Vec<(u32, &Subject)> = of_threads.chain(subjects.iter().map(|subject| (task, *subject))).collect();
+        let mut told = self.describer.describe(task, &waits);
+        let of_subject: HashMap<&Subject, Told> =
+            subjects.into_iter().zip(told.split_off(wanted.threads.len())).collect();
+        let tids: Vec<u32> = wanted.threads.iter().map(|(tid, _)| *tid).collect();
         // What was described is what a thread waits on only if it still is in that wait.
         let still: HashSet<u32> = engine.still_waiting(probes, &tids).unwrap_or_default();
         let mut told: HashMap<u32, Told> = tids.into_iter().zip(told).filter(|(tid, _)| still.contains(tid)).collect();
@@ -93,8 +126,31 @@ impl Waits {
             wait.object = told.object.unwrap_or_else(|| std::mem::take(&mut wait.object));
             wait.other_ends = told.other_ends;
         }
-        let took = began.elapsed();
-        tracing::debug!("described {} waits in {took:?}", waits.len());
-        self.next = Instant::now().checked_add(took.checked_mul(SHARE).unwrap_or(Duration::MAX));
+        if !wanted.slots.is_empty() {
+            let slots: Vec<u32> = wanted.slots.keys().copied().collect();
+            let still = goroutines.still_waiting(engine.modules(), &slots);
+            for mut wait in live.goroutines_mut().descriptor_waits().filter(|wait| still.contains(&wait.slot)) {
+                let Some(told) = of_subject.get(&wait.subject()) else { continue };
+                wait.set(told.object.clone(), told.other_ends.clone());
+            }
+        }
+        tracing::debug!("described {} waits in {:?}", waits.len(), began.elapsed());
     }
+}
+
+/// Waits that are to be described.
+struct Wanted {
+    /// Of threads, by their ids.
+    threads: Vec<(u32, Subject)>,
+    /// Of goroutines, by their slots.
+    slots: HashMap<u32, Subject>,
+}
+
+/// The waits of goroutines for descriptors that are to be described.
+fn descriptors(live: &mut Live, is_wanted: impl Fn(&DescriptorWait<'_>) -> bool) -> HashMap<u32, Subject> {
+    if live.goroutines().is_none() {
+        return HashMap::new();
+    }
+    let waits = live.goroutines_mut().descriptor_waits().filter(is_wanted);
+    waits.take(MOST_GOROUTINES).map(|wait| (wait.slot, wait.subject())).collect()
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{StackId, WaitKind};
+use super::{Access, StackId, WaitKind};
 
 /// What a goroutine does, as the Go runtime has it.
 ///
@@ -82,8 +82,15 @@ pub enum GoObject {
     Select(Arc<[Channel]>),
     /// A lock, condition variable or wait group, by its address; the name says of which it is the address, e.g. `sync.Mutex`.
     Sync(&'static str, u64),
-    /// Something with a name of its own, e.g. `fd 7 (tcp 127.0.0.1:80 → 127.0.0.1:40112)`.
-    Named(Arc<str>),
+    /// A descriptor.
+    Descriptor {
+        /// Its number.
+        fd: i32,
+        /// What is wanted of it.
+        access: Access,
+        /// What it is, e.g. `fd 7 (tcp 127.0.0.1:80 → 127.0.0.1:40112)`.
+        words: Arc<str>,
+    },
 }
 
 /// A goroutine's wait.
@@ -118,7 +125,7 @@ pub struct GoroutineSample {
     pub wait: Option<GoWait>,
     /// Where it is.
     pub stack: StackId,
-    /// The thread that it runs on, or is in a system call or C code on.
+    /// The thread that it runs on, or is in a system call or C code on: its id in the process's own pid namespace.
     pub thread: Option<u32>,
     /// Where it was created: one address, in the creator's function. `None` for the first goroutine.
     pub creation: Option<StackId>,

@@ -29,11 +29,13 @@ pub(super) struct GoroutinesTxt;
 impl Report for GoroutinesTxt {
     fn write(&self, recording: &Recording, options: &Options, out: &mut dyn Write) -> io::Result<()> {
         // Always goroutines, and every frame is needed to know which of them Go leaves out.
-        let options = Options { kind: Kind::Goroutines, all_frames: true, ..options.clone() };
+        let options = Options { kind: Kind::Goroutines, all: true, all_frames: true, ..options.clone() };
         let shown = Shown::of(recording, &options);
         let mut stacks = StackTexts::default();
         let dumps: Vec<Dump<'_>> = Version::of_each(recording).map(|version| Dump { shown: &shown, version }).collect();
-        let goroutines = shown.tasks.iter().filter(|task| task.kind == TaskKind::Goroutine && task.role == Role::Own);
+        // Go lists one that C has called until the thread ends.
+        let goroutines =
+            shown.tasks.iter().filter(|task| task.kind == TaskKind::Goroutine && task.role != Role::Runtime);
         for (place, task) in goroutines.enumerate() {
             if place > 0 {
                 writeln!(out)?;

@@ -113,6 +113,13 @@ mod imp {
         regs[arch::CS] == NATIVE_CODE
     }
 
+    /// The registers of 64-bit code of which no others are known.
+    pub(crate) fn native_regs(ip: u64, sp: u64, fp: u64) -> Regs {
+        let mut regs = [0; arch::REG_WORDS];
+        (regs[arch::IP], regs[arch::SP], regs[arch::FP], regs[arch::CS]) = (ip, sp, fp, NATIVE_CODE);
+        regs
+    }
+
     /// Whether they are those of 32-bit code.
     pub(crate) fn is_compat(regs: &Regs) -> bool {
         regs[arch::CS] == COMPAT_CODE

@@ -29,7 +29,7 @@ use nix::{
 
 pub use self::sleepers::FutexTwice;
 use super::{
-    FrameSizes, ProcessMemory, StackMemory, Unwinder, channels,
+    FrameSizes, ProcessMemory, StackMemory, Unwinder, arch, channels,
     clock::SchedClock,
     losses::Losses,
     stack_pointer,
@@ -190,6 +190,16 @@ impl Engine {
         if self.modules.take_reuse() {
             stacks.forget_addresses();
         }
+        stacks.intern(stack)
+    }
+
+    /// Unwinds a stack of the process from these values of its registers on, and puts it into `stacks`. Whether the thread has run
+    /// meanwhile, the caller has to find out.
+    pub fn intern_from(&mut self, (ip, sp, bp): (u64, u64, u64), stacks: &mut StackTable) -> StackId {
+        let mut bytes = [0; FIRST_READ];
+        let read = self.memory.read(sp, &mut bytes);
+        let mut memory = StackMemory::live(sp, bytes.get(..read).unwrap_or_default(), &self.memory);
+        let (stack, _) = self.unwinder.unwind(&mut self.modules, &arch::native_regs(ip, sp, bp), &mut memory);
         stacks.intern(stack)
     }
 

@@ -33,7 +33,7 @@ impl Session {
     fn facts(&mut self, single: bool) -> Facts {
         if !single && self.target.is_alive() {
             self.goroutines.refresh(self.engine.modules(), &mut self.live);
-            self.waits.describe_all(&mut self.engine, &self.probes, &mut self.live);
+            self.waits.describe_all(&mut self.engine, &self.probes, &mut self.live, &self.goroutines);
         }
         let timers = if self.target.is_alive() {
             self.goroutines.timers(self.engine.modules(), &mut self.stacks)

@@ -12,6 +12,7 @@
 
 mod ancestors;
 mod batch;
+mod callbacks;
 mod channels;
 mod clock;
 mod counts;
@@ -32,7 +33,11 @@ mod timers;
 mod unwind;
 mod waits;
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use self::{
     batch::Batch,
@@ -56,7 +61,10 @@ use crate::{
     snapshot::{Descriptors, Memory, Piece},
 };
 
-pub use self::threads::MThread;
+pub use self::{
+    callbacks::{Call, Callback, Caller},
+    threads::MThread,
+};
 
 /// Goroutines that are looked at in one go.
 const CHUNK: usize = 2048;
@@ -225,6 +233,8 @@ pub struct Goroutines {
     previous: Option<u64>,
     threads: Threads,
     in_syscalls: Vec<InSyscall>,
+    /// Goroutines that C has called, by their slots.
+    callbacks: HashMap<u32, Callback>,
     losses: Losses,
 }
 
@@ -244,6 +254,7 @@ impl Goroutines {
             previous: None,
             threads: Threads::default(),
             in_syscalls: Vec::new(),
+            callbacks: HashMap::new(),
             losses: Losses::default(),
             runtime: Arc::new(runtime),
         }
@@ -280,6 +291,7 @@ impl Goroutines {
             let gone = self.records.split_off(slots as usize);
             let gone = (slots as u32..).zip(gone).filter(|(_, record)| record.id != 0);
             gone.for_each(|(slot, _)| sink.remove(slot));
+            self.callbacks.retain(|&slot, _| u64::from(slot) < slots);
         }
         self.list = self.runtime.allgs;
         let mut summary = Summary { taken_ns: clock.now, left_out: len - slots, ..Summary::default() };
@@ -363,9 +375,10 @@ impl Goroutines {
                     let is_same = known.id != 0 && known.signature == g.signature();
                     let reason = self.reasons.get(usize::from(g.waitreason)).filter(|_| is_same)?;
                     if reason.class == Class::Descriptor
-                        && let Some(fd) = objects::marked_descriptor(known.object)
+                        && let Some((fd, access)) = objects::marked_descriptor(known.object)
                     {
-                        sink.set_object(slot, GoObject::Named(descriptors.describe(fd).words));
+                        let words = descriptors.describe(fd).words;
+                        sink.set_object(slot, GoObject::Descriptor { fd, access, words });
                     }
                     Some(((slot, g.bubble != 0), objects::waiter(&g, reason.class)?))
                 })
@@ -407,6 +420,27 @@ impl Goroutines {
         pending.into_iter().map(sample).collect()
     }
 
+    /// Those of some slots whose goroutines have not run since the last snapshot.
+    #[must_use]
+    pub fn still_waiting(&self, memory: &dyn Memory, slots: &[u32]) -> HashSet<u32> {
+        let Some([list, len]) = memory.words(self.runtime.allgs) else { return HashSet::new() };
+        let slots: Vec<u32> = slots.iter().copied().filter(|&slot| u64::from(slot) < len).collect();
+        let places: Vec<u64> = slots.iter().map(|&slot| list.saturating_add(8 * u64::from(slot))).collect();
+        let pieces: Vec<(u32, u64)> =
+            slots.into_iter().zip(memory.each_word(&places)).filter_map(|(slot, g)| Some((slot, g?))).collect();
+        let mut still = HashSet::new();
+        let mut batch = Batch::default();
+        for chunk in pieces.chunks(CHUNK) {
+            for (&(slot, _), g) in chunk.iter().zip(read_gs(&self.runtime, memory, &mut batch, chunk)) {
+                let known = self.records.get(slot as usize);
+                let is_same =
+                    g.zip(known).is_some_and(|(g, known)| known.id == g.id && known.signature == g.signature());
+                still.extend(is_same.then_some(slot));
+            }
+        }
+        still
+    }
+
     /// The runtime's threads as they were at the last snapshot; `None` if the list of all of them is not known.
     #[must_use]
     pub fn threads(&self) -> Option<&[MThread]> {
@@ -421,6 +455,21 @@ impl Goroutines {
         let gs = read_gs(&self.runtime, memory, &mut Batch::default(), &pieces);
         let still = self.in_syscalls.iter().zip(gs);
         still.filter(|(one, g)| g.is_some_and(|g| g.signature() == one.signature)).map(|(one, _)| *one).collect()
+    }
+
+    /// The goroutines that C has called, as they were at the last snapshot.
+    pub fn callbacks(&self) -> impl Iterator<Item = &Callback> {
+        self.callbacks.values()
+    }
+
+    /// Those of some callbacks that have not run since they were seen.
+    #[must_use]
+    pub fn confirm_callbacks(&self, memory: &dyn Memory) -> Vec<Callback> {
+        let callbacks: Vec<Callback> = self.callbacks.values().copied().collect();
+        let pieces: Vec<(u32, u64)> = callbacks.iter().map(|one| (one.slot, one.address)).collect();
+        let gs = read_gs(&self.runtime, memory, &mut Batch::default(), &pieces);
+        let still = callbacks.into_iter().zip(gs);
+        still.filter(|(one, g)| g.is_some_and(|g| g.signature() == one.signature)).map(|(one, _)| one).collect()
     }
 
     /// What was not seen so far.

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     go::{PollLayout, memory::word_at},
+    model::Access,
     snapshot::{Memory, Piece},
 };
 
@@ -16,6 +17,8 @@ const MAX_FD: u64 = 1 << 30;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Polled {
     pub(super) fd: i32,
+    /// Whether to read or to write.
+    pub(super) access: Access,
     /// When the wait ends with an error, `CLOCK_MONOTONIC`, ns.
     pub(super) deadline: Option<u64>,
 }
@@ -41,22 +44,22 @@ impl Netpoll {
         let mut tried = Vec::new();
         for (n, places) in found.iter().enumerate() {
             for &place in places {
-                for (offset, deadline) in [(rg, layout.rd), (wg, layout.wd)] {
-                    tried.extend(place.checked_sub(offset).map(|address| (n, address, deadline)));
+                for (offset, deadline, access) in [(rg, layout.rd, Access::Read), (wg, layout.wd, Access::Write)] {
+                    tried.extend(place.checked_sub(offset).map(|address| (n, address, deadline, access)));
                 }
             }
         }
         let size = usize::from(layout.size);
-        let pieces: Vec<Piece> = tried.iter().map(|&(_, address, _)| Piece { address, len: size }).collect();
+        let pieces: Vec<Piece> = tried.iter().map(|&(_, address, ..)| Piece { address, len: size }).collect();
         self.batch.read(memory, &pieces);
         let mut polled: Vec<Vec<Polled>> = vec![Vec::new(); stacks.len()];
-        for (index, &(n, address, deadline)) in tried.iter().enumerate() {
+        for (index, &(n, address, deadline, access)) in tried.iter().enumerate() {
             let at = |offset| self.batch.word(index, offset);
             // The waiting functions keep the address of the whole, too.
             let is_on_stack = stacks[n].bytes.chunks_exact(8).any(|bytes| word_at(bytes, 0_u16) == Some(address));
             let Some(fd) = at(layout.fd).filter(|&fd| fd < MAX_FD && is_on_stack) else { continue };
             let deadline = at(deadline).filter(|&deadline| deadline > 0 && deadline < i64::MAX as u64);
-            polled[n].push(Polled { fd: fd as i32, deadline });
+            polled[n].push(Polled { fd: fd as i32, access, deadline });
         }
         let one = |(n, polled): (usize, Vec<Polled>)| match polled[..] {
             [one] => Some(one),

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     go::Runtime,
-    model::{Channel, GoObject, WaitKind},
+    model::{Access, Channel, GoObject, WaitKind},
     snapshot::{Descriptors, Memory, Piece},
 };
 
@@ -28,8 +28,6 @@ pub(super) struct Blocked<'a> {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Found {
     pub(super) object: GoObject,
-    /// The descriptor that it is.
-    fd: Option<i32>,
     /// Another kind than the reason says.
     pub(super) kind: Option<WaitKind>,
     /// When it ends by itself, `CLOCK_MONOTONIC`, ns.
@@ -111,8 +109,7 @@ impl Objects {
             let Some(polled) = polled else { continue };
             let described = context.descriptors.describe(polled.fd);
             found[n] = Found {
-                object: GoObject::Named(described.words),
-                fd: Some(polled.fd),
+                object: GoObject::Descriptor { fd: polled.fd, access: polled.access, words: described.words },
                 kind: Some(described.kind),
                 until_ns: polled.deadline.and_then(|at| context.clock.fires(at)),
                 period_ns: None,
@@ -173,14 +170,23 @@ impl Found {
     /// What is to be remembered of it: a number that is another one if a channel has changed; for a descriptor, of which much
     /// changes without the program's doing, the one that leads to it again.
     pub(super) fn mark(&self) -> u32 {
-        // One more, since 0 stands for nothing.
-        self.fd.and_then(|fd| u32::try_from(fd).ok()).map_or_else(|| fingerprint(&self.object), |fd| fd + 1)
+        match self.object {
+            // One more, since 0 stands for nothing.
+            GoObject::Descriptor { fd, access, .. } => {
+                (fd as u32 + 1) & !WRITES | if access == Access::Write { WRITES } else { 0 }
+            }
+            _ => fingerprint(&self.object),
+        }
     }
 }
 
-/// The descriptor that was remembered.
-pub(super) fn marked_descriptor(mark: u32) -> Option<i32> {
-    i32::try_from(mark.checked_sub(1)?).ok()
+/// In the mark of a descriptor: something is wanted to be written to it.
+const WRITES: u32 = 1 << 31;
+
+/// The descriptor that was remembered, and what is wanted of it.
+pub(super) fn marked_descriptor(mark: u32) -> Option<(i32, Access)> {
+    let fd = i32::try_from((mark & !WRITES).checked_sub(1)?).ok()?;
+    Some((fd, if mark & WRITES == 0 { Access::Read } else { Access::Write }))
 }
 
 /// A number that is another one if a channel has changed, except for one case in 2^32. 0 for what has no channels.

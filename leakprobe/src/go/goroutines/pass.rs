@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::{
     Goroutines, InSyscall, Record, ancestors,
     batch::Batch,
+    callbacks::{self, Call, Callback},
     g::G,
     labels::Labels,
     objects::{Blocked, Context, Found},
@@ -231,6 +232,7 @@ impl Pass<'_> {
         if let Some(known) = self.engine.records.get_mut(slot as usize).filter(|known| known.id != 0) {
             *known = Record::default();
             self.sink.remove(slot);
+            self.engine.callbacks.remove(&slot);
         }
     }
 
@@ -268,7 +270,15 @@ impl Pass<'_> {
         let layout = &self.context.runtime.layout;
         let memory = self.context.memory;
         let thread = matches!(item.status, GoStatus::Running | GoStatus::Syscall);
-        let system = self.engine.system.is_system(&self.context.runtime.code, g.startpc, item.status, reason.as_ref());
+        let callback = self.callback(item, stack);
+        // What a thread does that has returned to C is not Go's.
+        let is_at_rest = callback.is_some_and(|callback| callback.call.is_none());
+        let code = &self.context.runtime.code;
+        let system = is_at_rest || self.engine.system.is_system(code, g.startpc, item.status, reason.as_ref());
+        match callback {
+            Some(callback) => self.engine.callbacks.insert(slot, callback),
+            None => self.engine.callbacks.remove(&slot),
+        };
         let sample = GoroutineSample {
             id: g.id,
             status: item.status,
@@ -315,6 +325,18 @@ impl Pass<'_> {
         // The runtime's own note is about when its garbage collector first found it waiting.
         let noted = clock.past(g.waitsince).filter(|&at| at >= not_before.unwrap_or(0));
         (noted.map_or(clock.now, |at| at.min(clock.now)), not_before)
+    }
+
+    /// What is known of a goroutine that C has called, if it is one and is at rest, or in a call.
+    fn callback(&self, item: &Item, stack: &Stack) -> Option<Callback> {
+        let g = &item.g;
+        let is_one = callbacks::is_callback(g) && item.status != GoStatus::Running && stack.end == StackEnd::Complete;
+        // One that waits has left its thread, which waits for it.
+        let m = Some(if g.m == 0 { g.lockedm } else { g.m }).filter(|&m| is_one && m != 0)?;
+        let runtime = self.context.runtime;
+        let call = Call::of(&runtime.code, &runtime.layout, self.context.memory, m, &stack.addresses);
+        let thread = self.engine.threads.tid(m)?;
+        Some(Callback { id: g.id, thread, call, slot: item.slot, address: g.address, signature: g.signature() })
     }
 
     fn note_syscall(&mut self, slot: u32, g: &G) {
