@@ -278,7 +278,8 @@ fn cover(coverage: &mut GoCoverage, goroutine: goroutines::Live<'_>, doing: &Doi
         return;
     }
     coverage.goroutines += 1;
-    coverage.creations_known += u64::from(goroutine.creation().is_some());
+    let caller = callback(goroutine, known).and_then(|(_, thread)| creation_stack(thread));
+    coverage.creations_known += u64::from(caller.or(goroutine.creation()).is_some());
     match doing.state {
         TaskState::Parked | TaskState::Blocked => {
             coverage.blocked += 1;
@@ -333,9 +334,10 @@ fn task(
         ns_id: None,
         lifetime_ms: None,
         created_by: match callback(goroutine, known).filter(|(callback, _)| !callback.at_rest) {
-            // By whoever has created the thread that C has called it on. Its creator is no goroutine.
+            // By whoever has created the thread that C has called it on: no goroutine.
             Some((callback, thread)) => CreatedBy {
                 task: None,
+                name: Arc::default(),
                 stack: Arc::clone(&stacks.creation),
                 ..thread_created_by(callback.thread, thread, known)
             },

@@ -2,10 +2,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::*;
 use crate::{
-    analysis::{Facts, Frames, GoFacts, GoId, record},
+    analysis::{Callback, Facts, Frames, GoFacts, GoId, record},
     model::{
-        Access, Activity, Blocking, Cost, Frame, GoFrame, GoStatus, GoWait, GoroutineSample, GoroutineSink, News,
-        Recording, Snapshot, Stack, StackTable, TargetInfo, ThreadSample,
+        Access, Activity, Blocking, Cost, EndRole, Frame, GoFrame, GoStatus, GoWait, GoroutineSample, GoroutineSink,
+        News, OtherEnd, OtherEnds, Recording, Snapshot, Stack, StackTable, Subject, TargetInfo, ThreadSample,
     },
 };
 
@@ -79,7 +79,11 @@ impl Program {
             |(_, stack): (StackId, &Stack)| stack.addresses.iter().map(|&n| u32::try_from(n).unwrap()).collect();
         let symbols = OneFrameEach(self.stacks.iter().map(of_stack).collect());
         let frame = |n: u32| Frame {
-            function: if n == 99 { "runtime.asmcgocall.abi0".to_owned() } else { format!("f{n}") },
+            function: match n {
+                98 => "runtime.goexit.abi0".to_owned(),
+                99 => "runtime.asmcgocall.abi0".to_owned(),
+                n => format!("f{n}"),
+            },
             go: (n < 100).then_some(GoFrame { offset: Some(1), hidden: false }),
             ..Frame::default()
         };
@@ -279,6 +283,68 @@ fn threads_of_another_pid_namespace_are_known_by_our_ids() {
     let task = goroutine(&recording, 7);
     assert_eq!(task.goroutine.as_ref().unwrap().thread, Some(501));
     assert_eq!(task.wait.as_ref().map(|wait| &*wait.reason), Some("read"));
+}
+
+#[test]
+fn threads_that_c_has_created_are_theirs_in_go_and_out_of_it() {
+    let mut program = Program::new();
+    let idle = || blocked(WaitKind::Futex, "futex wait", 9 * SECOND, true);
+    program
+        .goroutine(1, GoStatus::Waiting, &[10, 98], wait(NOW - 5 * SECOND, None))
+        .goroutine(2, GoStatus::Syscall, &[98], None)
+        .thread(1, &[110], Activity::Running)
+        .thread(11, &[20], idle())
+        .thread(12, &[120, 121], idle());
+    let caller = Some(program.stacks.intern(Stack::of_thread(vec![130, 131], StackEnd::Complete)));
+    program.go.threads = BTreeMap::from([(11, Some(go_id(1)))]);
+    program.go.callbacks = HashMap::from([
+        (go_id(1), Callback { thread: 11, caller, at_rest: false }),
+        (go_id(2), Callback { thread: 12, caller: None, at_rest: true }),
+    ]);
+    let recording = program.record();
+    let inside = goroutine(&recording, 1);
+    assert_eq!(inside.stack[..], [10, 130, 131], "and not the end of a goroutine, to which nothing returns");
+    assert_eq!(inside.created_by.why_unknown.as_deref(), Some("created before leakprobe attached"));
+    let roles: Vec<_> = recording.tasks.iter().map(|task| (task.kind, task.id, task.role)).collect();
+    let (thread, goroutine) = (TaskKind::Thread, TaskKind::Goroutine);
+    assert_eq!(
+        roles,
+        [
+            (thread, 1, Role::Own),
+            (thread, 11, Role::Carrier),
+            (thread, 12, Role::Own),
+            (goroutine, 1, Role::Own),
+            (goroutine, 2, Role::Carrier),
+        ]
+    );
+    let own: Vec<_> =
+        recording.sites.iter().filter(|site| site.role == Role::Own).map(|site| &site.stack[..]).collect();
+    assert_eq!(own.len(), 2, "{own:?}");
+    assert!(own.contains(&&[10, 130, 131][..]) && own.contains(&&[120, 121][..]), "{own:?}");
+}
+
+#[test]
+fn the_other_end_is_told_as_long_as_the_wait_lasts() {
+    let mut program = Program::new();
+    let object = || GoObject::Descriptor { fd: 3, access: Access::Read, words: "fd 3 (pipe:[7])".into() };
+    let waiting = || Some(GoWait { object: object(), ..wait(NOW - 5 * SECOND, None).unwrap() });
+    program.goroutine(1, GoStatus::Waiting, &[10], waiting()).goroutine(2, GoStatus::Waiting, &[11], waiting());
+    let end =
+        OtherEnd { role: EndRole::Writer, pid: 9, is_target: false, name: "cat".into(), fd: Some(1), state: None };
+    for mut wait in program.live.goroutines_mut().descriptor_waits() {
+        assert_eq!(wait.subject(), Subject::Fd { fd: 3, access: Access::Read });
+        assert!(!wait.is_described());
+        wait.set(None, Some(OtherEnds { known: vec![end.clone()], more: 0, complete: true }));
+        assert!(wait.is_described());
+    }
+    // The first is looked at again, the second waits anew.
+    program.live.goroutines_mut().set_object(0, object());
+    program.next_slot = 1;
+    program.goroutine(2, GoStatus::Waiting, &[11], waiting());
+    let recording = program.record();
+    let ends = |id| goroutine(&recording, id).wait.as_ref().and_then(|wait| wait.other_ends.clone());
+    assert_eq!(ends(1).map(|ends| ends.known.clone()), Some(vec![end]));
+    assert_eq!(ends(2), None);
 }
 
 #[test]

@@ -4,14 +4,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod buildinfo;
 mod compare;
 mod crowds;
 mod distribution;
 mod dump;
 mod embedded;
+mod ends;
 mod equality;
+mod hosts;
 mod leak_suite;
 mod lists;
+mod namespaces;
 mod objects;
 mod pprof;
 #[path = "../support/mod.rs"]

@@ -1,9 +1,10 @@
 // A C program with Go in it: host LIBRARY… loads them with dlopen. With -DLINKED it is linked with one.
-// `dump FILE [N]` has the Nth library (from 0) write its goroutines.
+// `dump FILE [N]` has the Nth library (from 0) write its goroutines; `call` has one more thread wait in the first one.
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct {
     void (*start)(void);
@@ -18,6 +19,12 @@ static void *find(void *handle, const char *name) {
         exit(1);
     }
     return found;
+}
+
+__attribute__((noinline)) static void make_caller(library *of) {
+    pthread_t id;
+    pthread_create(&id, NULL, of->wait, NULL);
+    puts("called");
 }
 
 #ifdef LINKED
@@ -51,6 +58,8 @@ int main(int argc, char **argv) {
         if (sscanf(line, "dump %4095s %d", path, &which) >= 1 && which >= 0 && which < count) {
             libraries[which].dump(path);
             puts("dumped");
+        } else if (!strcmp(line, "call\n")) {
+            make_caller(&libraries[0]);
         } else {
             break;
         }
