@@ -85,13 +85,13 @@ impl Graph {
         cycle
     }
 
-    /// How many tasks that are not on `cycles` wait for one that is, or for one that does: for each cycle.
-    pub(super) fn behind(&self, cycles: &[Vec<u32>]) -> Vec<u64> {
+    /// The tasks that are not on `cycles` and wait for one that is, or for one that does; and the place of that cycle.
+    pub(super) fn leading_to(&self, cycles: &[Vec<u32>]) -> BTreeMap<u32, usize> {
         let mut leads_to: HashMap<u32, Option<usize>> = HashMap::with_capacity(self.next.len());
         for (place, cycle) in cycles.iter().enumerate() {
             leads_to.extend(cycle.iter().map(|task| (*task, Some(place))));
         }
-        let mut counts = vec![0; cycles.len()];
+        let mut found = BTreeMap::new();
         for &first in self.next.keys() {
             let mut path = Vec::new();
             let mut at = first;
@@ -109,12 +109,12 @@ impl Graph {
                     None => break None,
                 }
             };
-            if let Some(count) = end.and_then(|place| counts.get_mut(place)) {
-                *count += path.len() as u64;
+            if let Some(place) = end {
+                found.extend(path.iter().map(|task| (*task, place)));
             }
             leads_to.extend(path.into_iter().map(|task| (task, end)));
         }
-        counts
+        found
     }
 }
 
@@ -136,8 +136,8 @@ mod tests {
         let graph = graph(&[(1, 2), (2, 1), (3, 1), (4, 3), (5, 5), (9, 7), (7, 8), (8, 9), (10, 11)]);
         let cycles = graph.cycles();
         assert_eq!(cycles, [vec![1, 2], vec![5], vec![7, 8, 9]]);
-        assert_eq!(graph.behind(&cycles), [2, 0, 0]);
-        assert_eq!(graph.behind(&cycles[1..]), [0, 0]);
+        assert!(graph.leading_to(&cycles[1..]).is_empty());
+        assert_eq!(graph.leading_to(&cycles).into_iter().collect::<Vec<_>>(), [(3, 0), (4, 0)]);
         assert_eq!(graph.chain(4), [3, 1, 2]);
         assert_eq!(graph.chain(5), [0; 0]);
         assert_eq!(graph.chain(10), [11]);
@@ -181,12 +181,12 @@ mod tests {
                     prop_assert_eq!(edges.get(task), cycle.get((place + 1) % cycle.len()));
                 }
             }
-            let behind: u64 = graph.behind(&cycles).iter().sum();
+            let behind = graph.leading_to(&cycles).len();
             let leads = |task: u32| {
                 let mut at = task;
                 (0..=edges.len()).any(|_| { match edges.get(&at) { Some(&next) => { at = next; returns(at) } None => false } })
             };
-            let expected = edges.keys().filter(|task| !returns(**task) && leads(**task)).count() as u64;
+            let expected = edges.keys().filter(|task| !returns(**task) && leads(**task)).count();
             prop_assert_eq!(behind, expected);
             for &task in edges.keys() {
                 let chain = graph.chain(task);

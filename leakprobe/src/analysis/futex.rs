@@ -11,8 +11,6 @@ use crate::model::{Frame, FutexWait, Holder, Primitive};
 const MOST_FRAMES: usize = 24;
 /// Futex commands. Source: <https://elixir.bootlin.com/linux/v6.12/source/include/uapi/linux/futex.h#L11>
 const WAIT: u32 = 0;
-const LOCK_PI: u32 = 6;
-const LOCK_PI2: u32 = 13;
 
 /// What a row's functions stand for.
 #[derive(Clone, Copy, Debug)]
@@ -169,7 +167,7 @@ const ROWS: &[Row] = &[
 /// What a thread with this stack waits on; the innermost frame comes first.
 #[must_use]
 pub(super) fn primitive<'a>(frames: impl IntoIterator<Item = &'a Frame>, wait: &FutexWait) -> Primitive {
-    let is_pi = matches!(wait.command, Some(LOCK_PI | LOCK_PI2));
+    let is_pi = wait.is_lock_pi();
     // The kernel itself defines what is in the word of such a lock.
     let unknown = if is_pi { Primitive { name: "PI lock", holder: Holder::Kernel } } else { Primitive::UNKNOWN };
     let mut otherwise: Option<Primitive> = None;
@@ -308,7 +306,7 @@ mod tests {
             name => Frame { function: name.to_owned(), module: "/srv/app".to_owned(), ..Frame::default() },
         };
         let frames: Vec<Frame> = names.iter().map(frame).collect();
-        let wait = FutexWait { word: 0x1000, command: Some(command), value: 2, memory: None, primitive: None };
+        let wait = FutexWait::new(0x1000, Some(command), 2);
         let found = primitive(&frames, &wait);
         (found.name, found.holder)
     }
@@ -371,7 +369,7 @@ mod tests {
             module: module.to_owned(),
             ..Frame::default()
         };
-        let wait = FutexWait { word: 0x1000, command: Some(9), value: 0, memory: None, primitive: None };
+        let wait = FutexWait::new(0x1000, Some(9), 0);
         let of = |frames: &[Frame]| primitive(frames, &wait).name;
         assert_eq!(of(&[nameless("", LIBC), nameless("sem_wait", LIBC)]), "semaphore");
         assert_eq!(of(&[nameless("pthread_once", LIBC)]), "once");
@@ -389,8 +387,7 @@ mod tests {
                 ..Frame::default()
             };
             let frames: Vec<Frame> = names.iter().map(frame).collect();
-            primitive(&frames, &FutexWait { word: 0x1000, command: Some(9), value: 0, memory: None, primitive: None })
-                .name
+            primitive(&frames, &FutexWait::new(0x1000, Some(9), 0)).name
         };
         let (jvm, libc) = ("/usr/lib/jvm/lib/server/libjvm.so", LIBC);
         let inlined =
@@ -465,7 +462,7 @@ mod tests {
         let frames = [Frame { module: LIBC.to_owned(), ..Frame::default() }];
         let memory =
             |is_thread_id| Some(std::sync::Arc::new(crate::model::FutexMemory { is_thread_id, ..Default::default() }));
-        let mut wait = FutexWait { word: 8, command: Some(9), value: 77, memory: memory(true), primitive: None };
+        let mut wait = FutexWait { memory: memory(true), ..FutexWait::new(8, Some(9), 77) };
         assert_eq!(primitive(&frames, &wait), JOIN);
         wait.memory = memory(false);
         assert_eq!(primitive(&frames, &wait), Primitive::UNKNOWN);

@@ -140,7 +140,7 @@ fn blocked(kind: WaitKind, reason: &str, age_ns: u64, exact: bool) -> Activity {
         since_ns: NOW - age_ns,
         exact,
         timeout_ms: None,
-        subject: crate::model::Subject::None,
+        subject: Subject::None,
         other_ends: None,
         futex: None,
     })

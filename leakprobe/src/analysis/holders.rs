@@ -12,10 +12,12 @@ use super::{
     Frames, Live, LiveThread,
     chains::Graph,
     futex,
-    locks::{self, Held},
+    locks::{self, Held, Release},
+    owners::{self, Known},
 };
 use crate::model::{
-    Activity, Blocking, Deadlock, DeadlockedTask, Frame, FutexMemory, Link, LinkWait, Owner, Relation, Task, TaskState,
+    Activity, Blocking, Deadlock, DeadlockedTask, Frame, FutexMemory, Link, LinkWait, Owner, OwnerClaim, OwnerFacts,
+    OwnerThread, Relation, Task, TaskState,
 };
 
 /// How much a thread may seem to be younger than the wait for what it holds: the clocks of the two are not the same.
@@ -24,10 +26,16 @@ const SLACK_NS: u64 = 10_000_000;
 /// What a second look at the locks has confirmed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Confirmed {
-    /// Circles of waiting threads.
+    /// Circles of threads that wait without time-out.
     cycles: BTreeSet<Vec<u32>>,
+    /// Threads that wait without time-out for a lock of one that is on a circle, or of one that does.
+    stuck: BTreeSet<u32>,
     /// Threads that wait for one that is gone, and its id.
     gone: BTreeMap<u32, u32>,
+    /// Threads that wait on what nothing else knows.
+    parked_for_good: BTreeSet<u32>,
+    /// What was found of the owners that locks name.
+    owners: HashMap<OwnerClaim, OwnerFacts>,
 }
 
 /// What only a second look can confirm.
@@ -35,21 +43,36 @@ pub(super) struct Confirmed {
 pub struct Doubts {
     /// The threads whose locks are to be read again.
     pub waiters: Vec<u32>,
-    /// Ids of holders that no snapshot has seen, in the target's own pid namespace.
-    pub missing: Vec<u32>,
+    /// The owners that are to be looked up: of locks that name no thread of the target, and of those on circles.
+    pub owners: BTreeSet<OwnerClaim>,
 }
 
 /// Whom a thread waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Blocker {
-    /// A thread of the table.
-    Thread(u32, Relation),
-    /// One that is not in the table.
-    Missing { tid: u32, shared: bool },
+    /// A thread of the table, which holds what the lock names as its owner.
+    Holder(u32, OwnerClaim),
+    /// A thread of the table, which is joined.
+    Joined(u32),
+    /// One that is not in the table, or has exited.
+    Missing { owner: OwnerClaim, shared: bool, release: Release },
+    /// No one: nothing else knows what is waited on.
+    NoOne,
     /// Nobody in particular, in words.
     Note(String),
     /// Nothing is known.
     Unknown,
+}
+
+impl Blocker {
+    /// The thread of the table, and how it is the one.
+    fn thread(&self) -> Option<(u32, Relation)> {
+        match *self {
+            Self::Holder(tid, _) => Some((tid, Relation::Holds)),
+            Self::Joined(tid) => Some((tid, Relation::Joined)),
+            _ => None,
+        }
+    }
 }
 
 /// Names the futex waits that have not been named yet, by their stacks.
@@ -77,30 +100,43 @@ pub(super) fn name(thread: &mut LiveThread, symbols: &dyn Frames, frames: &[Fram
 pub(super) fn doubts(live: &Live) -> Doubts {
     let mut doubts = Doubts::default();
     let mut graph = Graph::default();
+    let mut claims: HashMap<u32, OwnerClaim> = HashMap::new();
     for (tid, blocking) in futex_waits(live) {
-        match blocker(live, tid, blocking) {
-            Blocker::Thread(holder, _) => graph.insert(tid, holder),
-            Blocker::Missing { tid: missing, shared: false } => {
-                doubts.waiters.push(tid);
-                doubts.missing.push(missing);
+        let blocker = blocker(live, tid, blocking);
+        if let Some((holder, _)) = blocker.thread() {
+            graph.insert(tid, holder);
+        }
+        match blocker {
+            Blocker::Holder(_, owner) => {
+                claims.insert(tid, owner);
             }
+            Blocker::Missing { owner, .. } => {
+                doubts.waiters.push(tid);
+                doubts.owners.insert(owner);
+            }
+            Blocker::NoOne => doubts.waiters.push(tid),
             _ => {}
         }
     }
-    doubts.waiters.extend(graph.cycles().into_iter().flatten());
-    for ids in [&mut doubts.waiters, &mut doubts.missing] {
-        ids.sort_unstable();
-        ids.dedup();
-    }
+    let cycles = graph.cycles();
+    let behind = graph.leading_to(&cycles).into_keys();
+    let stuck: Vec<u32> = cycles.into_iter().flatten().chain(behind).collect();
+    doubts.owners.extend(stuck.iter().filter_map(|tid| claims.get(tid)));
+    doubts.waiters.extend(stuck);
+    doubts.waiters.sort_unstable();
+    doubts.waiters.dedup();
     doubts
 }
 
-/// Takes in a second look: for each thread that has slept all the time what it waits on, read twice, and which of the missing
-/// holders the process does not have. Whoever was looked for between the two reads and not found cannot have released anything
-/// since.
-pub(super) fn confirm(live: &Live, twice: &HashMap<u32, [Arc<FutexMemory>; 2]>, gone: &BTreeSet<u32>) -> Confirmed {
+/// Takes in a second look: for each thread that has slept all the time what it waits on, read twice, and what was found of the
+/// owners between the two reads. Whoever was looked for then and not found cannot have released anything since.
+pub(super) fn confirm(
+    live: &Live,
+    twice: &HashMap<u32, [Arc<FutexMemory>; 2]>,
+    owners: HashMap<OwnerClaim, OwnerFacts>,
+) -> Confirmed {
     let mut confirmed = Confirmed::default();
-    let mut graph = Graph::default();
+    let (mut all, mut held) = (Graph::default(), Graph::default());
     for (tid, blocking) in futex_waits(live) {
         let (Some(both), Some(wait)) = (twice.get(&tid), blocking.futex.as_deref()) else {
             continue;
@@ -109,16 +145,34 @@ pub(super) fn confirm(live: &Live, twice: &HashMap<u32, [Arc<FutexMemory>; 2]>, 
         if first != second || first != locks::held(wait) {
             continue;
         }
+        let is_timed = wait.timed || blocking.timeout_ms.is_some();
         match blocker(live, tid, blocking) {
-            Blocker::Thread(holder, _) => graph.insert(tid, holder),
-            Blocker::Missing { tid: missing, shared: false } if gone.contains(&missing) => {
-                confirmed.gone.insert(tid, missing);
+            Blocker::Holder(holder, owner) if !is_timed && owners.get(&owner).is_some_and(owners::is_of_target) => {
+                all.insert(tid, holder);
+                held.insert(tid, holder);
+            }
+            Blocker::Joined(thread) if !is_timed => all.insert(tid, thread),
+            Blocker::Missing { owner, release, .. } => {
+                let facts = owners.get(&owner);
+                if facts.is_some_and(|facts| known(live, owner, facts, release) == Known::Exited) {
+                    confirmed.gone.insert(tid, owner.id);
+                }
+            }
+            Blocker::NoOne => {
+                confirmed.parked_for_good.insert(tid);
             }
             _ => {}
         }
     }
-    confirmed.cycles = graph.cycles().into_iter().collect();
+    let cycles = all.cycles();
+    confirmed.stuck = held.leading_to(&cycles).into_keys().collect();
+    confirmed.cycles = cycles.into_iter().collect();
+    confirmed.owners = owners;
     confirmed
+}
+
+fn known<'a>(live: &Live, owner: OwnerClaim, facts: &'a OwnerFacts, release: Release) -> Known<'a> {
+    owners::known(facts, release, live.has_seen_exit(owner.id))
 }
 
 fn futex_waits(live: &Live) -> impl Iterator<Item = (u32, &Blocking)> {
@@ -133,11 +187,20 @@ fn blocker(live: &Live, waiter: u32, blocking: &Blocking) -> Blocker {
         return Blocker::Unknown;
     };
     match locks::held(wait) {
-        Held::By { tid, shared } => thread(live, waiter, blocking, tid, shared, Relation::Holds),
-        Held::Join(tid) => match thread(live, waiter, blocking, tid, true, Relation::Joined) {
-            Blocker::Missing { .. } => Blocker::Unknown, // it is on its way out, or not yet seen
-            other => other,
+        Held::By { tid, shared, release } => {
+            let owner = OwnerClaim { word: wait.word, id: tid };
+            match thread(live, waiter, blocking, tid) {
+                Ok(Some(holder)) => Blocker::Holder(holder, owner),
+                Ok(None) => Blocker::Missing { owner, shared, release },
+                Err(note) => Blocker::Note(note),
+            }
+        }
+        Held::Join(tid) => match thread(live, waiter, blocking, tid) {
+            Ok(Some(joined)) => Blocker::Joined(joined),
+            Ok(None) => Blocker::Unknown, // it is on its way out, or not yet seen
+            Err(note) => Blocker::Note(note),
         },
+        Held::NoOne => Blocker::NoOne,
         Held::Readers(1) => Blocker::Note("held by 1 reader; this kind of lock does not record which".to_owned()),
         Held::Readers(count) => {
             Blocker::Note(format!("held by {count} readers; this kind of lock does not record which"))
@@ -148,22 +211,53 @@ fn blocker(live: &Live, waiter: u32, blocking: &Blocking) -> Blocker {
     }
 }
 
-/// The thread that has this id in the target's pid namespace, if it can be the one.
-fn thread(live: &Live, waiter: u32, blocking: &Blocking, own_id: u32, shared: bool, relation: Relation) -> Blocker {
+/// The thread that has this id in the target's pid namespace and has not exited, if there is one; a note if it cannot be the one.
+fn thread(live: &Live, waiter: u32, blocking: &Blocking, own_id: u32) -> Result<Option<u32>, String> {
     let Some(tid) = live.outer_id(own_id) else {
-        return Blocker::Missing { tid: own_id, shared };
+        return Ok(None);
     };
-    let Some(holder) = live.threads().get(&tid) else {
-        return Blocker::Missing { tid: own_id, shared };
+    let Some(holder) = live.threads().get(&tid).filter(|holder| holder.activity != Activity::Exited) else {
+        return Ok(None);
     };
     // Whoever got a lock while others slept on it may be younger than their waits; and an id may be in use again. If nobody
     // else waits, the lock has not changed hands since.
     if tid != waiter && holder.started_ns() > blocking.since_ns.saturating_add(SLACK_NS) {
-        return Blocker::Note(format!(
+        return Err(format!(
             "held by thread id {own_id}, which a younger thread has now: whether it is that one is not known"
         ));
     }
-    Blocker::Thread(tid, relation)
+    Ok(Some(tid))
+}
+
+/// Who holds the lock of a thread that waits for one that is not in the table: an owner, a note, or nothing.
+fn missing(live: &Live, waiter: u32, blocker: &Blocker, is_timed: bool) -> (Option<Owner>, Option<String>) {
+    let &Blocker::Missing { owner, shared, release } = blocker else {
+        return (None, None);
+    };
+    let id = owner.id;
+    let confirmed = live.confirmed();
+    let known = confirmed.owners.get(&owner).map_or(Known::Nothing, |facts| known(live, owner, facts, release));
+    let note = match known {
+        Known::Is(thread) => {
+            let (task, process) = (u64::from(thread.tid), Some(thread.process));
+            return (Some(Owner { task, name: thread.name.clone(), process, ..Owner::default() }), None);
+        }
+        Known::IsLikely(OwnerThread { tid, process, name }) if tid == process => {
+            format!("likely held by {name} (process {process}), which is thread id {id} in its own pid namespace")
+        }
+        Known::IsLikely(OwnerThread { tid, process, name }) => {
+            format!(
+                "likely held by {name} ({tid}) of process {process}, which is thread id {id} in its own pid namespace"
+            )
+        }
+        Known::Exited if confirmed.gone.get(&waiter) != Some(&id) => return (None, None),
+        Known::Exited if is_timed => format!("held by thread id {id}, which has exited"),
+        Known::Exited => return (Some(exited(live, id)), None),
+        Known::NotFound => format!("held by thread id {id}, which was not found"),
+        Known::Nothing if shared => format!("held by thread id {id}, which is none of this process"),
+        Known::Nothing => return (None, None),
+    };
+    (None, Some(note))
 }
 
 /// Fills in whom the threads among `tasks` wait for, and finds the deadlocks.
@@ -174,21 +268,25 @@ pub(super) fn fill(live: &Live, tasks: &mut [Task]) -> Vec<Deadlock> {
     let mut owners: HashMap<u32, Owner> = HashMap::new();
     let mut notes: HashMap<u32, Arc<str>> = HashMap::new();
     for (tid, blocking) in futex_waits(live) {
-        match blocker(live, tid, blocking) {
-            Blocker::Thread(holder, relation) => {
-                graph.insert(tid, holder);
-                relations.insert(tid, relation);
+        let blocker = blocker(live, tid, blocking);
+        if let Some((holder, relation)) = blocker.thread() {
+            graph.insert(tid, holder);
+            relations.insert(tid, relation);
+        }
+        match blocker {
+            Blocker::Missing { .. } => {
+                let is_timed = blocking.timeout_ms.is_some() || blocking.futex.as_ref().is_some_and(|wait| wait.timed);
+                let (owner, note) = missing(live, tid, &blocker, is_timed);
+                owners.extend(owner.map(|owner| (tid, owner)));
+                notes.extend(note.map(|note| (tid, note.into())));
             }
-            Blocker::Missing { tid: missing, shared: true } => {
-                notes.insert(tid, format!("held by thread id {missing}, which is none of this process").into());
+            Blocker::NoOne if confirmed.parked_for_good.contains(&tid) => {
+                owners.insert(tid, Owner { relation: Relation::NoOne, ..Owner::default() });
             }
-            Blocker::Missing { tid: missing, shared: false } if confirmed.gone.get(&tid) == Some(&missing) => {
-                owners.insert(tid, exited(live, missing));
-            }
-            Blocker::Missing { .. } | Blocker::Unknown => {}
             Blocker::Note(note) => {
                 notes.insert(tid, note.into());
             }
+            _ => {}
         }
     }
     let by_id: HashMap<u32, usize> = tasks
@@ -228,32 +326,23 @@ pub(super) fn fill(live: &Live, tasks: &mut [Task]) -> Vec<Deadlock> {
         });
         wait.chain = Arc::clone(chain);
     }
-    deadlocks(&graph, confirmed, &links, tasks, &by_id)
+    deadlocks(&graph, confirmed, &links)
 }
 
-fn deadlocks(
-    graph: &Graph,
-    confirmed: &Confirmed,
-    links: &HashMap<u32, Link>,
-    tasks: &[Task],
-    by_id: &HashMap<u32, usize>,
-) -> Vec<Deadlock> {
-    let wait_of = |tid: &u32| by_id.get(tid).and_then(|&place| tasks.get(place)).and_then(|task| task.wait.as_ref());
-    let for_ever = |cycle: &Vec<u32>| {
-        confirmed.cycles.contains(cycle)
-            && cycle.iter().all(|tid| wait_of(tid).is_some_and(|wait| wait.timeout_ms.is_none()))
-    };
-    let cycles: Vec<Vec<u32>> = graph.cycles().into_iter().filter(for_ever).collect();
-    let behind = graph.behind(&cycles);
+fn deadlocks(graph: &Graph, confirmed: &Confirmed, links: &HashMap<u32, Link>) -> Vec<Deadlock> {
+    let cycles: Vec<Vec<u32>> = graph.cycles().into_iter().filter(|cycle| confirmed.cycles.contains(cycle)).collect();
+    let leading = graph.leading_to(&cycles);
+    let behind = |place: usize| leading.iter().filter(move |(_, to)| **to == place).map(|(tid, _)| tid);
     let member = |tid: &u32| {
         let link = links.get(tid)?;
         Some(DeadlockedTask { task: link.owner.task, name: link.owner.name.as_str().into(), wait: link.wait.clone()? })
     };
-    cycles
-        .iter()
-        .zip(behind)
-        .map(|(cycle, behind)| Deadlock { tasks: cycle.iter().filter_map(member).collect(), behind })
-        .collect()
+    let deadlock = |(place, cycle): (usize, &Vec<u32>)| Deadlock {
+        tasks: cycle.iter().filter_map(member).collect(),
+        behind: behind(place).count() as u64,
+        stuck: behind(place).filter(|tid| confirmed.stuck.contains(tid)).map(|tid| u64::from(*tid)).collect(),
+    };
+    cycles.iter().enumerate().map(deadlock).collect()
 }
 
 fn exited(live: &Live, own_id: u32) -> Owner {

@@ -5,7 +5,7 @@
 //! the kernel tells of an exit before the thread is gone, and lists it for a while after.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
@@ -16,8 +16,8 @@ use super::{
     holders::{self, Confirmed, Doubts},
 };
 use crate::model::{
-    Activity, Blocking, Change, ChangeKind, EndedWait, Frame, FutexMemory, GrowthSample, Snapshot, StackId, StackTable,
-    TaskKind, TimedWait,
+    Activity, Blocking, Change, ChangeKind, EndedWait, Frame, FutexMemory, GrowthSample, OwnerClaim, OwnerFacts,
+    Snapshot, StackId, StackTable, TaskKind, TimedWait,
 };
 
 /// Who created a thread.
@@ -249,10 +249,10 @@ impl Live {
         holders::doubts(self)
     }
 
-    /// Takes in that second look: what the threads which slept all the time wait on, read twice; and which of the missing
-    /// holders the process did not have between the two.
-    pub fn confirm(&mut self, twice: &HashMap<u32, [Arc<FutexMemory>; 2]>, gone: &BTreeSet<u32>) {
-        self.confirmed = holders::confirm(self, twice, gone);
+    /// Takes in that second look: what the threads which slept all the time wait on, read twice; and what was found of the owners
+    /// between the two.
+    pub fn confirm(&mut self, twice: &HashMap<u32, [Arc<FutexMemory>; 2]>, owners: HashMap<OwnerClaim, OwnerFacts>) {
+        self.confirmed = holders::confirm(self, twice, owners);
     }
 
     /// From now on the thread ids in the target's memory are of its own pid namespace: the keys of `ids`.
@@ -272,6 +272,11 @@ impl Live {
     /// The name of a thread that has exited, if that was seen. Ids of another pid namespace are not known.
     pub(super) fn name_of_exited(&self, tid: u32) -> Option<&str> {
         self.exited_names.get(&tid).filter(|_| self.outer_ids.is_none()).map(String::as_str)
+    }
+
+    /// Whether a thread with this id in the target's pid namespace was seen to exit.
+    pub(super) fn has_seen_exit(&self, own_id: u32) -> bool {
+        self.name_of_exited(own_id).is_some()
     }
 
     fn bury(&mut self, tid: u32, name: String) {

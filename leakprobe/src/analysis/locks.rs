@@ -43,16 +43,33 @@ const MUSL_KINDS: u32 = 3 | 4 | 8 | 128;
 const MUSL_WRITER: u32 = 0x7fff_ffff;
 const MUSL_JOINABLE: u32 = 2;
 
+/// Who can release a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Release {
+    /// Any thread: the lock does not compare the caller with its owner. POSIX forbids it, but programs do it, and a child process
+    /// releases what its parent held when it forked.
+    Anyone,
+    /// Its owner alone, by its thread id.
+    Owner,
+    /// Its owner, and the kernel when the owner exits: PI and robust locks.
+    Kernel,
+}
+
 /// What a lock says of who holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Held {
-    /// This thread, by its id in the process's own pid namespace. `shared`: it may be another process's.
+    /// This thread, by its id in its own pid namespace. `shared`: it may be another process's.
     By {
         /// Its id.
         tid: u32,
-        /// Whether the lock is shared by processes.
+        /// Whether the lock's kind says that it is shared by processes.
         shared: bool,
+        /// Who can release it.
+        release: Release,
     },
+    /// Nobody, for good: the C library parks the thread on a word that only this thread knows, since the lock that it asked for can
+    /// never be had.
+    NoOne,
     /// This thread is waited for until it exits.
     Join(u32),
     /// So many readers; which ones is not recorded.
@@ -74,6 +91,9 @@ pub(super) fn held(wait: &FutexWait) -> Held {
 /// The same by this memory.
 #[must_use]
 pub(super) fn held_in(wait: &FutexWait, memory: &FutexMemory) -> Held {
+    if is_parked_for_good(wait, memory) {
+        return Held::NoOne;
+    }
     let held = match wait.primitive.map_or(Holder::Nobody, |primitive| primitive.holder) {
         Holder::Nobody => Some(Held::Unknown),
         Holder::NotRecorded => Some(Held::NotRecorded),
@@ -85,7 +105,26 @@ pub(super) fn held_in(wait: &FutexWait, memory: &FutexMemory) -> Held {
         Holder::MuslJoin => musl_join(memory),
         Holder::Kernel => memory.u32_at(0).and_then(|word| kernel(word, false)),
     };
-    held.unwrap_or(Held::Unknown)
+    match held.unwrap_or(Held::Unknown) {
+        // Whatever memory says of its kind: the kernel has taken this lock for a PI lock.
+        Held::By { tid, shared, .. } if wait.is_lock_pi() => Held::By { tid, shared, release: Release::Kernel },
+        held => held,
+    }
+}
+
+/// Where `FUTEX_LOCK_PI` fails with `ESRCH`, since the owner of a PI mutex has exited, or with `EDEADLK`, since the thread would
+/// wait for itself, and the mutex's type does not let the caller know, the libraries wait without time-out for a zero on their own
+/// stack to change. No lock is waited for with the value 0, which stands for a free one.
+/// Source: <https://sourceware.org/git/?p=glibc.git;a=blob;f=nptl/pthread_mutex_lock.c;hb=glibc-2.36#l424>
+/// Source: <https://git.musl-libc.org/cgit/musl/tree/src/thread/pthread_mutex_timedlock.c?h=v1.2.3>
+fn is_parked_for_good(wait: &FutexWait, memory: &FutexMemory) -> bool {
+    let holder = wait.primitive.map_or(Holder::Nobody, |primitive| primitive.holder);
+    matches!(holder, Holder::GlibcMutex | Holder::MuslMutex)
+        && matches!(wait.command, Some(0 | 9))
+        && wait.on_own_stack
+        && !wait.timed
+        && wait.value == 0
+        && memory.u32_at(0) == Some(0)
 }
 
 /// What kind of mutex it is, in words; empty if it is a plain one, or no mutex.
@@ -122,8 +161,8 @@ fn is_tid(tid: u32) -> bool {
     (1..=MAX_TID).contains(&tid)
 }
 
-fn by(tid: u32, shared: bool) -> Option<Held> {
-    is_tid(tid).then_some(Held::By { tid, shared })
+fn by(tid: u32, shared: bool, release: Release) -> Option<Held> {
+    is_tid(tid).then_some(Held::By { tid, shared, release })
 }
 
 /// A word in the kernel's own format.
@@ -131,7 +170,7 @@ fn kernel(word: u32, shared: bool) -> Option<Held> {
     if word & OWNER_DIED != 0 && word & TID_MASK == 0 {
         return Some(Held::OwnerDied);
     }
-    by(word & TID_MASK, shared)
+    by(word & TID_MASK, shared, Release::Kernel)
 }
 
 fn glibc_mutex(memory: &FutexMemory) -> Option<Held> {
@@ -145,7 +184,8 @@ fn glibc_mutex(memory: &FutexMemory) -> Option<Held> {
     // Source: <https://sourceware.org/git/?p=glibc.git;a=blob;f=sysdeps/nptl/lowlevellock.h;hb=glibc-2.36#l28>
     let state = if kind & GLIBC_PROTECT != 0 { word & 3 } else { word };
     // The holder writes its id after it has got the lock and clears it before it releases it.
-    if matches!(state, 1 | 2) { by(owner, shared) } else { None }
+    let release = if matches!(kind & GLIBC_TYPE, 1 | 2) { Release::Owner } else { Release::Anyone };
+    if matches!(state, 1 | 2) { by(owner, shared, release) } else { None }
 }
 
 fn glibc_rwlock(wait: &FutexWait, memory: &FutexMemory) -> Option<Held> {
@@ -161,7 +201,8 @@ fn glibc_rwlock(wait: &FutexWait, memory: &FutexMemory) -> Option<Held> {
     let locked_for_write = RWLOCK_WRITE_PHASE | RWLOCK_WRITE_LOCKED;
     if readers & locked_for_write == locked_for_write {
         // Its id is written after it has got the lock and cleared before it releases it.
-        return by(memory.u32_at(begin + RWLOCK_WRITER)?, memory.u32_at(begin + RWLOCK_WRITER + 4)? != 0);
+        let shared = memory.u32_at(begin + RWLOCK_WRITER + 4)? != 0;
+        return by(memory.u32_at(begin + RWLOCK_WRITER)?, shared, Release::Owner);
     }
     let count = readers >> RWLOCK_READER;
     (readers & RWLOCK_WRITE_PHASE == 0 && (1..=MAX_TID).contains(&count)).then_some(Held::Readers(count))
@@ -173,7 +214,12 @@ fn musl_mutex(memory: &FutexMemory) -> Option<Held> {
     if kind & 15 == 0 {
         return Some(Held::NotRecorded);
     }
-    kernel(memory.u32_at(0)?, kind & 128 == 0)
+    let held = kernel(memory.u32_at(0)?, kind & 128 == 0)?;
+    match held {
+        // It keeps the owner as the kernel does, but only robust and PI ones are known to it.
+        Held::By { tid, shared, .. } if kind & 12 == 0 => by(tid, shared, Release::Owner),
+        held => Some(held),
+    }
 }
 
 fn musl_rwlock(memory: &FutexMemory) -> Option<Held> {
@@ -201,7 +247,7 @@ mod tests {
         let bytes = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
         let memory = FutexMemory { before: bytes(before), from: bytes(from), is_thread_id: false };
         let primitive = Some(Primitive { name: "mutex", holder });
-        FutexWait { word, command: Some(0), value, memory: Some(Arc::new(memory)), primitive }
+        FutexWait { memory: Some(Arc::new(memory)), primitive, ..FutexWait::new(word, Some(0), value) }
     }
 
     fn mutex(word: u32, owner: u32, kind: u32) -> Held {
@@ -210,15 +256,17 @@ mod tests {
 
     #[test]
     fn glibc_mutexes() {
-        let by = |tid| Held::By { tid, shared: false };
-        assert_eq!(mutex(2, 77, 0), by(77));
-        assert_eq!(mutex(2, 77, 1), by(77));
-        assert_eq!(mutex(2, 77, 0x100), by(77));
-        assert_eq!(mutex(2, 77, 128), Held::By { tid: 77, shared: true });
-        assert_eq!(mutex(0x8000_004d, 77, 16), by(77), "robust");
-        assert_eq!(mutex(0x8000_004d, 77, 33), by(77), "recursive PI");
+        let by = |release| Held::By { tid: 77, shared: false, release };
+        assert_eq!(mutex(2, 77, 0), by(Release::Anyone));
+        assert_eq!(mutex(2, 77, 3), by(Release::Anyone), "adaptive");
+        assert_eq!(mutex(2, 77, 1), by(Release::Owner), "recursive");
+        assert_eq!(mutex(2, 77, 2), by(Release::Owner), "error-checking");
+        assert_eq!(mutex(2, 77, 0x100), by(Release::Anyone));
+        assert_eq!(mutex(2, 77, 128), Held::By { tid: 77, shared: true, release: Release::Anyone });
+        assert_eq!(mutex(0x8000_004d, 77, 16), by(Release::Kernel), "robust");
+        assert_eq!(mutex(0x8000_004d, 77, 33), by(Release::Kernel), "recursive PI");
         assert_eq!(mutex(0xc000_0000, 0, 16), Held::OwnerDied);
-        assert_eq!(mutex((5 << 19) | 2, 77, 64), by(77), "priority ceiling");
+        assert_eq!(mutex((5 << 19) | 2, 77, 64), by(Release::Anyone), "priority ceiling");
         // Being released or taken, free, and what is no mutex at all.
         for (word, owner, kind) in [(2, 0, 0), (0, 77, 0), (3, 77, 0), (2, 77, 4), (2, 77, 0x400), (2, MAX_TID + 1, 0)]
         {
@@ -235,7 +283,7 @@ mod tests {
             let (before, from) = words.split_at(begin);
             held(&wait(Holder::GlibcRwlock, 0x1000 + 4 * begin as u64, value, before, from))
         };
-        let by = Held::By { tid: 77, shared: false };
+        let by = Held::By { tid: 77, shared: false, release: Release::Owner };
         for (begin, value) in [(2, 3), (3, 3), (0, 7)] {
             assert_eq!(at(begin, value, &lock(3, 77)), by, "from word {begin}");
             assert_eq!(at(begin, value, &lock(2 | 3 << 3, 0)), Held::Readers(3), "from word {begin}");
@@ -250,7 +298,9 @@ mod tests {
     fn musl_locks() {
         let mutex = |kind, word| held(&wait(Holder::MuslMutex, 0x1004, 0, &[kind], &[word]));
         assert_eq!(mutex(128, 0x8000_0010), Held::NotRecorded);
-        assert_eq!(mutex(129, 0x8000_004d), Held::By { tid: 77, shared: false });
+        let by = |release| Held::By { tid: 77, shared: false, release };
+        assert_eq!(mutex(129, 0x8000_004d), by(Release::Owner));
+        assert_eq!((mutex(132, 0x8000_004d), mutex(136, 77)), (by(Release::Kernel), by(Release::Kernel)));
         assert_eq!(mutex(0x40, 77), Held::Unknown);
         let rwlock = |word| held(&wait(Holder::MuslRwlock, 0x1000, 0, &[], &[word]));
         assert_eq!(
@@ -265,8 +315,34 @@ mod tests {
     fn joins_and_the_kernels_locks() {
         assert_eq!(held(&wait(Holder::GlibcJoin, 0x12d0, 77, &[], &[77])), Held::Join(77));
         assert_eq!(held(&wait(Holder::GlibcJoin, 0x12d0, 77, &[], &[0])), Held::Unknown, "it has just exited");
-        assert_eq!(held(&wait(Holder::Kernel, 0x1000, 0, &[], &[0x8000_004d])), Held::By { tid: 77, shared: false });
+        let by = Held::By { tid: 77, shared: false, release: Release::Kernel };
+        assert_eq!(held(&wait(Holder::Kernel, 0x1000, 0, &[], &[0x8000_004d])), by);
         assert_eq!(held(&wait(Holder::NotRecorded, 0x1000, 0, &[], &[2])), Held::NotRecorded);
+    }
+
+    #[test]
+    fn a_lock_that_the_kernel_waits_for_is_released_by_the_kernel() {
+        let mut wait = wait(Holder::GlibcMutex, 0x1000, 0, &[], &[2, 1, 77, 1, 0]);
+        wait.command = Some(6);
+        assert_eq!(held(&wait), Held::By { tid: 77, shared: false, release: Release::Kernel });
+    }
+
+    #[test]
+    fn a_thread_that_waits_on_its_own_stack_is_parked_for_good() {
+        let parked = |holder| FutexWait { on_own_stack: true, ..wait(holder, 0x7f00_0000, 0, &[], &[0]) };
+        for holder in [Holder::GlibcMutex, Holder::MuslMutex] {
+            assert_eq!(held(&parked(holder)), Held::NoOne);
+            for other in [
+                FutexWait { timed: true, ..parked(holder) },
+                FutexWait { on_own_stack: false, ..parked(holder) },
+                FutexWait { value: 2, ..parked(holder) },
+                FutexWait { command: Some(6), ..parked(holder) },
+                FutexWait { on_own_stack: true, ..wait(holder, 0x7f00_0000, 0, &[], &[1]) },
+            ] {
+                assert_ne!(held(&other), Held::NoOne, "{other:?}");
+            }
+        }
+        assert_eq!(held(&parked(Holder::Nobody)), Held::Unknown, "a condition variable");
     }
 
     proptest! {
@@ -282,7 +358,7 @@ mod tests {
                 match held(&wait(holder, at, value, before, from)) {
                     Held::By { tid, .. } | Held::Join(tid) => prop_assert!((1..=MAX_TID).contains(&tid)),
                     Held::Readers(count) => prop_assert!((1..=MAX_TID).contains(&count)),
-                    Held::OwnerDied | Held::NotRecorded | Held::Unknown => {}
+                    Held::OwnerDied | Held::NotRecorded | Held::NoOne | Held::Unknown => {}
                 }
             }
         }

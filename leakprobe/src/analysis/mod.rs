@@ -14,6 +14,7 @@ mod hotspot;
 mod join;
 mod live;
 mod locks;
+mod owners;
 mod recording;
 mod sites;
 mod timeline;

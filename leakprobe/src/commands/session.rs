@@ -32,7 +32,7 @@ use crate::{
     snapshot::{Engine, clock_ns, futex_reason},
     symbols,
     target::{
-        Namespace, Target,
+        LockOwners, Namespace, Target,
         exec::{self, Program},
     },
 };
@@ -57,6 +57,7 @@ pub(super) struct Session {
     program: Option<Program>,
     governing: Governing,
     engine: Engine,
+    owners: LockOwners,
     goroutines: Goroutines,
     jvm: jvm::Finder,
     waits: Waits,
@@ -141,6 +142,7 @@ impl Session {
             program: if probes.is_proc() { exec::settled_program(watch.pid) } else { None },
             probes,
             engine,
+            owners: LockOwners::new(watch.pid),
             goroutines: Goroutines::new(watch.pid),
             jvm: jvm::Finder::default(),
             waits: Waits::new(watch.pid, !events),
@@ -251,7 +253,7 @@ impl Session {
             self.waits.describe_new(&mut self.engine, &self.probes, &mut self.live, &self.goroutines);
             self.resolve();
             if is_news {
-                locks::look(&mut self.live, &mut self.engine, &self.probes, &self.symbols);
+                locks::look(&mut self.live, &mut self.engine, &mut self.owners, &self.probes, &self.symbols);
             }
             tracing::debug!("took it in and symbolised what was new within {:?}", began.elapsed());
         }

@@ -26,6 +26,10 @@ pub struct FutexWait {
     pub command: Option<u32>,
     /// The value that the word had when the wait began.
     pub value: u32,
+    /// Whether the call was given a time-out, even one that cannot be read: then the wait ends by itself.
+    pub timed: bool,
+    /// Whether the word lies on the waiting thread's own stack, within the frames of the functions that wait.
+    pub on_own_stack: bool,
     /// The memory around the word at the last snapshot, if it could be read.
     pub memory: Option<Arc<FutexMemory>>,
     /// Which primitive it is a part of; `None` until that has been looked for.
@@ -36,14 +40,22 @@ impl FutexWait {
     /// One that nobody has looked at yet.
     #[must_use]
     pub fn new(word: u64, command: Option<u32>, value: u32) -> Self {
-        Self { word, command, value, memory: None, primitive: None }
+        Self { word, command, value, timed: false, on_own_stack: false, memory: None, primitive: None }
+    }
+
+    /// Whether it is `FUTEX_LOCK_PI` or `FUTEX_LOCK_PI2`. The kernel lets a thread sleep in these only if it has found a living
+    /// owner, and hands the lock on when that one exits.
+    /// Source: <https://elixir.bootlin.com/linux/v6.12/source/kernel/futex/pi.c#L403> (`attach_to_pi_owner`).
+    #[must_use]
+    pub fn is_lock_pi(&self) -> bool {
+        matches!(self.command, Some(6 | 13))
     }
 }
 
 /// The memory around a futex word.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FutexMemory {
-    /// The bytes before it: [`BEFORE_WORD`], or none.
+    /// The bytes before it: [`BEFORE_WORD`], fewer where a mapping begins.
     pub before: Vec<u8>,
     /// The bytes from it on, as many as could be read.
     pub from: Vec<u8>,

@@ -7,6 +7,7 @@ mod ends;
 mod frame;
 mod futex;
 mod goroutine;
+mod lock_owner;
 mod owner;
 mod pending;
 mod primitive;
@@ -28,6 +29,7 @@ pub use futex::{BEFORE_WORD, DESCRIPTOR_BEFORE_TID, FROM_WORD, FutexMemory, Fute
 pub use goroutine::{
     Ancestor, AncestorSample, Channel, GoFrame, GoObject, GoStatus, GoWait, Goroutine, GoroutineSample, GoroutineSink,
 };
+pub use lock_owner::{ById, LockMemory, ObjectId, OtherMappers, OwnerClaim, OwnerFacts, OwnerThread};
 pub use owner::{Deadlock, DeadlockedTask, Link, LinkWait, Owner, Relation};
 pub use pending::{PendingTimers, TimerSample, TimerUse, UnseenTasks};
 pub use primitive::{Holder, Primitive};

@@ -18,6 +18,8 @@ pub enum Relation {
     Joined,
     /// It has the other end of what is waited for.
     OtherEnd,
+    /// No task can end the wait: nothing else knows what is waited on. The owner's id is 0.
+    NoOne,
 }
 
 impl Relation {
@@ -41,7 +43,8 @@ pub struct Owner {
     /// The process that it belongs to; `None` if that is the target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<u32>,
-    /// What it does; `None` if that is not known, as it is not a task of this recording.
+    /// What it does; `None` if that is not known, as it is not a task of this recording. [`TaskState::Exited`] of one that holds
+    /// a lock is proven: the lock can never be released, and the wait has no time-out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<TaskState>,
 }
@@ -80,6 +83,10 @@ pub struct Deadlock {
     /// How many other tasks wait for one of these, or for one that does.
     #[serde(default)]
     pub behind: u64,
+    /// The ids of those of them that can never go on either: each waits, without a time-out, for a lock that one of these holds, or
+    /// another that can never go on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stuck: Vec<u64>,
 }
 
 /// One task of a deadlock. Its stack and all else stand with its task.

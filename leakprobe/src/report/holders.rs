@@ -117,6 +117,7 @@ fn whose(owner: &Owner) -> String {
         Relation::Holds => format!("held by {who}"),
         Relation::Joined => format!("until the exit of {who}"),
         Relation::OtherEnd => format!("the other end has {who}"),
+        Relation::NoOne => "no one can wake it: it waits on a word of its own stack".to_owned(),
     }
 }
 

@@ -251,15 +251,15 @@ proptest! {
     fn graphs_stay_bounded_xml(
         mut recording in recording(),
         options in options(),
-        owners in vec((any::<prop::sample::Index>(), 0..4_u8, name(), any::<u64>()), 0..300),
+        owners in vec((any::<prop::sample::Index>(), 0..5_u8, name(), any::<u64>()), 0..300),
         deadlocked in vec(any::<prop::sample::Index>(), 0..6),
     ) {
         let ids: Vec<u64> = recording.tasks.iter().map(|task| task.id).collect();
         let of = |index: &prop::sample::Index| *index.get(&ids);
         for (task, (index, what, name, other)) in recording.tasks.iter_mut().zip(&owners) {
             let Some(wait) = &mut task.wait else { continue };
-            let relation = [Relation::Holds, Relation::Joined, Relation::OtherEnd][usize::from(what % 3)];
-            let (owner, process) = if *what == 3 { (*other, Some(*other as u32)) } else { (of(index), None) };
+            let relation = [Relation::Holds, Relation::Joined, Relation::OtherEnd, Relation::NoOne][usize::from(what % 4)];
+            let (owner, process) = if *what >= 3 { (*other, Some(*other as u32)) } else { (of(index), None) };
             wait.owner = Some(Box::new(Owner { task: owner, name: name.clone(), relation, process, state: None }));
             wait.owner_note = Some(name.as_str().into());
         }
@@ -277,7 +277,11 @@ proptest! {
             })
             .collect();
         written(Format::Markdown, &recording, &options);
-        recording.deadlocks = vec![Deadlock { tasks: deadlocked.iter().map(one).collect(), behind: owners.len() as u64 }];
+        recording.deadlocks = vec![Deadlock {
+            tasks: deadlocked.iter().map(one).collect(),
+            behind: owners.len() as u64,
+            stuck: deadlocked.iter().map(of).collect(),
+        }];
         let svg = written(Format::WaitsSvg, &recording, &options);
         roxmltree::Document::parse(&svg).unwrap();
         prop_assert!(svg.len() < 4 << 20, "{}", svg.len());

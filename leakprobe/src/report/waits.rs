@@ -193,6 +193,7 @@ impl Graph {
             Relation::Holds => "held by",
             Relation::Joined => "until it exits",
             Relation::OtherEnd => "other end",
+            Relation::NoOne => "no one",
         };
         let on_circle = owner.process.is_none() && circles.get(&task.id) == Some(&owner.task);
         self.edges.push(Edge { from, to, why, on_circle });
@@ -211,7 +212,7 @@ fn waiters<'a>(
     while let Some(id) = open.pop() {
         let Some(&task) = threads.get(&id).filter(|_| !waiters.contains_key(&id)) else { continue };
         let Some(wait) = &task.wait else { continue };
-        let Some(owner) = wait.owner.as_deref() else { continue };
+        let Some(owner) = wait.owner.as_deref().filter(|owner| owner.relation != Relation::NoOne) else { continue };
         waiters.insert(id, Waiter { task, wait, owner });
         open.extend(owner.process.is_none().then_some(owner.task));
     }

@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use leakprobe_common::event::PAGE;
+
 use super::{Memory, Piece, ProcessMemory};
 use crate::model::{BEFORE_WORD, DESCRIPTOR_BEFORE_TID, FROM_WORD, FutexMemory};
 
@@ -26,7 +28,7 @@ pub(super) fn read(memory: &ProcessMemory, waits: &[(u32, u64)]) -> Vec<(u32, Ar
         let before = pieces(memory, batch, |word| word.saturating_sub(BEFORE_WORD as u64), BEFORE_WORD);
         let heads = pieces(memory, batch, descriptor, DESCRIPTOR_HEAD);
         for (((&word, from), before), head) in batch.iter().zip(from).zip(before).zip(heads) {
-            let before = if before.len() == BEFORE_WORD { before } else { Vec::new() };
+            let before = if before.len() == BEFORE_WORD { before } else { within_page(memory, word) };
             let is_thread_id = DESCRIPTOR_BEFORE_TID > 0 && points_to_itself(descriptor(word), &head);
             found.insert(word, Arc::new(FutexMemory { before, from, is_thread_id }));
         }
@@ -42,6 +44,16 @@ fn descriptor(word: u64) -> u64 {
 fn points_to_itself(address: u64, head: &[u8]) -> bool {
     let word = |at: usize| head.get(at..at + 8).and_then(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?)));
     address > 0 && word(0) == Some(address) && word(16) == Some(address)
+}
+
+/// What lies before a word in its page, [`BEFORE_WORD`] at most: a lock may be the first thing that is mapped.
+fn within_page(memory: &ProcessMemory, word: u64) -> Vec<u8> {
+    let start = (word & !(PAGE as u64 - 1)).max(word.saturating_sub(BEFORE_WORD as u64));
+    let mut bytes = vec![0; usize::try_from(word - start).unwrap_or(0)];
+    if memory.read(start, &mut bytes) < bytes.len() {
+        bytes.clear();
+    }
+    bytes
 }
 
 /// One piece for each word, as much of it as can be read.
@@ -71,6 +83,24 @@ mod tests {
         );
         assert!(Arc::ptr_eq(&read[0].1, &read[2].1));
         assert_eq!((read[1].1.u32_at(0), read[1].1.u32_at(-4), read[1].1.is_thread_id), (None, None, false));
+    }
+
+    #[test]
+    fn what_lies_before_a_word_is_read_from_the_beginning_of_a_mapping_on() {
+        let (size, flags) = (2 * PAGE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping.
+        let begin = unsafe { libc::mmap(std::ptr::null_mut(), size, access, flags, -1, 0) };
+        // SAFETY: the first page of it, to which nothing points.
+        unsafe { libc::munmap(begin, PAGE) };
+        let page = begin as u64 + PAGE as u64;
+        let memory = ProcessMemory::new(std::process::id());
+        let read = read(&memory, &[(1, page), (2, page + 12), (3, page + 16)]);
+        let before: Vec<usize> = read.iter().map(|(_, memory)| memory.before.len()).collect();
+        assert_eq!(before, [0, 12, 16]);
+        assert_eq!((read[1].1.u32_at(-12), read[1].1.u32_at(-16)), (Some(0), None));
+        // SAFETY: the second page, to which nothing points.
+        unsafe { libc::munmap(page as *mut libc::c_void, PAGE) };
     }
 
     #[test]

@@ -7,7 +7,7 @@ use leakprobe_common::{
 use nix::time::{ClockId, clock_gettime};
 use syscalls::Sysno;
 
-use super::{ProcessMemory, arch};
+use super::{ProcessMemory, arch, stack_pointer};
 use crate::model::{FutexWait, Subject, WaitKind};
 
 pub(crate) mod arguments;
@@ -17,6 +17,8 @@ mod place;
 const NS_PER_MS: u64 = 1_000_000;
 /// `FUTEX_CLOCK_REALTIME`.
 const CLOCK_REALTIME_FLAG: u32 = 256;
+/// See [`is_near`].
+const OWN_FRAMES: u64 = 1024;
 /// Thread states of `task_struct.__state`: stopped by a signal, stopped by a debugger, frozen.
 /// Source: <https://elixir.bootlin.com/linux/v6.12/source/include/linux/sched.h#L97>
 const STOPPED: u32 = 4;
@@ -104,7 +106,8 @@ impl Context<'_> {
             return stopped("frozen", Subject::None);
         }
         if arch::is_compat(regs) {
-            return self.classify_compat(tid, state, regs, since);
+            // How locks lie in memory is known of 64-bit libraries alone.
+            return Waiting { futex: None, ..self.classify_compat(tid, state, regs, since) };
         }
         let number = usize::try_from(regs[SYSCALL]).ok();
         let Some(call) = number.and_then(Sysno::new) else {
@@ -129,12 +132,17 @@ impl Context<'_> {
                 waiting.reason = futex_reason(op);
                 waiting.object = format!("{:#x}", arg(0));
                 waiting.timeout_ms = self.futex_timeout(op, arg(3), since);
-                waiting.futex = futex_wait(arg(0), Some(futex::command(op)), arg(2));
+                waiting.futex = futex_wait(arg(0), Some(futex::command(op)), arg(2)).map(|wait| {
+                    let on_own_stack = is_near(arg(0), stack_pointer(regs));
+                    Box::new(FutexWait { timed: arg(3) != 0, on_own_stack, ..*wait })
+                });
             }
             Sysno::futex_waitv => {
                 waiting.kind = WaitKind::Futex;
                 let first = self.memory.word(arg(0).wrapping_add(8));
-                waiting.futex = first.and_then(|word| futex_wait(word, None, 0));
+                waiting.futex = first
+                    .and_then(|word| futex_wait(word, None, 0))
+                    .map(|wait| Box::new(FutexWait { timed: arg(3) != 0, ..*wait }));
                 waiting.object = match first {
                     Some(word) => format!("{word:#x} and {} more", (arg(1) as u32).saturating_sub(1)),
                     None => String::new(),
@@ -208,6 +216,11 @@ impl Context<'_> {
 /// A futex wait that nobody has looked at yet.
 fn futex_wait(word: u64, command: Option<u32>, value: u64) -> Option<Box<FutexWait>> {
     Some(Box::new(FutexWait::new(word, command, value as u32)))
+}
+
+/// Whether a word lies in the frames that a waiting C library has on its stack: a few hundred bytes from the stack pointer on.
+fn is_near(word: u64, stack_pointer: u64) -> bool {
+    word.checked_sub(stack_pointer).is_some_and(|distance| distance < OWN_FRAMES)
 }
 
 /// A timeout in ms as poll takes it: negative means none.

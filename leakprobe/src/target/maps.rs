@@ -1,10 +1,11 @@
-//! The executable mappings of `/proc/PID/maps`, line by line: a process may have hundreds of thousands of others.
+//! `/proc/PID/maps`, line by line: a process may have hundreds of thousands of mappings.
 //!
 //! Format: <https://man7.org/linux/man-pages/man5/proc_pid_maps.5.html>
 
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read},
+    ops::ControlFlow,
 };
 
 /// Longest line that is taken for one; a path has 4 KB at most.
@@ -23,39 +24,96 @@ pub(super) struct Line {
     pub(super) name: String,
 }
 
+/// One mapping, as much of it as every reader needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mapping<'line> {
+    pub(super) start: u64,
+    pub(super) end: u64,
+    permissions: &'line [u8],
+    offset: &'line [u8],
+    device: &'line [u8],
+    inode: &'line [u8],
+    name: &'line [u8],
+}
+
+impl Mapping<'_> {
+    fn is_executable(&self) -> bool {
+        self.permissions.get(2) == Some(&b'x')
+    }
+
+    /// Whether what is written there is seen by everybody who maps the same object.
+    pub(super) fn is_shared(&self) -> bool {
+        self.permissions.get(3) == Some(&b's')
+    }
+
+    /// Major and minor number.
+    pub(super) fn device(&self) -> Option<(u32, u32)> {
+        let (major, minor) = split(self.device, b':')?;
+        Some((u32::try_from(major).ok()?, u32::try_from(minor).ok()?))
+    }
+
+    pub(super) fn inode(&self) -> Option<u64> {
+        std::str::from_utf8(self.inode).ok()?.parse().ok()
+    }
+
+    /// A path, a name in brackets, or nothing.
+    pub(super) fn name(&self) -> &[u8] {
+        self.name
+    }
+
+    fn line(&self) -> Option<Line> {
+        Some(Line {
+            start: self.start,
+            end: self.end,
+            offset: hex(self.offset)?,
+            device: self.device()?,
+            inode: self.inode()?,
+            name: String::from_utf8_lossy(self.name).into_owned(),
+        })
+    }
+}
+
 /// The executable mappings that a thread sees, `most` at most.
 pub(super) fn executable(thread: u32, most: usize) -> io::Result<Vec<Line>> {
-    read(BufReader::with_capacity(128 << 10, File::open(format!("/proc/{thread}/maps"))?), most)
+    let mut lines = Vec::new();
+    each(thread, |mapping| executable_line(&mapping, most, &mut lines))?;
+    Ok(lines)
 }
 
-fn read(mut maps: impl BufRead, most: usize) -> io::Result<Vec<Line>> {
-    let (mut lines, mut line) = (Vec::new(), Vec::new());
+fn executable_line(mapping: &Mapping<'_>, most: usize, lines: &mut Vec<Line>) -> ControlFlow<()> {
+    if mapping.is_executable() {
+        lines.extend(mapping.line());
+    }
+    if lines.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+}
+
+/// Visits every mapping that a thread sees, by ascending address, until `visit` breaks off.
+pub(super) fn each(thread: u32, visit: impl FnMut(Mapping<'_>) -> ControlFlow<()>) -> io::Result<()> {
+    read(BufReader::with_capacity(128 << 10, File::open(format!("/proc/{thread}/maps"))?), visit)
+}
+
+fn read(mut maps: impl BufRead, mut visit: impl FnMut(Mapping<'_>) -> ControlFlow<()>) -> io::Result<()> {
+    let mut line = Vec::new();
     loop {
         line.clear();
-        if maps.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)? == 0 || lines.len() >= most {
-            return Ok(lines);
+        if maps.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)? == 0 {
+            return Ok(());
         }
         // What the kernel writes can be read; a line that cannot is not one of its own.
-        lines.extend(parse(&line));
+        if parse(&line).is_some_and(|mapping| visit(mapping).is_break()) {
+            return Ok(());
+        }
     }
 }
 
-/// The mapping that a line tells of, if it is executable.
-fn parse(line: &[u8]) -> Option<Line> {
+fn parse(line: &[u8]) -> Option<Mapping<'_>> {
     let mut rest = line;
-    let range = word(&mut rest)?;
+    let (start, end) = split(word(&mut rest)?, b'-')?;
     let permissions = word(&mut rest)?;
-    if permissions.get(2) != Some(&b'x') {
-        return None;
-    }
-    let offset = hex(word(&mut rest)?)?;
+    let offset = word(&mut rest)?;
     let device = word(&mut rest)?;
-    let inode = std::str::from_utf8(word(&mut rest)?).ok()?.parse().ok()?;
-    let (start, end) = split(range, b'-')?;
-    let (major, minor) = split(device, b':')?;
-    let name = String::from_utf8_lossy(rest.trim_ascii()).into_owned();
-    let device = (u32::try_from(major).ok()?, u32::try_from(minor).ok()?);
-    Some(Line { start, end, offset, device, inode, name })
+    let inode = word(&mut rest)?;
+    Some(Mapping { start, end, permissions, offset, device, inode, name: rest.trim_ascii() })
 }
 
 fn word<'line>(rest: &mut &'line [u8]) -> Option<&'line [u8]> {
@@ -86,25 +144,44 @@ mod tests {
 7ffe01000-7ffe02000 r-xp 00000000 00:00 0         [vdso]\n\
 35b1a000-35b1c000 --xs 0001a000 fd:10 9           /a b/c (deleted)\n";
 
+    fn lines(maps: impl BufRead, most: usize) -> Vec<Line> {
+        let mut lines = Vec::new();
+        read(maps, |mapping| executable_line(&mapping, most, &mut lines)).unwrap();
+        lines
+    }
+
     #[test]
     fn executable_lines_are_kept() {
-        let lines = read(MAPS.as_bytes(), usize::MAX).unwrap();
-        let names: Vec<&str> = lines.iter().map(|line| line.name.as_str()).collect();
+        let kept = lines(MAPS.as_bytes(), usize::MAX);
+        let names: Vec<&str> = kept.iter().map(|line| line.name.as_str()).collect();
         assert_eq!(names, ["/usr/bin/dbus-daemon", "", "[vdso]", "/a b/c (deleted)"]);
-        assert_eq!((lines[0].start, lines[0].end, lines[0].offset), (0x40_0000, 0x45_2000, 0x1000));
-        assert_eq!((lines[3].device, lines[3].inode), ((0xfd, 0x10), 9));
-        assert_eq!(read(MAPS.as_bytes(), 2).unwrap().len(), 2);
+        assert_eq!((kept[0].start, kept[0].end, kept[0].offset), (0x40_0000, 0x45_2000, 0x1000));
+        assert_eq!((kept[3].device, kept[3].inode), ((0xfd, 0x10), 9));
+        assert_eq!(lines(MAPS.as_bytes(), 2).len(), 2);
+    }
+
+    #[test]
+    fn shared_mappings_are_told_from_private_ones() {
+        let mut shared = Vec::new();
+        read(MAPS.as_bytes(), |mapping| {
+            shared.push((mapping.is_shared(), mapping.device(), mapping.inode()));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        assert_eq!(shared.len(), 5);
+        assert_eq!(shared.iter().filter(|(is_shared, ..)| *is_shared).count(), 1);
+        assert_eq!(shared[4], (true, Some((0xfd, 0x10)), Some(9)));
     }
 
     #[test]
     fn a_cut_or_damaged_list_does_no_harm() {
         for cut in 0..MAPS.len() {
-            assert!(read(&MAPS.as_bytes()[..cut], usize::MAX).unwrap().len() <= 4);
+            assert!(lines(&MAPS.as_bytes()[..cut], usize::MAX).len() <= 4);
             let mut damaged = MAPS.as_bytes().to_vec();
             damaged[cut] ^= 0x15;
-            assert!(read(&damaged[..], usize::MAX).unwrap().len() <= 5);
+            assert!(lines(&damaged[..], usize::MAX).len() <= 5);
         }
         let endless = io::repeat(b'x').take(1 << 20);
-        assert_eq!(read(BufReader::new(endless), usize::MAX).unwrap(), []);
+        assert_eq!(lines(BufReader::new(endless), usize::MAX), []);
     }
 }

@@ -7,6 +7,8 @@ mod family;
 mod find;
 mod groups;
 mod identity;
+mod lock_owners;
+mod mappers;
 mod maps;
 mod modules;
 mod namespace;
@@ -17,9 +19,21 @@ pub use family::{children, descendants, processes};
 pub use find::Pattern;
 pub use groups::{containers_that_run, group_path};
 pub use identity::{Target, TargetError};
+pub use lock_owners::LockOwners;
 pub use modules::{
     Code, Located, MappedFile, MappedPlace, Module, ModuleId, ModuleSource, Modules, Placed, has_memory,
 };
 pub use namespace::{Namespace, own_thread_ids};
 pub use root::{Root, open_regular};
 pub use stat::Stat;
+
+/// A small file of `/proc`, whose length others decide: a thread may be in any number of groups.
+fn proc_file(path: impl AsRef<std::path::Path>) -> std::io::Result<Vec<u8>> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(MOST_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Most bytes that are read of such a file.
+const MOST_BYTES: u64 = 1 << 20;

@@ -498,7 +498,7 @@ fn place(elf: &Result<Arc<Elf>, String>, mapping: &Mapping) -> u64 {
 }
 
 /// CPU time of this thread so far.
-fn own_cpu_time() -> Duration {
+pub(super) fn own_cpu_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 

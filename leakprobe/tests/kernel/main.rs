@@ -20,5 +20,6 @@ mod places;
 mod proc;
 mod processes;
 mod run;
+mod shared_locks;
 mod stacks;
 mod waits;

@@ -19,7 +19,7 @@ const PERFMON: u32 = 38;
 const BPF: u32 = 39;
 
 /// Lets the command run in a new pid namespace: its children are in there.
-fn in_new_pid_namespace(command: &mut Command) -> &mut Command {
+pub(crate) fn in_new_pid_namespace(command: &mut Command) -> &mut Command {
     let unshare = || Ok(nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWPID)?);
     // SAFETY: the closure makes one system call and allocates nothing.
     unsafe { command.pre_exec(unshare) }

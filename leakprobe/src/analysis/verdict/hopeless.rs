@@ -1,6 +1,6 @@
 //! What can never wake a task, by what is known of it at a single moment.
 
-use crate::model::{GoStatus, Owner, Task, TaskState, WaitKind};
+use crate::model::{GoStatus, Owner, Relation, Task, TaskState, WaitKind};
 
 /// Whether nothing can ever wake this task, by what is known of it alone.
 pub(super) fn hopeless(task: &Task) -> Option<Hopeless> {
@@ -15,7 +15,11 @@ pub(super) fn hopeless(task: &Task) -> Option<Hopeless> {
     }
     let owner = task.wait.as_ref().and_then(|wait| wait.owner.as_deref());
     let is_gone = |owner: &Owner| owner.relation.is_holds() && owner.state == Some(TaskState::Exited);
-    owner.is_some_and(is_gone).then_some(Hopeless::HolderExited)
+    match owner {
+        Some(owner) if owner.relation == Relation::NoOne => Some(Hopeless::NoOneCanWake),
+        Some(owner) if is_gone(owner) => Some(Hopeless::HolderExited),
+        _ => None,
+    }
 }
 
 /// Why a task can never wake.
@@ -31,6 +35,8 @@ pub(super) enum Hopeless {
     BehindDeadlock,
     /// It waits for a lock whose holder has exited.
     HolderExited,
+    /// It waits on what nothing else knows.
+    NoOneCanWake,
 }
 
 impl Hopeless {
@@ -51,6 +57,9 @@ impl Hopeless {
                 format!("{whose} is part of a deadlock: a circle of tasks, each of which holds what another waits for")
             }
             Self::BehindDeadlock => format!("{whose} waits for a lock that a deadlocked thread holds"),
+            Self::NoOneCanWake => format!(
+                "{whose} waits on a word of its own stack, where nothing can wake it: so the C library parks a thread that asks for a priority-inheritance mutex whose holder has exited, or that it holds itself"
+            ),
             Self::HolderExited => format!("{whose} waits for a lock whose holder has exited without releasing it"),
         }
     }

@@ -323,6 +323,7 @@ const MOST_MEMBERS: usize = 64;
 fn hopeless_by_site(recording: &Recording) -> HashMap<&str, BTreeMap<Hopeless, u64>> {
     let deadlocked: HashSet<u64> =
         recording.deadlocks.iter().flat_map(|deadlock| &deadlock.tasks).map(|task| task.task).collect();
+    let stuck: HashSet<u64> = recording.deadlocks.iter().flat_map(|deadlock| &deadlock.stuck).copied().collect();
     let why = |task: &Task| {
         if !task.role.is_own() {
             return None;
@@ -330,17 +331,13 @@ fn hopeless_by_site(recording: &Recording) -> HashMap<&str, BTreeMap<Hopeless, u
         if let Some(why) = hopeless(task) {
             return Some(why);
         }
-        let wait = task.wait.as_ref().filter(|_| task.kind == TaskKind::Thread)?;
+        if task.kind != TaskKind::Thread || task.wait.is_none() {
+            return None;
+        }
         if deadlocked.contains(&task.id) {
             return Some(Hopeless::Deadlock);
         }
-        // Whoever waits for a lock that is never released waits for ever, unless its wait ends by itself.
-        let holds_all = wait
-            .chain
-            .iter()
-            .position(|link| deadlocked.contains(&link.owner.task))
-            .is_some_and(|place| wait.chain.iter().take(place + 1).all(|link| link.owner.relation.is_holds()));
-        (holds_all && wait.timeout_ms.is_none()).then_some(Hopeless::BehindDeadlock)
+        stuck.contains(&task.id).then_some(Hopeless::BehindDeadlock)
     };
     let mut by_site: HashMap<&str, BTreeMap<Hopeless, u64>> = HashMap::new();
     for task in &recording.tasks {

@@ -540,7 +540,7 @@ fn deadlocked_threads_and_those_behind_them_are_proven() {
         wait: Some(wait.clone()),
     };
     let one = |id| DeadlockedTask { task: id, name: "app".into(), wait: wait.clone() };
-    made.deadlocks = vec![Deadlock { tasks: vec![one(11), one(12)], behind: 1 }];
+    made.deadlocks = vec![Deadlock { tasks: vec![one(11), one(12)], behind: 2, stuck: vec![13] }];
     use crate::model::Relation::{Holds, Joined};
     made.tasks[2].wait.as_mut().unwrap().chain = [link(11, Holds), link(12, Holds)].into();
     made.tasks[3].wait.as_mut().unwrap().chain = [link(11, Joined), link(12, Holds)].into();

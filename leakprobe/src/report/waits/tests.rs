@@ -49,7 +49,7 @@ pub(in crate::report) fn deadlocked(circle: &[u64], edges: &[(u64, u64, &str)]) 
     let wait = LinkWait { reason: "mutex".into(), object: "0x7f2a4c000010".into(), age_ms: 700, exact: true };
     let one = |&id: &u64| DeadlockedTask { task: id, name: "worker".into(), wait: wait.clone() };
     let behind = (edges.len() - circle.len()) as u64;
-    recording.deadlocks = vec![Deadlock { tasks: circle.iter().map(one).collect(), behind }];
+    recording.deadlocks = vec![Deadlock { tasks: circle.iter().map(one).collect(), behind, stuck: Vec::new() }];
     recording
 }
 
