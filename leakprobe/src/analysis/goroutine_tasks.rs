@@ -357,6 +357,7 @@ fn task(
             forever: is_forever(goroutine),
             ancestors: goroutine.ancestors().iter().map(ancestor).collect(),
             bubble: goroutine.bubble(),
+            holds: goroutine.holds().map(Arc::clone).unwrap_or_default(),
             runtime: goroutine.runtime(),
         })),
     }

@@ -56,6 +56,7 @@ impl Program {
             labels: None,
             ancestors: None,
             bubble: None,
+            holds: None,
         };
         self.live.goroutines_mut().put(self.next_slot, sample);
         self.next_slot += 1;
@@ -396,6 +397,7 @@ fn objects_are_named_alike_for_those_who_wait_on_the_same() {
         receivers: 1,
         senders: 0,
         timer: false,
+        value_bytes: None,
     };
     for (object, words) in [
         (GoObject::None, ""),

@@ -12,8 +12,8 @@ use std::{
 
 use super::history::Key;
 use crate::model::{
-    Access, AncestorSample, Channel, GoObject, GoStatus, GoWait, GoroutineSample, GoroutineSink, OtherEnds, StackId,
-    Subject, TaskKind, WaitKind,
+    Access, AncestorSample, Channel, GoObject, GoStatus, GoWait, GoroutineSample, GoroutineSink, HeldLock, OtherEnds,
+    StackId, Subject, TaskKind, WaitKind,
 };
 
 /// Slots that a runtime can have, as a power of two: those of a process's runtimes, counted from 0, follow each other.
@@ -148,6 +148,7 @@ struct Extra {
     bubble: Option<u64>,
     /// As in [`GoWait`].
     period_ns: Option<u64>,
+    holds: Option<Arc<[HeldLock]>>,
 }
 
 /// What a wait is called.
@@ -375,6 +376,7 @@ impl GoroutineSink for Goroutines {
             labels: sample.labels,
             ancestors: sample.ancestors,
             bubble: sample.bubble,
+            holds: sample.holds,
             period_ns: wait.and_then(|wait| wait.period_ns),
         };
         let entry = Entry {
@@ -499,6 +501,10 @@ impl<'a> Live<'a> {
 
     pub(super) fn bubble(self) -> Option<u64> {
         self.entry.extra.as_ref().and_then(|extra| extra.bubble)
+    }
+
+    pub(super) fn holds(self) -> Option<&'a Arc<[HeldLock]>> {
+        self.entry.extra.as_ref().and_then(|extra| extra.holds.as_ref())
     }
 
     /// Its wait, if it is blocked in the runtime, without the object.

@@ -10,7 +10,17 @@ fn stacks() -> (StackTable, [StackId; 3]) {
 }
 
 fn channel(address: u64) -> Channel {
-    Channel { address, send: Some(false), len: 1, cap: 2, closed: true, receivers: 3, senders: 0, timer: false }
+    Channel {
+        address,
+        send: Some(false),
+        len: 1,
+        cap: 2,
+        closed: true,
+        receivers: 3,
+        senders: 0,
+        timer: false,
+        value_bytes: None,
+    }
 }
 
 /// A goroutine that waits since `since_ns`, or that runs if there is none.
@@ -37,6 +47,7 @@ fn sample(id: u64, stack: StackId, since_ns: Option<u64>) -> GoroutineSample {
         labels: None,
         ancestors: None,
         bubble: None,
+        holds: None,
     }
 }
 

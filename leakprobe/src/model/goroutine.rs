@@ -68,6 +68,22 @@ pub struct Channel {
     /// Whether the runtime fills it when a timer fires.
     #[serde(default)]
     pub timer: bool,
+    /// Size of its values, bytes: 0 of those that carry nothing, as `struct{}`. `None` if it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value_bytes: Option<u16>,
+}
+
+/// A lock that a goroutine is to release by a deferred call: a function on its stack has passed `defer mu.Unlock()` and has not
+/// returned. That is the only trace of who holds a lock of package sync, which does not record its holder. It is evidence and no
+/// proof: the function can have released the lock by another call meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct HeldLock {
+    /// The lock's address.
+    pub address: u64,
+    /// Whether it is held for reading only, as other goroutines may hold it at the same time.
+    pub shared: bool,
+    /// Calls between the function that is to release it and the one that waits; 0 if that is the same function.
+    pub calls: u32,
 }
 
 /// What a goroutine waits on.
@@ -141,6 +157,8 @@ pub struct GoroutineSample {
     pub ancestors: Option<Arc<[AncestorSample]>>,
     /// The number of the bubble of testing/synctest that it is in, if it is in one.
     pub bubble: Option<u64>,
+    /// The locks that it is to release by deferred calls, if there are any.
+    pub holds: Option<Arc<[HeldLock]>>,
 }
 
 /// A creator of a creator, as a snapshot has found it.
@@ -194,6 +212,9 @@ pub struct Goroutine {
     /// The number of the bubble of testing/synctest that it is in; since Go 1.25.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bubble: Option<u64>,
+    /// The locks that it is to release by deferred calls.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub holds: Arc<[HeldLock]>,
     /// Which of the process's Go runtimes it is of, counted from 0 in the order of [`super::TargetInfo::runtime`]: each numbers
     /// its own goroutines.
     #[serde(default, skip_serializing_if = "is_first")]

@@ -28,6 +28,7 @@ pub use frame::Frame;
 pub use futex::{BEFORE_WORD, DESCRIPTOR_BEFORE_TID, FROM_WORD, FutexMemory, FutexWait};
 pub use goroutine::{
     Ancestor, AncestorSample, Channel, GoFrame, GoObject, GoStatus, GoWait, Goroutine, GoroutineSample, GoroutineSink,
+    HeldLock,
 };
 pub use lock_owner::{ById, LockMemory, ObjectId, OtherMappers, OwnerClaim, OwnerFacts, OwnerThread};
 pub use owner::{Deadlock, DeadlockedTask, Link, LinkWait, Owner, Relation};

@@ -107,6 +107,7 @@ fn recording(round: usize, tasks: &[Made]) -> Recording {
                 forever: made.forever,
                 ancestors: Box::default(),
                 bubble: None,
+                holds: Arc::default(),
                 runtime: 0,
             })
         });

@@ -21,6 +21,10 @@ use crate::{
 /// Most cases of a select that are looked at.
 const MAX_CASES: usize = 256;
 
+/// Offset of `hchan.elemsize`, 16 bits, after the number of values, that of places, and the address of the buffer: in every version.
+/// Source: <https://github.com/golang/go/blob/go1.27.0/src/runtime/chan.go> (`hchan`)
+const VALUE_BYTES: u16 = 24;
+
 /// A goroutine that waits on channels.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiter {
@@ -66,6 +70,7 @@ struct State {
     timer: u64,
     /// Whether it may have one, though it does not lead to it.
     may_be_timers: bool,
+    value_bytes: Option<u16>,
     receivers: Queue,
     senders: Queue,
 }
@@ -140,6 +145,7 @@ impl Channels {
                 receivers,
                 senders,
                 timer: state.timer != 0 || others.contains_key(&case.channel),
+                value_bytes: state.value_bytes,
             };
             let fires = own.get(&case.channel).or_else(|| others.get(&case.channel));
             found.push((channel, fires.copied().filter(|_| send != Some(true))));
@@ -197,6 +203,7 @@ impl Channels {
                 closed: at(hchan.closed)? as u32 != 0,
                 timer,
                 may_be_timers: layout.timer.may_be_async && timer == 0 && (element, cap) == TIME,
+                value_bytes: at(VALUE_BYTES).map(|word| word as u16),
                 receivers: queue(hchan.recvq)?,
                 senders: queue(hchan.sendq)?,
             })

@@ -16,6 +16,7 @@ mod callbacks;
 mod channels;
 mod clock;
 mod counts;
+mod defers;
 mod g;
 mod heaps;
 mod labels;
@@ -43,6 +44,7 @@ use self::{
     batch::Batch,
     channels::{Channels, Waiter},
     clock::Clock,
+    defers::Defers,
     g::G,
     labels::Labels,
     objects::{Context, Objects},
@@ -223,6 +225,7 @@ pub struct Goroutines {
     reasons: Vec<Reason>,
     unwinder: Unwinder,
     objects: Objects,
+    defers: Defers,
     system: System,
     /// Address of the list that was read last; 0: none yet.
     list: u64,
@@ -247,6 +250,7 @@ impl Goroutines {
             reasons: runtime.reasons.iter().map(|text| Reason::new(Arc::clone(text))).collect(),
             unwinder: Unwinder::new(Arc::clone(&runtime.code)),
             objects: Objects::default(),
+            defers: Defers::default(),
             system: System::default(),
             list: 0,
             records: Vec::new(),
@@ -264,6 +268,7 @@ impl Goroutines {
     pub fn update(&mut self, runtime: Runtime) {
         self.unwinder = Unwinder::new(Arc::clone(&runtime.code));
         self.system = System::default();
+        self.defers = Defers::default();
         self.runtime = Arc::new(runtime);
     }
 

@@ -163,7 +163,17 @@ pub(super) fn object(waiter: &Waiter, channels: Vec<Channel>) -> GoObject {
 }
 
 fn nil_channel(send: bool) -> Channel {
-    Channel { address: 0, send: Some(send), len: 0, cap: 0, closed: false, receivers: 0, senders: 0, timer: false }
+    Channel {
+        address: 0,
+        send: Some(send),
+        len: 0,
+        cap: 0,
+        closed: false,
+        receivers: 0,
+        senders: 0,
+        timer: false,
+        value_bytes: None,
+    }
 }
 
 impl Found {

@@ -1,6 +1,6 @@
 //! One snapshot on its way through the goroutines.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use super::{
     Goroutines, InSyscall, Record, ancestors,
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     go::memory::Words,
-    model::{GoStatus, GoWait, GoroutineSample, GoroutineSink, Stack, StackEnd, StackTable},
+    model::{GoStatus, GoWait, GoroutineSample, GoroutineSink, HeldLock, Stack, StackEnd, StackTable},
     snapshot::Piece,
 };
 
@@ -149,25 +149,25 @@ impl Pass<'_> {
             .collect();
         let mut blocked = Vec::new();
         let mut places = Vec::new();
+        let mut holds = vec![None; items.len()];
         for (n, (item, unwound)) in items.iter().zip(&unwound).enumerate() {
             if let Outcome::More(_) = unwound.outcome {
                 continue;
             }
-            let Some(reason) = self.reason(item) else { continue };
             let range = unwound.begin..unwound.end;
+            let stack = stack_words::Stack {
+                g: item.g.address,
+                lo: item.g.stack_lo,
+                hi: item.g.stack_hi,
+                bytes: stacks.get(n),
+                addresses: addresses.get(range.clone()).unwrap_or_default(),
+                ends: ends.get(range).unwrap_or_default(),
+            };
+            let (_, sp) = item.g.start();
+            holds[n] = self.engine.defers.held(self.context.runtime, self.context.memory, sp, &stack);
+            let Some(reason) = self.reason(item) else { continue };
             places.push(n);
-            blocked.push(Blocked {
-                g: &item.g,
-                class: reason.class,
-                stack: stack_words::Stack {
-                    g: item.g.address,
-                    lo: item.g.stack_lo,
-                    hi: item.g.stack_hi,
-                    bytes: stacks.get(n),
-                    addresses: addresses.get(range.clone()).unwrap_or_default(),
-                    ends: ends.get(range).unwrap_or_default(),
-                },
-            });
+            blocked.push(Blocked { g: &item.g, class: reason.class, stack });
         }
         let objects = self.engine.objects.read(&mut self.context, &blocked);
         let mut found = vec![Found::default(); items.len()];
@@ -177,7 +177,9 @@ impl Pass<'_> {
         let slots: Vec<(u32, u64)> = items.iter().map(|item| (item.slot, item.g.address)).collect();
         let after = read_gs(self.context.runtime, self.context.memory, &mut self.gs, &slots);
         let mut stack = Stack::of_goroutine(Vec::new(), StackEnd::None);
-        for ((item, unwound), (found, after)) in items.iter().zip(&unwound).zip(found.into_iter().zip(after)) {
+        for (n, ((item, unwound), (found, after))) in
+            items.iter().zip(&unwound).zip(found.into_iter().zip(after)).enumerate()
+        {
             if after.is_some_and(|after| after.status().is_none()) {
                 self.forget(item.slot);
                 continue;
@@ -200,7 +202,8 @@ impl Pass<'_> {
                     end
                 }
             };
-            self.tell(item, &stack, found);
+            let holds = holds.get_mut(n).and_then(Option::take);
+            self.tell(item, &stack, found, holds);
         }
         self.stack_bytes = stacks;
         deeper
@@ -249,7 +252,7 @@ impl Pass<'_> {
     }
 
     /// Tells of a goroutine.
-    fn tell(&mut self, item: &Item, stack: &Stack, found: Found) {
+    fn tell(&mut self, item: &Item, stack: &Stack, found: Found, holds: Option<Arc<[HeldLock]>>) {
         let (g, slot) = (&item.g, item.slot);
         self.summary.count(item.status);
         self.summary.changed += 1;
@@ -307,6 +310,7 @@ impl Pass<'_> {
                 .bubble_id
                 .filter(|_| g.bubble != 0)
                 .and_then(|id| memory.word(g.bubble.checked_add(u64::from(id))?)),
+            holds,
         };
         self.sink.put(slot, sample);
         if item.status == GoStatus::Syscall && !is_unstable {

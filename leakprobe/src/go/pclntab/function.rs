@@ -68,9 +68,12 @@ pub struct Function<'t> {
     end: u32,
 }
 
-/// The two tables and the one kind of funcdata that are read here.
+/// The table and the kinds of funcdata that are read here.
 const PCDATA_INLINE: u32 = 2;
 const FUNCDATA_INLINE: u32 = 3;
+const FUNCDATA_OPEN_DEFERS: u32 = 4;
+/// Most bytes of what is read of open-coded defers: two offsets, or ten before Go 1.22, of at most five bytes each.
+const MAX_OPEN_DEFERS: usize = 64;
 
 impl<'t> Function<'t> {
     /// `entry` and `end` as the function table has them.
@@ -185,10 +188,25 @@ impl<'t> Function<'t> {
 
     /// Offset of the tree of inlined calls in `go:func.*`, if the function has any.
     pub(super) fn inline_tree(&self) -> Option<u32> {
+        self.funcdata(FUNCDATA_INLINE)
+    }
+
+    /// Where the function keeps its deferred calls, if it has open-coded ones: numbers of variable length, then whatever follows
+    /// in the table. What they mean differs between versions of Go.
+    ///
+    /// Source: <https://github.com/golang/go/blob/go1.27.0/src/cmd/compile/internal/ssagen/ssa.go> (`emitOpenDeferInfo`).
+    #[must_use]
+    pub fn open_defers(&self) -> Option<&'t [u8]> {
+        let info = self.table.gofunc.get(self.funcdata(FUNCDATA_OPEN_DEFERS)? as usize..)?;
+        Some(info.get(..MAX_OPEN_DEFERS).unwrap_or(info))
+    }
+
+    /// Offset in `go:func.*` of what the function has of this kind.
+    fn funcdata(&self, kind: u32) -> Option<u32> {
         let [.., count] = self.tail();
         let tables = self.words().checked_add(self.word(7) as usize)?;
-        let at = tables.checked_add(FUNCDATA_INLINE as usize)?.checked_mul(4)?;
-        let offset = (FUNCDATA_INLINE < u32::from(count)).then(|| u32_at(self.record, at))??;
+        let at = tables.checked_add(kind as usize)?.checked_mul(4)?;
+        let offset = (kind < u32::from(count)).then(|| u32_at(self.record, at))??;
         (offset != u32::MAX).then_some(offset)
     }
 

@@ -122,6 +122,7 @@ mod tests {
             receivers: 3,
             senders: 0,
             timer: false,
+            value_bytes: None,
         };
         assert_eq!(channel(&one), "chan 0xc000076060 (0/10, 3 receivers, closed)");
         let two = Channel { cap: 0, receivers: 0, senders: 1, closed: false, timer: true, ..one };
