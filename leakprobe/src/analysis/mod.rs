@@ -28,7 +28,7 @@ pub use holders::Doubts;
 pub use join::{Callback, GoFacts};
 pub use live::{Creation, Live, LiveThread};
 pub use recording::{Facts, record};
-pub use verdict::{Criteria, History, Judgement, Judgements, Moment, judge, power, tell};
+pub use verdict::{Criteria, History, Judgement, Judgements, Moment, judge, knots, power, tell};
 
 use crate::model::StackId;
 

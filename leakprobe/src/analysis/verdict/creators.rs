@@ -6,7 +6,9 @@ use std::collections::{HashMap, HashSet};
 use super::{
     Criteria, Judgement, MOST_MEMBERS, Verdict, apply,
     cohorts::{Cohorts, Followed},
-    evidence, is_shrinking,
+    evidence,
+    held::Held,
+    is_shrinking,
     moment::{self, CreatorKey},
     patterns::{self, functions},
     rule::{self, Nature},
@@ -209,7 +211,9 @@ fn merge(recording: &Recording, chosen: ByCreator, members: &[usize]) -> Option<
     };
     let tasks: Vec<&Task> = members.iter().take(MOST_MEMBERS).map(|&task| &recording.tasks[task]).collect();
     let counts = chosen.judgement.course.as_ref().map_or(Vec::new(), |course| course.counts.clone());
-    let finding = patterns::find(&patterns::Facts { site: &site, tasks: &tasks, recording, counts: &counts });
+    let held = Held::of(recording);
+    let facts = patterns::Facts { site: &site, tasks: &tasks, recording, counts: &counts, held: &held };
+    let finding = patterns::find(&facts);
     apply(&mut site, Judgement { finding, ..chosen.judgement });
     if !all_in_one {
         site.evidence.push(format!("judged by their creator: they are at {} places", site.places.len()));

@@ -8,7 +8,9 @@
 mod cohorts;
 mod creators;
 mod evidence;
+mod held;
 mod hopeless;
+mod knots;
 mod moment;
 mod patterns;
 mod power;
@@ -22,6 +24,7 @@ use std::{
     thread,
 };
 
+pub use knots::knots;
 pub use moment::Moment;
 pub use power::power;
 
@@ -29,6 +32,7 @@ use super::sites::growth;
 use crate::model::{Course, Finding, Ground, Recording, Site, Task, TaskKind, Verdict, numbers};
 use cohorts::Cohorts;
 use creators::ByCreator;
+use held::Held;
 use hopeless::{Hopeless, hopeless};
 use rule::Nature;
 use timers::TimersJudgement;
@@ -168,14 +172,14 @@ pub fn judge(recording: &Recording, history: History<'_>, criteria: &Criteria) -
 
 /// Looks for known ways of leaking in what is thought to be leaked.
 fn find_patterns(judgements: &mut Judgements, recording: &Recording) {
-    let members = members(recording);
+    let (members, held) = (members(recording), Held::of(recording));
     for (place, (site, judgement)) in recording.sites.iter().zip(&mut judgements.sites).enumerate() {
         if judgement.verdict < Verdict::Suspect {
             continue;
         }
         let tasks = members.get(&place).map_or(&[][..], Vec::as_slice);
         let counts = judgement.course.as_ref().map_or(&[][..], |course| &course.counts);
-        judgement.finding = patterns::find(&patterns::Facts { site, tasks, recording, counts });
+        judgement.finding = patterns::find(&patterns::Facts { site, tasks, recording, counts, held: &held });
     }
 }
 
@@ -186,6 +190,11 @@ pub fn tell(recording: &mut Recording, judgements: Judgements) {
     }
     timers::tell(recording, judgements.timers);
     creators::tell(recording, judgements.creators);
+    for (place, sentence) in knots(recording) {
+        if let Some(site) = recording.sites.get_mut(place).filter(|site| !site.evidence.contains(&sentence)) {
+            site.evidence.push(sentence);
+        }
+    }
     let mut order: Vec<usize> = (0..recording.sites.len()).collect();
     // What could not be judged is a question, what is idle is none.
     let is_question = |site: &Site| site.ground == Some(Ground::Unused);
@@ -355,5 +364,7 @@ fn proven(site: &Site, reasons: &BTreeMap<Hopeless, u64>, recording: &Recording)
     reasons.iter().map(|(why, &count)| why.sentence(count, all)).collect()
 }
 
+#[cfg(test)]
+mod patterns_tests;
 #[cfg(test)]
 mod tests;

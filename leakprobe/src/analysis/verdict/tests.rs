@@ -628,26 +628,6 @@ fn what_still_goes_down_is_suspect() {
 }
 
 #[test]
-fn each_pattern_has_an_id_of_its_own_and_words() {
-    let mut ids: Vec<&str> = patterns::PATTERNS.iter().map(|pattern| pattern.id).collect();
-    ids.sort_unstable();
-    let all = ids.len();
-    ids.dedup();
-    assert_eq!(ids.len(), all);
-    for pattern in patterns::PATTERNS {
-        assert!(
-            pattern.advice.len() > 60 && pattern.advice.ends_with('.') && !pattern.title.ends_with('.'),
-            "{}",
-            pattern.id
-        );
-        assert!(
-            pattern.id.starts_with("go-")
-                || ["thread-", "java-", "python-"].iter().any(|start| pattern.id.starts_with(start))
-        );
-    }
-}
-
-#[test]
 fn numbers_are_short() {
     for (number, text) in
         [(0.0, "0"), (1.0, "1"), (0.05, "0.05"), (0.333_3, "0.33"), (12.34, "12"), (2.5, "2.5"), (0.000_4, "0.0004")]
