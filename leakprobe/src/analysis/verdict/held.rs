@@ -57,8 +57,7 @@ impl<'a> Held<'a> {
     /// Whether this goroutine is one of several that wait in a circle for locks that the next one holds.
     pub(super) fn is_in_circle(&self, waiter: &Task) -> bool {
         let chain = self.chain(waiter);
-        let ends_at_itself = chain.last().and_then(|last| self.holder(last)).is_some_and(|next| is_same(next, waiter));
-        ends_at_itself
+        chain.last().and_then(|last| self.holder(last)).is_some_and(|next| is_same(next, waiter))
     }
 
     /// Whoever holds what `waiter` waits for, then whoever holds what that one waits for, and so on; nobody twice.

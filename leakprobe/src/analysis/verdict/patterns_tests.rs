@@ -243,7 +243,7 @@ fn locks_in_opposite_orders_are_a_circle_of_holders() {
     let third = Made { holds: vec![held(0x30)], ..other.clone() };
     assert_eq!(found(&[one.clone(), third]), "go-lock-never-released");
     assert_eq!(found(&[one.clone()]), "go-lock-never-released");
-    let circle = recording(&[one.clone(), other.clone()]);
+    let circle = recording(&[one, other.clone()]);
     let said = "2 of 2 wait in a circle: for a lock that the next one of them is to release by a deferred call";
     assert_eq!(knots(&circle), [(0, said.to_owned())]);
     let chain = recording(&[other, locking(4, 0x10, &["main.waits"])]);
