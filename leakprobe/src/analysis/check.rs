@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use jiff::civil::Date;
 
 use super::diff::HIDING;
-use crate::model::{CheckOutcome, Ground, Recording, Rule, RuleKind, Site, StackEnd, TaskState, Verdict};
+use crate::model::{CheckOutcome, Ground, Recording, Rule, RuleKind, Site, StackEnd, TaskState, UnseenTasks, Verdict};
 
 /// What a check is measured by.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +36,11 @@ pub fn conclude(recording: &mut Recording, terms: &Terms<'_>) {
     }
     check.fail_on = terms.fail_on;
     check.coverage_percent = coverage_percent(recording);
+    check.unseen = recording.coverage.unseen.iter().filter(|it| it.certain).map(|it| it.what.clone()).collect();
+    if !check.unseen.is_empty() {
+        check.coverage_percent = check.coverage_percent.min(MOST_WITH_UNSEEN_PERCENT);
+    }
+    check.notes.extend(recording.coverage.unseen.iter().map(UnseenTasks::sentence));
     check.min_coverage_percent = terms.min_coverage_percent;
     if check.coverage_percent < terms.min_coverage_percent {
         check.incomplete.push(format!(
@@ -167,6 +172,9 @@ fn own_tasks(recording: &Recording) -> u64 {
     listed as u64 + recording.losses.get("goroutines_not_listed").copied().unwrap_or(0)
 }
 
+/// The most that can have been seen of a program with tasks of a kind that is not read: not all of it, and how much less is not known.
+const MOST_WITH_UNSEEN_PERCENT: f64 = 99.9;
+
 /// The share of the program's own tasks of which it was seen what they do, percent.
 fn coverage_percent(recording: &Recording) -> f64 {
     // What ran whenever it was looked at is not parked: that is known of it.
@@ -289,6 +297,25 @@ mod tests {
         recording.losses.clear();
         recording.check.as_mut().unwrap().incomplete = vec!["the load failed".to_owned()];
         assert_eq!(concluded(recording, &terms(&[], None)).0, CheckOutcome::Incomplete);
+    }
+
+    #[test]
+    fn kinds_of_tasks_that_are_not_read_keep_coverage_below_all() {
+        let unseen = |certain| {
+            let mut recording = checked();
+            recording.sites[0].verdict = Verdict::Idle;
+            let (what, why) = ("virtual threads".to_owned(), "of a sign".to_owned());
+            recording.coverage.unseen = vec![UnseenTasks { what, why, certain }];
+            conclude(&mut recording, &terms(&[], None));
+            recording.check.unwrap()
+        };
+        let check = unseen(true);
+        assert_eq!((check.outcome, check.coverage_percent), (CheckOutcome::Passed, 99.9));
+        assert_eq!(check.unseen, ["virtual threads"]);
+        assert_eq!(check.notes, ["virtual threads are not read, so nothing is said of them: of a sign"]);
+        let check = unseen(false);
+        assert_eq!((check.outcome, check.coverage_percent, check.unseen.len()), (CheckOutcome::Passed, 100.0, 0));
+        assert_eq!(check.notes, ["there may be virtual threads, which are not read: of a sign"]);
     }
 
     #[test]

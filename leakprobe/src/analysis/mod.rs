@@ -19,6 +19,7 @@ mod recording;
 mod sites;
 mod timeline;
 mod timers;
+mod unseen;
 mod verdict;
 
 pub use check::{Terms, conclude, fails};
@@ -28,6 +29,7 @@ pub use holders::Doubts;
 pub use join::{Callback, GoFacts};
 pub use live::{Creation, Live, LiveThread};
 pub use recording::{Facts, record};
+pub use unseen::{Signs, unseen};
 pub use verdict::{Criteria, History, Judgement, Judgements, Moment, judge, knots, power, tell};
 
 use crate::model::StackId;

@@ -14,6 +14,7 @@ mod output;
 mod run;
 mod selftest;
 mod session;
+mod signs;
 mod snapshot;
 mod targets;
 mod waits;

@@ -19,7 +19,7 @@ use nix::{
     time::ClockId,
 };
 
-use super::{ExitCode, Failure, goroutines::Goroutines, governing::Governing, locks, waits::Waits};
+use super::{ExitCode, Failure, goroutines::Goroutines, governing::Governing, locks, signs, waits::Waits};
 use crate::{
     analysis::Live,
     cli::{Probe, Watch},
@@ -60,6 +60,7 @@ pub(super) struct Session {
     owners: LockOwners,
     goroutines: Goroutines,
     jvm: jvm::Finder,
+    signs: signs::Look,
     waits: Waits,
     stacks: StackTable,
     symbols: symbols::Stacks,
@@ -145,6 +146,7 @@ impl Session {
             owners: LockOwners::new(watch.pid),
             goroutines: Goroutines::new(watch.pid),
             jvm: jvm::Finder::default(),
+            signs: signs::Look::default(),
             waits: Waits::new(watch.pid, !events),
             stacks: StackTable::default(),
             symbols,
@@ -218,6 +220,7 @@ impl Session {
         if self.symbols.follow_made(self.engine.modules(), false) {
             self.stacks.forget_addresses();
         }
+        self.signs.now_and_then(&mut self.engine, &mut self.jvm);
         let began = Instant::now();
         if !self.is_dying {
             self.goroutines.snapshot(&mut self.engine, &mut self.symbols, &mut self.stacks, &mut self.live);
@@ -354,6 +357,7 @@ impl Session {
         }
         self.goroutines = Goroutines::new(self.target.pid);
         self.jvm = jvm::Finder::default();
+        self.signs = signs::Look::default();
         self.engine.set_made_frame_sizes(None);
         self.waits.forget();
         self.symbols.set_process(self.target.pid);

@@ -4,6 +4,7 @@
 //! piece of code lies in the code cache with a head that says how large its frames are, and the JVM exports where the fields of
 //! its structures lie, for its own debugger. Read from memory, nothing is asked of the JVM.
 
+mod classes;
 mod code;
 mod structs;
 
@@ -11,8 +12,9 @@ use std::sync::Arc;
 
 use crate::{
     snapshot::{FrameSizes, ProcessMemory},
-    target::Modules,
+    target::{MappedFile, Modules},
 };
+use classes::Classes;
 use code::CodeCache;
 
 /// Looks for a JVM in a process.
@@ -21,6 +23,7 @@ pub struct Finder {
     /// The mappings that were looked at last.
     generation: Option<u64>,
     found: Option<Result<Arc<CodeCache>, String>>,
+    classes: Option<Classes>,
 }
 
 impl Finder {
@@ -31,12 +34,20 @@ impl Finder {
         if is_known || self.generation.replace(modules.generation()) == Some(modules.generation()) {
             return false;
         }
-        let place = modules.mapped_files().find(|file| file.path.rsplit('/').next() == Some("libjvm.so"));
-        let (Some(place), Some(reader)) = (place, modules.reader()) else { return false };
-        let file = modules.open_mapped(&place).map_err(|error| error.to_string());
-        let found = file.and_then(|file| CodeCache::of(&file, ProcessMemory::new(reader)));
+        let Some((file, memory)) = library(modules) else { return false };
+        let found = file.and_then(|file| CodeCache::of(&file, memory));
         self.found = Some(found.map(Arc::new));
         matches!(self.found, Some(Ok(_)))
+    }
+
+    /// Whether the program has ever used a virtual thread: the class is initialized when the first one is made. `false` as well if
+    /// there is no JVM, or if it does not say. Costs some ms.
+    pub fn has_virtual_threads(&mut self, modules: &Modules) -> bool {
+        let Some((file, memory)) = library(modules) else { return false };
+        if self.classes.is_none() {
+            self.classes = file.and_then(|file| Classes::of(&file, &memory)).ok();
+        }
+        self.classes.is_some_and(|classes| classes.is_initialized("java/lang/VirtualThread", &memory))
     }
 
     /// What the JVM says of the frames of its code.
@@ -55,4 +66,11 @@ impl Finder {
              -XX:+PreserveFramePointer: the JVM does not tell of its code: {why}"
         ))
     }
+}
+
+/// The JVM's library, if there is one, and the memory that it is in.
+fn library(modules: &Modules) -> Option<(Result<MappedFile, String>, ProcessMemory)> {
+    let place = modules.mapped_files().find(|file| file.path.rsplit('/').next() == Some("libjvm.so"))?;
+    let reader = modules.reader()?;
+    Some((modules.open_mapped(&place).map_err(|error| error.to_string()), ProcessMemory::new(reader)))
 }

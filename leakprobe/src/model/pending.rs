@@ -94,3 +94,16 @@ pub struct UnseenTasks {
     /// Whether it is certain that there are some; if not, the target may use them.
     pub certain: bool,
 }
+
+impl UnseenTasks {
+    /// In one sentence: `virtual threads are not read, so nothing is said of them: …`.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let Self { what, why, certain } = self;
+        if *certain {
+            format!("{what} are not read, so nothing is said of them: {why}")
+        } else {
+            format!("there may be {what}, which are not read: {why}")
+        }
+    }
+}

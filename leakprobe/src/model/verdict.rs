@@ -197,11 +197,14 @@ pub struct Check {
     /// Most tasks that are allowed at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tasks: Option<u64>,
-    /// Tasks at the end that could be judged, percent of those that there were.
+    /// Tasks at the end that could be judged, percent of those that there were; an upper bound if some are of [`Self::unseen`] kinds.
     pub coverage_percent: f64,
     /// The share that is asked for.
     #[serde(default)]
     pub min_coverage_percent: f64,
+    /// Kinds of tasks that the target has and that are not read, as in [`super::UnseenTasks::what`]: none of them was judged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<String>,
     /// What is worth knowing and changes nothing: rules that were not used, for example.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

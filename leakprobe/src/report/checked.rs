@@ -143,13 +143,17 @@ pub(super) fn outcome(recording: &Recording, check: &Check) -> String {
     let known =
         if accepted > 0 { format!(", {} accepted", words::count(accepted, "known leak")) } else { String::new() };
     let is_filled = |site: &Site| matches!(site.ground, Some(Ground::Stopped | Ground::InUse));
-    match (suspects, accepted) {
+    let said = match (suspects, accepted) {
         (0, 0) if recording.sites.iter().any(is_filled) => {
             format!("{outcome}: what grew stopped growing, or is in use, in {rounds}")
         }
         (0, 0) => format!("{outcome}: no growth in {rounds}"),
         (0, _) => format!("{outcome}: no new growth in {rounds}{known}"),
         _ => format!("{outcome}, {}: no leak is certain after {rounds}{known}", words::count(suspects, "suspect")),
+    };
+    match unseen(check) {
+        Some(unseen) => format!("{said}; {unseen}"),
+        None => said,
     }
 }
 
@@ -169,6 +173,12 @@ fn power(check: &Check) -> Option<String> {
         1 => format!("these rounds would have found a leak of {tasks} a {unit}"),
         per => format!("these rounds would have found a leak of {tasks} in {}", words::count(per, unit)),
     })
+}
+
+/// `virtual threads and greenlets are not seen`; `None` if the target is not known to have such.
+fn unseen(check: &Check) -> Option<String> {
+    let names: Vec<String> = check.unseen.iter().map(|what| words::harmless(what)).collect();
+    (!names.is_empty()).then(|| format!("{} are not seen", names.join(" and ")))
 }
 
 /// Why it did not pass.
@@ -204,8 +214,13 @@ pub(super) fn took_ms(check: &Check) -> u64 {
 
 /// How much of the program was seen, and how small a leak would have been found.
 pub(super) fn coverage(check: &Check) -> String {
+    let (at_most, but) = match unseen(check) {
+        // How many there are is not known.
+        Some(unseen) => ("at most ", format!(" ({unseen})")),
+        None => ("", String::new()),
+    };
     let seen = format!(
-        "{:.1} % of {} at the end could be judged; at least {} % are asked for",
+        "{at_most}{:.1} % of {} at the end could be judged{but}; at least {} % are asked for",
         check.coverage_percent,
         words::count(check.tasks, "task"),
         check.min_coverage_percent

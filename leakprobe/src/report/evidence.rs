@@ -1,7 +1,7 @@
 //! What a recording rests on, in words that every format for people shares: what was counted, and what was not seen.
 
 use super::{Kind, shown::Shown, words};
-use crate::model::{Pause, Recording, StackEnd, TaskKind, TaskState};
+use crate::model::{Pause, Recording, StackEnd, TaskKind, TaskState, UnseenTasks};
 
 /// In shorter runs the start, which costs the same in each, would pass for a lasting share of a core, ms.
 const MIN_SHARE_MS: u64 = 10_000;
@@ -102,10 +102,11 @@ pub(super) fn stacks(shown: &Shown<'_>) -> Vec<(TaskKind, u64, u64)> {
     stacks
 }
 
-/// What was not watched, and why.
+/// What was not watched, and why; kinds of tasks that are not read come first.
 pub(super) fn gaps(recording: &Recording) -> impl Iterator<Item = String> {
-    let gaps = recording.coverage.gaps.iter();
-    gaps.map(|gap| words::harmless(gap).trim_end_matches(['.', ' ']).to_owned()).filter(|gap| !gap.is_empty())
+    let unseen = recording.coverage.unseen.iter().map(UnseenTasks::sentence);
+    let gaps = unseen.chain(recording.coverage.gaps.iter().cloned());
+    gaps.map(|gap| words::harmless(&gap).trim_end_matches(['.', ' ']).to_owned()).filter(|gap| !gap.is_empty())
 }
 
 /// What was paused, when, for how long and why.

@@ -9,10 +9,10 @@ mod words;
 
 use std::{collections::HashMap, sync::Arc};
 
-pub(crate) use link::{Link, PipeId, fifo};
+pub(crate) use link::{Link, PipeId, fifo, open_descriptors};
 pub(crate) use words::count;
 
-pub(crate) use self::fdinfo::FdInfo;
+pub(crate) use self::fdinfo::{FdInfo, MOST_MEMBERS};
 use super::sockets::Sockets;
 use crate::model::WaitKind;
 
@@ -104,7 +104,7 @@ impl Descriptors {
     /// What an epoll descriptor watches.
     fn members(&mut self, epoll: i32) -> String {
         // The kernel lists the members under a lock that the target needs: not if that can take long.
-        if link::open_descriptors(self.task).is_none_or(|open| open > fdinfo::MOST_MEMBERS) {
+        if open_descriptors(self.task).is_none_or(|open| open > MOST_MEMBERS) {
             return "epoll of many".to_owned();
         }
         let Some(info) = self.info(epoll) else { return "epoll".to_owned() };

@@ -134,6 +134,11 @@ impl Sockets {
         }
     }
 
+    /// The inode of the other end of a socket of this machine; `None` if it is one of another kind, or has none.
+    pub(crate) fn unix_peer(&mut self, task: u32, fd: i32, inode: u64) -> Option<u64> {
+        matches!(protocol(task, fd)?.as_str(), "UNIX" | "UNIX-STREAM").then(|| self.unix(inode)?.peer)?
+    }
+
     fn kernel(&mut self) -> Option<&mut Diag> {
         let task = self.task;
         self.kernel.get_or_insert_with(|| Diag::open(task)).as_mut().ok()

@@ -16,3 +16,4 @@ mod made;
 mod narrow;
 mod roots;
 mod runtimes;
+mod unseen;

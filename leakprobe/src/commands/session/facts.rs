@@ -7,7 +7,7 @@ use std::{
 
 use super::Session;
 use crate::{
-    analysis::{self, Facts, Live},
+    analysis::{self, Facts, Live, Signs},
     model::{Cost, Recording, StackEnd, StackTable, TargetInfo, TaskKind},
     symbols,
     target::Namespace,
@@ -17,16 +17,18 @@ impl Session {
     /// The result.
     pub(in crate::commands) fn into_recording(mut self, single: bool) -> Recording {
         let facts = self.facts(single);
+        let signs = self.signs.now(&mut self.engine, &mut self.jvm);
         let Self { live, stacks, symbols, namespace, goroutines, engine, .. } = self;
         // What the readers remember is of no use any more, and a recording needs room.
         drop((goroutines, engine));
-        recorded(&live, &stacks, &symbols, &namespace, facts)
+        recorded(&live, &stacks, &symbols, &namespace, facts, &signs)
     }
 
     /// The result so far; watching goes on.
     pub(in crate::commands) fn recording(&mut self) -> Recording {
         let facts = self.facts(false);
-        recorded(&self.live, &self.stacks, &self.symbols, &self.namespace, facts)
+        let signs = self.signs.now(&mut self.engine, &mut self.jvm);
+        recorded(&self.live, &self.stacks, &self.symbols, &self.namespace, facts, &signs)
     }
 
     /// What a recording tells besides what the live table knows; names what has not been named.
@@ -133,11 +135,13 @@ fn recorded(
     symbols: &symbols::Stacks,
     namespace: &Namespace,
     facts: Facts,
+    signs: &Signs,
 ) -> Recording {
     let mut recording = analysis::record(live, stacks, symbols, symbols.frames().to_vec(), facts);
     for task in recording.tasks.iter_mut().filter(|task| task.kind == TaskKind::Thread) {
         task.ns_id = u32::try_from(task.id).ok().and_then(|tid| namespace.thread(tid));
     }
+    recording.coverage.unseen = analysis::unseen(&recording, signs);
     // Making it took time and memory, too.
     recording.cost = used(recording.cost);
     recording

@@ -5,7 +5,7 @@
 use crate::{model::Access, snapshot::proc};
 
 /// Most members of an epoll that are looked at. The kernel takes some 0.2 µs for each.
-pub(super) const MOST_MEMBERS: u64 = 1 << 14;
+pub(crate) const MOST_MEMBERS: u64 = 1 << 14;
 /// Bytes that are read at most: enough for so many members.
 const MOST_BYTES: usize = 128 * MOST_MEMBERS as usize;
 
@@ -21,7 +21,7 @@ pub(crate) struct FdInfo {
     /// A signalfd's signals.
     pub(super) signals: Option<u64>,
     /// What an epoll watches.
-    pub(super) members: Vec<Member>,
+    pub(crate) members: Vec<Member>,
     /// How many things an inotify or fanotify watches.
     pub(super) watches: u64,
     /// The process of a pidfd; -1 if it is gone.
@@ -34,9 +34,9 @@ pub(crate) struct FdInfo {
 
 /// A descriptor in an epoll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Member {
-    pub(super) fd: i32,
-    pub(super) inode: u64,
+pub(crate) struct Member {
+    pub(crate) fd: i32,
+    pub(crate) inode: u64,
 }
 
 impl FdInfo {
