@@ -33,6 +33,8 @@ pub struct Ci {
     pub requests: Option<u64>,
     /// A pattern by which the load's output tells it.
     pub requests_from: Option<String>,
+    /// Where the program's own profile of leaked goroutines is, if it is to be asked for that.
+    pub go_leak_profile: Option<LeakProfile>,
     /// The verdict from which on it fails.
     pub fail_on: FailOn,
     /// Growth of a site that is tolerated, percent.
@@ -79,6 +81,15 @@ pub enum Ready {
     Http(String, String),
     /// It writes a line that fits this pattern.
     Line(String),
+}
+
+/// Where a Go program serves its `goroutineleak` profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeakProfile {
+    /// Host and port.
+    pub at: String,
+    /// The path, with what is asked for.
+    pub path: String,
 }
 
 /// Leaks of each kind that are planted and must be found.
@@ -132,6 +143,11 @@ pub(super) struct CiArgs {
     /// Take that number from the load's output: the first group of REGEX, or all that it fits
     #[arg(long, value_name = "REGEX")]
     requests_from: Option<String>,
+    /// Before each look ask the program's own Go runtime, by its goroutineleak profile at this http:// URL, to mark goroutines that
+    /// can never wake: these are proven. Takes Go 1.27, or 1.26 with GOEXPERIMENT=goroutineleakprofile, and net/http/pprof; each
+    /// time costs the program a garbage collection
+    #[arg(long, value_name = "URL", value_parser = values::leak_profile)]
+    go_leak_profile: Option<LeakProfile>,
     /// The verdict from which on the check fails
     #[arg(long, value_enum, default_value_t)]
     fail_on: FailOn,
@@ -200,6 +216,7 @@ impl CiArgs {
             settle_max: self.settle_max.max(self.settle),
             requests: self.requests,
             requests_from: self.requests_from,
+            go_leak_profile: self.go_leak_profile,
             fail_on: self.fail_on,
             max_growth_percent: self.max_growth,
             max_tasks: self.max_tasks,

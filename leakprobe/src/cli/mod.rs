@@ -9,7 +9,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::Parser;
 
 pub use args::command;
-pub use ci::{Ci, Ready, Selftest, Server};
+pub use ci::{Ci, LeakProfile, Ready, Selftest, Server};
 pub use values::{Color, FailOn, Kind, Probe, View, Weight};
 
 use crate::report::GroupBy;

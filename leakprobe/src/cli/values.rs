@@ -5,7 +5,7 @@ use std::{ffi::OsString, time::Duration};
 use clap::ValueEnum;
 use nix::sys::signal::Signal;
 
-use super::Ready;
+use super::{LeakProfile, Ready};
 use crate::report::GroupBy;
 
 /// When to use colours.
@@ -191,17 +191,40 @@ pub(super) fn ready(text: &str) -> Result<Ready, String> {
         return Err("https is not spoken here; give HOST:PORT, which waits until connections are accepted".to_owned());
     }
     if let Some(url) = text.strip_prefix("http://") {
-        let (host, path) = url.split_once('/').map_or((url, String::new()), |(host, path)| (host, path.to_owned()));
-        if host.is_empty() {
-            return Err(help());
-        }
-        let at = if has_port(host) { host.to_owned() } else { format!("{host}:80") };
-        return address(&at).map(|at| Ready::Http(at, format!("/{path}"))).ok_or_else(help);
+        return http(url).map(|(at, path)| Ready::Http(at, path)).ok_or_else(help);
     }
     if let Some(pattern) = text.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')) {
         return if pattern.is_empty() { Err(help()) } else { Ok(Ready::Line(pattern.to_owned())) };
     }
     address(text).map(Ready::Tcp).ok_or_else(help)
+}
+
+/// `host:port` and the path of a URL without its scheme.
+fn http(url: &str) -> Option<(String, String)> {
+    let (host, path) = url.split_once('/').unwrap_or((url, ""));
+    let at = if has_port(host) { host.to_owned() } else { format!("{host}:80") };
+    address(&at).filter(|_| !host.is_empty()).map(|at| (at, format!("/{path}")))
+}
+
+/// Where `net/http/pprof` serves the profile of leaked goroutines.
+const LEAK_PROFILE: &str = "/debug/pprof/goroutineleak";
+
+/// `http://HOST:PORT`, with a path if the profile is not where it usually is. Whatever is asked for, it is the text that counts them.
+pub(super) fn leak_profile(text: &str) -> Result<LeakProfile, String> {
+    let help = || format!("'{text}' is no URL of the profile; give one such as http://127.0.0.1:6060{LEAK_PROFILE}");
+    if text.starts_with("https://") {
+        return Err("https is not supported; give the http:// URL of a port on this machine".to_owned());
+    }
+    if !text.chars().all(|c| c.is_ascii_graphic()) {
+        return Err(help());
+    }
+    let (at, path) = text.strip_prefix("http://").and_then(http).ok_or_else(help)?;
+    let path = path.split('#').next().unwrap_or_default();
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let path = if path == "/" { LEAK_PROFILE } else { path };
+    let others = query.split('&').filter(|one| !one.is_empty() && !one.starts_with("debug="));
+    let query: Vec<&str> = others.chain(["debug=1"]).collect();
+    Ok(LeakProfile { at, path: format!("{path}?{}", query.join("&")) })
 }
 
 fn has_port(host: &str) -> bool {
@@ -261,6 +284,22 @@ mod tests {
         assert_eq!((percent("5%"), percent("0"), percent("2.5 %")), (Ok(5.0), Ok(0.0), Ok(2.5)));
         for bad in ["", "-1", "101%", "nan", "x"] {
             assert!(percent(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_leak_profile_is_asked_for_as_text() {
+        let of = |text| leak_profile(text).map(|LeakProfile { at, path }| format!("{at}{path}"));
+        let usual = Ok("127.0.0.1:6060/debug/pprof/goroutineleak?debug=1".to_owned());
+        for text in ["http://127.0.0.1:6060", "http://:6060/", "http://:6060/debug/pprof/goroutineleak?debug=2#x"] {
+            assert_eq!(of(text), usual, "{text}");
+        }
+        assert_eq!(of("http://a.b/p?x=1&debug=2&y"), Ok("a.b:80/p?x=1&y&debug=1".to_owned()));
+        assert_eq!(of("http://[::1]:80/p"), Ok("[::1]:80/p?debug=1".to_owned()));
+        for bad in
+            ["", "6060", "127.0.0.1:6060", "https://a", "http://", "http://a b", "http://u@a", "http://a/\r\nX: y"]
+        {
+            assert!(of(bad).is_err(), "{bad}");
         }
     }
 

@@ -13,6 +13,7 @@ mod embedded;
 mod ends;
 mod equality;
 mod hosts;
+mod leak_profile;
 mod leak_suite;
 mod lists;
 mod namespaces;

@@ -1,12 +1,15 @@
 //! `ci`: rounds of load on a program, and a verdict on what they leave behind.
 //!
 //! [`server`] starts the program and ends it, [`load`] runs the load, [`settle`] tells when numbers are level, [`phases`] does one
-//! after the other, [`created`] looks at processes that the program has created, [`artifacts`] writes the reports, [`github`]
+//! after the other, [`created`] looks at processes that the program has created,
+//! [`leak_profile`] asks the program's Go runtime, [`artifacts`] writes the reports, [`github`]
 //! tells GitHub Actions. The verdicts are those of [`analysis::judge`].
 
 mod artifacts;
 mod created;
 pub(super) mod github;
+mod http;
+mod leak_profile;
 mod lines;
 mod load;
 mod phases;
@@ -139,7 +142,7 @@ fn judged(
     rules: &[Rule],
     known: Option<&Recording>,
 ) -> (Recording, Option<Recording>) {
-    let Seen { mut moments, before, rounds, created, baseline, last, cut_short } = seen;
+    let Seen { mut moments, before, rounds, created, leak_profile, baseline, last, cut_short } = seen;
     // Cut short: what was there at the end is told, but it is no round.
     let mut recording = match last {
         Some(last) if cut_short.is_none() => last,
@@ -163,6 +166,7 @@ fn judged(
         // Without an end that was waited for, numbers say nothing; what can never wake does.
         moments.clear();
     }
+    incomplete.extend(leak_profile.problem());
     incomplete.extend(created.growth().filter(|_| cut_short.is_none()));
     let most = options.max_rounds.max(options.rounds) as usize;
     let power = analysis::power(&rounds, most, options.max_growth_percent).filter(|_| cut_short.is_none());

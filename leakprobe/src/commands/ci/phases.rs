@@ -10,6 +10,7 @@ use tokio::time;
 use super::{
     super::{Failure, output::Plan, watch::Observer},
     created::Created,
+    leak_profile::Asked,
     load::{Ended, Load},
     settle::Settling,
 };
@@ -28,6 +29,8 @@ pub(super) struct Seen {
     pub(super) rounds: Vec<Round>,
     /// The processes that the program has created.
     pub(super) created: Created,
+    /// What the target's own profile of leaked goroutines came to.
+    pub(super) leak_profile: Asked,
     /// That of the baseline, for the difference.
     pub(super) baseline: Option<Recording>,
     /// That of the last round.
@@ -134,7 +137,15 @@ impl Phases<'_> {
     async fn look(&mut self, which: &str, run: Option<super::load::Run>) -> Result<(), Broken> {
         let began = Instant::now();
         let is_last = self.seen.moments.len() >= self.options.rounds as usize;
+        if let Some(profile) = &self.options.go_leak_profile {
+            // What is still going on is none of the leaks, and what serves the profile has to end as well.
+            self.level(began + self.options.settle_max).await?;
+            self.seen.leak_profile.ask(profile, which, self.observer).await;
+        }
         let (recording, settled) = self.settled(is_last).await?;
+        if let Some(profile) = &self.options.go_leak_profile {
+            self.seen.leak_profile.compare(profile, which, &recording);
+        }
         let took = began.elapsed();
         let moment = Moment::of(&recording);
         let requests = run.as_ref().and_then(|run| run.requests);

@@ -170,6 +170,7 @@ fn check(command: Vec<std::ffi::OsString>, load: Vec<std::ffi::OsString>) -> Res
         settle_max: Duration::from_secs(20),
         requests: None,
         requests_from: None,
+        go_leak_profile: None,
         fail_on: FailOn::Likely,
         max_growth_percent: 5.0,
         max_tasks: None,
