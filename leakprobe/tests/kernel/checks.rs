@@ -361,3 +361,29 @@ fn processes_that_it_has_created_are_told_and_no_pass_if_each_round_leaves_one()
     let expected = "the processes that it has created are more with each round (1, 2, 3), and none of them was judged";
     assert!(reasons.iter().any(|reason| reason == expected), "{reasons:?}");
 }
+
+/// Its child works with each line that the load writes; it does nothing itself.
+const PRE_FORK: &str = r#"
+mkfifo work; exec 3<>work
+(while read -r line <&3; do i=0; while [ $i -lt 50000 ]; do i=$((i + 1)); done; : > done; done) &
+child=$!
+trap 'kill $child; exit' TERM
+echo ready
+wait
+"#;
+
+#[test]
+fn a_program_whose_children_do_the_work_does_not_pass_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("server.sh");
+    fs::write(&script, PRE_FORK).unwrap();
+    let place = folder.path().display();
+    let server = format!("sh -c 'cd {place}; exec sh server.sh'");
+    let options = ["--exec", &server, "--ready", "/ready/", "--stop-signal", "TERM", "--warmup", "0", "--rounds", "2"];
+    let load = format!("cd {place}; rm -f done; echo go > work; while [ ! -e done ]; do sleep 0.05; done");
+    let ended = leakprobe(arguments(&options, &["sh", "-c", &load]));
+    assert_eq!(ended.code, Some(6), "{ended:?}");
+    let (outcome, reasons) = outcome(&recorded(&ended));
+    assert_eq!(outcome, CheckOutcome::Incomplete, "{reasons:?}");
+    assert!(reasons.iter().any(|reason| reason.contains("% of the work (CPU time during the load)")), "{reasons:?}");
+}

@@ -1,5 +1,6 @@
 //! Processes that the program has created: nothing is judged of them, which has to be said.
 
+use super::work::Work;
 use crate::target;
 
 /// Most that are named.
@@ -12,14 +13,37 @@ pub(super) struct Created {
     counts: Vec<usize>,
     /// Ids and names of the last ones.
     last: Vec<(u32, String)>,
+    /// The program, once it was looked at.
+    pid: Option<u32>,
+    work: Work,
 }
 
 impl Created {
     /// Looks at those of `pid` at this moment.
     pub(super) fn look(&mut self, pid: u32) {
         let found = target::descendants(pid);
+        self.pid = Some(pid);
         self.counts.push(found.len());
         self.last = found.into_iter().map(|(id, stat)| (id, stat.name())).collect();
+    }
+
+    /// A load begins. Before the baseline nothing is counted: a program works as it starts.
+    pub(super) fn load_begins(&mut self) {
+        if let Some(pid) = self.pid {
+            self.work.begin(pid);
+        }
+    }
+
+    /// It has ended.
+    pub(super) fn load_ended(&mut self) {
+        if let Some(pid) = self.pid {
+            self.work.end(pid, |_| false);
+        }
+    }
+
+    /// That they did work, which is not judged by that of the program itself.
+    pub(super) fn work(&self) -> Option<String> {
+        self.work.unjudged()
     }
 
     /// That they were not judged, if there are any.
@@ -56,7 +80,7 @@ mod tests {
 
     fn created(counts: &[usize], names: &[&str]) -> Created {
         let last = (100..).zip(names).map(|(id, &name)| (id, name.to_owned())).collect();
-        Created { counts: counts.to_vec(), last }
+        Created { counts: counts.to_vec(), last, ..Created::default() }
     }
 
     #[test]

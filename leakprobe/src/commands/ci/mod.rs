@@ -15,6 +15,7 @@ mod load;
 mod phases;
 mod server;
 mod settle;
+mod work;
 
 use std::path::Path;
 
@@ -167,6 +168,7 @@ fn judged(
         moments.clear();
     }
     incomplete.extend(leak_profile.problem());
+    incomplete.extend(created.work().filter(|_| cut_short.is_none()));
     incomplete.extend(created.growth().filter(|_| cut_short.is_none()));
     let most = options.max_rounds.max(options.rounds) as usize;
     let power = analysis::power(&rounds, most, options.max_growth_percent).filter(|_| cut_short.is_none());

@@ -125,7 +125,10 @@ impl Phases<'_> {
     }
 
     async fn put_load(&mut self, which: &str) -> Result<super::load::Run, Broken> {
-        match self.load.run(self.observer).await.map_err(Broken::Failure)? {
+        self.seen.created.load_begins();
+        let ended = self.load.run(self.observer).await.map_err(Broken::Failure)?;
+        self.seen.created.load_ended();
+        match ended {
             Ended::Done(run) => Ok(run),
             Ended::Failed(how) => Err(Broken::Cut(Cut::Load(format!("{which} failed: it {how}")))),
             Ended::NoTarget => Err(Broken::Cut(Cut::NoTarget)),
