@@ -15,6 +15,8 @@ use super::{
 pub struct Ci {
     /// The program that is started for it; `None`: one that runs, [`Watch::pid`].
     pub server: Option<Server>,
+    /// Other processes that are judged as well.
+    pub others: Vec<u32>,
     /// The load's command.
     pub load: Vec<OsString>,
     /// Rounds of load before the baseline.
@@ -101,9 +103,12 @@ pub struct Selftest {
 
 #[derive(Clone, Debug, ClapArgs)]
 pub(super) struct CiArgs {
-    /// The process to check
-    #[arg(short, long, value_name = "PID", value_parser = values::pid, required_unless_present = "exec", conflicts_with = "exec")]
-    pid: Option<u32>,
+    /// The process to check, or several: 12,34. Each is judged by itself over the same rounds, and the worst counts
+    #[arg(short, long, value_name = "PID", value_delimiter = ',', value_parser = values::pid, required_unless_present = "exec", conflicts_with = "exec")]
+    pid: Vec<u32>,
+    /// Check the processes that it has created, and will create, as well: the workers of pre-fork servers
+    #[arg(long)]
+    follow_forks: bool,
     /// Start this program for the check, and stop it afterwards; words and quotes as in a shell
     #[arg(long, value_name = "CMD", value_parser = values::command)]
     exec: Option<values::Words>,
@@ -205,8 +210,12 @@ impl CiArgs {
             ready_timeout: self.ready_timeout,
             stop_signal: self.stop_signal,
         });
+        let mut pids = self.pid;
+        pids.dedup();
+        let others = pids.split_off(pids.len().min(1));
         Ci {
             server,
+            others,
             load: self.load,
             warmup: self.warmup,
             rounds: self.rounds,
@@ -228,8 +237,8 @@ impl CiArgs {
             explain: self.explain,
             selftest: self.selftest,
             watch: Watch {
-                pid: self.pid.unwrap_or(0),
-                follow_forks: false,
+                pid: pids.first().copied().unwrap_or(0),
+                follow_forks: self.follow_forks,
                 duration: None,
                 interval: self.interval,
                 min_block: self.min_block_time,

@@ -25,6 +25,11 @@ impl<'a> Follower<'a> {
         Self { options, watched, known: HashSet::new(), missed: 0, too_many: 0 }
     }
 
+    /// A process that is watched already, whose creation may be reported all the same.
+    pub(super) fn know(&mut self, pid: u32) {
+        self.known.insert(pid);
+    }
+
     /// A process that was watched has ended.
     pub(super) fn has_room(&mut self) {
         self.watched = self.watched.saturating_sub(1);

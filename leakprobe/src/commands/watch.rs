@@ -1,6 +1,8 @@
 //! The loop that `attach`, `run` and `demo` share: events as they come, a snapshot at each interval, until something ends it.
 //! Each process has a loop of its own, on the one thread; those that are forked are added.
 
+pub(super) mod group;
+
 use std::{
     cell::RefCell,
     collections::BTreeMap,
@@ -113,47 +115,8 @@ async fn run(
     Ok(sessions)
 }
 
-/// Watches one target for as long as `phases` takes, which may ask for the numbers and for recordings meanwhile. `begin` is as for
-/// [`watch`]. The recording is that of the end, whatever it was that ended it.
-pub(super) fn observe<T>(
-    session: Session,
-    options: &Watch,
-    begin: impl FnOnce() -> Result<(), Failure>,
-    phases: impl AsyncFnOnce(Observer) -> T,
-) -> Result<(T, Recording), Failure> {
-    let pid = session.target.pid;
-    let (told, session) = in_event_loop(async {
-        let (stop, stopped) = watch::channel(false);
-        let (forks, _) = mpsc::unbounded_channel();
-        let common =
-            Rc::new(Common { interval: options.interval, deadline: None, progress: Progress::new(true), forks });
-        let mut signals = Stop::listen()?;
-        let mut watched = Watched::new(session)?;
-        let observer = watched.observed(stopped.clone());
-        begin()?;
-        let watching = tokio::task::spawn_local(watched.run(0, common, stopped));
-        let phases = phases(observer);
-        tokio::pin!(phases);
-        let told = loop {
-            tokio::select! {
-                biased;
-                () = signals.wait() => {
-                    let _ = stop.send(true);
-                }
-                told = &mut phases => break told,
-            }
-        };
-        let _ = stop.send(true);
-        let (_, session) = watching.await.map_err(|error| internal("go on watching", &error))??;
-        Ok((told, session))
-    })?;
-    if !session.has_seen_something() {
-        return Err(ended_early(pid));
-    }
-    Ok((told, session.into_recording(false)))
-}
-
 /// For whoever wants to know of a target while it is watched.
+#[derive(Clone)]
 pub(super) struct Observer {
     /// The numbers of the last snapshot. Closed when watching has ended.
     pub(super) counts: watch::Receiver<Counts>,
@@ -166,6 +129,11 @@ impl Observer {
     /// Waits until watching has ended.
     pub(super) async fn ended(&self) {
         self.requests.closed().await;
+    }
+
+    /// Whether watching has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.requests.is_closed()
     }
 
     /// What is known at this moment, after another snapshot; `None` if watching has ended.

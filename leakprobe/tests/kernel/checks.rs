@@ -7,7 +7,9 @@ use leakprobe::{
     report::json,
 };
 
-use crate::support::{Ended, Running, Variant, leakprobe, leakprobe_binary, need_root, program_path, wait_for};
+use crate::support::{
+    Ended, Program, Running, Variant, leakprobe, leakprobe_binary, need_root, program_path, wait_for,
+};
 
 /// The arguments of a check of the self-test's program, with `options`; the load is `load`, or that of the self-test.
 fn arguments(options: &[&str], load: &[&str]) -> Vec<String> {
@@ -358,7 +360,7 @@ fn processes_that_it_has_created_are_told_and_no_pass_if_each_round_leaves_one()
     assert_eq!(ended.code, Some(6), "{ended:?}");
     let (outcome, reasons) = outcome(&recorded(&ended));
     assert_eq!(outcome, CheckOutcome::Incomplete, "{reasons:?}");
-    let expected = "the processes that it has created are more with each round (1, 2, 3), and none of them was judged";
+    let expected = "the processes that it has created are more with each round (1, 2, 3): that is a leak of processes, which is not judged";
     assert!(reasons.iter().any(|reason| reason == expected), "{reasons:?}");
 }
 
@@ -386,4 +388,40 @@ fn a_program_whose_children_do_the_work_does_not_pass_by_itself() {
     let (outcome, reasons) = outcome(&recorded(&ended));
     assert_eq!(outcome, CheckOutcome::Incomplete, "{reasons:?}");
     assert!(reasons.iter().any(|reason| reason.contains("% of the work (CPU time during the load)")), "{reasons:?}");
+}
+
+/// Its child is the self-test's program, which leaks.
+fn with_worker(options: &[&str]) -> Ended {
+    let server = format!("sh -c '{} selftest-target & wait'", leakprobe_binary().display());
+    leakprobe(arguments(&[&["--exec", &server, "--rounds", "2"], options].concat(), &[]))
+}
+
+#[test]
+fn workers_are_judged_if_forks_are_followed() {
+    let ended = with_worker(&["--follow-forks"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let mut outcomes: Vec<(String, CheckOutcome)> = Vec::new();
+    for entry in fs::read_dir(ended.directory.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            let recording = json::read(&path).unwrap();
+            outcomes.push((recording.target.comm.clone(), outcome(&recording).0));
+        }
+    }
+    outcomes.sort_by(|a, b| a.0.cmp(&b.0));
+    assert!(matches!(&outcomes[..], [(_, CheckOutcome::Failed), (_, CheckOutcome::Passed)]), "{outcomes:?} {ended:?}");
+    assert!(ended.stderr.contains("FAILED: 1 of 2 processes"), "{ended:?}");
+}
+
+#[test]
+fn several_processes_are_judged_each_by_itself() {
+    need_root();
+    let [first, second] = [Variant::Pie; 2].map(|variant| Program::ready("waits", variant));
+    let pids = format!("{},{}", first.pid(), second.pid());
+    let ended = leakprobe(["ci", "-p", &pids, "--settle", "200ms", "-i", "100ms", "--rounds", "1", "--", "true"]);
+    ended.succeeded();
+    assert!(
+        ended.stderr.contains(&format!("PASSED: 2 of 2 processes ({}, {})", first.pid(), second.pid())),
+        "{ended:?}"
+    );
 }

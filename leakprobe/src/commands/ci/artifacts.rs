@@ -1,12 +1,12 @@
 //! Every report of a check, in one directory.
 
-use std::fs;
+use std::{fs, path::PathBuf};
 
 use super::super::{ExitCode, Failure, output::Plan};
 use crate::{
     cli::Ci,
     model::Recording,
-    report::{Format, diff::Pair},
+    report::{self, Format, diff::Pair},
 };
 
 /// What is written, and in which formats.
@@ -31,35 +31,37 @@ pub(super) fn check(options: &Ci) -> Result<(), Failure> {
     })
 }
 
-/// Writes them all; the first failure is told once all were tried.
+/// Writes them all; the first failure is told once all were tried. Of the other processes the names have their ids.
 pub(super) fn write(
     options: &Ci,
     recording: &Recording,
     baseline: Option<&Recording>,
+    is_other: bool,
     plan: &Plan,
 ) -> Result<(), Failure> {
+    let place = |path: PathBuf| if is_other { report::path_of_process(&path, recording.target.pid) } else { path };
     let mut failure = None;
     let mut keep = |result: Result<(), Failure>| failure = failure.take().or(result.err());
     if let Some(path) = &options.write_baseline {
-        keep(plan.write_one(recording, Format::Json, path));
+        keep(plan.write_one(recording, Format::Json, &place(path.clone())));
     }
     let Some(directory) = &options.artifacts else {
         return failure.map_or(Ok(()), Err);
     };
     for (name, format) in REPORTS {
-        keep(plan.write_one(recording, format, &directory.join(name)));
+        keep(plan.write_one(recording, format, &place(directory.join(name))));
     }
-    let page = directory.join("report.html");
+    let page = place(directory.join("report.html"));
     keep(match baseline {
         Some(baseline) => plan.write_page_of_check(recording, baseline, &page),
         None => plan.write_one(recording, Format::Html, &page),
     });
     if let Some(baseline) = baseline {
-        keep(plan.write_one(baseline, Format::Json, &directory.join("baseline.json")));
-        keep(plan.write_one(baseline, Format::Svg, &directory.join("before.svg")));
+        keep(plan.write_one(baseline, Format::Json, &place(directory.join("baseline.json"))));
+        keep(plan.write_one(baseline, Format::Svg, &place(directory.join("before.svg"))));
         let named = |name: &str, recording: &Recording| (name.to_owned(), recording.clone());
         let pair = Pair { before: named("baseline", baseline), after: named("after the last round", recording) };
-        keep(plan.write_pair(&pair, Format::Svg, &directory.join("difference.svg")));
+        keep(plan.write_pair(&pair, Format::Svg, &place(directory.join("difference.svg"))));
     }
     failure.map_or(Ok(()), Err)
 }

@@ -1,7 +1,8 @@
 //! Processes that the program has created: nothing is judged of them, which has to be said.
 
-use super::work::Work;
-use crate::target;
+use std::collections::HashSet;
+
+use super::work::{Work, family};
 
 /// Most that are named.
 const MOST_NAMED: usize = 5;
@@ -13,61 +14,74 @@ pub(super) struct Created {
     counts: Vec<usize>,
     /// Ids and names of the last ones.
     last: Vec<(u32, String)>,
-    /// The program, once it was looked at.
-    pid: Option<u32>,
+    /// The processes that are watched, once there was a look.
+    watched: Vec<u32>,
     work: Work,
 }
 
 impl Created {
-    /// Looks at those of `pid` at this moment.
-    pub(super) fn look(&mut self, pid: u32) {
-        let found = target::descendants(pid);
-        self.pid = Some(pid);
+    /// Looks at those of the processes that are watched, at this moment.
+    pub(super) fn look(&mut self, watched: Vec<u32>) {
+        let found = family(&watched);
+        self.watched = watched;
         self.counts.push(found.len());
         self.last = found.into_iter().map(|(id, stat)| (id, stat.name())).collect();
     }
 
     /// A load begins. Before the baseline nothing is counted: a program works as it starts.
     pub(super) fn load_begins(&mut self) {
-        if let Some(pid) = self.pid {
-            self.work.begin(pid);
+        if !self.watched.is_empty() {
+            self.work.begin(&self.watched);
         }
     }
 
     /// It has ended.
     pub(super) fn load_ended(&mut self) {
-        if let Some(pid) = self.pid {
-            self.work.end(pid, |_| false);
+        if !self.watched.is_empty() {
+            self.work.end(&self.watched);
         }
     }
 
-    /// That they did work, which is not judged by that of the program itself.
-    pub(super) fn work(&self) -> Option<String> {
-        self.work.unjudged()
+    /// That such did work as are not among those that are judged. `follows`: whether all were watched that came in time.
+    pub(super) fn work(&self, judged: &HashSet<u32>, follows: bool) -> Option<String> {
+        let percent = self.work.percent_without(judged)?;
+        let advice = match follows {
+            true => {
+                "they lived for less than a round, or could not be watched: make rounds shorter, or let them live longer"
+            }
+            false => "check them as well by --follow-forks, or by their ids with -p",
+        };
+        Some(format!(
+            "processes that it has created did {percent} % of the work (CPU time during the load), and were not judged: {advice}"
+        ))
     }
 
-    /// That they were not judged, if there are any.
-    pub(super) fn note(&self) -> Option<String> {
-        let count = self.last.len();
+    /// That they were not judged, if there are any but these.
+    pub(super) fn note(&self, judged: &HashSet<u32>) -> Option<String> {
+        let last: Vec<&(u32, String)> = self.last.iter().filter(|(id, _)| !judged.contains(id)).collect();
+        let count = last.len();
         let processes = match count {
             0 => return None,
             1 => "1 process that it has created was not judged".to_owned(),
             _ => format!("{count} processes that it has created were not judged"),
         };
-        let named: Vec<String> = self.last.iter().take(MOST_NAMED).map(|(id, name)| format!("{name} ({id})")).collect();
+        let named: Vec<String> = last.iter().take(MOST_NAMED).map(|(id, name)| format!("{name} ({id})")).collect();
         let more = count.checked_sub(MOST_NAMED).filter(|&more| more > 0);
         let more = more.map_or(String::new(), |more| format!(" and {more} more"));
-        Some(format!("{processes}: {}{more}; check such a process by `leakprobe ci -p`", named.join(", ")))
+        Some(format!(
+            "{processes}: {}{more}; check such a process by `leakprobe ci -p`, or all of them by --follow-forks",
+            named.join(", ")
+        ))
     }
 
-    /// That there were more of them after each round, which is a leak that is not looked into.
+    /// That there were more of them after each round.
     pub(super) fn growth(&self) -> Option<String> {
         // One round shows nothing.
         let grows = self.counts.len() > 2 && self.counts.windows(2).all(|pair| pair[0] < pair[1]);
         grows.then(|| {
             let counts: Vec<String> = self.counts.iter().map(ToString::to_string).collect();
             format!(
-                "the processes that it has created are more with each round ({}), and none of them was judged",
+                "the processes that it has created are more with each round ({}): that is a leak of processes, which is not judged",
                 counts.join(", ")
             )
         })
@@ -85,10 +99,10 @@ mod tests {
 
     #[test]
     fn they_are_named() {
-        assert_eq!(created(&[0, 0], &[]).note(), None);
-        let one = "1 process that it has created was not judged: a b (100); check such a process by `leakprobe ci -p`";
-        assert_eq!(created(&[1, 1], &["a b"]).note().as_deref(), Some(one));
-        let many = created(&[7, 7], &["a", "b", "c", "d", "e", "f", "g"]).note().unwrap();
+        assert_eq!(created(&[0, 0], &[]).note(&HashSet::new()), None);
+        let one = "1 process that it has created was not judged: a b (100); check such a process by `leakprobe ci -p`, or all of them by --follow-forks";
+        assert_eq!(created(&[1, 1], &["a b"]).note(&HashSet::new()).as_deref(), Some(one));
+        let many = created(&[7, 7], &["a", "b", "c", "d", "e", "f", "g"]).note(&HashSet::new()).unwrap();
         assert!(many.contains("7 processes") && many.contains("e (104) and 2 more;"), "{many}");
     }
 

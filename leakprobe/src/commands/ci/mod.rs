@@ -2,7 +2,7 @@
 //!
 //! [`server`] starts the program and ends it, [`load`] runs the load, [`settle`] tells when numbers are level, [`phases`] does one
 //! after the other, [`created`] looks at processes that the program has created,
-//! [`leak_profile`] asks the program's Go runtime, [`artifacts`] writes the reports, [`github`]
+//! [`workers`] follows the other processes that are judged, [`work`] tells who did the work, [`leak_profile`] asks the program's Go runtime, [`artifacts`] writes the reports, [`github`]
 //! tells GitHub Actions. The verdicts are those of [`analysis::judge`].
 
 mod artifacts;
@@ -16,16 +16,18 @@ mod phases;
 mod server;
 mod settle;
 mod work;
+mod workers;
 
-use std::path::Path;
+use std::{collections::HashSet, path::Path};
 
 use jiff::Zoned;
 
 use super::{
     ExitCode, Failure,
+    follow::MOST_PROCESSES,
     output::{Plan, pattern},
     session::Session,
-    watch::{self, Observer},
+    watch::{Observer, group},
 };
 use crate::{
     analysis::{self, Criteria, History, Terms},
@@ -37,6 +39,7 @@ use crate::{
 use load::Load;
 use phases::{Cut, Seen};
 use server::Running;
+use workers::Workers;
 
 /// By what names the load finds in its environment the process's id, and what fitted in the line by which a program that was started
 /// for it was ready.
@@ -55,25 +58,55 @@ pub(super) fn ci(options: &Ci) -> Result<ExitCode, Failure> {
         plan.say("self-test: planting leaks and looking for them");
         super::selftest::must_find_all()?;
     }
-    let Checked { recording, baseline, cut_short } = checked(options, &rules, &plan)?;
-    plan.write(std::slice::from_ref(&recording))?;
-    github::tell(&recording, &plan);
-    artifacts::write(options, &recording, baseline.as_ref(), &plan)?;
-    let explained = options.explain.as_deref().map(|site| plan.explain(&recording, site));
-    match cut_short {
-        Some(Cut::NoTarget) => Err(Failure::new(
+    let Checked { recording, baseline, others, cut_short } = checked(options, &rules, &plan)?;
+    let mut recordings = vec![recording];
+    let mut baselines = vec![baseline];
+    for (recording, baseline) in others {
+        recordings.push(recording);
+        baselines.push(baseline);
+    }
+    plan.write(&recordings)?;
+    for (place, (recording, baseline)) in recordings.iter().zip(&baselines).enumerate() {
+        github::tell(recording, &plan);
+        artifacts::write(options, recording, baseline.as_ref(), place > 0, &plan)?;
+    }
+    let explained = options.explain.as_deref().map(|site| explain(&recordings, site, &plan));
+    if matches!(cut_short, Some(Cut::NoTarget)) {
+        let target = &recordings[0].target;
+        return Err(Failure::new(
             ExitCode::NoTarget,
             format!(
                 "{} (process {}) ended before a verdict was possible; what was seen until then is in the report",
-                recording.target.comm, recording.target.pid
+                target.comm, target.pid
             ),
-        )),
-        _ => explained.transpose().map(|_| match recording.check.map(|check| check.outcome).unwrap_or_default() {
-            CheckOutcome::Passed => ExitCode::Done,
-            CheckOutcome::Failed => ExitCode::Leak,
-            CheckOutcome::Incomplete => ExitCode::Incomplete,
-        }),
+        ));
     }
+    explained.transpose()?;
+    Ok(match worst(&recordings, &plan) {
+        CheckOutcome::Passed => ExitCode::Done,
+        CheckOutcome::Failed => ExitCode::Leak,
+        CheckOutcome::Incomplete => ExitCode::Incomplete,
+    })
+}
+
+/// Explains the site of the first process that has it.
+fn explain(recordings: &[Recording], site: &str, plan: &Plan) -> Result<(), Failure> {
+    let has = |recording: &&Recording| recording.sites.iter().any(|own| own.id.starts_with(site));
+    recordings.iter().find(has).or(recordings.first()).map_or(Ok(()), |recording| plan.explain(recording, site))
+}
+
+/// The outcome that counts: a leak, or else what is not known, of whichever process.
+fn worst(recordings: &[Recording], plan: &Plan) -> CheckOutcome {
+    let outcome = |recording: &Recording| recording.check.as_ref().map(|check| check.outcome).unwrap_or_default();
+    let of = |wanted: CheckOutcome| recordings.iter().filter(move |recording| outcome(recording) == wanted);
+    let order = [CheckOutcome::Failed, CheckOutcome::Incomplete];
+    let worst = order.into_iter().find(|&one| of(one).next().is_some()).unwrap_or_default();
+    if recordings.len() > 1 {
+        let pids: Vec<String> = of(worst).map(|recording| recording.target.pid.to_string()).collect();
+        let (worst, all) = (worst.name().to_uppercase(), recordings.len());
+        plan.say(&format!("{worst}: {} of {all} processes ({})", pids.len(), pids.join(", ")));
+    }
+    worst
 }
 
 /// A check that was made.
@@ -82,6 +115,8 @@ pub(super) struct Checked {
     pub(super) recording: Recording,
     /// Before the rounds.
     baseline: Option<Recording>,
+    /// The same of each of the other processes that were judged.
+    others: Vec<(Recording, Option<Recording>)>,
     cut_short: Option<Cut>,
 }
 
@@ -96,34 +131,60 @@ pub(super) fn checked(options: &Ci, rules: &[Rule], plan: &Plan) -> Result<Check
         is_quiet: options.watch.output.quiet,
         environment: Vec::new(),
     };
-    let (seen, at_end, stopped) = watched(options, load, plan)?;
+    let Watched { seen, at_end, workers, stopped } = watched(options, load, plan)?;
     if let Some(how) = stopped {
         plan.say(&how);
     }
     let cut_short = seen.cut_short.clone();
-    let (recording, baseline) = judged(options, seen, at_end, rules, known.as_ref());
-    Ok(Checked { recording, baseline, cut_short })
+    let mut pids: HashSet<u32> = workers.iter().map(|(_, at_end)| at_end.target.pid).collect();
+    pids.insert(at_end.target.pid);
+    let judge = |seen, at_end| judged(options, seen, at_end, &pids, rules, known.as_ref());
+    let (recording, baseline) = judge(seen, at_end);
+    let of_worker = |(seen, at_end)| judge(Seen { cut_short: cut_short.clone(), ..seen }, at_end);
+    let others = workers.into_iter().map(of_worker).collect();
+    Ok(Checked { recording, baseline, others, cut_short })
 }
 
-/// Watches the program through all phases: what they brought, the recording of the end, and how the program that was started ended.
-fn watched(options: &Ci, mut load: Load<'_>, plan: &Plan) -> Result<(Seen, Recording, Option<String>), Failure> {
+/// What came of watching a program through all phases.
+struct Watched {
+    seen: Seen,
+    /// The end.
+    at_end: Recording,
+    /// The same of the other processes that lived through a round at least.
+    workers: Vec<(Seen, Recording)>,
+    /// How the program ended that was started.
+    stopped: Option<String>,
+}
+
+/// Watches the program through all phases.
+fn watched(options: &Ci, mut load: Load<'_>, plan: &Plan) -> Result<Watched, Failure> {
     let Some(server) = &options.server else {
-        let session = Session::open(&options.watch, true)?;
+        let all = others(options);
+        let session = Session::open(&options.watch.of_one(options.watch.pid, 1 + all.len()), true)?;
+        let others = open(options, &all);
         load.environment = vec![(PID, options.watch.pid.to_string())];
-        let phases = async |mut observer: Observer| phases::run(options, &load, &mut observer, plan).await;
-        let (seen, recording) = watch::observe(session, &options.watch, || Ok(()), phases)?;
-        return Ok((seen?, recording, None));
+        let phases = async |mut observer: Observer, others| {
+            let mut workers = Workers::new(others);
+            let seen = phases::run(options, &load, &mut observer, &mut workers, plan).await;
+            seen.map(|seen| (seen, workers))
+        };
+        let (seen, ends) = group::observe(session, others, &options.watch, || Ok(()), phases)?;
+        let (seen, workers) = seen?;
+        return Ok(Watched { seen, at_end: ends.first, workers: workers.judged(ends.others), stopped: None });
     };
     let mut running = Running::start(server, options.watch.output.quiet)?;
     let session = Session::open(&Watch { pid: running.pid(), ..options.watch.clone() }, true)?;
     running.go(server)?;
-    let phases = async |mut observer: Observer| {
+    let phases = async |mut observer: Observer, others| {
         running.wait_until_ready(server, &observer).await?;
         load.environment = vec![(PID, running.pid().to_string()), (READY, running.told().to_owned())];
-        phases::run(options, &load, &mut observer, plan).await
+        let mut workers = Workers::new(others);
+        let seen = phases::run(options, &load, &mut observer, &mut workers, plan).await;
+        seen.map(|seen| (seen, workers))
     };
-    let (seen, mut at_end) = watch::observe(session, &options.watch, || Ok(()), phases)?;
-    let mut seen = seen?;
+    let (seen, ends) = group::observe(session, Vec::new(), &options.watch, || Ok(()), phases)?;
+    let (mut seen, workers) = seen?;
+    let mut at_end = ends.first;
     if at_end.target.execs == 0 && running.could_not_begin() {
         // The child has said why, on the stderr that it shares with us.
         return Err(Failure::silent(ExitCode::Usage));
@@ -132,14 +193,40 @@ fn watched(options: &Ci, mut load: Load<'_>, plan: &Plan) -> Result<(Seen, Recor
         // The first was our doing.
         recording.target.execs = recording.target.execs.saturating_sub(1);
     }
-    Ok((seen, at_end, Some(running.stop())))
+    Ok(Watched { seen, at_end, workers: workers.judged(ends.others), stopped: Some(running.stop()) })
 }
 
-/// The recording with its verdicts, and that of the baseline.
+/// The other processes that are to be judged and run already.
+fn others(options: &Ci) -> Vec<u32> {
+    let first = options.watch.pid;
+    let mut all = options.others.clone();
+    if options.watch.follow_forks {
+        all.extend(work::family(&[&[first], &*options.others].concat()).into_keys());
+    }
+    let mut known = HashSet::from([first]);
+    all.retain(|pid| known.insert(*pid));
+    all
+}
+
+/// Begins to watch them. Those that have ended meanwhile, or may not be watched, are reported and left out.
+fn open(options: &Ci, pids: &[u32]) -> Vec<Session> {
+    let open = |&pid: &u32| {
+        let session = Session::open(&options.watch.of_one(pid, 1 + pids.len()), true);
+        session.inspect_err(|error| tracing::warn!("{error}")).ok()
+    };
+    let too_many = pids.len().saturating_sub(MOST_PROCESSES - 1);
+    if too_many > 0 {
+        tracing::warn!("{too_many} processes are not judged: at most {MOST_PROCESSES} are watched at once");
+    }
+    pids.iter().take(MOST_PROCESSES - 1).filter_map(open).collect()
+}
+
+/// The recording with its verdicts, and that of the baseline. `pids` are the processes of which there are verdicts.
 fn judged(
     options: &Ci,
     seen: Seen,
     at_end: Recording,
+    pids: &HashSet<u32>,
     rules: &[Rule],
     known: Option<&Recording>,
 ) -> (Recording, Option<Recording>) {
@@ -156,7 +243,7 @@ fn judged(
         Some(Cut::Load(how)) => incomplete.push(format!("{how}: whether it leaks is not told by that")),
         None => {}
     }
-    let mut notes: Vec<String> = created.note().into_iter().collect();
+    let mut notes: Vec<String> = created.note(pids).into_iter().collect();
     if let Some((number, _)) = rounds.iter().enumerate().rfind(|(_, round)| !round.settled) {
         let which = if number == 0 { "the baseline".to_owned() } else { format!("round {number}") };
         notes.push(format!(
@@ -168,7 +255,7 @@ fn judged(
         moments.clear();
     }
     incomplete.extend(leak_profile.problem());
-    incomplete.extend(created.work().filter(|_| cut_short.is_none()));
+    incomplete.extend(created.work(pids, options.watch.follow_forks).filter(|_| cut_short.is_none()));
     incomplete.extend(created.growth().filter(|_| cut_short.is_none()));
     let most = options.max_rounds.max(options.rounds) as usize;
     let power = analysis::power(&rounds, most, options.max_growth_percent).filter(|_| cut_short.is_none());

@@ -13,6 +13,7 @@ use super::{
     leak_profile::Asked,
     load::{Ended, Load},
     settle::Settling,
+    workers::Workers,
 };
 use crate::{
     analysis::{self, Criteria, History, Judgements, Moment},
@@ -51,8 +52,14 @@ pub(super) enum Cut {
 }
 
 /// Runs all of them.
-pub(super) async fn run(options: &Ci, load: &Load<'_>, observer: &mut Observer, plan: &Plan) -> Result<Seen, Failure> {
-    let mut phases = Phases { options, load, observer, plan, seen: Seen::default() };
+pub(super) async fn run(
+    options: &Ci,
+    load: &Load<'_>,
+    observer: &mut Observer,
+    workers: &mut Workers,
+    plan: &Plan,
+) -> Result<Seen, Failure> {
+    let mut phases = Phases { options, load, observer, workers, plan, seen: Seen::default() };
     let cut = phases.all().await;
     let mut seen = phases.seen;
     match cut {
@@ -72,6 +79,7 @@ struct Phases<'a> {
     options: &'a Ci,
     load: &'a Load<'a>,
     observer: &'a mut Observer,
+    workers: &'a mut Workers,
     plan: &'a Plan,
     seen: Seen,
 }
@@ -101,12 +109,13 @@ impl Phases<'_> {
                 let run = self.put_load(&format!("the load of round {number}")).await?;
                 self.look(&format!("round {number} of {rounds}"), Some(run)).await?;
             }
-            let judgements = self.judge();
-            if retries > 0 && judgements.worst() >= Verdict::Likely {
+            let all = std::iter::once(&self.seen).chain(self.workers.seen());
+            let judgements: Vec<Judgements> = all.map(|seen| judge(self.options, seen)).collect();
+            if retries > 0 && judgements.iter().any(|one| one.worst() >= Verdict::Likely) {
                 retries -= 1;
                 rounds += self.options.rounds;
                 self.plan.say(&format!("a leak was found: {} more rounds before it is believed", self.options.rounds));
-            } else if judgements.is_open && rounds < most {
+            } else if judgements.iter().any(|one| one.is_open) && rounds < most {
                 // A pool that fills stops growing, a leak does not.
                 rounds += 1;
                 self.plan.say(&format!("something grew and may still stop: one more round (at most {most})"));
@@ -165,7 +174,8 @@ impl Phases<'_> {
         let goroutines = recording.coverage.go.as_ref().map(|go| format!(", {} goroutines", go.goroutines));
         let (goroutines, level) = (goroutines.unwrap_or_default(), how_level(settled, took));
         self.plan.say(&format!("{which}: {} threads{goroutines}, {level}", round.threads));
-        self.seen.created.look(recording.target.pid);
+        self.workers.look(&round).await;
+        self.seen.created.look([&[recording.target.pid], &*self.workers.pids()].concat());
         self.seen.rounds.push(round);
         self.seen.moments.push(moment);
         if self.seen.baseline.is_none() {
@@ -212,7 +222,7 @@ impl Phases<'_> {
                 return Err(self.why_ended());
             }
             let counts = *self.observer.counts.borrow_and_update();
-            if settling.add(began.elapsed(), counts.threads + counts.goroutines.unwrap_or(0)) {
+            if settling.add(began.elapsed(), counts.threads + counts.goroutines.unwrap_or(0) + self.workers.tasks()) {
                 return Ok(true);
             }
         }
@@ -226,17 +236,6 @@ impl Phases<'_> {
         }
     }
 
-    /// What is thought of it so far.
-    fn judge(&self) -> Judgements {
-        let Some(mut last) = self.seen.last.clone() else {
-            return Judgements::default();
-        };
-        last.check = Some(Check { rounds: self.seen.rounds.clone(), ..Check::default() });
-        let criteria = Criteria { max_growth_percent: self.options.max_growth_percent, ..Criteria::default() };
-        let history = History { moments: &self.seen.moments, before: self.seen.before.as_ref() };
-        analysis::judge(&last, history, &criteria)
-    }
-
     fn why_ended(&self) -> Broken {
         Broken::Cut(if *self.observer.stopped.borrow() { Cut::Stopped } else { Cut::NoTarget })
     }
@@ -244,4 +243,15 @@ impl Phases<'_> {
 
 fn how_level(is_level: bool, after: Duration) -> String {
     format!("{} after {:.1} s", if is_level { "level" } else { "not level" }, after.as_secs_f64())
+}
+
+/// What is thought of a process so far.
+fn judge(options: &Ci, seen: &Seen) -> Judgements {
+    let Some(mut last) = seen.last.clone() else {
+        return Judgements::default();
+    };
+    last.check = Some(Check { rounds: seen.rounds.clone(), ..Check::default() });
+    let criteria = Criteria { max_growth_percent: options.max_growth_percent, ..Criteria::default() };
+    let history = History { moments: &seen.moments, before: seen.before.as_ref() };
+    analysis::judge(&last, history, &criteria)
 }

@@ -1,6 +1,6 @@
 //! Who does the work during the load: the program, or processes that it has created, as the workers of pre-fork servers do.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::{snapshot::process_cpu_time, target};
 
@@ -12,41 +12,37 @@ const LEAST_NS: u64 = 500_000;
 /// CPU time during the loads, ns.
 #[derive(Debug, Default)]
 pub(super) struct Work {
-    own: u64,
-    children: u64,
+    /// By process id. An id that is used again stands for both.
+    done: HashMap<u32, u64>,
     /// At the begin of the load that runs, by process and when that began.
     before: HashMap<(u32, u64), u64>,
 }
 
 impl Work {
     /// A load begins.
-    pub(super) fn begin(&mut self, pid: u32) {
-        self.before = times(pid).map(|process| (process.who, process.cpu_ns)).collect();
+    pub(super) fn begin(&mut self, roots: &[u32]) {
+        self.before = times(roots).map(|process| (process.who, process.cpu_ns)).collect();
     }
 
-    /// It has ended. `is_judged` knows the children that are judged as well. What processes that have ended meanwhile did is not known: they leave nothing behind, either.
-    pub(super) fn end(&mut self, pid: u32, is_judged: impl Fn(u32) -> bool) {
+    /// It has ended. What processes that have ended meanwhile did is not known: they leave nothing behind, either.
+    pub(super) fn end(&mut self, roots: &[u32]) {
         let before = std::mem::take(&mut self.before);
-        for process in times(pid) {
+        for process in times(roots) {
             let used = process.cpu_ns.saturating_sub(before.get(&process.who).copied().unwrap_or(0));
-            if process.who.0 == pid || is_judged(process.who.0) {
-                self.own = self.own.saturating_add(used);
-            } else {
-                self.children = self.children.saturating_add(used);
-            }
+            let done = self.done.entry(process.who.0).or_default();
+            *done = done.saturating_add(used);
         }
     }
 
-    /// That children which were not judged did work, if they did.
-    pub(super) fn unjudged(&self) -> Option<String> {
-        let all = u128::from(self.own) + u128::from(self.children);
-        let percent = u128::from(self.children) * 100 / all.max(1);
-        (self.children >= LEAST_NS && percent >= u128::from(SHARE_PERCENT)).then(|| {
-            format!(
-                "processes that it has created did {percent} % of the work (CPU time during the load), and none of them was judged: \
-                 check such a process by `leakprobe ci -p`"
-            )
-        })
+    /// The part that processes other than these did, percent; `None` if it is too little to be work.
+    pub(super) fn percent_without(&self, judged: &HashSet<u32>) -> Option<u64> {
+        let sum = |is_wanted: &dyn Fn(u32) -> bool| {
+            let wanted = self.done.iter().filter(|(pid, _)| is_wanted(**pid));
+            wanted.map(|(_, &done)| u128::from(done)).sum::<u128>()
+        };
+        let (all, others) = (sum(&|_| true), sum(&|pid| !judged.contains(&pid)));
+        let percent = u64::try_from(others * 100 / all.max(1)).unwrap_or(100);
+        (others >= u128::from(LEAST_NS) && percent >= SHARE_PERCENT).then_some(percent)
     }
 }
 
@@ -56,11 +52,24 @@ struct Process {
     cpu_ns: u64,
 }
 
-/// The CPU time of a process and of its descendants.
-fn times(pid: u32) -> impl Iterator<Item = Process> {
-    let own = target::Stat::of(pid).map(|stat| (pid, stat));
-    let all = own.into_iter().chain(target::descendants(pid));
-    all.filter_map(|(pid, stat)| Some(Process { who: (pid, stat.start_ticks), cpu_ns: process_cpu_time(pid)? }))
+/// The CPU time of these processes and of their descendants.
+fn times(roots: &[u32]) -> impl Iterator<Item = Process> {
+    let own = roots.iter().filter_map(|&pid| Some((pid, target::Stat::of(pid)?)));
+    let all: BTreeMap<u32, target::Stat> = own.chain(family(roots)).collect();
+    all.into_iter()
+        .filter_map(|(pid, stat)| Some(Process { who: (pid, stat.start_ticks), cpu_ns: process_cpu_time(pid)? }))
+}
+
+/// All descendants of these processes.
+pub(super) fn family(roots: &[u32]) -> BTreeMap<u32, target::Stat> {
+    let mut family = BTreeMap::new();
+    for root in roots {
+        // Those of a descendant are there already.
+        if !family.contains_key(root) {
+            family.extend(target::descendants(*root));
+        }
+    }
+    family
 }
 
 #[cfg(test)]
@@ -69,12 +78,15 @@ mod tests {
 
     #[test]
     fn children_have_worked_if_their_part_is_large_enough() {
-        let of = |own, children| Work { own, children, before: HashMap::new() }.unjudged();
+        let of = |own, child| {
+            let work = Work { done: [(1, own), (2, child)].into(), ..Work::default() };
+            assert_eq!(work.percent_without(&HashSet::from([1, 2])), None);
+            work.percent_without(&HashSet::from([1]))
+        };
         assert_eq!(of(0, 0), None);
         assert_eq!(of(0, LEAST_NS - 1), None);
         assert_eq!(of(100_000_000, 20_000_000), None);
-        let said = of(1_000_000, 99_000_000).unwrap();
-        assert!(said.starts_with("processes that it has created did 99 % of the work"), "{said}");
-        assert!(of(u64::MAX, u64::MAX).unwrap().contains(" 50 %"));
+        assert_eq!(of(1_000_000, 99_000_000), Some(99));
+        assert_eq!(of(u64::MAX, u64::MAX), Some(50));
     }
 }

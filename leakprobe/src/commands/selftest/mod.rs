@@ -161,6 +161,7 @@ fn check(command: Vec<std::ffi::OsString>, load: Vec<std::ffi::OsString>) -> Res
     };
     let options = Ci {
         server: Some(server),
+        others: Vec::new(),
         load,
         warmup: 1,
         rounds: 3,
