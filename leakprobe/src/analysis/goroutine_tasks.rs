@@ -175,13 +175,18 @@ fn carrier<'a>(goroutine: goroutines::Live<'_>, known: Known<'a>) -> Option<(&'a
     Some((thread, thread.stack.map_or(&[], |stack| known.symbols.of(stack))))
 }
 
-/// The call from C that a goroutine serves, and the thread that has made it.
+/// Of a goroutine that C has called, that, and the thread that has called it.
 fn callback<'a>(
     goroutine: goroutines::Live<'_>,
     known: Known<'a>,
 ) -> Option<(&'a join::Callback, &'a super::LiveThread)> {
     let callback = known.go.callbacks.get(&goroutine.go_id())?;
     Some((callback, known.live.threads().get(&callback.thread)?))
+}
+
+/// The same, while the call lasts.
+fn call<'a>(goroutine: goroutines::Live<'_>, known: Known<'a>) -> Option<(&'a join::Callback, &'a super::LiveThread)> {
+    callback(goroutine, known).filter(|(callback, _)| !callback.at_rest)
 }
 
 fn doing(goroutine: goroutines::Live<'_>, known: Known<'_>) -> Doing {
@@ -225,19 +230,15 @@ impl Stacks {
     fn of(goroutine: goroutines::Live<'_>, doing: &Doing, known: Known<'_>) -> Self {
         let own = frames(goroutine.stack(), known);
         let native = carrier(goroutine, known).and_then(|(_, stack)| stack.get(..doing.native));
-        let called = callback(goroutine, known).filter(|(callback, _)| !callback.at_rest);
+        let called = call(goroutine, known);
         let caller = called.and_then(|(callback, _)| callback.caller);
         let outer = frames(caller, known);
         // That which C has called returns there, and not to where goroutines end.
         let own = if outer.is_empty() { own } else { without_exit(own, known.frames) };
-        let end = stack_end(goroutine, known);
         Self {
             // Before its own frames, the native ones of the C code that it has called; behind them those of the code that called it.
             stack: [native.unwrap_or_default(), own, outer].concat().into(),
-            end: caller
-                .and_then(|id| known.stacks.get(id))
-                .filter(|_| end == StackEnd::Complete)
-                .map_or(end, |of| of.end),
+            end: stack_end(goroutine, known),
             creation: match called.map(|(_, thread)| creation_stack(thread)) {
                 Some(creation) => frames(creation, known).into(),
                 None => frames(goroutine.creation(), known).into(),
@@ -268,8 +269,14 @@ fn is_forever(goroutine: goroutines::Live<'_>) -> bool {
     goroutine.wait().is_some_and(|wait| wait.forever)
 }
 
+/// How the reading of its stack ended, with that of the code that has called it.
 fn stack_end(goroutine: goroutines::Live<'_>, known: Known<'_>) -> StackEnd {
-    goroutine.stack().and_then(|id| known.stacks.get(id)).map_or(StackEnd::None, |stack| stack.end)
+    let end_of = |stack: StackId| known.stacks.get(stack).map(|stack| stack.end);
+    let own = goroutine.stack().and_then(end_of).unwrap_or(StackEnd::None);
+    match call(goroutine, known).filter(|_| own == StackEnd::Complete) {
+        Some((callback, _)) => callback.caller.and_then(end_of).unwrap_or(StackEnd::NoUnwindInfo),
+        None => own,
+    }
 }
 
 fn cover(coverage: &mut GoCoverage, goroutine: goroutines::Live<'_>, doing: &Doing, known: Known<'_>) {
@@ -333,7 +340,7 @@ fn task(
         kernel_stack: Arc::default(),
         ns_id: None,
         lifetime_ms: None,
-        created_by: match callback(goroutine, known).filter(|(callback, _)| !callback.at_rest) {
+        created_by: match call(goroutine, known) {
             // By whoever has created the thread that C has called it on: no goroutine.
             Some((callback, thread)) => CreatedBy {
                 task: None,

@@ -200,6 +200,7 @@ impl Engine {
         let read = self.memory.read(sp, &mut bytes);
         let mut memory = StackMemory::live(sp, bytes.get(..read).unwrap_or_default(), &self.memory);
         let (stack, _) = self.unwinder.unwind(&mut self.modules, &arch::native_regs(ip, sp, bp), &mut memory);
+        self.losses.count(&stack);
         stacks.intern(stack)
     }
 

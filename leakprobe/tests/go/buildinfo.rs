@@ -23,15 +23,13 @@ fn equal(mut program: Program, what: &str) {
 
 #[test]
 fn its_first_bytes_were_overwritten() {
-    for version in VERSIONS {
-        for build in ["stripped", "pie"] {
-            let path = format!("{version}/{build}/waits");
-            let program = Patched::of(&path, &[(MAGIC, &[0; 14])]).ready(&[]);
-            let recording = snapshot(program.pid());
-            assert!(recording.target.runtime.starts_with(&format!("go{version}")), "{path}: {:?}", recording.target);
-            assert_eq!(recording.coverage.gaps.iter().find(|gap| gap.contains("Go")), None, "{path}");
-            equal(program, &path);
-        }
+    for (n, version) in VERSIONS.into_iter().enumerate() {
+        let path = format!("{version}/{}/waits", ["stripped", "pie"][n % 2]);
+        let program = Patched::of(&path, &[(MAGIC, &[0; 14])]).ready(&[]);
+        let recording = snapshot(program.pid());
+        assert!(recording.target.runtime.starts_with(&format!("go{version}")), "{path}: {:?}", recording.target);
+        assert_eq!(recording.coverage.gaps.iter().find(|gap| gap.contains("Go")), None, "{path}");
+        equal(program, &path);
     }
 }
 

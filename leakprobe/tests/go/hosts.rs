@@ -6,8 +6,11 @@ use leakprobe::model::{Recording, Role, StackEnd, Task, TaskKind};
 
 use crate::{
     support::{Program, attach, functions, need_root, snapshot},
-    target::{VERSIONS, built},
+    target::built,
 };
+
+/// Until Go 1.20 a goroutine that C has called ends with the call.
+const SOME: [&str; 3] = ["1.19", "1.21", "1.27"];
 
 fn host(version: &str) -> Program {
     need_root();
@@ -17,7 +20,7 @@ fn host(version: &str) -> Program {
 }
 
 /// The goroutines that C has called, with their stacks.
-fn callbacks<'a>(recording: &'a Recording) -> Vec<(&'a Task, Vec<String>)> {
+fn callbacks(recording: &Recording) -> Vec<(&Task, Vec<String>)> {
     let goroutines = recording.tasks.iter().filter(|task| task.kind == TaskKind::Goroutine && task.role == Role::Own);
     let all = goroutines.map(|task| (task, functions(recording, &task.stack)));
     all.filter(|(_, stack)| stack.iter().any(|name| name == "main.GoWait")).collect()
@@ -25,7 +28,7 @@ fn callbacks<'a>(recording: &'a Recording) -> Vec<(&'a Task, Vec<String>)> {
 
 #[test]
 fn a_thread_that_has_returned_from_go_is_a_thread() {
-    for version in VERSIONS {
+    for version in SOME {
         let program = host(version);
         let recording = snapshot(program.pid());
         let own: Vec<&Task> =
@@ -46,7 +49,7 @@ fn a_thread_that_has_returned_from_go_is_a_thread() {
 
 #[test]
 fn a_call_from_c_has_the_stack_of_its_caller_and_his_creator() {
-    for version in VERSIONS {
+    for version in SOME {
         let mut program = host(version);
         let running = attach(&program, &["-d", "60s"]);
         program.ask("call", "called");
@@ -67,7 +70,8 @@ fn a_call_from_c_has_the_stack_of_its_caller_and_his_creator() {
             );
             assert_eq!(task.stack_end, StackEnd::Complete, "{version}");
             assert_eq!(task.wait.as_ref().map(|wait| &*wait.reason), Some("chan receive"), "{version}");
-            creators.push(functions(&recording, &task.created_by.stack).iter().any(|name| name == "make_caller"));
+            creators
+                .push(functions(&recording, &task.created_by.stack).iter().any(|name| name.starts_with("make_caller")));
         }
         creators.sort_unstable();
         assert_eq!(creators, [false, true], "{version}: the first was created before");

@@ -7,13 +7,13 @@ use leakprobe::model::{Role, TaskKind};
 use crate::{
     compare::differences,
     support::{Program, children_of, functions, need_root, proc_status, snapshot, wait_for},
-    target::{VERSIONS, built, ours, take, theirs},
+    target::{built, ours, take, theirs},
 };
 
 /// Starts a program in `depth` nested namespaces; returns it, and the process id that it has outside.
 fn nested(path: &str, depth: usize) -> (Program, u32) {
     need_root();
-    let mut words = vec!["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"].repeat(depth);
+    let mut words = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"].repeat(depth);
     let path = built(path);
     words.push(path.to_str().unwrap());
     let mut program = Program::start(Command::new(words[0]).args(&words[1..]));
@@ -28,7 +28,8 @@ fn nested(path: &str, depth: usize) -> (Program, u32) {
 
 #[test]
 fn goroutines_and_threads_are_those_that_they_are_outside() {
-    for version in VERSIONS {
+    // On each side of where the runtime's note of a thread's id has moved.
+    for version in ["1.19", "1.24", "1.27"] {
         for depth in [1, 2] {
             let (mut program, pid) = nested(&format!("{version}/stripped/waits"), depth);
             let (theirs, writer) = theirs(&mut program, "");
