@@ -9,6 +9,7 @@
 mod support;
 
 mod built;
+mod contained;
 mod futexes;
 mod in_kernel;
 mod libraries;
