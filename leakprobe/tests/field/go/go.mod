@@ -1,0 +1,3 @@
+module leakprobe.test/field
+
+go 1.21

@@ -1,0 +1,3 @@
+module leakprobe.test/load
+
+go 1.21
