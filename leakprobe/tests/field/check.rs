@@ -43,10 +43,7 @@ struct Judged {
 pub(crate) fn check(table: &Table, case: &Case) -> Said {
     let (ended, recording) = run(table, case);
     let judged: Vec<Judged> = recording.sites.iter().map(|site| of_site(&recording, site)).collect();
-    let is_expected = |one: &&Judged| {
-        let wanted = |name: &String| case.at.contains(name) || case.by.contains(name);
-        one.functions.iter().any(wanted)
-    };
+    let is_expected = |one: &&Judged| one.functions.iter().any(|name| case.is_place(name));
     let expected: Vec<&Judged> = judged.iter().filter(is_expected).collect();
     let worst_of = |judged: &[&Judged]| judged.iter().map(|one| one.verdict).max().unwrap_or_default();
     let mut wrong = Vec::new();

@@ -22,9 +22,9 @@ const AT_A_TIME: usize = 6;
 
 #[test]
 fn every_program_has_one_name_and_a_right_answer() {
-    let table = Table::of_cases();
+    let tables = [Table::of_cases(), Table::of_libraries()];
     let mut names = BTreeSet::new();
-    for case in &table.cases {
+    for case in tables.iter().flat_map(|table| &table.cases) {
         assert!(names.insert(&*case.name), "two programs are called {}", case.name);
         let has_place = !(case.at.is_empty() && case.by.is_empty());
         match case.is {
@@ -39,6 +39,12 @@ fn every_program_has_one_name_and_a_right_answer() {
 fn each_small_program_is_judged_right() {
     let table = Table::of_cases();
     each(&table, "case");
+}
+
+#[test]
+fn each_use_of_a_library_is_judged_right() {
+    let table = Table::of_libraries();
+    each(&table, "library");
 }
 
 /// Checks all programs of a table, some at a time, and says which were judged wrongly and how. `LEAKPROBE_VERDICTS` is a file to which

@@ -40,7 +40,7 @@ pub(crate) enum Unit {
 }
 
 /// One program. The fields are explained in the tables.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Case {
     pub(crate) name: String,
@@ -70,6 +70,10 @@ pub(crate) struct Case {
     pub(crate) exit: Vec<i32>,
     #[serde(default)]
     pub(crate) long: bool,
+    #[serde(default)]
+    pub(crate) quick: bool,
+    #[serde(default)]
+    fixed: bool,
     pub(crate) needs: Option<String>,
 }
 
@@ -110,6 +114,16 @@ impl Table {
         toml::from_str(include_str!("cases.toml")).unwrap()
     }
 
+    pub(crate) fn of_libraries() -> Self {
+        let mut table: Self = toml::from_str(include_str!("libraries.toml")).unwrap();
+        for case in &mut table.cases {
+            case.long = !case.quick;
+        }
+        let fixed: Vec<Case> = table.cases.iter().filter(|case| case.fixed).map(Case::repaired).collect();
+        table.cases.extend(fixed);
+        table
+    }
+
     /// The words that start a program: a key of `[start]`, then arguments.
     pub(crate) fn words(&self, start: &[String]) -> Vec<String> {
         let (key, arguments) = start.split_first().unwrap();
@@ -129,6 +143,33 @@ impl Table {
 }
 
 impl Case {
+    /// The same program, repaired.
+    fn repaired(&self) -> Self {
+        let mut start = self.start.clone();
+        assert_eq!(start.pop().as_deref(), Some("leak"), "{}", self.name);
+        start.push("fixed".to_owned());
+        Self {
+            name: format!("{}-fixed", self.name),
+            is: Is::Healthy,
+            start,
+            at: Vec::new(),
+            by: Vec::new(),
+            unit: None,
+            patterns: Vec::new(),
+            says: Vec::new(),
+            never: Vec::new(),
+            ..self.clone()
+        }
+    }
+
+    /// Whether a function is one of those of its leaked tasks or of their creators.
+    pub(crate) fn is_place(&self, function: &str) -> bool {
+        self.at.iter().chain(&self.by).any(|place| match place.strip_suffix('*') {
+            Some(beginning) => function.starts_with(beginning),
+            None => function == place,
+        })
+    }
+
     /// The command that makes its requests to the address in LEAKPROBE_READY, as a shell takes it.
     pub(crate) fn load(&self) -> String {
         let load = built().join("load");

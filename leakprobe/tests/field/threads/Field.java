@@ -73,6 +73,7 @@ public class Field {
             full.put(full);
             handle(full);
         }
+        LockSupport.parkNanos(300_000_000); // as long as HotSpot may take
         for (int i = 0; i < 4; i++) {
             new Thread(Field::handleForever, "leak").start();
         }

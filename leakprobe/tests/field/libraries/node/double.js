@@ -1,0 +1,4 @@
+// A job of workerpool.
+'use strict';
+
+require('workerpool').worker({ double: (n) => n * 2 });

@@ -1,0 +1,4 @@
+// A job of piscina.
+'use strict';
+
+module.exports = (n) => n * 2;
