@@ -7,9 +7,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod check;
+mod seen;
+mod started;
 #[path = "../support/mod.rs"]
 mod support;
 mod table;
+mod watched;
 
 use std::{collections::BTreeSet, env, fs::File, io::Write, panic, sync::Mutex, thread};
 
