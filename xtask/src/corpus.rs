@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use crate::{go, programs, repo, run};
 
 /// A call that leaves no trace on the stack could not be compared by its line.
-const C: [&str; 5] = ["-O2", "-g", "-Wall", "-pthread", "-fno-optimize-sibling-calls"];
+pub(crate) const C: [&str; 5] = ["-O2", "-g", "-Wall", "-pthread", "-fno-optimize-sibling-calls"];
 
 /// Builds what is missing or older than a source.
 pub(crate) fn build() -> Result<()> {
@@ -49,7 +49,7 @@ pub(crate) fn build() -> Result<()> {
 }
 
 /// Runs `command`, which makes `output`, if a source is newer.
-fn make(output: &Path, sources: &[PathBuf], command: &mut Command) -> Result<()> {
+pub(crate) fn make(output: &Path, sources: &[PathBuf], command: &mut Command) -> Result<()> {
     let modified = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified());
     if let Ok(built) = modified(output)
         && sources.iter().all(|source| modified(source).is_ok_and(|changed| changed < built))
@@ -64,7 +64,7 @@ fn make(output: &Path, sources: &[PathBuf], command: &mut Command) -> Result<()>
 }
 
 /// The files in `folder` that end so, in a fixed order.
-fn files(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
+pub(crate) fn files(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let path = entry.with_context(|| format!("cannot read {}", folder.display()))?.path();

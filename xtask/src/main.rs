@@ -8,6 +8,8 @@ mod ci;
 mod corpus;
 mod debian;
 mod excerpt;
+mod field;
+mod field_verdicts;
 mod go;
 mod go_programs;
 mod kernels;

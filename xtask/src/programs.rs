@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::field::{self, Libraries};
 use crate::{corpus, go_programs, repo, run};
 
 /// Build the test programs, as `cargo xtask test` does
@@ -14,14 +15,21 @@ pub(crate) struct Args {
     /// Only the leaking programs of `leakprobe/tests/corpus`
     #[arg(long)]
     corpus: bool,
+    /// Only the programs of `leakprobe/tests/field`, with all libraries that they use
+    #[arg(long)]
+    field: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    if !args.corpus {
+    let all = !args.corpus && !args.field;
+    if all {
         build()?;
         go_programs::build()?;
     }
-    corpus::build()
+    if all || args.corpus {
+        corpus::build()?;
+    }
+    if all || args.field { field::build(if all { Libraries::OfTests } else { Libraries::All }) } else { Ok(()) }
 }
 
 /// Suffix of a variant, and the compiler's arguments for it in C and C++, and in Rust.

@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::excerpt::excerpt;
+use crate::field::{self, Libraries};
 use crate::tally::Tally;
 use crate::{corpus, debian, go_programs, kernels, programs, repo, run};
 
@@ -17,7 +18,7 @@ pub(crate) struct Args {
 }
 
 /// What the tests run, and the Debian package that holds it.
-const NEEDED: [(&str, &str); 28] = [
+const NEEDED: [(&str, &str); 29] = [
     ("cc", "gcc"),
     ("c++", "g++"),
     ("/usr/include/stdio.h", "libc6-dev"),
@@ -41,6 +42,7 @@ const NEEDED: [(&str, &str); 28] = [
     ("java", "default-jre-headless"),
     ("node", "nodejs"),
     ("ruby", "ruby"),
+    ("objcopy", "binutils"),
     ("rsvg-convert", "librsvg2-bin"),
     ("dot", "graphviz"),
     ("curl", "curl"),
@@ -59,6 +61,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let programs = programs::build()?;
     go_programs::build()?;
     corpus::build()?;
+    field::build(Libraries::OfTests)?;
     run::say(&format!("== test programs: {:.0} s", began.elapsed().as_secs_f32()));
     let mut cargo = repo::cargo();
     cargo.args(["test", "--workspace", "--locked", "--no-fail-fast"]);

@@ -1,21 +1,26 @@
-//! `cargo xtask verdicts`: the corpus of leaking, repaired and healthy programs, checked by `leakprobe ci` several times, and the
-//! table of what was said of each.
+//! `cargo xtask verdicts`: the corpus of leaking, repaired and healthy programs, and the programs of the field, checked by `leakprobe ci`
+//! several times, and the tables of what was said of each.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{bench, corpus, programs, repo, run};
+use crate::field::{self, Libraries};
+use crate::{bench, corpus, field_verdicts, programs, repo, run};
 
-/// Check every program of the corpus, several times, and print what was said of each. Needs root
+/// Check every program of the corpus and of the field, several times, and print what was said of each. Needs root
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// How often
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// Write the table to docs/verdicts.md
-    #[arg(long)]
+    /// Only the programs of the field whose names contain this; several are separated by commas
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+    /// Write the tables to docs/verdicts.md
+    #[arg(long, conflicts_with = "only")]
     write: bool,
 }
 
@@ -39,33 +44,56 @@ impl Said {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     run::run(repo::cargo().args(["build", "--release", "--locked"]))?;
-    corpus::build()?;
-    let told = repo::target().join("verdicts.tsv");
-    let _ = fs::remove_file(&told);
+    if args.only.is_none() {
+        corpus::build()?;
+    }
+    field::build(Libraries::All)?;
+    let [of_corpus, of_field] = ["verdicts.tsv", "field-verdicts.tsv"].map(|name| repo::target().join(name));
+    for told in [&of_corpus, &of_field] {
+        let _ = fs::remove_file(told);
+    }
+    let corpus = [("corpus", "called"), ("corpus", "every_leak"), ("peers", "called_healthy")];
+    let field = [("field", "judged_right")];
     let mut failed = 0;
     for number in 1..=args.runs {
         run::say(&format!("run {number} of {}", args.runs));
         let mut is_right = true;
-        for (target, only) in [("corpus", "called"), ("corpus", "every_leak"), ("peers", "called_healthy")] {
-            let mut test = repo::cargo();
-            test.args(["test", "--locked", "--package", "leakprobe", "--test", target, "--no-fail-fast", "--", only]);
-            test.env("LEAKPROBE_BIN", repo::leakprobe()).env("LEAKPROBE_TEST_PROGRAMS", programs::folder());
-            test.env("LEAKPROBE_VERDICTS", &told);
-            is_right &= run::status(&mut test)?.success();
+        if args.only.is_none() {
+            for (target, tests) in corpus {
+                is_right &= check(target, tests, &of_corpus, None)?;
+            }
+        }
+        for (target, tests) in field {
+            is_right &= check(target, tests, &of_field, args.only.as_deref())?;
         }
         failed += u32::from(!is_right);
     }
-    let text = fs::read_to_string(&told).with_context(|| format!("cannot read {}", told.display()))?;
-    let table = table(&text, args.runs, &bench::machine_and_day()?)?;
-    run::say(&table);
+    let read = |path: &Path| fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+    let machine = bench::machine_and_day()?;
+    let mut text =
+        if args.only.is_none() { table(&read(&of_corpus)?, args.runs, &machine)? + "\n" } else { String::new() };
+    text += &field_verdicts::table(&read(&of_field)?, args.runs)?;
+    run::say(&text);
     if args.write {
         let path = repo::root().join("docs/verdicts.md");
-        fs::write(&path, &table).with_context(|| format!("cannot write {}", path.display()))?;
+        fs::write(&path, &text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     if failed > 0 {
         bail!("{failed} of {} runs were not as they should be", args.runs);
     }
     Ok(())
+}
+
+/// Runs tests, which write to `told` what was said of each program; whether all passed.
+fn check(target: &str, tests: &str, told: &Path, only: Option<&str>) -> Result<bool> {
+    let mut test = repo::cargo();
+    test.args(["test", "--locked", "--package", "leakprobe", "--test", target, "--no-fail-fast", "--", tests]);
+    test.env("LEAKPROBE_BIN", repo::leakprobe()).env("LEAKPROBE_TEST_PROGRAMS", programs::folder());
+    test.env("LEAKPROBE_VERDICTS", told).env("LEAKPROBE_FIELD_ALL", "1");
+    if let Some(only) = only {
+        test.env("LEAKPROBE_FIELD", only);
+    }
+    Ok(run::status(&mut test)?.success())
 }
 
 /// From lines of language, name, variant, verdict and pattern.
@@ -89,7 +117,7 @@ fn table(text: &str, runs: u32, machine: &str) -> Result<String> {
     let quiet: u32 = leaking.iter().map(|(_, variants)| right(variants, "fixed", &["idle", "suspect"])).sum::<u32>()
         + healthy.iter().map(|(_, variants)| right(variants, "healthy", &["idle", "suspect"])).sum::<u32>();
     let mut out = format!(
-        "# Verdicts on the corpus\n\nWhat `leakprobe ci` says of each program of `leakprobe/tests/corpus`: made by `cargo xtask verdicts --runs {runs} --write`, {machine}.\n\n\
+        "# Verdicts\n\n## On the corpus\n\nWhat `leakprobe ci` says of each program of `leakprobe/tests/corpus`: made by `cargo xtask verdicts --runs {runs} --write`, {machine}.\n\n\
          Leaks found at the lines that the source marks, as likely or proven: {found} of {}. Repaired and healthy programs of which nothing was called likely or proven: {quiet} of {}.\n\n\
          Where the runs differ, the number of runs is in parentheses.\n\n\
          | language | program | leaking | it looks like | repaired |\n|---|---|---|---|---|\n",

@@ -21,7 +21,7 @@ func init() {
 	mistake("gorm-rows", func() { firstOrder(ctx) }, fixedRows)
 	mistake("pgx-pool", func() { newPgx() }, func() { newPgx().Close() })
 	mistake("redis-subscription", func() { subscribe() }, func() { subscribe().Close() })
-	mistake("redis-client", func() { ping(newRedis()) }, fixedRedis)
+	mistake("redis-client", leakRedis, fixedRedis)
 	healthy("redis-shared", func() { ping(sharedRedis()) })
 	healthy("gorm-shared", func() { sharedOrders().Exec("SELECT 1") })
 	sql.Register("orders", orders{})
@@ -83,15 +83,23 @@ var sharedRedis = sync.OnceValue(newRedis)
 // A subscription whose reader leaves after the first message.
 func subscribe() io.Closer {
 	subscription := sharedRedis().Subscribe(ctx, "orders")
+	value(subscription.Receive(ctx))
 	messages := subscription.Channel()
-	for redisServer().Publish("orders", "one") == 0 {
-	}
+	redisServer().Publish("orders", "one")
 	<-messages
 	return subscription
 }
 
 // A client for each request: its idle connections stay open, so that the server keeps a goroutine for each.
 func ping(client *redis.Client) { must(client.Ping(ctx).Err()) }
+
+func leakRedis() {
+	client := newRedis()
+	clients = append(clients, client)
+	ping(client)
+}
+
+var clients []*redis.Client
 
 func fixedRedis() {
 	client := newRedis()
