@@ -82,7 +82,12 @@ impl Started {
     /// Watches it from now on.
     pub(crate) fn attach(&self, options: &[&str]) -> Running {
         let pid = self.pid.to_string();
-        let mut leakprobe = Running::record(&[&["attach", "-p", &pid, "-i", "200ms"], options].concat());
+        let mut args = vec!["attach", "-p", &pid];
+        args.extend(options);
+        if !options.contains(&"-i") {
+            args.extend(["-i", "200ms"]);
+        }
+        let mut leakprobe = Running::record(&args);
         leakprobe.attached();
         leakprobe
     }
