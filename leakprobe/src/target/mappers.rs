@@ -21,8 +21,12 @@ const WAITING: u32 = 10;
 /// `PF_FORKNOEXEC`: forked, and no program begun since.
 /// Source: <https://elixir.bootlin.com/linux/v6.12/source/include/linux/sched.h#L1654>
 pub(super) const FORKED: u32 = 0x40;
-/// How often `/proc` is listed again to find processes that were created meanwhile.
-const MOST_LISTINGS: u32 = 16;
+/// How often `/proc` is listed again to find processes that were created meanwhile, or could not be read for a moment.
+const MOST_LISTINGS: u32 = 32;
+/// Until then.
+const PAUSE: Duration = Duration::from_millis(2);
+/// `PF_EXITING`.
+const EXITING: u32 = 4;
 /// Most threads whose ids are read.
 const MOST_THREADS: usize = 1 << 16;
 /// Mappings of one process after which the time is looked at.
@@ -91,11 +95,18 @@ impl Mappers {
             if new.is_empty() {
                 return search.found;
             }
-            for (pid, _) in new {
+            let mut is_unsettled = false;
+            for process in new {
                 if search.is_late() {
                     return search.found;
                 }
-                search.process(pid);
+                if !search.process(process.0) {
+                    known.remove(&process);
+                    is_unsettled = true;
+                }
+            }
+            if is_unsettled {
+                std::thread::sleep(PAUSE);
             }
         }
         search.found.complete = false;
@@ -144,9 +155,13 @@ impl Search<'_> {
         is_late
     }
 
-    fn process(&mut self, pid: u32) {
-        if pid != self.target {
-            for object in self.objects_of(pid) {
+    /// Whether the process could be read; if not, it is to be tried again.
+    fn process(&mut self, pid: u32) -> bool {
+        if pid != self.target && !self.objects.ids.is_empty() {
+            let Some(objects) = mapped_by(pid, self.objects, &self.budget) else {
+                return false;
+            };
+            for object in objects {
                 self.found.processes.entry(object).or_default().insert(pid);
                 self.threads_of(pid, |found, thread| {
                     found.threads.entry(thread.own_id).or_default().push((object, thread.into()));
@@ -158,20 +173,7 @@ impl Search<'_> {
                 found.namesakes.insert(thread.own_id, thread.tid);
             });
         }
-    }
-
-    /// Those of the objects that a process maps.
-    fn objects_of(&mut self, pid: u32) -> Vec<ObjectId> {
-        if self.objects.ids.is_empty() {
-            return Vec::new();
-        }
-        match mapped_by(pid, self.objects, &self.budget) {
-            Some(objects) => objects,
-            None => {
-                self.found.complete = false;
-                Vec::new()
-            }
-        }
+        true
     }
 
     fn threads_of(&mut self, pid: u32, mut take: impl FnMut(&mut Mappers, Named)) {
@@ -210,6 +212,8 @@ pub(super) fn mapped_by(pid: u32, objects: &Objects, budget: &Budget) -> Option<
         }
         match (read, Stat::read(thread)) {
             (_, Ok(stat)) if stat.is_kernels() => return Some(Vec::new()),
+            // Its memory is gone before it is.
+            (Ok(()), Ok(stat)) if stat.flags & EXITING != 0 => {}
             (_, Ok(stat)) if stat.has_exited() => {}
             (_, Err(error)) if is_gone(&error) => {}
             // It may not be read, even by root, but has begun a program and thus inherited nothing.

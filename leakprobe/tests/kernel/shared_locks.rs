@@ -30,12 +30,9 @@ impl Seen {
     fn by(words: &str) -> Self {
         let words: Vec<&str> = words.split(' ').collect();
         let mut program = Program::ready_with("shared_locks", Variant::Pie, &words);
-        let line = program
-            .passed()
-            .into_iter()
-            .find(|line| line.starts_with("wait "))
-            .unwrap_or_else(|| format!("wait {}", program.expect("wait ")));
-        let field = |key: &str| Program::field(&line, key) as u64;
+        let lines = program.passed();
+        let line = lines.iter().find(|line| line.starts_with("wait ")).unwrap();
+        let field = |key: &str| Program::field(line, key) as u64;
         let pid = field("pid") as u32;
         settle(pid);
         Self::of(&snapshot(pid), field("tid"), field("holder"))
