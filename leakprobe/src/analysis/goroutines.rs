@@ -204,11 +204,15 @@ impl Goroutines {
     }
 
     /// To be called when all goroutines of a snapshot are put. `taken_ns` is its moment (`CLOCK_MONOTONIC`), `counted` how many
-    /// goroutines have come and gone since the first snapshot as the runtime counts them, its own included; `None` if it does not
+    /// goroutines have come and gone since watching began as the runtime counts them, its own included; `None` if it does not
     /// tell: then those that were seen to come and go are counted, which are fewer.
     pub fn end_snapshot(&mut self, taken_ns: u64, counted: Option<Turnover>) {
         self.now_ns = taken_ns;
         self.ages.advance(taken_ns);
+        if self.at_first.is_none() && counted.is_some_and(|all| all.created > 0) {
+            // It counts from the program's start, when there was none of the runtime's own either.
+            self.seen(true).created = self.system;
+        }
         self.at_first.get_or_insert(self.alive + self.system);
         let [own, system] = self.seen;
         let turnover = counted.map_or(own, |all| Turnover {

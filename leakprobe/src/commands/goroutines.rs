@@ -35,6 +35,8 @@ pub(super) struct Goroutines {
     unread: u64,
     /// What was taken for a list of goroutines and turned out to be another one.
     mistaken: u64,
+    /// Whether the program was watched from its start, so that what came before the first snapshot counts, too.
+    is_from_start: bool,
     facts: GoFacts,
     /// Stacks of C code that has called goroutines, by where they begin.
     callers: HashMap<Caller, StackId>,
@@ -61,9 +63,15 @@ impl Goroutines {
             cpu_time: None,
             unread: 0,
             mistaken: 0,
+            is_from_start: false,
             facts: GoFacts::default(),
             callers: HashMap::new(),
         }
+    }
+
+    /// The same for a program that the process has just begun.
+    pub(super) fn of_new_program(pid: u32) -> Self {
+        Self { is_from_start: true, ..Self::new(pid) }
     }
 
     /// Looks for runtimes, if any can have come or gone since the last time.
@@ -162,7 +170,8 @@ impl Goroutines {
             match known.reader.snapshot(&memory, stacks, &mut sink) {
                 Ok(summary) => {
                     if let Some(ever) = summary.ever {
-                        let [first, _] = known.turnover.unwrap_or([ever; 2]);
+                        let first = if self.is_from_start { goroutines::Turnover::default() } else { ever };
+                        let [first, _] = known.turnover.unwrap_or([first, ever]);
                         known.turnover = Some([first, ever]);
                     }
                 }

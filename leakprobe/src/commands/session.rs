@@ -355,7 +355,7 @@ impl Session {
         if let Err(error) = self.engine.restart() {
             tracing::debug!("after exec: {error}");
         }
-        self.goroutines = Goroutines::new(self.target.pid);
+        self.goroutines = Goroutines::of_new_program(self.target.pid);
         self.jvm = jvm::Finder::default();
         self.signs = signs::Look::default();
         self.engine.set_made_frame_sizes(None);

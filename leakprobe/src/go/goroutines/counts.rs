@@ -49,3 +49,27 @@ pub(super) fn given_out(runtime: &Runtime, memory: &dyn Memory) -> Option<u64> {
     let (taken, left) = last;
     taken.checked_sub(left.into_iter().fold(0, u64::saturating_add))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::heaps::tests::{SCHED, p, runtime},
+        *,
+    };
+
+    #[test]
+    fn what_processors_still_have_was_not_given_out() {
+        for version in ["go1.19.8", "go1.22.10", "go1.23.9", "go1.25.5", "go1.27.3"] {
+            let (runtime, mut memory) = runtime(version);
+            memory.put(SCHED, &[48]);
+            // The third one is put aside.
+            for (id, next, end) in [(0, 17, 17), (1, 30, 33), (2, 40, 49)] {
+                memory.put(p(id) + u64::from(runtime.layout.p.goidcache), &[next, end]);
+            }
+            assert_eq!(given_out(&runtime, &memory), Some(48 - 3 - 9), "{version}");
+            memory.put(p(2) + u64::from(runtime.layout.p.goidcache), &[50, 49]);
+            assert_eq!(given_out(&runtime, &memory), None, "{version}: damaged");
+            assert_eq!(given_out(&Runtime { scheduler: None, ..runtime }, &memory), None);
+        }
+    }
+}

@@ -22,7 +22,7 @@ const CHUNK: u64 = 4096;
 /// Most timers that are looked at: others are counted.
 const MAX_TIMERS: u64 = 2 << 20;
 /// A heap that claims to be larger is none.
-const MAX_HEAP: u64 = 1 << 32;
+const MAX_HEAP: u64 = 1 << 28;
 /// `timerHeaped` and `timerZombie` of Go 1.23 and later.
 const HEAPED: u8 = 1;
 const ZOMBIE: u8 = 4;
@@ -124,4 +124,124 @@ pub(super) fn walk(runtime: &Runtime, memory: &dyn Memory, mut visit: impl FnMut
         budget -= looked_at;
     }
     left_out
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::go::{Code, Layout, Scheduler, Version, memory::fake::Fake};
+
+    pub(in super::super) const ALLP: u64 = 0x1000;
+    pub(in super::super) const SCHED: u64 = 0x1100;
+    const LIST: u64 = 0x2000;
+    const HEAP: u64 = 0x3000;
+    const TIMERS: u64 = 0x8000;
+    const VERSIONS: [&str; 6] = ["go1.19.8", "go1.22.10", "go1.23.1", "go1.24.11", "go1.25.5", "go1.27.3"];
+
+    pub(in super::super) fn p(id: u64) -> u64 {
+        0x10_0000 + id * 0x1_0000
+    }
+
+    /// A runtime with two processors in use and one put aside.
+    pub(in super::super) fn runtime(version: &str) -> (Runtime, Fake) {
+        let version = Version::parse(version).unwrap();
+        let layout = Layout::of(&version).unwrap();
+        let mut memory = Fake(vec![(0x1000, vec![0; 0x8000])]);
+        (0..3).for_each(|id| memory.put_bytes(p(id), &vec![0; 0x4000]));
+        memory.put(ALLP, &[LIST, 2, 3]);
+        memory.put(LIST, &[p(0), p(1), p(2)]);
+        let scheduler = Some(Scheduler { allp: ALLP, sched: Some(SCHED) });
+        let code = Arc::new(Code::new(Vec::new()));
+        let (allgs, allm, reasons, notes) = (0, None, Arc::default(), Vec::new());
+        (Runtime { version, layout, code, allgs, allm, scheduler, reasons, notes }, memory)
+    }
+
+    /// Where the heap of a processor lies, and its slice of entries.
+    fn heap(layout: &Layout, p: u64) -> (u64, u64) {
+        let timers = p + u64::from(layout.p.timers.unwrap());
+        (if layout.p.heap == 0 { p } else { timers }, timers + u64::from(layout.p.heap))
+    }
+
+    fn timer(memory: &mut Fake, layout: &TimerLayout, address: u64, owner: u64, is_pending: bool) {
+        let mut bytes = vec![0; layout.size.into()];
+        let mut put = |offset: u16, value: &[u8]| bytes[offset.into()..][..value.len()].copy_from_slice(value);
+        put(layout.when, &77_u64.to_le_bytes());
+        put(layout.period, &5_u64.to_le_bytes());
+        put(layout.owner, &owner.to_le_bytes());
+        match layout.state {
+            TimerState::Status { status, nextwhen } => {
+                put(nextwhen, &78_u64.to_le_bytes());
+                put(status, &[if is_pending { 7 } else { 3 }]);
+            }
+            TimerState::Bits(state) => put(state, &[if is_pending { HEAPED } else { HEAPED | ZOMBIE }]),
+        }
+        memory.put_bytes(address, &bytes);
+    }
+
+    fn walked(runtime: &Runtime, memory: &Fake) -> (Vec<Timer>, u64) {
+        let mut found = Vec::new();
+        let left_out = walk(runtime, memory, |timers| found.extend_from_slice(timers));
+        (found, left_out)
+    }
+
+    #[test]
+    fn a_timer_counts_once_if_it_leads_back_and_is_pending() {
+        for version in VERSIONS {
+            let (runtime, mut memory) = runtime(version);
+            let layout = &runtime.layout;
+            let (owner, slice) = heap(layout, p(1));
+            for (n, owner, is_pending) in [(0, owner, true), (1, p(0) + 8, true), (2, owner, false), (3, owner, true)] {
+                timer(&mut memory, &layout.timer, TIMERS + n * 0x80, owner, is_pending);
+            }
+            let entries = [0, 1, 2, 3, 0].map(|n| TIMERS + n * 0x80);
+            for (n, &entry) in (0..).zip([&entries[..], &[0, 0xdead_0000, 7]].concat().iter()) {
+                memory.put(HEAP + n * u64::from(layout.p.entry), &[entry]);
+            }
+            memory.put(slice, &[HEAP, 8, 16]);
+            let (found, left_out) = walked(&runtime, &memory);
+            let addresses: Vec<u64> = found.iter().map(|timer| timer.address).collect();
+            assert_eq!((addresses, left_out), (vec![entries[0], entries[3]], 0), "{version}");
+            let when = if layout.p.heap == 0 { 78 } else { 77 };
+            assert!(found.iter().all(|timer| (timer.when, timer.period) == (when, 5)), "{version}: {found:?}");
+            // The same processor twice.
+            memory.put(LIST, &[p(1)]);
+            assert_eq!(walked(&runtime, &memory).0.len(), 2, "{version}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_heap_comes_to_an_end_and_is_a_loss() {
+        for version in ["go1.22.10", "go1.27.3"] {
+            for (slice, is_loss) in [
+                ([HEAP, u64::MAX, u64::MAX], true),
+                ([HEAP, 5, 4], true),
+                ([HEAP, 1 << 27, 1 << 27], true),
+                ([0xdead_0000, 5, 5], false),
+                ([u64::MAX - 8, 1 << 20, 1 << 20], false),
+                ([HEAP, 1 << 20, 1 << 20], false),
+            ] {
+                let (runtime, mut memory) = runtime(version);
+                memory.put(heap(&runtime.layout, p(0)).1, &slice);
+                let (found, left_out) = walked(&runtime, &memory);
+                assert_eq!((found.len(), left_out > 0), (0, is_loss), "{version}: {slice:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_timer_that_is_cut_short_is_none() {
+        for version in VERSIONS {
+            let (runtime, mut memory) = runtime(version);
+            let layout = &runtime.layout.timer;
+            timer(&mut memory, layout, TIMERS, 9, true);
+            let bytes = memory.bytes(TIMERS, layout.size.into());
+            let whole = Timer::parse(layout, TIMERS, &bytes).unwrap();
+            for len in 0..bytes.len() {
+                let cut = Timer::parse(layout, TIMERS, &bytes[..len]);
+                assert!(cut.is_none_or(|cut| cut == whole), "{version}: {len} bytes");
+            }
+        }
+    }
 }
