@@ -67,7 +67,7 @@ impl Program {
         let stack = self.stacks.intern(Stack::of_thread(stack.to_vec(), StackEnd::Complete));
         let name = "app".to_owned();
         let (start_boottime, lifetime_ns, kernel_stack) = (1, 5, None);
-        self.threads.push(ThreadSample { tid, name, start_boottime, lifetime_ns, activity, stack, kernel_stack });
+        self.threads.push(ThreadSample { tid, name, start_boottime, lifetime_ns, activity, stack, kernel_stack, switches: 0 });
         self
     }
 

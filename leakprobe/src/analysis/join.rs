@@ -123,20 +123,22 @@ fn in_runtime(wait: goroutines::RuntimeWait<'_>, clock: Clock) -> Doing {
 }
 
 /// The wait of a thread that is blocked, at the moment `now_ns`.
-pub(super) fn thread_wait(blocking: &Blocking, now_ns: u64) -> Wait {
+pub(super) fn thread_wait(thread: &LiveThread, blocking: &Blocking, now_ns: u64) -> Wait {
+    let slices = thread.slices();
+    let since_ns = slices.map_or(blocking.since_ns, |(first_ns, _)| first_ns);
     Wait {
         kind: blocking.kind,
         reason: blocking.reason.as_str().into(),
         object: blocking.object.as_str().into(),
-        age_ms: now_ns.saturating_sub(blocking.since_ns) / NS_PER_MS,
-        exact: blocking.exact,
+        age_ms: now_ns.saturating_sub(since_ns) / NS_PER_MS,
+        exact: blocking.exact && slices.is_none(),
         at_most_ms: None,
         timeout_ms: blocking.timeout_ms,
         due_ms: blocking
             .timeout_ms
             .map(|timeout| timeout.saturating_sub(now_ns.saturating_sub(blocking.since_ns) / NS_PER_MS)),
         period_ms: None,
-        slice_ms: None,
+        slice_ms: slices.map(|(_, ms)| ms),
         owner: blocking.other_ends.as_ref().and_then(OtherEnds::only).map(Box::new),
         owner_note: None,
         chain: Arc::default(),
@@ -147,8 +149,9 @@ pub(super) fn thread_wait(blocking: &Blocking, now_ns: u64) -> Wait {
 fn on_thread(thread: &LiveThread, native: usize, clock: Clock) -> Doing {
     match &thread.activity {
         Activity::Blocked(blocking) => {
-            let wait = thread_wait(blocking, clock.now_ns);
-            Doing { state: clock.state(blocking.since_ns), wait: Some(wait), native }
+            let wait = thread_wait(thread, blocking, clock.now_ns);
+            let is_parked = thread.parked(clock.now_ns, clock.min_block_ns).is_some();
+            Doing { state: if is_parked { TaskState::Parked } else { TaskState::Blocked }, wait: Some(wait), native }
         }
         Activity::Exited => unknown("system call or C code"),
         activity => {

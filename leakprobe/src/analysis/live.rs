@@ -14,6 +14,7 @@ use super::{
     ended::EndedWaits,
     history::{History, Key},
     holders::{self, Confirmed, Doubts},
+    slices::Slices,
 };
 use crate::model::{
     Activity, Blocking, Change, ChangeKind, EndedWait, Frame, FutexMemory, GrowthSample, OwnerClaim, OwnerFacts,
@@ -48,6 +49,8 @@ pub struct LiveThread {
     pub kernel_stack: Option<StackId>,
     /// When the wait before began that a snapshot saw, and with which stack: its end may be told after the next snapshot.
     last_wait: Option<(u64, StackId)>,
+    /// Its waits that timers ended, one after the other.
+    slices: Slices,
     /// Who created it, if that was seen.
     pub creation: Option<Creation>,
     /// Whether it was there when we came.
@@ -79,11 +82,23 @@ impl LiveThread {
         }
     }
 
-    /// What it waits for, if it has waited for at least `min_block_ns` at the moment `now_ns`.
+    /// If its present wait is one of several that followed each other, each ended by its own timer: when the first began
+    /// (`CLOCK_MONOTONIC`, ns), and how long each lasts at most, ms.
+    pub(super) fn slices(&self) -> Option<(u64, u64)> {
+        match &self.activity {
+            Activity::Blocked(blocking) => self.slices.of_wait(blocking.since_ns),
+            _ => None,
+        }
+    }
+
+    /// What it waits for, if it has waited for at least `min_block_ns` at the moment `now_ns`, be it in slices.
     #[must_use]
     pub fn parked(&self, now_ns: u64, min_block_ns: u64) -> Option<&Blocking> {
         match &self.activity {
-            Activity::Blocked(blocking) if now_ns.saturating_sub(blocking.since_ns) >= min_block_ns => Some(blocking),
+            Activity::Blocked(blocking) => {
+                let since_ns = self.slices().map_or(blocking.since_ns, |(first_ns, _)| first_ns);
+                (now_ns.saturating_sub(since_ns) >= min_block_ns).then_some(blocking)
+            }
             _ => None,
         }
     }
@@ -314,6 +329,9 @@ impl Live {
                 self.told_names.insert(change.tid, name);
             }
             ChangeKind::WaitEnded { wait, stack } => {
+                if let Some(thread) = self.threads.get_mut(&change.tid) {
+                    thread.slices.ended(wait.since_ns, change.time_ns);
+                }
                 let thread = self.threads.get(&change.tid);
                 let seen = || thread.and_then(|thread| thread.stack_in(wait.since_ns));
                 let stack = stack.or_else(seen);
@@ -366,6 +384,7 @@ impl Live {
             stack: None,
             kernel_stack: None,
             last_wait: None,
+            slices: Slices::default(),
             creation: Some(creation),
             before_us: false,
             started_ns: time_ns,
@@ -445,7 +464,10 @@ impl Live {
                     self.exited += 1;
                 }
             }
+            let mut slices = old.as_ref().filter(|_| same).map(|old| old.slices.clone()).unwrap_or_default();
+            slices.see(&sample);
             let thread = LiveThread {
+                slices,
                 name: self.told_names.remove(&sample.tid).unwrap_or(sample.name),
                 start_boottime: sample.start_boottime,
                 lifetime: Some((sample.lifetime_ns, snapshot.taken_ns)),

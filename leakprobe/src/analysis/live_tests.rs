@@ -26,6 +26,7 @@ fn sample(tid: u32, start_boottime: u64, since_ns: u64) -> ThreadSample {
         }),
         stack: stack(),
         kernel_stack: None,
+        switches: since_ns,
     }
 }
 

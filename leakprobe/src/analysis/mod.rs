@@ -17,6 +17,7 @@ mod locks;
 mod owners;
 mod recording;
 mod sites;
+mod slices;
 mod timeline;
 mod timers;
 mod unseen;

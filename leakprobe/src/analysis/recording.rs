@@ -167,7 +167,7 @@ fn thread_task(tid: u32, thread: &LiveThread, known: Known<'_>) -> Task {
     let Known { live, stacks, symbols, .. } = known;
     let now = live.now_ns();
     let wait = match &thread.activity {
-        Activity::Blocked(blocking) => Some(thread_wait(blocking, now)),
+        Activity::Blocked(blocking) => Some(thread_wait(thread, blocking, now)),
         _ => None,
     };
     let state = match &thread.activity {

@@ -42,6 +42,8 @@ pub struct ThreadSample {
     pub stack: StackId,
     /// Where it waits in the kernel, if that was asked for.
     pub kernel_stack: Option<StackId>,
+    /// Its context switches so far, voluntary and involuntary.
+    pub switches: u64,
 }
 
 /// What a thread does.

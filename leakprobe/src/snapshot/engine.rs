@@ -545,6 +545,7 @@ fn sample(record: &ThreadRecord, activity: Activity, stack: StackId) -> ThreadSa
         activity,
         stack,
         kernel_stack: None,
+        switches: record.switches,
     }
 }
 
