@@ -243,7 +243,8 @@ impl<'a> Pair<'a> {
 fn numbers(sites: &[&Site]) -> Numbers {
     let mut sum = Numbers { oldest_exact: true, ..Numbers::default() };
     for site in sites {
-        sum.count = sum.count.saturating_add(site.count);
+        // What only came and waits for a moment may be gone in the next.
+        sum.count = sum.count.saturating_add(site.count.saturating_sub(site.brief));
         sum.parked = sum.parked.saturating_add(site.parked.min(site.count));
         if (site.oldest_ms, site.oldest_exact) >= (sum.oldest_ms, sum.oldest_exact) || sum.oldest_ms == 0 {
             (sum.oldest_ms, sum.oldest_exact) = (site.oldest_ms, site.oldest_exact);

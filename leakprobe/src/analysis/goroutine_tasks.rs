@@ -10,8 +10,8 @@ use super::{
     goroutines::{self, GoId, Goroutines},
     join::{self, Clock, Doing},
     live::creation_stack,
-    recording::{Known, thread_created_by},
-    sites::{Member, Ordered, SiteKey, Sites, Tally},
+    recording::{Known, NOT_BLOCKED, thread_created_by},
+    sites::{Member, Ordered, SiteKey, Sites, Standing, Tally},
 };
 use crate::model::{
     Ancestor, Channel, CreatedBy, Frame, GoCoverage, GoObject, Goroutine, Role, StackEnd, StackId, Task, TaskKind,
@@ -30,7 +30,7 @@ struct Alike {
     place: u32,
     role: Role,
     kind: Option<WaitKind>,
-    /// Whether they wait, and are or may be parked.
+    /// Whether they are or may be parked, or live on since they were created while we watched.
     at_site: bool,
     /// For those whose stack begins or ends on a thread: which one.
     thread: Option<u32>,
@@ -84,25 +84,30 @@ pub(super) fn survey<'a>(known: Known<'a>, sites: &mut Sites) -> Option<Survey<'
         let place = *places.entry(alike).or_insert(next);
         if place == next {
             let stacks = Stacks::of(goroutine, &doing, known);
-            let kind = doing.wait.as_ref().map(|wait| wait.kind).filter(|_| alike.at_site);
-            let site = kind.map(|kind| stacks.site_key(alike.role, kind));
+            let kind = doing.wait.as_ref().map_or(WaitKind::Other, |wait| wait.kind);
+            let site = alike.at_site.then(|| stacks.site_key(alike.role, kind));
             groups.push(Group { stacks, site, tally: Tally::default(), count: 0 });
         }
         group_of.push(place);
         let Some(group) = groups.get_mut(place as usize) else { continue };
         group.count += 1;
-        if let (true, Some(wait)) = (alike.at_site, &doing.wait) {
+        if let Some(standing) = standing(goroutine, &doing, known) {
+            let wait = doing.wait.as_ref();
             let member = Member {
-                parked: doing.state == TaskState::Parked,
-                new: !goroutine.was_before_us(),
-                age_ms: wait.age_ms,
-                exact: wait.exact,
-                timeout_ms: wait.timeout_ms,
-                timeout_is_known: wait.goroutine_timeout_ms().is_some(),
-                reason: &wait.reason,
+                standing,
+                new: goroutine.is_new().is_some(),
+                creator_seen: goroutine.creation().is_some(),
+                waits: wait.is_some(),
+                slice_ms: wait.and_then(|wait| wait.slice_ms),
+                from_start: false,
+                age_ms: wait.map_or(0, |wait| wait.age_ms),
+                exact: wait.is_none_or(|wait| wait.exact),
+                timeout_ms: wait.and_then(|wait| wait.timeout_ms),
+                timeout_is_known: wait.is_some_and(|wait| wait.goroutine_timeout_ms().is_some()),
+                reason: wait.map_or(NOT_BLOCKED, |wait| &wait.reason),
                 name: "",
             };
-            let trend = goroutine.stack().map(|stack| (TaskKind::Goroutine, goroutine.creation(), stack));
+            let trend = goroutine.stack().map(|stack| (TaskKind::Goroutine, goroutine.creation(), Some(stack)));
             group.tally.add(&member, trend);
         }
     }
@@ -195,17 +200,28 @@ fn doing(goroutine: goroutines::Live<'_>, known: Known<'_>) -> Doing {
     join::doing(goroutine, carrier(goroutine, known), known.frames, clock)
 }
 
-fn alike(goroutine: goroutines::Live<'_>, doing: &Doing, known: Known<'_>) -> Alike {
-    let at_site = match doing.state {
-        // Its thread is.
-        _ if role(goroutine, known) == Role::Carrier => false,
-        TaskState::Parked => true,
-        TaskState::Blocked => doing.wait.as_ref().is_some_and(|wait| {
+/// Why a goroutine counts at a site; `None` if it does not.
+fn standing(goroutine: goroutines::Live<'_>, doing: &Doing, known: Known<'_>) -> Option<Standing> {
+    let may_be_parked = || {
+        doing.wait.as_ref().is_some_and(|wait| {
             let min_block_ms = known.live.min_block_ns() / 1_000_000;
             !wait.exact && wait.at_most_ms.is_none_or(|most| most >= min_block_ms)
-        }),
-        TaskState::Running | TaskState::Runnable | TaskState::Exited => false,
+        })
     };
+    match doing.state {
+        // Its thread is.
+        _ if role(goroutine, known) == Role::Carrier => return None,
+        TaskState::Parked => return Some(Standing::Parked),
+        TaskState::Blocked if may_be_parked() => return Some(Standing::Unknown),
+        TaskState::Exited => return None,
+        TaskState::Blocked | TaskState::Running | TaskState::Runnable => {}
+    }
+    let is_lasting = goroutine.is_new().filter(|_| !goroutine.is_system())?;
+    Some(if is_lasting { Standing::Lasting } else { Standing::Young })
+}
+
+fn alike(goroutine: goroutines::Live<'_>, doing: &Doing, known: Known<'_>) -> Alike {
+    let at_site = standing(goroutine, doing, known).is_some();
     Alike {
         place: goroutine.place(),
         role: role(goroutine, known),

@@ -51,6 +51,7 @@ impl Program {
             thread: (status == GoStatus::Syscall).then_some(1_000 + u32::try_from(id).unwrap()),
             creation,
             parent: 1,
+            runs: None,
             system: id >= 900,
             locked: false,
             labels: None,
@@ -67,7 +68,16 @@ impl Program {
         let stack = self.stacks.intern(Stack::of_thread(stack.to_vec(), StackEnd::Complete));
         let name = "app".to_owned();
         let (start_boottime, lifetime_ns, kernel_stack) = (1, 5, None);
-        self.threads.push(ThreadSample { tid, name, start_boottime, lifetime_ns, activity, stack, kernel_stack, switches: 0 });
+        self.threads.push(ThreadSample {
+            tid,
+            name,
+            start_boottime,
+            lifetime_ns,
+            activity,
+            stack,
+            kernel_stack,
+            switches: 0,
+        });
         self
     }
 

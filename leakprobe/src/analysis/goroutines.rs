@@ -1,16 +1,16 @@
-//! The live table of goroutines: by slot, in fewer than a hundred bytes each, because a program may have a million.
+//! The live table of goroutines: by slot, in some hundred bytes each, because a program may have a million.
 //!
 //! What many have in common is held once, and the numbers that every snapshot needs are kept true by each change rather than
 //! counted anew.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     hash::Hash,
     num::NonZeroU32,
     sync::Arc,
 };
 
-use super::history::Key;
+use super::{history::Key, slices};
 use crate::model::{
     Access, AncestorSample, Channel, GoObject, GoStatus, GoWait, GoroutineSample, GoroutineSink, HeldLock, OtherEnds,
     StackId, Subject, TaskKind, WaitKind,
@@ -39,12 +39,18 @@ pub struct Goroutines {
     ages: Ages,
     alive: u64,
     system: u64,
-    /// Told at the first snapshot's end; until then, whoever comes was there before us.
+    /// How many were there before us; known at the first snapshot's end. Until then, whoever comes was.
     at_first: Option<u64>,
     /// Created and ended since the first snapshot, as far as each was seen: without the runtime's own, and those alone.
     seen: [Turnover; 2],
     turnover: Turnover,
     now_ns: u64,
+    /// The number of the present snapshot, from 1 on.
+    snapshots: u32,
+    /// Snapshots that are younger than the threshold, and when they were.
+    recent: VecDeque<(u32, u64)>,
+    /// The newest snapshot that is not.
+    long_ago: Option<u32>,
 }
 
 /// How many goroutines have come and gone.
@@ -65,6 +71,10 @@ struct Entry {
     since_ns: u64,
     not_before_ns: u64,
     until_ns: u64,
+    /// How long its wait lasts, as far as a timer tells that.
+    length: Length,
+    /// The snapshot that was the first to see it; 0 if it was there before us.
+    first: u32,
     object: Object,
     extra: Option<Box<Extra>>,
     place: u32,
@@ -72,9 +82,8 @@ struct Entry {
     wait: Option<NonZeroU32>,
     thread: Option<NonZeroU32>,
     status: GoStatus,
+    runs: Option<u8>,
     system: bool,
-    locked: bool,
-    before_us: bool,
 }
 
 /// [`GoObject`] without what many have in common, which is a place in `details`.
@@ -140,9 +149,32 @@ enum Detail {
     Sync(&'static str),
 }
 
+/// The longest time that was left of a goroutine's waits at one place when they were seen, 31 bits of ms; and whether timers alone
+/// have ended those before: then its wait is as old as the first.
+#[derive(Clone, Copy, Debug, Default)]
+struct Length(u32);
+
+impl Length {
+    const IN_SLICES: u32 = 1 << 31;
+
+    fn of(ns: u64, in_slices: bool) -> Self {
+        let ms = u32::try_from(ns.div_ceil(1_000_000)).unwrap_or(u32::MAX) & !Self::IN_SLICES;
+        Self(if in_slices { ms | Self::IN_SLICES } else { ms })
+    }
+
+    fn ns(self) -> u64 {
+        u64::from(self.0 & !Self::IN_SLICES) * 1_000_000
+    }
+
+    fn slice_ms(self) -> Option<u64> {
+        (self.0 & Self::IN_SLICES != 0).then(|| self.ns() / 1_000_000)
+    }
+}
+
 /// What few goroutines have.
 #[derive(Debug, Default, PartialEq)]
 struct Extra {
+    locked: bool,
     labels: Option<Arc<BTreeMap<String, String>>>,
     ancestors: Option<Arc<[AncestorSample]>>,
     bubble: Option<u64>,
@@ -159,12 +191,12 @@ struct WaitWords {
     forever: bool,
 }
 
-/// Where goroutines are, and how many of them, without the runtime's own, are blocked there.
+/// Where goroutines are, and how many of them, without the runtime's own, are there.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     creation: Option<StackId>,
     stack: StackId,
-    blocked: u64,
+    count: u64,
 }
 
 /// Which goroutine of a process: each runtime numbers its own.
@@ -185,8 +217,9 @@ pub(super) struct Live<'a> {
 }
 
 impl Goroutines {
-    /// An empty table. Goroutines whose wait is older than `min_block_ns` count as parked.
-    pub(super) fn new(min_block_ns: u64) -> Self {
+    /// An empty table. Goroutines whose wait is older than `min_block_ns` count as parked. `from_start`: the program was watched from
+    /// its beginning, so that none is older than us.
+    pub(super) fn new(min_block_ns: u64, from_start: bool) -> Self {
         Self {
             chunks: Vec::new(),
             waits: Interned::default(),
@@ -196,10 +229,13 @@ impl Goroutines {
             ages: Ages { min_block_ns, ..Ages::default() },
             alive: 0,
             system: 0,
-            at_first: None,
+            at_first: from_start.then_some(0),
             seen: [Turnover::default(); 2],
             turnover: Turnover::default(),
             now_ns: 0,
+            snapshots: 1,
+            recent: VecDeque::new(),
+            long_ago: None,
         }
     }
 
@@ -220,6 +256,14 @@ impl Goroutines {
             gone: all.gone.saturating_sub(system.gone),
         });
         self.turnover = Turnover { created: self.turnover.created.max(turnover.created), gone: turnover.gone };
+        self.recent.push_back((self.snapshots, taken_ns));
+        self.snapshots = self.snapshots.saturating_add(1);
+        while let Some(&(number, at_ns)) = self.recent.front()
+            && taken_ns.saturating_sub(at_ns) >= self.ages.min_block_ns
+        {
+            self.long_ago = Some(number);
+            self.recent.pop_front();
+        }
         if self.details.len() > MIN_DETAILS.max(2 * usize::try_from(self.alive + self.system).unwrap_or(usize::MAX)) {
             self.drop_unused_details();
         }
@@ -255,15 +299,15 @@ impl Goroutines {
         self.now_ns
     }
 
-    /// How many are blocked where.
+    /// How many are where.
     pub(super) fn places(&self) -> impl Iterator<Item = (Key, u64)> {
-        self.places.iter().map(|place| ((TaskKind::Goroutine, place.creation, place.stack), place.blocked))
+        self.places.iter().map(|place| ((TaskKind::Goroutine, place.creation, Some(place.stack)), place.count))
     }
 
-    /// How many are blocked with these stacks.
-    pub(super) fn blocked_at(&self, creation: Option<StackId>, stack: StackId) -> u64 {
+    /// How many have these stacks.
+    pub(super) fn count_at(&self, creation: Option<StackId>, stack: StackId) -> u64 {
         let place = self.place_of.get(&(creation, stack)).and_then(|&place| self.places.get(place as usize));
-        place.map_or(0, |place| place.blocked)
+        place.map_or(0, |place| place.count)
     }
 
     /// Those that wait for descriptors.
@@ -293,7 +337,7 @@ impl Goroutines {
         let next = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
         let place = *self.place_of.entry((creation, stack)).or_insert(next);
         if place == next {
-            self.places.push(Place { creation, stack, blocked: 0 });
+            self.places.push(Place { creation, stack, count: 0 });
         }
         place
     }
@@ -335,10 +379,11 @@ impl Goroutines {
             return change(&mut self.system);
         }
         change(&mut self.alive);
+        // In whatever state: those in system calls and C code wait here, too, and who is about to run has not gone away.
+        if let Some(place) = self.places.get_mut(entry.place as usize) {
+            change(&mut place.count);
+        }
         if entry.wait.is_some() {
-            if let Some(place) = self.places.get_mut(entry.place as usize) {
-                change(&mut place.blocked);
-            }
             self.ages.count(entry.since_ns, comes);
         }
     }
@@ -360,23 +405,73 @@ impl Goroutines {
     }
 }
 
+impl Goroutines {
+    /// A wait that follows none.
+    fn begun(mut entry: Entry) -> Entry {
+        entry.length = Length::of(left_ns(&entry), false);
+        entry
+    }
+
+    /// `next` as the same goroutine's next slice, if timers alone have woken it since `old`.
+    fn continued(&self, old: &Entry, mut next: Entry) -> Entry {
+        if (old.place, old.wait) != (next.place, next.wait) || next.wait.is_none() {
+            return Self::begun(next);
+        }
+        if old.until_ns == next.until_ns && next.until_ns > 0 {
+            (next.length, next.since_ns) = (old.length, old.since_ns.min(next.since_ns));
+            return next; // the same wait
+        }
+        let left_ns = left_ns(&next).max(old.length.ns());
+        let due = slices::Due {
+            was_ns: old.until_ns,
+            is_ns: next.until_ns,
+            left_ns,
+            runs: old.runs.zip(next.runs).map(|(before, now)| now.wrapping_sub(before)),
+            only_timers: self.waits_for_timers_alone(&next),
+        };
+        let Some(slice_ns) = slices::of_goroutine(&due) else {
+            return Self::begun(next);
+        };
+        next.length = Length::of(slice_ns, true);
+        (next.since_ns, next.not_before_ns) = (old.since_ns.min(next.since_ns), 0);
+        next
+    }
+
+    fn waits_for_timers_alone(&self, entry: &Entry) -> bool {
+        let is_timer =
+            |detail: u32| matches!(self.details.get(detail), Some(Detail::Channel(channel)) if channel.timer);
+        let kind = entry.wait.and_then(|wait| self.waits.get(wait.get() - 1)).map(|words| words.kind);
+        match &entry.object {
+            Object::At(detail, _) => is_timer(*detail),
+            Object::Select(channels) => channels.iter().all(|&(detail, _)| is_timer(detail)),
+            Object::None | Object::Descriptor(_) => kind == Some(WaitKind::Sleep),
+        }
+    }
+}
+
+/// How long the wait still lasted when it was first seen, ns; 0 if no timer ends it.
+fn left_ns(entry: &Entry) -> u64 {
+    entry.until_ns.saturating_sub(entry.since_ns)
+}
+
 impl GoroutineSink for Goroutines {
     fn put(&mut self, slot: u32, sample: GoroutineSample) {
-        let mut before_us = self.at_first.is_none();
-        let mut is_new = !before_us;
-        if let Some(old) = self.slot(slot).and_then(Option::take) {
-            before_us |= old.id == sample.id && old.before_us;
-            is_new &= old.id != sample.id;
-            self.count(&old, false);
+        let old = self.slot(slot).and_then(Option::take);
+        if let Some(old) = &old {
+            self.count(old, false);
             if old.id != sample.id {
                 self.seen(old.system).gone += 1;
             }
         }
-        if is_new {
+        let same = old.filter(|old| old.id == sample.id);
+        if same.is_none() && self.at_first.is_some() {
             self.seen(sample.system).created += 1;
         }
+        let now = if self.at_first.is_none() { 0 } else { self.snapshots };
+        let first = same.as_ref().map_or(now, |old| old.first);
         let wait = sample.wait.as_ref();
         let extra = Extra {
+            locked: sample.locked,
             labels: sample.labels,
             ancestors: sample.ancestors,
             bubble: sample.bubble,
@@ -395,9 +490,14 @@ impl GoroutineSink for Goroutines {
             place: self.place(sample.creation, sample.stack),
             thread: sample.thread.and_then(NonZeroU32::new),
             status: sample.status,
+            runs: sample.runs,
+            length: Length::default(),
+            first,
             system: sample.system,
-            locked: sample.locked,
-            before_us,
+        };
+        let entry = match same {
+            Some(old) => self.continued(&old, entry),
+            None => Self::begun(entry),
         };
         self.count(&entry, true);
         while self.chunks.len() <= slot as usize / CHUNK {
@@ -471,11 +571,13 @@ impl<'a> Live<'a> {
     }
 
     pub(super) fn is_locked(self) -> bool {
-        self.entry.locked
+        self.entry.extra.as_ref().is_some_and(|extra| extra.locked)
     }
 
-    pub(super) fn was_before_us(self) -> bool {
-        self.entry.before_us
+    /// Whether it is new: created while we watched. `Some(true)` if it has been there for at least the threshold since.
+    pub(super) fn is_new(self) -> Option<bool> {
+        let is_old = self.table.long_ago.is_some_and(|snapshot| self.entry.first <= snapshot);
+        (self.entry.first > 0).then_some(is_old)
     }
 
     pub(super) fn thread(self) -> Option<u32> {
@@ -523,6 +625,7 @@ impl<'a> Live<'a> {
             not_before_ns: some(self.entry.not_before_ns),
             until_ns: some(self.entry.until_ns),
             period_ns: self.entry.extra.as_ref().and_then(|extra| extra.period_ns),
+            slice_ms: self.entry.length.slice_ms(),
         })
     }
 
@@ -568,6 +671,8 @@ pub(super) struct RuntimeWait<'a> {
     pub(super) not_before_ns: Option<u64>,
     pub(super) until_ns: Option<u64>,
     pub(super) period_ns: Option<u64>,
+    /// As [`crate::model::Wait::slice_ms`]; `since_ns` is that of the first slice.
+    pub(super) slice_ms: Option<u64>,
 }
 
 /// How many waits are older than the threshold, without looking at each: those that are not yet wait in the order in which they

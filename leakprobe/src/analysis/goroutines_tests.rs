@@ -42,6 +42,7 @@ fn sample(id: u64, stack: StackId, since_ns: Option<u64>) -> GoroutineSample {
         thread: None,
         creation: None,
         parent: 1,
+        runs: None,
         system: false,
         locked: false,
         labels: None,
@@ -54,7 +55,7 @@ fn sample(id: u64, stack: StackId, since_ns: Option<u64>) -> GoroutineSample {
 #[test]
 fn numbers_are_those_of_a_walk_whatever_happens() {
     let (_, places) = stacks();
-    let mut table = Goroutines::new(SECOND);
+    let mut table = Goroutines::new(SECOND, false);
     // A fixed sequence that looks random.
     let mut state = 7_u64;
     let mut next = |below: u64| {
@@ -83,8 +84,8 @@ fn numbers_are_those_of_a_walk_whatever_happens() {
         assert_eq!(table.system(), (table.iter().count() - own.len()) as u64);
         assert_eq!(table.parked(), parked as u64, "round {round}");
         for stack in places {
-            let here = own.iter().filter(|live| live.stack() == Some(stack) && live.wait().is_some()).count();
-            assert_eq!(table.blocked_at(None, stack), here as u64);
+            let here = own.iter().filter(|live| live.stack() == Some(stack)).count();
+            assert_eq!(table.count_at(None, stack), here as u64);
         }
     }
 }
@@ -92,7 +93,7 @@ fn numbers_are_those_of_a_walk_whatever_happens() {
 #[test]
 fn what_is_put_comes_back() {
     let (_, [stack, creation, _]) = stacks();
-    let mut table = Goroutines::new(SECOND);
+    let mut table = Goroutines::new(SECOND, false);
     let objects = [
         GoObject::None,
         GoObject::Channel(channel(0xc000)),
@@ -131,14 +132,14 @@ fn what_is_put_comes_back() {
 #[test]
 fn who_comes_after_the_first_snapshot_is_new() {
     let (_, [stack, ..]) = stacks();
-    let mut table = Goroutines::new(SECOND);
+    let mut table = Goroutines::new(SECOND, false);
     table.put(0, sample(1, stack, None));
     table.put(1, sample(2, stack, None));
     table.end_snapshot(SECOND, None);
     table.put(0, sample(1, stack, Some(SECOND))); // has run
     table.put(1, sample(9, stack, None)); // another in the same slot
     table.end_snapshot(2 * SECOND, Some(Turnover { created: 7, gone: 7 }));
-    let before_us: Vec<bool> = table.iter().map(Live::was_before_us).collect();
+    let before_us: Vec<bool> = table.iter().map(|live| live.is_new().is_none()).collect();
     assert_eq!(before_us, [true, false]);
     assert_eq!(table.turnover(), Turnover { created: 7, gone: 7 }, "6 came and went between the snapshots");
 }
@@ -146,7 +147,7 @@ fn who_comes_after_the_first_snapshot_is_new() {
 #[test]
 fn details_that_nobody_uses_are_dropped() {
     let (_, [stack, ..]) = stacks();
-    let mut table = Goroutines::new(SECOND);
+    let mut table = Goroutines::new(SECOND, false);
     table.put(0, sample(1, stack, Some(5)));
     for len in 0..3 * MIN_DETAILS as u64 {
         table.set_object(0, GoObject::Channel(Channel { len, ..channel(4) }));
@@ -166,7 +167,7 @@ fn a_million_goroutines_fit() {
 fn what_comes_and_goes_is_counted_without_the_runtimes_own() {
     let (_, [stack, ..]) = stacks();
     for counted in [None, Some(Turnover { created: 5, gone: 2 })] {
-        let mut table = Goroutines::new(SECOND);
+        let mut table = Goroutines::new(SECOND, false);
         table.put(0, sample(1, stack, None));
         table.put(1, sample(2, stack, None));
         table.end_snapshot(SECOND, counted.map(|_| Turnover::default()));
@@ -186,7 +187,7 @@ fn what_comes_and_goes_is_counted_without_the_runtimes_own() {
 #[test]
 fn when_a_wait_ends_may_change_though_the_goroutine_has_not_run() {
     let (_, [stack, ..]) = stacks();
-    let mut table = Goroutines::new(SECOND);
+    let mut table = Goroutines::new(SECOND, false);
     table.put(0, sample(1, stack, Some(5)));
     for timer in [(Some(9), Some(60)), (Some(10), None), (None, None)] {
         table.set_timer(0, timer.0, timer.1);

@@ -9,8 +9,8 @@ const MAX_SAMPLES: usize = 240;
 /// Most sites whose numbers are followed.
 const MAX_SITES: usize = 4096;
 
-/// What is followed: a sort of task, with its creation stack, if known, and its park stack.
-pub(super) type Key = (TaskKind, Option<StackId>, StackId);
+/// What is followed: a sort of task, with its creation stack, if known, and its park stack; threads that are not blocked have none.
+pub(super) type Key = (TaskKind, Option<StackId>, Option<StackId>);
 
 /// Numbers of tasks, in all and by site.
 #[derive(Debug, Default)]
@@ -103,7 +103,7 @@ mod tests {
     fn memory_is_bounded_and_trends_stay_aligned() {
         let mut table = StackTable::default();
         let mut id = |n| table.intern(Stack::of_thread(vec![n], StackEnd::Complete));
-        let (early, late) = ((TaskKind::Thread, None, id(1)), (TaskKind::Goroutine, None, id(2)));
+        let (early, late) = ((TaskKind::Thread, None, Some(id(1))), (TaskKind::Goroutine, None, Some(id(2))));
         let mut history = History::default();
         for n in 0..5000u64 {
             let mut sites = HashMap::from([(early, n)]);

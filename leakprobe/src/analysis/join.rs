@@ -110,10 +110,12 @@ fn in_runtime(wait: goroutines::RuntimeWait<'_>, clock: Clock) -> Doing {
         age_ms: clock.age(wait.since_ns) / NS_PER_MS,
         exact: false,
         at_most_ms: wait.not_before_ns.map(|earliest| clock.age(earliest) / NS_PER_MS),
-        timeout_ms: wait.until_ns.map(|until| until.saturating_sub(wait.since_ns) / NS_PER_MS),
+        timeout_ms: wait
+            .until_ns
+            .map(|until| wait.slice_ms.unwrap_or_else(|| until.saturating_sub(wait.since_ns) / NS_PER_MS)),
         due_ms: wait.until_ns.map(|until| until.saturating_sub(clock.now_ns) / NS_PER_MS),
         period_ms: wait.period_ns.map(|period| (period / NS_PER_MS).max(1)),
-        slice_ms: None,
+        slice_ms: wait.slice_ms,
         owner: None,
         owner_note: None,
         chain: Arc::default(),

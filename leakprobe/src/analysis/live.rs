@@ -121,6 +121,8 @@ pub struct Live {
     began_ns: u64,
     now_ns: u64,
     snapshots: u64,
+    /// The moment of the second snapshot, `CLOCK_MONOTONIC`, ns: by then each thread that is older than us was looked at twice.
+    second_ns: Option<u64>,
     /// Threads created, and exited, while we watched.
     pub created: u64,
     /// See `created`.
@@ -172,6 +174,7 @@ impl Live {
             began_ns,
             now_ns: began_ns,
             snapshots: 0,
+            second_ns: None,
             created: 0,
             exited: 0,
             unseen_stacks: 0,
@@ -200,10 +203,24 @@ impl Live {
         self.goroutines.as_ref()
     }
 
+    /// Whether it is new: created while we watched. `Some(true)` if it has lived for at least the threshold since.
+    pub(super) fn is_new(&self, thread: &LiveThread) -> Option<bool> {
+        let lived_ns = self.now_ns.saturating_sub(thread.started_ns);
+        (!thread.before_us).then_some(lived_ns >= self.min_block_ns)
+    }
+
+    /// Whether it is older than us and has waited in slices for as long as we have watched.
+    pub(super) fn is_in_slices_from_start(&self, thread: &LiveThread) -> bool {
+        let begin = thread.slices().filter(|_| thread.before_us).map(|(first_ns, _)| first_ns);
+        begin.zip(self.second_ns).is_some_and(|(first_ns, second_ns)| first_ns <= second_ns)
+    }
+
     /// Where goroutines are put: before [`Self::apply_snapshot`] of the same moment, which takes their numbers into the history.
     pub fn goroutines_mut(&mut self) -> &mut Goroutines {
         let min_block_ns = self.min_block_ns;
-        self.goroutines.get_or_insert_with(|| Goroutines::new(min_block_ns))
+        // What a program has when we first look at its runtime it has created while we watched, if we saw it begin.
+        let from_start = self.execs > 0;
+        self.goroutines.get_or_insert_with(|| Goroutines::new(min_block_ns, from_start))
     }
 
     /// The moment of the last snapshot, `CLOCK_MONOTONIC`, ns.
@@ -342,10 +359,18 @@ impl Live {
         }
     }
 
+    /// How many creations and exits are not known of those that the kernel has counted.
+    #[must_use]
+    pub fn missing(&self, created: u64, exited: u64) -> u64 {
+        // The process's first thread stays in the table for as long as there are others.
+        let listed = self.threads.values().filter(|thread| thread.activity == Activity::Exited).count() as u64;
+        created.saturating_sub(self.created) + exited.saturating_sub(self.exited.saturating_add(listed))
+    }
+
     /// Takes in how many threads were created, and exited, by the kernel's own count, which holds also where records were lost of
     /// threads that came and went between two snapshots. Returns how many those were.
     pub fn correct_counts(&mut self, created: u64, exited: u64) -> u64 {
-        let missing = created.saturating_sub(self.created) + exited.saturating_sub(self.exited);
+        let missing = self.missing(created, exited);
         self.created = self.created.max(created);
         self.exited = self.exited.max(exited);
         missing
@@ -404,6 +429,9 @@ impl Live {
             self.exited += 1;
         } else if self.late_exits.remove(&tid).is_some() {
             self.made_good = self.made_good.saturating_sub(1);
+        } else if !self.threads.contains_key(&tid) && !self.told_exits.contains_key(&tid) {
+            // It was there before us and no snapshot saw it, or the event of its creation was lost.
+            self.exited += 1;
         }
         if self.told_exits.len() >= MOST_LATE {
             self.told_exits.clear();
@@ -432,6 +460,9 @@ impl Live {
             return self.note_history(true);
         };
         let first = self.snapshots == 0;
+        if !first {
+            self.second_ns.get_or_insert(self.now_ns);
+        }
         self.snapshots += 1;
         // Events may be several snapshots late, where a program that writes one was interrupted and holds up those behind it.
         if self.late_creations.len().max(self.late_exits.len()) > MOST_LATE {
@@ -511,7 +542,7 @@ impl Live {
         let sites = threads.chain(go.into_iter().flat_map(Goroutines::places));
         let count = |key: &Key| match key.0 {
             TaskKind::Thread => self.counted.sites.get(key).copied().unwrap_or(0),
-            TaskKind::Goroutine => go.map_or(0, |go| go.blocked_at(key.1, key.2)),
+            TaskKind::Goroutine => go.zip(key.2).map_or(0, |(go, stack)| go.count_at(key.1, stack)),
         };
         self.history.add(sample, sites, count);
     }
@@ -519,15 +550,23 @@ impl Live {
     fn count(&mut self) {
         let mut counted = Counted::default();
         for thread in self.threads.values() {
-            if let (Activity::Blocked(_), Some(stack)) = (&thread.activity, thread.stack) {
+            if let (Activity::Blocked(_), Some(_)) = (&thread.activity, thread.stack) {
                 counted.blocked += 1;
                 counted.parked += u64::from(thread.parked(self.now_ns, self.min_block_ns).is_some());
-                // All that wait here count: else a site would seem to grow while its threads grow old enough.
-                *counted.sites.entry((TaskKind::Thread, creation_stack(thread), stack)).or_default() += 1;
+            }
+            // All that are here count: else a site would seem to grow while its threads grow old enough.
+            if thread.activity != Activity::Exited {
+                *counted.sites.entry(place(thread)).or_default() += 1;
             }
         }
         self.counted = counted;
     }
+}
+
+/// By what the number of threads that are where `thread` is are followed over time.
+pub(super) fn place(thread: &LiveThread) -> Key {
+    let stack = thread.stack.filter(|_| matches!(thread.activity, Activity::Blocked(_)));
+    (TaskKind::Thread, creation_stack(thread), stack)
 }
 
 /// The stack that created `thread`, if it is known.

@@ -154,12 +154,40 @@ fn a_thread_that_is_still_listed_after_its_exit_was_told_is_not_another_one() {
         assert_eq!(ids(&live), [1]);
     }
     live.apply_snapshot(snapshot(2 * SECOND, &[1], Vec::new()));
-    assert_eq!((live.created, live.exited, live.made_good), (0, 2, 0));
+    assert_eq!((live.created, live.exited, live.made_good), (0, 3, 0));
     // A new thread with such an id is another one.
     live.apply_change(exited(1, 3 * SECOND));
     live.apply_snapshot(snapshot(5 * SECOND, &[1], vec![sample(1, 50, 0)]));
     assert_eq!(ids(&live), [1]);
-    assert_eq!((live.created, live.exited, live.made_good), (1, 3, 1));
+    assert_eq!((live.created, live.exited, live.made_good), (1, 4, 1));
+}
+
+#[test]
+fn exits_of_threads_that_were_gone_before_the_first_snapshot_are_no_loss() {
+    let mut live = Live::new(SECOND, 0);
+    live.apply_change(exited(8, SECOND - 9));
+    live.apply_snapshot(snapshot(SECOND, &[1, 2], vec![sample(1, 10, 0), sample(2, 20, 0)]));
+    live.apply_change(exited(9, SECOND - 5)); // read after the snapshot
+    // The first thread has ended and stays listed.
+    let ended = ThreadSample { activity: Activity::Exited, ..sample(1, 10, 0) };
+    live.apply_snapshot(snapshot(2 * SECOND, &[1, 2], vec![ended]));
+    assert_eq!(live.missing(0, 3), 0);
+    assert_eq!(live.missing(1, 4), 2);
+}
+
+#[test]
+fn what_is_not_blocked_is_followed_by_its_creator() {
+    let mut live = Live::new(SECOND, 0);
+    let running = |tid| ThreadSample { activity: Activity::Running, ..sample(tid, 10 * u64::from(tid), 0) };
+    live.apply_snapshot(snapshot(SECOND, &[1], vec![sample(1, 10, 0)]));
+    for (n, tids) in [(2, vec![1, 2]), (3, vec![1, 2, 3])] {
+        let tid = *tids.last().unwrap();
+        live.apply_change(created(tid, n * SECOND - 5, 10 * u64::from(tid)));
+        live.apply_snapshot(snapshot(n * SECOND, &tids, vec![running(tid)]));
+    }
+    assert_eq!(live.trend((TaskKind::Thread, Some(stack()), None)), [0, 1, 2]);
+    assert_eq!(live.is_new(&live.threads()[&1]), None);
+    assert_eq!(live.is_new(&live.threads()[&2]), Some(true));
 }
 
 #[test]
@@ -213,7 +241,7 @@ fn threads_grow_old_though_nothing_runs() {
     }
     let parked: Vec<u64> = live.growth().iter().map(|sample| sample.parked).collect();
     assert_eq!(parked, [0, 1, 1, 1]);
-    assert_eq!(live.trend((TaskKind::Thread, None, stack())), [1, 1, 1, 1]);
+    assert_eq!(live.trend((TaskKind::Thread, None, Some(stack()))), [1, 1, 1, 1]);
     assert_eq!(ids(&live), [1]);
 }
 

@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     Frames, GoFacts, Live, goroutine_tasks, holders,
     join::thread_wait,
-    live::{LiveThread, creation_stack},
-    sites::{Member, SiteKey, Sites, Tally},
+    live::{self, LiveThread},
+    sites::{Member, SiteKey, Sites, Standing, Tally},
     timers, verdict,
 };
 use crate::model::{
     Activity, Cost, Coverage, CreatedBy, Frame, Pause, Recording, Role, SCHEMA, StackEnd, StackTable, TargetInfo, Task,
-    TaskKind, TaskState, TimerSample, Tool,
+    TaskKind, TaskState, TimerSample, Tool, WaitKind,
 };
 
 const NS_PER_MS: u64 = 1_000_000;
@@ -72,7 +72,9 @@ pub fn record(
     let goroutines = goroutine_tasks::survey(known, &mut sites);
     let ordered = sites.order(&frames, &facts.target.exe, |key| live.trend(key));
     for task in &mut tasks {
-        task.site = site_key(task).and_then(|key| ordered.place(&key));
+        let thread = u32::try_from(task.id).ok().and_then(|tid| live.threads().get(&tid));
+        let is_at_site = thread.is_some_and(|thread| standing(task, thread, live).is_some());
+        task.site = is_at_site.then(|| ordered.place(&site_key(task))).flatten();
     }
     let deadlocks = holders::fill(live, &mut tasks);
     let mut coverage = coverage(&tasks, live, &facts);
@@ -130,37 +132,52 @@ fn threads(known: Known<'_>, sites: &mut Sites) -> Vec<Task> {
                 Some(_) => Role::Own,
             };
         }
-        if let (Some(key), Some(wait)) = (site_key(&task), &task.wait) {
+        if let Some(standing) = standing(&task, thread, known.live) {
+            let wait = task.wait.as_ref();
             let member = Member {
-                parked: true,
+                standing,
                 new: !thread.before_us,
-                age_ms: wait.age_ms,
-                exact: wait.exact,
-                timeout_ms: wait.timeout_ms,
+                creator_seen: task.created_by.known,
+                waits: wait.is_some(),
+                slice_ms: wait.and_then(|wait| wait.slice_ms),
+                from_start: known.live.is_in_slices_from_start(thread),
+                age_ms: wait.map_or(0, |wait| wait.age_ms),
+                exact: wait.is_none_or(|wait| wait.exact),
+                timeout_ms: wait.and_then(|wait| wait.timeout_ms),
                 timeout_is_known: true,
-                reason: &wait.reason,
+                reason: wait.map_or(NOT_BLOCKED, |wait| &wait.reason),
                 name: &task.name,
             };
-            let trend = thread.stack.map(|stack| (TaskKind::Thread, creation_stack(thread), stack));
             let mut tally = Tally::default();
-            tally.add(&member, trend);
-            sites.add(key, tally);
+            tally.add(&member, Some(live::place(thread)));
+            sites.add(site_key(&task), tally);
         }
         tasks.push(task);
     }
     tasks
 }
 
-/// The site of a thread, if it is parked.
-fn site_key(task: &Task) -> Option<SiteKey> {
-    let wait = task.wait.as_ref().filter(|_| task.state == TaskState::Parked)?;
-    Some(SiteKey {
+/// What is said of a task that runs, or would if it had a processor, in place of a wait.
+pub(super) const NOT_BLOCKED: &str = "running";
+
+/// Why a thread counts at a site; `None` if it does not.
+fn standing(task: &Task, thread: &LiveThread, live: &Live) -> Option<Standing> {
+    if task.state == TaskState::Parked {
+        return Some(Standing::Parked);
+    }
+    let is_lasting = live.is_new(thread).filter(|_| task.state != TaskState::Exited && task.role.is_own())?;
+    Some(if is_lasting { Standing::Lasting } else { Standing::Young })
+}
+
+/// The site of a thread.
+fn site_key(task: &Task) -> SiteKey {
+    SiteKey {
         task: task.kind,
         role: task.role,
         creation: task.created_by.stack.to_vec(),
         stack: task.stack.to_vec(),
-        kind: wait.kind,
-    })
+        kind: task.wait.as_ref().map_or(WaitKind::Other, |wait| wait.kind),
+    }
 }
 
 fn thread_task(tid: u32, thread: &LiveThread, known: Known<'_>) -> Task {

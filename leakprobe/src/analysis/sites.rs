@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry};
 
 use super::{call_path::CallPaths, history};
-use crate::model::{Frame, Role, Site, TaskKind, Verdict, WaitKind};
+use crate::model::{Frame, Role, Site, TaskKind, Verdict, WaitKind, growth};
 
 /// Most names of tasks that a site keeps.
 const MAX_NAMES: usize = 5;
@@ -30,12 +30,32 @@ pub(super) struct SiteKey {
     pub(super) kind: WaitKind,
 }
 
-/// One task that waits.
+/// Why a task belongs to a site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It is parked.
+    Parked,
+    /// It may be parked: nobody saw its wait begin.
+    Unknown,
+    /// It is not parked, but was created while we watched and has lived for at least the threshold.
+    Lasting,
+    /// It was created while we watched, for less than the threshold: it counts where others are.
+    Young,
+}
+
+/// One task at a site.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Member<'a> {
-    pub(super) parked: bool,
+    pub(super) standing: Standing,
     /// Whether it was created while we watched.
     pub(super) new: bool,
+    /// Whether its creation was seen with its stack.
+    pub(super) creator_seen: bool,
+    /// Whether it waits at all: it may run.
+    pub(super) waits: bool,
+    pub(super) slice_ms: Option<u64>,
+    /// Whether it has waited here, in slices, for as long as we have watched.
+    pub(super) from_start: bool,
     pub(super) age_ms: u64,
     pub(super) exact: bool,
     pub(super) timeout_ms: Option<u64>,
@@ -50,6 +70,13 @@ pub(super) struct Member<'a> {
 pub(super) struct Tally {
     count: u64,
     parked: u64,
+    lasting: u64,
+    young: u64,
+    waits: u64,
+    in_slices: u64,
+    from_start: u64,
+    slice_ms: Option<u64>,
+    creators_seen: u64,
     new: u64,
     /// Age, whether it is exact, and the wait's reason.
     oldest: Option<(u64, bool, String)>,
@@ -67,8 +94,15 @@ impl Tally {
     /// Counts a task; `trend` is by what its number over time is known.
     pub(super) fn add(&mut self, member: &Member<'_>, trend: Option<history::Key>) {
         self.count += 1;
-        self.parked += u64::from(member.parked);
+        self.parked += u64::from(member.standing == Standing::Parked);
+        self.lasting += u64::from(member.standing == Standing::Lasting);
+        self.young += u64::from(member.standing == Standing::Young);
         self.new += u64::from(member.new);
+        self.waits += u64::from(member.waits);
+        self.in_slices += u64::from(member.slice_ms.is_some());
+        self.from_start += u64::from(member.from_start);
+        self.slice_ms = self.slice_ms.max(member.slice_ms);
+        self.creators_seen += u64::from(member.creator_seen);
         let is_older = |(age, exact, _): &(u64, bool, String)| (member.age_ms, member.exact) >= (*age, *exact);
         if self.oldest.as_ref().is_none_or(is_older) {
             let known = self.oldest.take().map(|(_, _, reason)| reason).filter(|reason| reason == member.reason);
@@ -101,6 +135,13 @@ impl Tally {
     fn merge(&mut self, other: Self) {
         self.count += other.count;
         self.parked += other.parked;
+        self.lasting += other.lasting;
+        self.young += other.young;
+        self.waits += other.waits;
+        self.in_slices += other.in_slices;
+        self.from_start += other.from_start;
+        self.slice_ms = self.slice_ms.max(other.slice_ms);
+        self.creators_seen += other.creators_seen;
         self.new += other.new;
         let age = |oldest: &Option<(u64, bool, String)>| oldest.as_ref().map(|(age, exact, _)| (*age, *exact));
         if age(&other.oldest) > age(&self.oldest) {
@@ -114,6 +155,13 @@ impl Tally {
             self.name(name, *count);
         }
         self.trends.extend(other.trends);
+    }
+}
+
+impl Tally {
+    /// Whether tasks are here that are or may be parked.
+    fn is_parked(&self) -> bool {
+        self.count > self.lasting + self.young
     }
 }
 
@@ -147,7 +195,8 @@ impl Sites {
     /// The sites, most suspicious first. `exe` is the path of the target's executable, `trend` gives numbers over time.
     pub(super) fn order(self, frames: &[Frame], exe: &str, trend: impl Fn(history::Key) -> Vec<u64>) -> Ordered {
         let paths = CallPaths::new(frames, exe);
-        let sites = self.by_functions(&paths).into_iter();
+        let alike = folded(with_strangers(self.by_functions(&paths), &trend), &trend);
+        let sites = alike.into_iter();
         let mut sites: Vec<(Site, Vec<SiteKey>)> =
             sites.map(|alike| (site(&alike, &paths, &trend), alike.keys)).collect();
         sites.sort_by(|(a, a_keys), (b, b_keys)| {
@@ -166,10 +215,11 @@ impl Sites {
         let mut sites: HashMap<SiteKey, Alike> = HashMap::new();
         for (key, tally) in tallies {
             let functions = SiteKey { creation: paths.path(&key.creation), stack: paths.path(&key.stack), ..key };
-            match sites.entry(functions) {
+            match sites.entry(functions.clone()) {
                 Entry::Occupied(site) => site.into_mut().add(key, tally),
                 Entry::Vacant(none) => {
-                    none.insert(Alike { most: (key.clone(), tally.count), keys: vec![key], tally });
+                    let most = (key.clone(), tally.count);
+                    none.insert(Alike { functions, most, keys: vec![key], tally, away: 0, strangers: Vec::new() });
                 }
             }
         }
@@ -179,10 +229,16 @@ impl Sites {
 
 /// What differs in lines alone: one site.
 struct Alike {
+    /// What is the same for all, with the first frame of each function.
+    functions: SiteKey,
     /// The lines of most tasks, and how many these are.
     most: (SiteKey, u64),
     keys: Vec<SiteKey>,
     tally: Tally,
+    /// Tasks of the same creator that count here, but are at other places.
+    away: u64,
+    /// Its part of the numbers over time of tasks at the same place whose creators were not seen.
+    strangers: Vec<u64>,
 }
 
 impl Alike {
@@ -195,14 +251,110 @@ impl Alike {
     }
 }
 
+/// Sites that differ only in whether the creator was seen are one; and as tasks of creators that nobody saw end, those that take
+/// their place are no more than before. Where several creators are known, such tasks stand for themselves, and their numbers over
+/// time are taken to have been the creators' in the proportion of today.
+fn with_strangers(sites: Vec<Alike>, trend: &impl Fn(history::Key) -> Vec<u64>) -> Vec<Alike> {
+    let is_stranger = |site: &Alike| site.most.0.task == TaskKind::Thread && site.most.0.creation.is_empty();
+    let place = |key: &SiteKey| SiteKey { creation: Vec::new(), ..key.clone() };
+    let (strangers, mut known): (Vec<Alike>, Vec<Alike>) = sites.into_iter().partition(is_stranger);
+    // By the first stack of each: that of the same functions.
+    let mut at_place: HashMap<SiteKey, Vec<usize>> = HashMap::new();
+    for (n, site) in known.iter().enumerate().filter(|(_, site)| site.most.0.task == TaskKind::Thread) {
+        at_place.entry(place(&site.functions)).or_default().push(n);
+    }
+    for (place, sites) in &at_place {
+        let all: u64 = sites.iter().filter_map(|&n| known.get(n)).map(|site| site.tally.count).sum();
+        let unseen: BTreeSet<history::Key> = sites
+            .iter()
+            .filter_map(|&n| known.get(n))
+            .flat_map(|site| &site.tally.trends)
+            .map(|&(task, _, stack)| (task, None, stack))
+            .collect();
+        let still_here = strangers.iter().find(|site| site.functions == *place).map_or(0, |site| site.tally.count);
+        let unseen = sum(unseen.into_iter().map(trend));
+        for site in sites {
+            let Some(site) = known.get_mut(*site) else { continue };
+            let is_alone = sites.len() == 1;
+            let part = |&number: &u64| match is_alone {
+                true => number,
+                // Those that are still here are in a row of their own.
+                false => number.saturating_sub(still_here).saturating_mul(site.tally.count) / all.max(1),
+            };
+            site.strangers = unseen.iter().map(part).collect();
+        }
+    }
+    for stranger in strangers {
+        match at_place.get(&stranger.functions).map(Vec::as_slice) {
+            Some(&[only]) if known.get(only).is_some() => {
+                if let Some(site) = known.get_mut(only) {
+                    // Its numbers over time are those of the strangers.
+                    let tally = Tally { trends: BTreeSet::new(), ..stranger.tally };
+                    site.keys.extend(stranger.keys);
+                    site.tally.merge(tally);
+                }
+            }
+            _ => known.push(stranger),
+        }
+    }
+    known
+}
+
+/// By how much the number of tasks that live for less than the threshold must have grown to be told: there is always one or other.
+const MIN_GROWTH: u64 = 5;
+
+/// Tasks that are not parked but live on count where others of their creator are: by place they would be scattered. What has come
+/// just now and is alone is left out, unless there were more and more of it.
+fn folded(sites: Vec<Alike>, trend: &impl Fn(history::Key) -> Vec<u64>) -> Vec<Alike> {
+    // Not only when we came: what takes hold of a process slows it down.
+    let grew = |site: &Alike| {
+        let numbers = numbers(site, trend);
+        numbers.get(numbers.len() / 2..).is_some_and(|later| growth(later) >= MIN_GROWTH)
+    };
+    let (mut rows, mut brief): (Vec<Alike>, Vec<Alike>) = sites.into_iter().partition(|site| site.tally.is_parked());
+    brief.retain(|site| site.tally.lasting > 0 || grew(site));
+    brief.sort_by(|a, b| b.tally.count.cmp(&a.tally.count).then_with(|| a.functions.cmp(&b.functions)));
+    let mut of_creator: HashMap<(TaskKind, Role, Vec<u32>), usize> = HashMap::new();
+    let creator = |site: &Alike| {
+        let SiteKey { task, role, creation, .. } = &site.functions;
+        (!creation.is_empty()).then(|| (*task, *role, creation.clone()))
+    };
+    for (n, row) in rows.iter().enumerate() {
+        if let Some(creator) = creator(row) {
+            let count = |n: usize| rows.get(n).map_or(0, |row| row.tally.count);
+            let largest = of_creator.entry(creator).or_insert(n);
+            if count(n) > count(*largest) {
+                *largest = n;
+            }
+        }
+    }
+    for site in brief {
+        let row = creator(&site).map(|creator| *of_creator.entry(creator).or_insert(rows.len()));
+        match row.and_then(|row| rows.get_mut(row)) {
+            Some(row) => {
+                row.away += site.tally.count;
+                row.strangers = sum([std::mem::take(&mut row.strangers), site.strangers].into_iter());
+                row.keys.extend(site.keys);
+                row.tally.merge(site.tally);
+            }
+            None => rows.push(site),
+        }
+    }
+    rows
+}
+
+/// Numbers over time of a site.
+fn numbers(site: &Alike, trend: &impl Fn(history::Key) -> Vec<u64>) -> Vec<u64> {
+    let mut numbers = sum(site.tally.trends.iter().copied().map(trend).chain([site.strangers.clone()]));
+    // Whoever waits in slices may have run between two of them when it was looked at.
+    numbers.iter_mut().for_each(|number| *number = (*number).max(site.tally.from_start));
+    numbers
+}
+
 /// What makes a site suspicious, in this order: its number grew while we watched; waits that nothing but somebody else will
 /// end; their age. The program's own tasks come before those of its runtime.
 fn suspicion(site: &Site) -> (bool, u64, u64, u64) {
-    let growth = match (site.trend.first(), site.trend.last()) {
-        (Some(first), Some(last)) => last.saturating_sub(*first),
-        _ => 0,
-    };
-    (site.role.is_own(), growth, site.count - site.with_timeout, site.oldest_ms)
+    (site.role.is_own(), growth(&site.trend), site.count - site.with_timeout, site.oldest_ms)
 }
 
 /// A site, with the stacks of most of its tasks.
@@ -218,6 +370,9 @@ fn site(alike: &Alike, paths: &CallPaths<'_>, trend: impl Fn(history::Key) -> Ve
         kind: key.kind,
         count: tally.count,
         parked: tally.parked,
+        brief: tally.lasting + tally.young,
+        in_slices: tally.in_slices,
+        slice_ms: tally.slice_ms,
         created_while_watched: tally.new,
         oldest_ms,
         oldest_exact,
@@ -229,7 +384,7 @@ fn site(alike: &Alike, paths: &CallPaths<'_>, trend: impl Fn(history::Key) -> Ve
         creation: key.creation.clone(),
         places: Vec::new(),
         names: names.into_iter().take(MAX_NAMES).map(|(name, _)| name.clone()).collect(),
-        trend: sum(tally.trends.iter().copied().map(trend)),
+        trend: numbers(alike, &trend),
         verdict: Verdict::Unjudged,
         course: None,
         finding: None,
@@ -237,7 +392,10 @@ fn site(alike: &Alike, paths: &CallPaths<'_>, trend: impl Fn(history::Key) -> Ve
         accepted: None,
         evidence: Vec::new(),
     };
-    site.evidence = evidence(&site, site.count - at_these_lines);
+    let known = site.task == TaskKind::Thread && tally.creators_seen > 0;
+    let strangers = if known { tally.count - tally.creators_seen } else { 0 };
+    let elsewhere = tally.count.saturating_sub(*at_these_lines).saturating_sub(alike.away).saturating_sub(strangers);
+    site.evidence = evidence(&site, tally.waits, Others { lines: elsewhere, away: alike.away, strangers });
     site
 }
 
@@ -253,28 +411,57 @@ pub(super) fn sum(trends: impl Iterator<Item = Vec<u64>>) -> Vec<u64> {
 }
 
 /// How a site's number grew while we watched: the first of its facts, if there is such a one.
-pub(super) fn growth(site: &Site) -> Option<String> {
+pub(super) fn grown(site: &Site) -> Option<String> {
     let (first, last) = (site.trend.first()?, site.trend.last()?);
-    (last > first).then(|| format!("grew from {first} to {last} waiting here while watched"))
+    let what = if site.brief > 0 { "" } else { " waiting" };
+    (growth(&site.trend) > 0).then(|| format!("grew from {first} to {last}{what} here while watched"))
 }
 
-/// The facts that speak for a site; `elsewhere` of its tasks have other stacks than it shows.
-fn evidence(site: &Site, elsewhere: u64) -> Vec<String> {
-    let mut facts = Vec::from_iter(growth(site));
+/// Tasks of a site that differ from what it shows.
+#[derive(Clone, Copy, Debug)]
+struct Others {
+    /// At other lines of the same functions.
+    lines: u64,
+    /// Elsewhere.
+    away: u64,
+    /// Whose creation was not seen.
+    strangers: u64,
+}
+
+/// The facts that speak for a site, of whose tasks so many wait.
+fn evidence(site: &Site, waits: u64, others: Others) -> Vec<String> {
+    let mut facts = Vec::from_iter(grown(site));
     if site.created_while_watched > 0 {
-        let still = if site.parked == site.count { "parked" } else { "waiting" };
+        let still = match () {
+            () if site.parked == site.count => "parked",
+            () if site.brief > 0 => "alive",
+            () => "waiting",
+        };
         facts
             .push(format!("{} of {} created while watched, and still {still}", site.created_while_watched, site.count));
     }
-    if site.with_timeout == 0 {
+    if site.in_slices > 0 {
+        let how_many = if site.in_slices == site.count { "all".to_owned() } else { site.in_slices.to_string() };
+        facts.push(format!("{how_many} of the waits end by their own timers, and begin again"));
+    } else if waits == 0 {
+        facts.push("none of them waits".to_owned());
+    } else if site.with_timeout == 0 {
         facts.push("none of the waits has a timeout".to_owned());
     } else if site.with_timeout == site.count {
         let earliest = site.shortest_timeout_ms.map(|ms| format!(", after {} at the earliest", span(ms)));
         facts.push(format!("all of the waits end by themselves{}", earliest.unwrap_or_default()));
     }
-    if elsewhere > 0 {
-        let are = if elsewhere == 1 { "is" } else { "are" };
-        facts.push(format!("{elsewhere} of {} {are} at other lines or depths of these functions", site.count));
+    let mut tell = |number: u64, where_: &str| {
+        if number > 0 {
+            let are = if number == 1 { "is" } else { "are" };
+            facts.push(format!("{number} of {} {are} {where_}", site.count));
+        }
+    };
+    tell(others.lines, "at other lines or depths of these functions");
+    tell(others.away, "of the same creator, but elsewhere or running");
+    if others.strangers > 0 {
+        let seen = site.count - others.strangers;
+        facts.push(format!("the creation of {seen} of {} was seen; the others wait at the same place", site.count));
     }
     facts
 }
@@ -336,8 +523,12 @@ mod tests {
 
     fn member(timeout_ms: Option<u64>) -> Member<'static> {
         Member {
-            parked: true,
+            standing: Standing::Parked,
             new: false,
+            creator_seen: false,
+            waits: true,
+            slice_ms: None,
+            from_start: false,
             age_ms: 2_000,
             exact: true,
             timeout_ms,
@@ -355,7 +546,7 @@ mod tests {
         let mut tally = Tally::default();
         let stack = StackTable::default().intern(Stack::of_thread(vec![1], StackEnd::Complete));
         for &timeout in timeouts {
-            tally.add(&member(timeout), Some((TaskKind::Thread, None, stack)));
+            tally.add(&member(timeout), Some((TaskKind::Thread, None, Some(stack))));
         }
         let mut sites = Sites::default();
         sites.add(key(TaskKind::Thread), tally);
@@ -380,7 +571,7 @@ mod tests {
     #[test]
     fn what_may_be_parked_counts_but_not_as_parked() {
         let mut tally = Tally::default();
-        tally.add(&Member { parked: false, age_ms: 0, exact: false, ..member(None) }, None);
+        tally.add(&Member { standing: Standing::Unknown, age_ms: 0, exact: false, ..member(None) }, None);
         let mut more = Tally::default();
         more.add(&Member { age_ms: 3_000, exact: false, reason: "select", name: "", ..member(None) }, None);
         tally.merge(more);
@@ -436,6 +627,73 @@ mod tests {
         );
         let others: BTreeSet<u32> = (0..6).map(place).collect();
         assert_eq!(others.len(), 5);
+    }
+
+    /// Tasks at a place of a creator: how many, and why they count.
+    fn group(creation: &[u32], stack: &[u32], count: u64, standing: Standing) -> (SiteKey, Tally) {
+        let mut tally = Tally::default();
+        let creator_seen = !creation.is_empty();
+        let mut stacks = StackTable::default();
+        let mut id = |part: &[u32]| {
+            let address = part.iter().fold(0, |sum, &place| sum * 100 + u64::from(place) + 1);
+            (0..=address).map(|n| stacks.intern(Stack::of_thread(vec![n], StackEnd::Complete))).last()
+        };
+        let trend = (TaskKind::Thread, creator_seen.then(|| id(creation)).flatten(), id(stack));
+        let new = creator_seen;
+        for _ in 0..count {
+            tally.add(&Member { standing, new, creator_seen, ..member(None) }, Some(trend));
+        }
+        let key = SiteKey { creation: creation.to_vec(), stack: stack.to_vec(), ..key(TaskKind::Thread) };
+        (key, tally)
+    }
+
+    fn ordered(groups: Vec<(SiteKey, Tally)>, trend: impl Fn(history::Key) -> Vec<u64>) -> Vec<Site> {
+        let mut sites = Sites::default();
+        groups.into_iter().for_each(|(key, tally)| sites.add(key, tally));
+        let frame = |n: u32| Frame { function: format!("f{n}"), module: "/bin/a".into(), ..Frame::default() };
+        sites.order(&(0..10).map(frame).collect::<Vec<_>>(), "", trend).sites
+    }
+
+    #[test]
+    fn those_whose_creator_was_seen_and_the_others_at_the_place_are_one_row_and_no_growth() {
+        let groups = vec![group(&[1], &[2], 9, Standing::Parked), group(&[], &[2], 3, Standing::Parked)];
+        let turnover = |key: history::Key| if key.1.is_some() { vec![0, 3, 6, 9] } else { vec![12, 9, 6, 3] };
+        let sites = ordered(groups, turnover);
+        assert_eq!((sites.len(), sites[0].count, &sites[0].trend[..]), (1, 12, &[12; 4][..]));
+        assert_eq!(
+            sites[0].evidence,
+            [
+                "9 of 12 created while watched, and still parked",
+                "none of the waits has a timeout",
+                "the creation of 9 of 12 was seen; the others wait at the same place"
+            ]
+        );
+        // All of the others are gone; the creators that are known have them in equal parts.
+        let groups = vec![group(&[1], &[2], 6, Standing::Parked), group(&[3], &[2], 6, Standing::Parked)];
+        let turnover = |key: history::Key| if key.1.is_some() { vec![0, 2, 4, 6] } else { vec![12, 8, 4, 0] };
+        let trends: Vec<Vec<u64>> = ordered(groups, turnover).into_iter().map(|site| site.trend).collect();
+        assert_eq!(trends, [vec![6; 4], vec![6; 4]]);
+    }
+
+    #[test]
+    fn what_lives_on_is_a_row_of_its_creator_and_what_has_just_come_only_if_it_grew() {
+        let groups = || {
+            vec![
+                group(&[1], &[2], 5, Standing::Lasting),
+                group(&[1], &[], 2, Standing::Lasting),
+                group(&[1], &[2], 1, Standing::Young),
+                group(&[3], &[4], 7, Standing::Young),
+            ]
+        };
+        let sites = ordered(groups(), |_| vec![0; 4]);
+        assert_eq!((sites.len(), sites[0].count, sites[0].brief, sites[0].parked), (1, 8, 8, 0));
+        assert!(sites[0].evidence.contains(&"2 of 8 are of the same creator, but elsewhere or running".to_owned()));
+        assert_eq!(ordered(groups(), |_| vec![0, 3, 6, 9, 12, 15, 18, 21]).len(), 2);
+        assert_eq!(ordered(groups(), |_| vec![15, 26, 28, 28, 27, 28, 27, 28]).len(), 1);
+        // Where others are parked, it counts there.
+        let parked = vec![group(&[1], &[5], 3, Standing::Parked), group(&[1], &[2], 2, Standing::Lasting)];
+        let sites = ordered(parked, |_| Vec::new());
+        assert_eq!((sites.len(), sites[0].count, sites[0].parked, sites[0].brief), (1, 5, 3, 2));
     }
 
     #[test]

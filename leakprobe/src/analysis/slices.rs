@@ -13,8 +13,11 @@ const SLACK_NS: u64 = 5_000_000;
 const LATE_NS: u64 = 1_000_000;
 /// How long a thread may run or be late in all between two snapshots besides a quarter of each slice, ns.
 const BUSY_NS: u64 = 250_000_000;
-/// Switches besides those of the waits themselves: contention for the lock of a condition variable, preemption.
+/// Switches besides those of the waits themselves: contention for the lock of a condition variable, preemption. One, and one more for
+/// each fourth wait, up to this many.
 const EXTRA: u64 = 3;
+/// Of so many waits one more or less does not matter.
+const MANY: u64 = 8;
 /// One more extra switch for so many waits.
 const WAITS_AN_EXTRA: u64 = 16;
 
@@ -36,6 +39,7 @@ struct Slice {
     stack: StackId,
     kind: WaitKind,
     since_ns: u64,
+    exact: bool,
     timeout_ns: u64,
     switches: u64,
 }
@@ -47,7 +51,8 @@ impl Slice {
         };
         let timeout_ns = blocking.timeout_ms.filter(|&ms| ms > 0)?.saturating_mul(1_000_000);
         let (stack, kind, switches) = (sample.stack, blocking.kind, sample.switches);
-        Some(Self { stack, kind, since_ns: blocking.since_ns, timeout_ns, switches })
+        let (since_ns, exact) = (blocking.since_ns, blocking.exact);
+        Some(Self { stack, kind, since_ns, exact, timeout_ns, switches })
     }
 }
 
@@ -105,8 +110,11 @@ impl Slices {
         }
         let upto_ns = elapsed_ns.saturating_add(SLACK_NS.min(last.timeout_ns / 4));
         let slice_ns = last.timeout_ns.min(next.timeout_ns);
+        // A wait of which only the latest beginning is known may have begun earlier.
+        let doubt_ns = if last.exact { 0 } else { last.timeout_ns };
+        let is_early = upto_ns.saturating_add(doubt_ns) < last.timeout_ns;
         // The wait that was seen first ended early; or the thread had more to do than to wait.
-        if upto_ns < last.timeout_ns || elapsed_ns > most_ns(switches, last.timeout_ns.max(next.timeout_ns)) {
+        if is_early || elapsed_ns > most_ns(switches, last.timeout_ns.max(next.timeout_ns)) {
             return Between::Else;
         }
         let waits = (upto_ns / slice_ns).max(1);
@@ -114,9 +122,14 @@ impl Slices {
         if extra == 0 {
             return Between::Timers { waits: switches, extra };
         }
+        let is_exact = last.exact && next.exact;
+        if !is_exact && waits < MANY {
+            return Between::Else;
+        }
         let all_extra = self.extra.saturating_add(extra);
-        let most_extra = EXTRA + self.waits.saturating_add(waits) / WAITS_AN_EXTRA;
-        let is_due = match is_same_length(last.timeout_ns, next.timeout_ns) {
+        let all_waits = self.waits.saturating_add(waits);
+        let most_extra = (1 + all_waits / 4).min(EXTRA) + all_waits / WAITS_AN_EXTRA;
+        let is_due = match is_exact && is_same_length(last.timeout_ns, next.timeout_ns) {
             // Which timer was due when cannot be known.
             true if waits.saturating_mul(LATE_NS) <= slice_ns / 4 => upto_ns % slice_ns <= slice_ns / 4,
             _ => true,
@@ -132,6 +145,36 @@ fn most_ns(slices: u64, slice_ns: u64) -> u64 {
 
 fn is_same_length(one_ns: u64, other_ns: u64) -> bool {
     one_ns.abs_diff(other_ns) <= one_ns / 16 + 2_000_000
+}
+
+/// What is known of two waits of a goroutine at the same place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Due {
+    /// When a timer would have ended the first, and ends the second, `CLOCK_MONOTONIC`, ns; 0 if none does.
+    pub(super) was_ns: u64,
+    /// See `was_ns`.
+    pub(super) is_ns: u64,
+    /// The longest time that was left of any of its waits when it was seen, ns.
+    pub(super) left_ns: u64,
+    /// How often it stopped running from the one to the other, modulo 256, if that is known.
+    pub(super) runs: Option<u8>,
+    /// Whether nothing but timers can end the waits.
+    pub(super) only_timers: bool,
+}
+
+/// How long the waits of a goroutine last at most, ns, if timers alone ended the first of two and those between; `None` if something
+/// else may have. The runtime does not keep when a wait began. But waits that timers end are as long as the time from timer to timer
+/// divided by their number, and that is not less than what was left of one.
+pub(super) fn of_goroutine(due: &Due) -> Option<u64> {
+    let elapsed_ns = due.is_ns.checked_sub(due.was_ns).filter(|&ns| ns > 0 && due.was_ns > 0)?;
+    match due.runs.filter(|&runs| runs > 0) {
+        Some(runs) => {
+            let each_ns = elapsed_ns / u64::from(runs);
+            let is_long_enough = due.left_ns <= each_ns + each_ns / 4 + 2_000_000;
+            is_long_enough.then_some(each_ns.max(due.left_ns))
+        }
+        None => due.only_timers.then_some(due.left_ns).filter(|&ns| ns > 0),
+    }
 }
 
 /// What happened between two waits.

@@ -111,3 +111,19 @@ fn an_event_of_a_wait_that_ended_early_counts() {
     slices.ended(5_001 * MS, 7_000 * MS);
     assert_eq!(slices.of_wait(5_001 * MS), None);
 }
+
+#[test]
+fn of_a_goroutine_the_timers_and_its_runs_tell() {
+    let due = |was, is, left, runs, only_timers| {
+        let due = Due { was_ns: was * MS, is_ns: is * MS, left_ns: left * MS, runs, only_timers };
+        of_goroutine(&due).map(|ns| ns / MS)
+    };
+    assert_eq!(due(1_000, 1_900, 850, Some(1), false), Some(900));
+    assert_eq!(due(1_000, 2_000, 90, Some(10), false), Some(100));
+    // Work every 100 ms, and a timer of 900 ms that is set anew each time.
+    assert_eq!(due(1_000, 2_000, 850, Some(10), false), None);
+    assert_eq!(due(1_000, 1_000, 850, Some(0), true), None, "the same wait");
+    assert_eq!(due(0, 1_000, 850, Some(1), true), None, "no timer");
+    assert_eq!(due(1_000, 2_000, 80, None, true), Some(80));
+    assert_eq!(due(1_000, 2_000, 80, None, false), None);
+}

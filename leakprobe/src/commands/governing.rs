@@ -214,6 +214,9 @@ impl Rhythm {
     }
 }
 
+/// Part of the budget up to which more stacks are taken.
+const ROOM: f64 = 0.8;
+
 /// How many creation stacks are taken: what a flood of creations costs is mostly their stacks.
 #[derive(Debug)]
 struct StackRate {
@@ -227,13 +230,13 @@ impl Default for StackRate {
 }
 
 impl StackRate {
-    /// Half of them if the programs on the life of threads, at `share` of a core, cost more than the budget; twice as many if
-    /// much less.
+    /// Half of them if the programs on the life of threads, at `share` of a core, cost more than the budget; half as many again if
+    /// less: a moment that was dear must not cost stacks from then on.
     fn decide(&mut self, share: f64, budget: f64) -> Option<u64> {
         let most = if share > budget {
             (self.most / 2).max(1)
-        } else if share < budget / 4.0 {
-            (self.most * 2).min(Probes::MOST_STACKS)
+        } else if share < budget * ROOM {
+            (self.most + (self.most / 2).max(1)).min(Probes::MOST_STACKS)
         } else {
             self.most
         };

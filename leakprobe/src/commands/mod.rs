@@ -11,6 +11,7 @@ mod goroutines;
 mod governing;
 mod locks;
 mod output;
+mod ring;
 mod run;
 mod selftest;
 mod session;

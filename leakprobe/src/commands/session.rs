@@ -176,6 +176,11 @@ impl Session {
         self.counted = (counted(Counter::Created), counted(Counter::Exited));
     }
 
+    /// Whether fewer creations and exits are known than were counted then.
+    pub(super) fn expects_records(&self) -> bool {
+        self.live.missing(self.counted.0, self.counted.1) > 0
+    }
+
     /// Processes that the target has created since this was last asked.
     pub(super) fn take_forked(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.forked)

@@ -12,12 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aya::maps::{MapData, RingBuf};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::{
     io::{
         Interest,
-        unix::{AsyncFd, AsyncFdReadyMutGuard},
+        unix::{AsyncFd, AsyncFdReadyGuard},
     },
     runtime,
     signal::unix::{Signal, SignalKind, signal},
@@ -29,12 +28,17 @@ use tokio::{
 use super::{
     ExitCode, Failure,
     follow::Follower,
+    ring::Ring,
     session::{Session, ended_early},
 };
 use crate::{cli::Watch, model::Recording};
 
 /// Most records that are taken in before signals and the clock are looked at again.
 const RECORDS_AT_ONCE: usize = 1024;
+
+/// How often it is looked at the end for records that were counted and have not come, and how long apart.
+const LOOKS_FOR_LATE: u32 = 5;
+const LATE_PAUSE: Duration = Duration::from_millis(2);
 
 /// Watches the sessions' targets. `begin` is called once everything is in place, before the first snapshot. There is a
 /// recording of each process of which anything was seen, in the order in which they came: one at least.
@@ -184,14 +188,18 @@ struct Common {
 struct Watched {
     session: Session,
     /// Without BPF there is none.
-    ring: Option<AsyncFd<RingBuf<MapData>>>,
+    ring: Option<(Ring, AsyncFd<OwnedFd>)>,
     end: AsyncFd<OwnedFd>,
     observed: Option<Observed>,
 }
 
 impl Watched {
     fn new(mut session: Session) -> Result<Self, Failure> {
-        let ring = session.take_ring().map(readable).transpose()?;
+        let ring = session.take_ring().map(Ring::new).map(|ring| {
+            let descriptor = ring.descriptor().map_err(|error| internal("wait for events", &error))?;
+            Ok::<_, Failure>((ring, readable(descriptor)?))
+        });
+        let ring = ring.transpose()?;
         let pidfd = session.target.as_fd().try_clone_to_owned().map_err(|error| internal("hold the target", &error))?;
         Ok(Self { session, ring, end: readable(pidfd)?, observed: None })
     }
@@ -211,7 +219,9 @@ impl Watched {
         common: Rc<Common>,
         mut stopped: watch::Receiver<bool>,
     ) -> Result<(usize, Session), Failure> {
-        let Self { mut session, mut ring, end, mut observed } = self;
+        let Self { mut session, ring, end, mut observed } = self;
+        let (ring, ready) = ring.unzip();
+        let ring = ring.as_ref();
         let mut ticks = time::interval(common.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let deadline = async {
@@ -229,7 +239,7 @@ impl Watched {
                 () = &mut deadline => break,
                 _ = end.readable() => {
                     session.count_events();
-                    drain(&mut session, buffer(&mut ring), usize::MAX);
+                    drain(&mut session, ring, usize::MAX);
                     common.tell_forks(&mut session);
                     session.ended = Some("ended while we watched".to_owned());
                     common.progress.forget(&session);
@@ -237,8 +247,8 @@ impl Watched {
                 }
                 _ = ticks.tick() => {
                     // What happened before the snapshot is told before it.
-                    drain(&mut session, buffer(&mut ring), usize::MAX);
-                    session.snapshot(|| pending(buffer(&mut ring)))?;
+                    drain(&mut session, ring, usize::MAX);
+                    snapshot(&mut session, ring)?;
                     common.progress.show(&session);
                     if let Some(observed) = &observed {
                         let Seen { threads, goroutines, .. } = Seen::of(&session);
@@ -249,15 +259,17 @@ impl Watched {
                     }
                 }
                 reply = asked(&mut observed) => {
-                    drain(&mut session, buffer(&mut ring), usize::MAX);
-                    session.snapshot(|| pending(buffer(&mut ring)))?;
+                    drain(&mut session, ring, usize::MAX);
+                    snapshot(&mut session, ring)?;
                     // Whoever asked may have given up.
                     let _ = reply.send(session.recording());
                 }
                 () = time::sleep_until(session.next_governing().into()) => session.govern(),
-                ready = events(&mut ring) => {
-                    let mut ready = ready.map_err(|error| internal("wait for events", &error))?;
-                    if drain(&mut session, Some(ready.get_inner_mut()), RECORDS_AT_ONCE) < RECORDS_AT_ONCE {
+                ready = events(ring, ready.as_ref()) => {
+                    let ready = ready.map_err(|error| internal("wait for events", &error))?;
+                    if drain(&mut session, ring, RECORDS_AT_ONCE) < RECORDS_AT_ONCE
+                        && let Some(mut ready) = ready
+                    {
                         ready.clear_ready();
                     }
                 }
@@ -265,10 +277,18 @@ impl Watched {
             common.tell_forks(&mut session);
         }
         common.progress.finish();
-        drain(&mut session, buffer(&mut ring), usize::MAX);
-        session.snapshot(|| pending(buffer(&mut ring)))?;
+        drain(&mut session, ring, usize::MAX);
+        snapshot(&mut session, ring)?;
         session.count_events();
-        drain(&mut session, buffer(&mut ring), usize::MAX);
+        drain(&mut session, ring, usize::MAX);
+        // A program counts first, and a moment later its record is there.
+        for _ in 0..LOOKS_FOR_LATE {
+            if !session.expects_records() {
+                break;
+            }
+            time::sleep(LATE_PAUSE).await;
+            drain(&mut session, ring, usize::MAX);
+        }
         if !session.target.is_alive() {
             session.ended = Some("ended while we watched".to_owned());
         }
@@ -292,22 +312,26 @@ fn readable<T: AsRawFd>(source: T) -> Result<AsyncFd<T>, Failure> {
     registered.map_err(|error| internal("wait for events", &error))
 }
 
-fn buffer(ring: &mut Option<AsyncFd<RingBuf<MapData>>>) -> Option<&mut RingBuf<MapData>> {
-    ring.as_mut().map(AsyncFd::get_mut)
-}
-
-/// Waits for events; for ever if there are none.
-async fn events(
-    ring: &mut Option<AsyncFd<RingBuf<MapData>>>,
-) -> io::Result<AsyncFdReadyMutGuard<'_, RingBuf<MapData>>> {
-    match ring {
-        Some(ring) => ring.readable_mut().await,
+/// Waits for events; for ever if there are none. `None`: some were read meanwhile.
+async fn events<'a>(
+    ring: Option<&Ring>,
+    ready: Option<&'a AsyncFd<OwnedFd>>,
+) -> io::Result<Option<AsyncFdReadyGuard<'a, OwnedFd>>> {
+    match ready {
+        _ if ring.is_some_and(Ring::has_kept) => Ok(None),
+        Some(ready) => ready.readable().await.map(Some),
         None => std::future::pending().await,
     }
 }
 
+/// Takes a snapshot; what comes meanwhile is kept.
+fn snapshot(session: &mut Session, ring: Option<&Ring>) -> Result<(), Failure> {
+    let _helping = ring.map(Ring::help);
+    session.snapshot(|| pending(ring))
+}
+
 /// Takes in up to `most` records; returns how many.
-fn drain(session: &mut Session, ring: Option<&mut RingBuf<MapData>>, most: usize) -> usize {
+fn drain(session: &mut Session, ring: Option<&Ring>, most: usize) -> usize {
     let Some(ring) = ring else { return 0 };
     let mut taken = 0;
     while taken < most {
@@ -320,14 +344,14 @@ fn drain(session: &mut Session, ring: Option<&mut RingBuf<MapData>>, most: usize
     taken
 }
 
-/// The records that are there now. At most what the buffer holds, since it is emptied here and nowhere else meanwhile.
-fn pending(ring: Option<&mut RingBuf<MapData>>) -> Vec<Vec<u8>> {
+/// The records that are there now.
+fn pending(ring: Option<&Ring>) -> Vec<Vec<u8>> {
     let mut records = Vec::new();
     let Some(ring) = ring else { return records };
     while records.len() < RECORDS_AT_ONCE
         && let Some(record) = ring.next()
     {
-        records.push(record.to_vec());
+        records.push(record);
     }
     records
 }

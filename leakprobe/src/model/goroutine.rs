@@ -147,6 +147,8 @@ pub struct GoroutineSample {
     pub creation: Option<StackId>,
     /// The goroutine that created it; 0 if it is not known: before Go 1.21 the runtime does not keep it.
     pub parent: u64,
+    /// How often it has stopped running, modulo 256; `None` if the runtime does not count that.
+    pub runs: Option<u8>,
     /// Whether the runtime itself began it, for its own purposes: Go's dumps leave such goroutines out.
     pub system: bool,
     /// Whether it is tied to one thread.

@@ -7,6 +7,7 @@ mod ends;
 mod frame;
 mod futex;
 mod goroutine;
+mod growth;
 mod lock_owner;
 mod owner;
 mod pending;
@@ -30,6 +31,7 @@ pub use goroutine::{
     Ancestor, AncestorSample, Channel, GoFrame, GoObject, GoStatus, GoWait, Goroutine, GoroutineSample, GoroutineSink,
     HeldLock,
 };
+pub use growth::growth;
 pub use lock_owner::{ById, LockMemory, ObjectId, OtherMappers, OwnerClaim, OwnerFacts, OwnerThread};
 pub use owner::{Deadlock, DeadlockedTask, Link, LinkWait, Owner, Relation};
 pub use pending::{PendingTimers, TimerSample, TimerUse, UnseenTasks};

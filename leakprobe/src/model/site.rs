@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Course, Finding, Ground, Role, TaskKind, Verdict, WaitKind};
 
-/// All parked tasks with the same creation stack, park stack and kind of wait; and goroutines of which it is not known whether
-/// they are parked, since nobody saw their wait begin. Stacks are the same if they lead through the same functions, at whichever
+/// All parked tasks with the same creation stack, park stack and kind of wait; goroutines of which it is not known whether they are
+/// parked, since nobody saw their wait begin; and tasks that were created while we watched and live on, though not parked. Stacks are the same if they lead through the same functions, at whichever
 /// lines.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Site {
@@ -22,8 +22,17 @@ pub struct Site {
     pub kind: WaitKind,
     /// Tasks that waited here at the end.
     pub count: u64,
-    /// Of them parked. Of the others it is not known for how long they have waited.
+    /// Of them parked. Of the others it is not known for how long they have waited, but for [`Self::brief`] ones.
     pub parked: u64,
+    /// Of the others those that wait for less than the threshold, or run: they were created while we watched and live on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub brief: u64,
+    /// How many of them are parked in slices: each of their waits ends by its own timer, and the next one begins.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub in_slices: u64,
+    /// The longest of these slices, ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slice_ms: Option<u64>,
     /// How many of them were created while we watched.
     pub created_while_watched: u64,
     /// Age of the oldest wait here, ms.
@@ -81,4 +90,17 @@ pub struct Place {
     pub wait: String,
     /// Where: indices into [`super::Recording::frames`], innermost first; empty if they run.
     pub stack: Vec<u32>,
+}
+
+impl Site {
+    /// Tasks here of which it is not known for how long they have waited.
+    #[must_use]
+    pub fn unknown(&self) -> u64 {
+        self.count.saturating_sub(self.parked).saturating_sub(self.brief)
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

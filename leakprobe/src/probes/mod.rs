@@ -50,7 +50,8 @@ use crate::snapshot::clock_ns;
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/leakprobe.bpf.o");
 
 /// Tracepoints on the life of threads: program and tracepoint have the same name.
-const LIFECYCLE: &[&str] = &["task_newtask", "sched_process_exit", "sched_process_exec", "task_rename"];
+/// Exits come first: else a thread that is created while programs are attached could end unseen.
+const LIFECYCLE: &[&str] = &["sched_process_exit", "task_newtask", "sched_process_exec", "task_rename"];
 
 /// What the programs are loaded for.
 #[derive(Clone, Copy, Debug)]

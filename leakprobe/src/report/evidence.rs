@@ -40,7 +40,12 @@ pub(super) fn parked(shown: &Shown<'_>) -> String {
         0 => "none".to_owned(),
         parked => words::thousands(parked),
     };
-    format!("{parked} parked longer than {threshold}{}", unknown(shown))
+    let brief: u64 = shown.sites.iter().map(|site| site.brief).fold(0, u64::saturating_add);
+    let new = match brief {
+        0 => String::new(),
+        brief => format!(", {} new and alive, not parked", words::thousands(brief)),
+    };
+    format!("{parked} parked longer than {threshold}{}{new}", unknown(shown))
 }
 
 /// `, 3 waiting for an unknown time`, or nothing if there are none of those.
@@ -53,7 +58,7 @@ pub(super) fn unknown(shown: &Shown<'_>) -> String {
 
 /// Tasks at sites of which it is not known for how long they wait.
 fn at_sites_unknown(shown: &Shown<'_>) -> u64 {
-    let unknown = shown.sites.iter().map(|site| site.count.saturating_sub(site.parked));
+    let unknown = shown.sites.iter().map(|site| site.unknown());
     unknown.fold(0, u64::saturating_add)
 }
 

@@ -44,16 +44,17 @@ impl Sample<'_> {
 
 /// Calls `put` with each task that is or may be parked, in the order of the recording, and then with those that it does not list.
 pub(super) fn each<'a>(shown: &Shown<'a>, options: &Options, mut put: impl FnMut(Sample<'a>)) {
-    let mut listed_ms = vec![0_u64; shown.sites.len()];
+    let mut listed_ms = vec![(0_u64, 0_u64); shown.sites.len()];
     for &task in &shown.tasks {
         let place = shown.site_of(task);
-        if task.state != TaskState::Parked && place.is_none() {
+        let may_be_parked = || place.is_some() && task.may_be_parked(shown.recording.min_block_ms);
+        if task.state != TaskState::Parked && !may_be_parked() {
             continue;
         }
         let wait = task.wait.as_ref();
         let age_ms = wait.map_or(0, |wait| wait.age_ms);
         if let Some(listed) = place.and_then(|place| listed_ms.get_mut(place)) {
-            *listed = listed.saturating_add(age_ms);
+            *listed = (listed.0 + 1, listed.1.saturating_add(age_ms));
         }
         let group = options.group_by.as_ref().map(|by| groups::name(shown, by, task));
         put(Sample {
@@ -67,8 +68,8 @@ pub(super) fn each<'a>(shown: &Shown<'a>, options: &Options, mut put: impl FnMut
         });
     }
     // Those that the recording does not list one by one are like one that it does.
-    for ((&site, members), listed_ms) in shown.sites.iter().zip(shown.members()).zip(listed_ms) {
-        let more = site.count.saturating_sub(members.len() as u64);
+    for ((&site, members), (listed, listed_ms)) in shown.sites.iter().zip(shown.members()).zip(listed_ms) {
+        let more = site.count.saturating_sub(site.brief).saturating_sub(listed);
         if let (true, Some(like)) = (more > 0, members.first()) {
             let group = options.group_by.as_ref().map(|by| groups::name_of_unlisted(shown, by, site));
             put(Sample {

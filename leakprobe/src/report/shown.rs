@@ -189,8 +189,7 @@ impl<'a> Shown<'a> {
         let mut open = self.tasks.iter().filter(|task| is_open(task)).count() as u64;
         for (site, members) in self.sites.iter().zip(self.members()) {
             let listed = members.iter().filter(|task| is_open(task)).count() as u64;
-            let all = site.count.saturating_sub(site.parked);
-            open = open.saturating_add(all.saturating_sub(listed));
+            open = open.saturating_add(site.unknown().saturating_sub(listed));
         }
         open
     }

@@ -1,5 +1,7 @@
 //! The table of threads stays true: creations, exits, renames, exec, forks, and events that were lost.
 
+use leakprobe::model::{Task, TaskState};
+
 use crate::support::{
     Program, Variant, attach, chain, functions, listed, lost, program_path, record, settle, task, task_named,
     tasks_named, tids, wait_for,
@@ -89,6 +91,64 @@ fn churn_that_the_buffer_holds_loses_no_event() {
     assert_eq!(listed(&recording), tids(program.pid()));
     assert!(lost(&recording).is_empty(), "{:?}", recording.losses);
     assert_eq!((recording.coverage.created, recording.coverage.exited), (96 + 1, 96));
+}
+
+/// Until each of the sleepers has waited for so many slices more.
+fn more_slices(program: &mut Program, more: i64) {
+    let mut slept = || program.ask("slept", "slept ").trim_start_matches("slept ").parse::<i64>().unwrap();
+    let before = slept();
+    wait_for("slices to pass", || (slept() >= before + more).then_some(()));
+}
+
+#[test]
+fn threads_that_only_their_timers_wake_are_parked_since_the_first_time_and_workers_are_not() {
+    let mut program = Program::ready("slices", Variant::Pie);
+    program.ask("worker 700", "done");
+    program.ask("slices 2 700", "done");
+    let mut leakprobe = attach(&program, &["-i", "300ms"]);
+    leakprobe.has_looked(&program_path("slices", Variant::Pie));
+    program.ask("slices 3 700", "done");
+    for _ in 0..3 {
+        more_slices(&mut program, 2);
+        program.ask("job", "done");
+    }
+    let recording = leakprobe.stop();
+    let sleepers = tasks_named(&recording, "sleeper");
+    assert_eq!(sleepers.len(), 5);
+    // One or other may be between two slices just then.
+    let parked: Vec<&Task> = sleepers.into_iter().filter(|task| task.state == TaskState::Parked).collect();
+    assert!(!parked.is_empty(), "{:?}", recording.tasks);
+    for sleeper in &parked {
+        let wait = sleeper.wait.as_ref().unwrap();
+        assert_eq!((wait.slice_ms, wait.exact), (Some(700), false), "{wait:?}");
+        assert!(wait.age_ms >= 1_000, "{wait:?}");
+        assert_eq!(sleeper.site, parked[0].site);
+    }
+    let site = &recording.sites[parked[0].site.unwrap() as usize];
+    assert_eq!(site.in_slices, parked.len() as u64, "{site:?}");
+    assert!(site.created_while_watched > 0, "{site:?}");
+    let worker = task_named(&recording, "worker");
+    assert_eq!(worker.wait.as_ref().and_then(|wait| wait.slice_ms), None, "{worker:?}");
+}
+
+#[test]
+fn a_pool_whose_threads_are_replaced_does_not_grow() {
+    let mut program = Program::ready("slices", Variant::Pie);
+    program.ask("pool 12", "done");
+    settle(program.pid());
+    // Whoever has just come counts as parked.
+    let mut leakprobe = attach(&program, &["-m", "1ms"]);
+    leakprobe.has_looked(&program_path("slices", Variant::Pie));
+    program.ask("renew", "done");
+    settle(program.pid());
+    let recording = leakprobe.stop();
+    let members = tasks_named(&recording, "member");
+    assert_eq!(members.len(), 12);
+    let site = &recording.sites[members[0].site.unwrap() as usize];
+    assert_eq!((site.count, site.created_while_watched), (12, 12));
+    assert_eq!((site.trend.first(), site.trend.last()), (Some(&12), Some(&12)), "{:?}", site.trend);
+    assert!(!site.evidence.iter().any(|fact| fact.contains("grew")), "{:?}", site.evidence);
+    assert!(lost(&recording).is_empty(), "{:?}", recording.losses);
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub use knots::knots;
 pub use moment::Moment;
 pub use power::power;
 
-use super::sites::growth;
+use super::sites::grown;
 use crate::model::{Course, Finding, Ground, Recording, Site, Task, TaskKind, Verdict, numbers};
 use cohorts::Cohorts;
 use creators::ByCreator;
@@ -213,7 +213,7 @@ pub fn tell(recording: &mut Recording, judgements: Judgements) {
 
 fn apply(site: &mut Site, judgement: Judgement) {
     // The numbers of the rounds say it better.
-    let growth = growth(site).filter(|_| judgement.course.is_some());
+    let growth = grown(site).filter(|_| judgement.course.is_some());
     site.evidence.retain(|fact| Some(fact) != growth.as_ref());
     site.verdict = judgement.verdict;
     site.ground = judgement.ground;

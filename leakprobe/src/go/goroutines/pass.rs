@@ -302,6 +302,7 @@ impl Pass<'_> {
             // What is noted of the first one is where the runtime began.
             creation: (g.gopc != 0 && g.id != 1).then(|| self.stacks.intern_ref(&Stack::of_go_statement(g.gopc))),
             parent: g.parent,
+            runs: layout.g.tracking_seq.map(|_| g.tracking_seq),
             system,
             locked: g.lockedm != 0,
             labels: self.labels.at(memory, g.labels),

@@ -206,7 +206,7 @@ fn site_table(page: &mut Page<'_>, shown: &Shown<'_>) -> io::Result<()> {
                 Cell::Number(checked::counts(site)),
                 Cell::Number(new),
                 Cell::Number(growth),
-                Cell::Number(oldest(shown, site)),
+                Cell::Number(sites::oldest(shown, site)),
                 Cell::Text(site.verdict.name().to_owned()),
                 Cell::Text(sites::wait_words(site)),
                 Cell::Text(sites::waits_on(site, tasks)),
@@ -236,13 +236,6 @@ fn site_table(page: &mut Page<'_>, shown: &Shown<'_>) -> io::Result<()> {
     left_out(page, shown.sites.len(), MAX_SITES, "site")
 }
 
-fn oldest(shown: &Shown<'_>, site: &Site) -> String {
-    match site.parked == 0 && !site.oldest_exact && site.oldest_ms < shown.recording.min_block_ms {
-        true => "unknown".to_owned(),
-        false => words::age(site.oldest_ms, site.oldest_exact),
-    }
-}
-
 fn site_in_full(page: &mut Page<'_>, shown: &Shown<'_>, site: &Site, tasks: &[&Task], open: bool) -> io::Result<()> {
     let noun = evidence::noun_of(site.task);
     let title = format!("Site {}: {} in {}", site.id, words::count(site.count, noun), sites::wait_words(site));
@@ -257,7 +250,7 @@ fn site_in_full(page: &mut Page<'_>, shown: &Shown<'_>, site: &Site, tasks: &[&T
             let (first, last) = (words::thousands(first.unwrap_or(0)), words::thousands(last.unwrap_or(0)));
             page.sentence("", &format!("trend {spark} {first} → {last}"))?;
         }
-        page.sentence("dim", if site.parked > 0 { "parked in" } else { "waiting in" })?;
+        page.sentence("dim", sites::where_words(site))?;
         let (kernel, elsewhere) = sites::in_kernel(tasks);
         page.frames(shown, kernel, &elsewhere)?;
         let end = tasks.first().map_or(StackEnd::Complete, |task| task.stack_end);

@@ -10,12 +10,13 @@ use super::{
     wrap,
 };
 use crate::{
-    model::{CreatedBy, EndedWait, Site, StackEnd, Task, TaskKind, WaitKind},
+    model::{CreatedBy, EndedWait, Site, StackEnd, Task, TaskKind, WaitKind, growth},
     report::{Kind, checked, evidence as facts, frames, shown::Shown, words},
 };
 
-/// Rows of the table of sites, unless all are asked for.
+/// Rows of the table of sites, unless all are asked for; and how many it may become if so many grew.
 const MAX_SITES: usize = 20;
+const MAX_GROWN_SITES: usize = 100;
 
 /// Rows of the table of ended waits, likewise.
 const MAX_ENDED: usize = 5;
@@ -41,7 +42,8 @@ impl Page<'_> {
     /// Every site in a line, most suspicious first.
     pub(super) fn sites(&mut self) -> io::Result<()> {
         let shown = self.shown;
-        let rows = if self.all { usize::MAX } else { MAX_SITES };
+        let grown = shown.sites.iter().filter(|site| growth(&site.trend) > 0).count().min(MAX_GROWN_SITES);
+        let rows = if self.all { usize::MAX } else { grown.max(MAX_SITES) };
         let members = shown.members();
         let sites: Vec<(&Site, &[&Task])> =
             shown.sites.iter().copied().zip(members.iter().map(Vec::as_slice)).take(rows).collect();
@@ -51,6 +53,11 @@ impl Page<'_> {
         };
         let nouns = format!("{}s", facts::noun(shown));
         let both = shown.has(TaskKind::Thread) && shown.has(TaskKind::Goroutine);
+        // Cut in the middle, the length of slices would tell nothing.
+        let wait_layout = match sites.iter().any(|(site, _)| site.in_slices > 0) {
+            true => Layout::Left,
+            false => Layout::Name,
+        };
         let columns = vec![
             column(&nouns, Layout::Right, Style::Bold, &|site, _| words::thousands(site.count)),
             column("kind", Layout::Left, Style::Plain, &|site, _| match both {
@@ -71,9 +78,9 @@ impl Page<'_> {
                 Some(_) => String::new(),
                 None => growth_of(shown, site),
             }),
-            column("oldest", Layout::Right, Style::Plain, &|site, _| self.oldest(site)),
+            column("oldest", Layout::Right, Style::Plain, &|site, _| oldest(shown, site)),
             column("verdict", Layout::Left, Style::Bold, &|site, _| site.verdict.name().to_owned()),
-            column("wait", Layout::Name, Style::Plain, &|site, _| wait_words(site)),
+            column("wait", wait_layout, Style::Plain, &|site, _| wait_words(site)),
             column("on", Layout::Name, Style::Plain, &|site, tasks| match site.course {
                 Some(_) => String::new(), // the rounds take its room; told of each site that was found
                 None => waits_on(site, tasks),
@@ -90,14 +97,6 @@ impl Page<'_> {
         table::write(columns, self.width, self.paint, self.out)?;
         let left_out = (shown.sites.len() - sites.len()) as u64;
         self.left_out(left_out, "site")
-    }
-
-    /// The age of the oldest wait of a site.
-    fn oldest(&self, site: &Site) -> String {
-        if site.parked == 0 && !site.oldest_exact && site.oldest_ms < self.recording.min_block_ms {
-            return "unknown".to_owned();
-        }
-        words::age(site.oldest_ms, site.oldest_exact)
     }
 
     /// The most suspicious site with its stacks and tasks, or every site.
@@ -123,7 +122,7 @@ impl Page<'_> {
             self.wrapped("  ", 4, &wrap::sentence(&text), Style::Warning)?;
         }
 
-        writeln!(self.out, "  {}", if site.parked > 0 { "parked in" } else { "waiting in" })?;
+        writeln!(self.out, "  {}", where_words(site))?;
         let end = threads.first().map_or(StackEnd::Complete, |task| task.stack_end);
         self.in_kernel(threads)?;
         self.stack(&site.stack, end.explain())?;
@@ -238,7 +237,7 @@ impl Page<'_> {
         if !recording.ended_waits.iter().any(again) {
             return Ok(());
         }
-        let hint = "A thread that wakes and waits again is not parked; -m lowers the threshold.";
+        let hint = "A thread that others wake is not parked; -m lowers the threshold.";
         self.wrapped("", 0, &wrap::sentence(hint), Style::Plain)
     }
 
@@ -302,17 +301,25 @@ pub(in crate::report) fn waits_on(site: &Site, tasks: &[&Task]) -> String {
 
 /// How fast the number of a site's tasks grew; empty if it did not.
 pub(in crate::report) fn growth_of(shown: &Shown<'_>, site: &Site) -> String {
-    match (site.trend.first(), site.trend.last()) {
-        (Some(first), Some(last)) if last > first && shown.recording.duration_ms > 0 => {
-            format!("+{}/s", words::rate(last - first, shown.recording.duration_ms))
-        }
-        _ => String::new(),
+    match growth(&site.trend) {
+        0 => String::new(),
+        _ if shown.recording.duration_ms == 0 => String::new(),
+        grown => format!("+{}/s", words::rate(grown, shown.recording.duration_ms)),
+    }
+}
+
+/// What the stack of a site is headed by.
+pub(in crate::report) fn where_words(site: &Site) -> &'static str {
+    match () {
+        () if site.parked > 0 => "parked in",
+        () if site.stack.is_empty() && site.brief == site.count => "running",
+        () => "waiting in",
     }
 }
 
 /// That it is not known for how long some of a site's tasks wait; `None` if it is.
 pub(in crate::report) fn unknown_ages(shown: &Shown<'_>, site: &Site) -> Option<String> {
-    let unknown = site.count.saturating_sub(site.parked);
+    let unknown = site.unknown();
     (unknown > 0).then(|| {
         format!(
             "{} parked longer than {}; {} waiting for an unknown time: nobody saw the wait begin",
@@ -387,7 +394,28 @@ pub(in crate::report) fn name_in_list(task: &Task) -> String {
 /// What is waited for, and whether all of it ends by itself.
 pub(in crate::report) fn wait_words(site: &Site) -> String {
     let all = site.count > 0 && site.with_timeout >= site.count;
-    operation(site.kind, &site.wait) + &if all { timeout_words(site.shortest_timeout_ms) } else { String::new() }
+    let end = match site.slice_ms.filter(|_| 2 * site.in_slices >= site.count) {
+        Some(ms) => format!(", {}", in_slices(ms)),
+        None if all => timeout_words(site.shortest_timeout_ms),
+        None => String::new(),
+    };
+    operation(site.kind, &site.wait) + &end
+}
+
+/// That a task waits again and again, and for how long each time.
+pub(in crate::report) fn in_slices(ms: u64) -> String {
+    format!("in slices of {}", words::short_span(ms))
+}
+
+/// The age of the oldest wait of a site.
+pub(in crate::report) fn oldest(shown: &Shown<'_>, site: &Site) -> String {
+    if site.parked == 0 && site.brief == site.count && site.oldest_ms == 0 {
+        return String::new(); // they run
+    }
+    if site.parked == 0 && !site.oldest_exact && site.oldest_ms < shown.recording.min_block_ms {
+        return "unknown".to_owned();
+    }
+    words::age(site.oldest_ms, site.oldest_exact)
 }
 
 /// That a wait ends by itself, and after what time if that is known.
