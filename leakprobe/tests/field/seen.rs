@@ -13,7 +13,7 @@ use leakprobe::model::{Recording, TaskKind, Verdict};
 use crate::{
     started::{Started, copy, sites_at, stop, words},
     support::{functions, leakprobe, settle, wait_for},
-    table::java_21,
+    table::{built, java_21},
 };
 
 /// What the sites of a recording are, without what differs from process to process, and without connections that are being closed.
@@ -79,13 +79,14 @@ fn go_without_build_information_is_seen_with_its_goroutines() {
 #[test]
 fn one_goroutine_after_a_million_others_is_one() {
     let program = Started::ready(&["go", "past"]);
-    let leakprobe = program.attach(&["-m", "0s", "-i", "50ms"]);
+    let mut leakprobe = program.attach(&["-m", "0s", "-i", "50ms"]);
+    leakprobe.has_looked(&built().join("go"));
     program.signal(libc::SIGUSR1);
-    // It lives for two seconds; whether it was seen alive is for the count to say.
-    thread::sleep(Duration::from_millis(1000));
+    // It lives for two seconds.
+    thread::sleep(Duration::from_millis(500));
     let (report, recording) = stop(leakprobe);
     let go = recording.coverage.go.unwrap();
-    assert!(go.created <= 1 && go.created + go.gone >= 1, "{go:?}: {report}");
+    assert_eq!((go.created, go.gone), (1, 0), "{report}");
 }
 
 #[test]
@@ -117,19 +118,19 @@ fn a_lock_that_another_process_holds_is_never_proven_dead() {
 fn site_ids_survive_another_file_name() {
     let folder = tempfile::tempdir().unwrap();
     let renamed = copy("go", folder.path(), |_| {});
-    let ids = |started: &Started| {
+    let id = |started: &Started, function: &str| {
         started.load(2);
-        let (_, recording) = started.snapshot();
-        let mut ids: Vec<String> = recording.sites.into_iter().map(|site| site.id).collect();
-        ids.sort_unstable();
-        ids
+        wait_for("the tasks to wait", || {
+            let (_, recording) = started.snapshot();
+            sites_at(&recording, function).first().map(|site| site.id.clone())
+        })
     };
-    let one = ids(&Started::server(&["go", "pattern-order"]));
-    assert!(one.len() >= 2, "{one:?}");
-    assert_eq!(one, ids(&Started::server_of(&[renamed, "pattern-order".to_owned()])));
+    let deposit = "main.(*account).deposit";
+    let one = id(&Started::server(&["go", "pattern-order"]), deposit);
+    assert_eq!(one, id(&Started::server_of(&[renamed, "pattern-order".to_owned()]), deposit));
     let renamed = copy("threads", folder.path(), |_| {});
-    let one = ids(&Started::server(&["threads", "spread"]));
-    assert_eq!(one, ids(&Started::server_of(&[renamed, "spread".to_owned()])));
+    let one = id(&Started::server(&["threads", "named"]), "await_event");
+    assert_eq!(one, id(&Started::server_of(&[renamed, "named".to_owned()]), "await_event"));
 }
 
 #[test]
