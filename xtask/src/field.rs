@@ -41,7 +41,7 @@ fn small(sources: &Path, out: &Path) -> Result<()> {
     let new_line = out.join("new.mod");
     let newest = go::newest()?;
     let text = format!("module leakprobe.test/field\n\ngo {}\n", newest.version);
-    if fs::read_to_string(&new_line).map_or(true, |there| there != text) {
+    if !fs::read_to_string(&new_line).is_ok_and(|there| there == text) {
         fs::write(&new_line, text).with_context(|| format!("cannot write {}", new_line.display()))?;
     }
     let of_go = files(&sources.join("go"), &["go", "mod"])?;
