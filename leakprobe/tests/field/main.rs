@@ -5,6 +5,7 @@
 //! `LEAKPROBE_FIELD_RUNS=N` each N times, and `LEAKPROBE_FIELD_ALL=1` those as well that take long.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::print_stderr, reason = "what was said of a program is shown if it is wrong")]
 
 mod check;
 mod seen;
