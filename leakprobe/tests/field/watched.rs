@@ -56,7 +56,7 @@ fn turnover_is_no_growth() {
 fn creations_keep_their_stacks_and_none_is_called_lost() {
     for a_second in ["20", "300"] {
         let program = Started::ready(&["threads", "rate", a_second]);
-        let leakprobe = program.attach(&["-m", "0s"]);
+        let leakprobe = program.attach(&["--probe", "snapshot"]);
         thread::sleep(A_WHILE);
         let (report, recording) = stop(leakprobe);
         let lost = lost(&recording);
