@@ -252,6 +252,21 @@ pub(super) fn next(shown: &Shown<'_>, check: &Check) -> Vec<String> {
     if check.outcome == CheckOutcome::Incomplete {
         steps.push("nothing was found, but not enough was seen to say that nothing is there: remove the cause and run it again".to_owned());
     }
+    let due = judged.iter().filter(|judged| judged.is_found()).filter_map(|judged| {
+        judged
+            .site
+            .course
+            .as_ref()
+            .and_then(|course| course.due_ms)
+            .filter(|_| judged.site.ground == Some(Ground::NotDue))
+    });
+    if let Some(due_ms) = due.max() {
+        let seconds = due_ms.div_ceil(1_000) + 1;
+        steps.push(format!(
+            "what ends by its own timer, the last of it in {}, is not judged before that: --settle-max {seconds}s waits for it",
+            words::span(due_ms)
+        ));
+    }
     let suspects = judged.iter().filter(|judged| judged.is_found() && judged.site.accepted.is_none()).count();
     if check.outcome == CheckOutcome::Passed && suspects > 0 {
         let (are, fail) = if suspects == 1 { ("is", "it fails") } else { ("are", "they fail") };

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     analysis::{call_path::CallPaths, sites},
-    model::{Place, Recording, Role, Site, Task, TaskState, WaitKind},
+    model::{Ground, Place, Recording, Role, Site, Task, TaskState, WaitKind},
 };
 
 /// Places of one creator's tasks that are told.
@@ -216,7 +216,7 @@ fn merge(recording: &Recording, chosen: ByCreator, members: &[usize]) -> Option<
     let counts = chosen.judgement.course.as_ref().map_or(Vec::new(), |course| course.counts.clone());
     let held = Held::of(recording);
     let facts = patterns::Facts { site: &site, tasks: &tasks, recording, counts: &counts, held: &held };
-    let finding = patterns::find(&facts);
+    let finding = patterns::find(&facts).filter(|_| chosen.judgement.ground != Some(Ground::NotDue));
     apply(&mut site, Judgement { finding, ..chosen.judgement });
     if !all_in_one {
         site.evidence.push(format!("judged by their creator: they are at {} places", site.places.len()));

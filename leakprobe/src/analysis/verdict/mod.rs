@@ -174,7 +174,8 @@ pub fn judge(recording: &Recording, history: History<'_>, criteria: &Criteria) -
 fn find_patterns(judgements: &mut Judgements, recording: &Recording) {
     let (members, held) = (members(recording), Held::of(recording));
     for (place, (site, judgement)) in recording.sites.iter().zip(&mut judgements.sites).enumerate() {
-        if judgement.verdict < Verdict::Suspect {
+        // What ends by itself, for all that is known, has no mistake to explain.
+        if judgement.verdict < Verdict::Suspect || judgement.ground == Some(Ground::NotDue) {
             continue;
         }
         let tasks = members.get(&place).map_or(&[][..], Vec::as_slice);
