@@ -103,9 +103,9 @@ fn more_slices(program: &mut Program, more: i64) {
 #[test]
 fn threads_that_only_their_timers_wake_are_parked_since_the_first_time_and_workers_are_not() {
     let mut program = Program::ready("slices", Variant::Pie);
-    program.ask("worker 700", "done");
+    program.ask("worker 60000", "done");
     program.ask("slices 2 700", "done");
-    let mut leakprobe = attach(&program, &["-i", "300ms"]);
+    let mut leakprobe = attach(&program, &["-i", "300ms", "-m", "1s"]);
     leakprobe.has_looked(&program_path("slices", Variant::Pie));
     program.ask("slices 3 700", "done");
     for _ in 0..3 {
