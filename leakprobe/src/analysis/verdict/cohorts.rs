@@ -42,7 +42,7 @@ pub(super) struct Cohorts {
 
 impl Cohorts {
     /// Tasks that came after the baseline and are still there.
-    pub(super) fn new(&self) -> u64 {
+    pub(super) fn arrived(&self) -> u64 {
         self.left.iter().sum()
     }
 
@@ -53,7 +53,7 @@ impl Cohorts {
 
     /// What a recording tells of them.
     pub(super) fn course(&self) -> Course {
-        let new = self.new();
+        let new = self.arrived();
         Course {
             counts: self.counts.clone(),
             left: self.left.clone(),

@@ -96,8 +96,8 @@ fn is_explained(
     verdicts: &[Verdict],
 ) -> bool {
     let found: Vec<usize> = sites.iter().copied().filter(|&site| verdicts[site] >= verdict).collect();
-    let explained: u64 = found.iter().map(|&site| followed.sites[site].new()).sum();
-    !found.is_empty() && found.len() <= FEW_SITES && explained * 10 >= cohorts.new() * 8
+    let explained: u64 = found.iter().map(|&site| followed.sites[site].arrived()).sum();
+    !found.is_empty() && found.len() <= FEW_SITES && explained * 10 >= cohorts.arrived() * 8
 }
 
 /// Of each site whether its tasks are created by a function that they run themselves, or by a timer that one of them has set: no
@@ -147,7 +147,7 @@ pub(super) fn tell(recording: &mut Recording, chosen: Vec<ByCreator>) {
     let mut places = vec![None; recording.sites.len()];
     let mut kept = Vec::new();
     for (old, site) in std::mem::take(&mut recording.sites).into_iter().enumerate() {
-        if !of_site.get(&old).is_some_and(|&place| merged[place].is_some()) {
+        if of_site.get(&old).is_none_or(|&place| merged[place].is_none()) {
             places[old] = u32::try_from(kept.len()).ok();
             kept.push(site);
         }

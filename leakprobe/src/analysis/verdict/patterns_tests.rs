@@ -242,7 +242,7 @@ fn locks_in_opposite_orders_are_a_circle_of_holders() {
     assert_eq!(found(&[one.clone(), other.clone()]), "go-lock-order-inversion");
     let third = Made { holds: vec![held(0x30)], ..other.clone() };
     assert_eq!(found(&[one.clone(), third]), "go-lock-never-released");
-    assert_eq!(found(&[one.clone()]), "go-lock-never-released");
+    assert_eq!(found(std::slice::from_ref(&one)), "go-lock-never-released");
     let circle = recording(&[one, other.clone()]);
     let said = "2 of 2 wait in a circle: for a lock that the next one of them is to release by a deferred call";
     assert_eq!(knots(&circle), [(0, said.to_owned())]);
@@ -253,7 +253,7 @@ fn locks_in_opposite_orders_are_a_circle_of_holders() {
 #[test]
 fn a_once_and_a_reader_behind_a_writer_are_known_by_their_stacks() {
     let once = locking(2, 0x10, &["sync.(*Once).doSlow", "sync.(*Once).Do", "main.load"]);
-    assert_eq!(found(&[once.clone()]), "go-once-never-returns");
+    assert_eq!(found(std::slice::from_ref(&once)), "go-once-never-returns");
     assert_eq!(found(&[Made { holds: vec![held(0x10)], ..once }]), "go-once-never-returns");
     // Inside of a Once's function, the lock is another one.
     let inside = locking(2, 0x10, &["main.init", "sync.(*Once).doSlow", "sync.(*Once).Do"]);
@@ -266,7 +266,7 @@ fn a_once_and_a_reader_behind_a_writer_are_known_by_their_stacks() {
     let writer = rwmutex(3, "sync.RWMutex.Lock", &["sync.(*RWMutex).Lock", "main.set"]);
     assert_eq!(found(&[reader.clone(), writer.clone()]), "go-reader-behind-writer");
     assert_eq!(found(&[writer.clone(), reader.clone()]), "go-lock-never-released");
-    assert_eq!(found(&[reader.clone()]), "go-lock-never-released");
+    assert_eq!(found(std::slice::from_ref(&reader)), "go-lock-never-released");
     let again = HeldLock { shared: true, ..held(0x10) };
     let outer = Made { holds: vec![again], ..sending(4, &["main.also"], channel(1)) };
     assert_eq!(found(&[Made { holds: vec![again], ..reader }, writer, outer]), "go-recursive-lock");
@@ -313,11 +313,11 @@ fn functions_of_runtimes_and_libraries_are_evidence() {
 fn of_waits_that_all_end_nothing_is_said_that_never_happens() {
     let timed = |made: Made| Made { timed: true, ..made };
     let condition = thread(2, WaitKind::Futex, "condition variable", &["pthread_cond_timedwait", "work"]);
-    assert_eq!(found(&[condition.clone()]), "thread-condition-never-signalled");
+    assert_eq!(found(std::slice::from_ref(&condition)), "thread-condition-never-signalled");
     assert_eq!(found(&[timed(condition.clone())]), "thread-timed-wait");
     assert_eq!(found(&[timed(condition.clone()), condition]), "thread-condition-never-signalled");
     let read = goroutine(2, WaitKind::Socket, "IO wait", &["internal/poll.(*FD).Read", "main.read"]);
-    assert_eq!(found(&[read.clone()]), "go-network-without-deadline");
+    assert_eq!(found(std::slice::from_ref(&read)), "go-network-without-deadline");
     assert_eq!(found(&[timed(read)]), "");
 }
 

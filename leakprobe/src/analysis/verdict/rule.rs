@@ -46,7 +46,7 @@ pub(super) fn decide(cohorts: &Cohorts, nature: Nature, exposure: &[f64], max_gr
     let decided = |ground| Decision { ground, is_open: false };
     let open = |ground| Decision { ground, is_open: true };
     let left = &cohorts.left;
-    let (new, followed) = (cohorts.new(), cohorts.followed());
+    let (new, followed) = (cohorts.arrived(), cohorts.followed());
     if new == 0 || !grows(&cohorts.net) {
         return decided(match nature {
             Nature { is_orphaned: true, .. } => Ground::Orphaned,
