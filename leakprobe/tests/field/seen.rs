@@ -22,6 +22,8 @@ fn told(recording: &Recording) -> Vec<(TaskKind, u64, Vec<String>, Vec<String>)>
     let mut told: Vec<_> = recording
         .sites
         .iter()
+        // Threads of the runtime wait where they happen to have run out of work.
+        .filter(|site| site.role.is_own())
         .filter(|site| !functions(recording, &site.stack).iter().any(is_of_connection))
         .map(|site| (site.task, site.count, functions(recording, &site.stack), functions(recording, &site.creation)))
         .collect();
@@ -96,10 +98,9 @@ fn the_other_end_of_a_goroutines_pipe_is_named() {
         let (report, recording) = program.snapshot();
         (!sites_at(&recording, "main.readOutput").is_empty()).then_some((report, recording))
     });
-    let evidence: Vec<&String> =
-        sites_at(&recording, "main.readOutput").into_iter().flat_map(|site| &site.evidence).collect();
-    let is_named = |text: &str| text.contains("sleep") && text.contains("fd 1");
-    assert!(evidence.iter().any(|fact| is_named(fact)), "{evidence:?}: {report}");
+    assert_eq!(sites_at(&recording, "main.readOutput").len(), 1, "{report}");
+    let is_named = |line: &str| line.contains("other end") && line.contains("fd 1 of ") && line.contains("(sleep");
+    assert!(report.lines().any(is_named), "{report}");
 }
 
 #[test]

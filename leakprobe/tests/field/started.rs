@@ -125,7 +125,7 @@ pub(crate) fn sites_at<'a>(recording: &'a Recording, function: &str) -> Vec<&'a 
         names.extend(functions(recording, &site.creation));
         names.iter().any(|name| name == function)
     };
-    recording.sites.iter().filter(is_at).collect()
+    recording.sites.iter().filter(|site| site.role.is_own()).filter(is_at).collect()
 }
 
 /// The rows of the report's table: what is above the first site's details.

@@ -15,14 +15,17 @@ fn new_threads_that_wake_all_the_time_are_a_row() {
     for (start, function) in [
         (["threads", "poller"], "poll_loop"),
         (["threads", "slice-server"], "wait_for_job"),
-        (["python", "heartbeat"], "heartbeat"),
+        // The C function by which Python begins its threads: its own functions are not read.
+        (["python", "heartbeat"], "do_start_new_thread"),
     ] {
         let program = Started::server(&start);
         let leakprobe = program.attach(&[]);
         program.load(6);
         thread::sleep(A_WHILE);
-        let (report, _) = stop(leakprobe);
-        assert!(table(&report).contains(function), "no row with {function}: {report}");
+        let (report, recording) = stop(leakprobe);
+        let sites = sites_at(&recording, function);
+        let rows = sites.iter().filter(|site| table(&report).contains(&site.id));
+        assert!(rows.map(|site| site.count).sum::<u64>() >= 6, "no row with {function}: {report}");
     }
 }
 
@@ -56,7 +59,7 @@ fn turnover_is_no_growth() {
 fn creations_keep_their_stacks_and_none_is_called_lost() {
     for a_second in ["20", "300"] {
         let program = Started::ready(&["threads", "rate", a_second]);
-        let leakprobe = program.attach(&["--probe", "snapshot"]);
+        let leakprobe = program.attach(&["--probe", "snapshot", "--max-overhead", "100%"]);
         thread::sleep(A_WHILE);
         let (report, recording) = stop(leakprobe);
         let lost = lost(&recording);

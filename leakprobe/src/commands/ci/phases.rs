@@ -189,7 +189,7 @@ impl Phases<'_> {
     /// The recording of a moment at which the numbers were level, or the time for that was over; and whether they were. If it may be
     /// the last one, what ends by its own timer within that time is no leak: its end is waited for.
     async fn settled(&mut self, is_last: bool) -> Result<(Recording, bool), Broken> {
-        let deadline = Instant::now() + self.options.settle_max;
+        let deadline = Instant::now() + self.patience();
         let mut waited_for = HashSet::new();
         loop {
             let is_level = self.level(deadline).await?;
@@ -203,6 +203,20 @@ impl Phases<'_> {
                 Some(due) => self.pause(due).await?,
                 None => return Ok((recording, is_level)),
             }
+        }
+    }
+
+    /// How long numbers are waited for. Where they were never level twice in a row, and did not go down either, they never will be:
+    /// tasks that come and go all the time.
+    fn patience(&self) -> Duration {
+        let settle_max = self.options.settle_max;
+        match self.seen.rounds.as_slice() {
+            [.., before, last] if !before.settled && !last.settled => {
+                let tasks = |round: &Round| round.threads + round.goroutines;
+                let goes_down = tasks(last) < tasks(before);
+                if goes_down { settle_max } else { settle_max.min(4 * self.options.settle) }
+            }
+            _ => settle_max,
         }
     }
 
