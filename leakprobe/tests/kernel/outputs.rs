@@ -112,7 +112,7 @@ fn a_check_writes_every_report_and_tells_the_job_that_it_runs_in() {
         Running::of(command.args(["--", "true"])).end()
     };
     let passed = check(&[]);
-    assert!(passed.succeeded().stdout.starts_with("PASSED: no leak in 2 rounds"), "{passed:?}");
+    assert!(passed.succeeded().stdout.starts_with("PASSED: no growth in 2 rounds"), "{passed:?}");
     assert!(!passed.stdout.contains("\n::"), "{passed:?}");
     let out = passed.directory.path().join("out");
     let mut names: Vec<_> =

@@ -69,7 +69,7 @@ pub(super) fn judge(
         };
         let decision = rule::decide(cohorts, nature, exposure, criteria.max_growth_percent);
         let verdict = decision.ground.verdict();
-        if verdict < Verdict::Suspect || is_explained(cohorts, verdict, &sites, followed, verdicts) {
+        if verdict < Verdict::Suspect || is_explained(recording, cohorts, verdict, &sites, followed, verdicts) {
             continue;
         }
         judged.is_open |= decision.is_open;
@@ -87,8 +87,10 @@ pub(super) fn judge(
     judged
 }
 
-/// Whether a few call sites tell of the growth as well: the same verdict or a worse one, and most of the tasks.
+/// Whether call sites tell of the growth as well: the same verdict or a worse one, and most of the tasks; a few of them, or such as
+/// began in different functions, which are as many mistakes.
 fn is_explained(
+    recording: &Recording,
     cohorts: &Cohorts,
     verdict: Verdict,
     sites: &[usize],
@@ -97,7 +99,14 @@ fn is_explained(
 ) -> bool {
     let found: Vec<usize> = sites.iter().copied().filter(|&site| verdicts[site] >= verdict).collect();
     let explained: u64 = found.iter().map(|&site| followed.sites[site].arrived()).sum();
-    !found.is_empty() && found.len() <= FEW_SITES && explained * 10 >= cohorts.arrived() * 8
+    let entry = |&site: &usize| {
+        let stack = recording.sites.get(site).map_or(&[][..], |site| &site.stack);
+        let frames = stack.iter().rev().filter_map(|&index| recording.frames.get(index as usize));
+        frames.into_iter().find(|frame| frame.is_users()).map(|frame| frame.function.as_str())
+    };
+    let entries: HashSet<Option<&str>> = found.iter().map(entry).collect();
+    let are_few = found.len() <= FEW_SITES * entries.len();
+    !found.is_empty() && are_few && explained * 10 >= cohorts.arrived() * 8
 }
 
 /// Of each site whether its tasks are created by a function that they run themselves, or by a timer that one of them has set: no

@@ -22,7 +22,7 @@ type Planted = (&'static str, &'static str, Verdict);
 const THREADS: [Planted; 7] = [
     ("st-condition", "condition never signalled", Verdict::Likely),
     ("st-join", "join on a thread that does not end", Verdict::Likely),
-    ("st-sleeper", "sleeper for each request", Verdict::Likely),
+    ("st-sleeper", "polling thread for each request", Verdict::Likely),
     ("st-pipe", "reader of a pipe that is never closed", Verdict::Likely),
     ("st-deadlock", "two locks taken in different orders", Verdict::Proven),
     ("st-self", "lock taken again by who holds it", Verdict::Proven),

@@ -78,7 +78,7 @@ impl Leaks {
         let condition = Arc::clone(&self.condition);
         let waiter = named("st-condition").spawn(move || never_signalled(&condition))?;
         named("st-join").spawn(move || join_for_ever(waiter))?;
-        named("st-sleeper").spawn(sleep_for_long)?;
+        named("st-sleeper").spawn(poll_without_end)?;
         let (reader, writer) = io::pipe()?;
         self.pipes.push(writer);
         named("st-pipe").spawn(move || read_for_ever(reader))?;
@@ -100,8 +100,11 @@ fn join_for_ever(waiter: thread::JoinHandle<()>) {
 }
 
 #[inline(never)]
-fn sleep_for_long() {
-    thread::sleep(Duration::from_secs(24 * 3600));
+fn poll_without_end() {
+    // Of a single long sleep nothing could be said before its end.
+    loop {
+        thread::sleep(Duration::from_millis(50));
+    }
 }
 
 #[inline(never)]
