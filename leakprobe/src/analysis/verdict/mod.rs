@@ -29,7 +29,7 @@ pub use moment::Moment;
 pub use power::power;
 
 use super::sites::grown;
-use crate::model::{Course, Finding, Ground, Recording, Site, Task, TaskKind, Verdict, numbers};
+use crate::model::{Course, Finding, Ground, Recording, Site, Task, TaskKind, Verdict, WaitKind, numbers};
 use cohorts::Cohorts;
 use creators::ByCreator;
 use held::Held;
@@ -106,40 +106,53 @@ impl Judgements {
 #[must_use]
 pub fn judge(recording: &Recording, history: History<'_>, criteria: &Criteria) -> Judgements {
     let hopeless = hopeless_by_site(recording);
-    let mut judgements = Judgements::default();
-    let is_proven = |site: &Site| hopeless.contains_key(site.id.as_str());
-    let proven = |site: &Site| Judgement {
-        verdict: Verdict::Proven,
-        ground: Some(Ground::CannotWake),
-        evidence: hopeless.get(site.id.as_str()).map(|why| proven(site, why, recording)).unwrap_or_default(),
-        ..Judgement::default()
+    let proven = |site: &Site| {
+        let evidence = proven(site, hopeless.get(site.id.as_str())?, recording);
+        Some(Judgement { ground: Some(Ground::CannotWake), evidence, ..Judgement::default() })
     };
-    if history.moments.len() < 2 {
-        let one = |site: &Site| if is_proven(site) { proven(site) } else { Judgement::default() };
-        judgements.sites = recording.sites.iter().map(one).collect();
+    let proven: Vec<Option<Judgement>> = recording.sites.iter().map(proven).collect();
+    let mut judgements = if history.moments.len() < 2 {
+        let sites = proven.into_iter().map(Option::unwrap_or_default).collect();
+        Judgements { sites, ..Judgements::default() }
     } else {
-        let excuses: Vec<Option<(Ground, String)>> =
-            recording.sites.iter().map(|site| excuse(site, recording, criteria.processors)).collect();
-        let excused: HashSet<&str> = recording
-            .sites
-            .iter()
-            .zip(&excuses)
-            .filter(|(site, excuse)| excuse.is_some() || is_proven(site))
-            .map(|(site, _)| site.id.as_str())
-            .collect();
-        let followed = cohorts::follow(recording, history.moments, history.before, &excused);
-        let exposure = exposure(recording, history.moments.len() - 1);
-        let self_creating = creators::self_creating(recording);
-        for (place, (site, excuse)) in recording.sites.iter().zip(excuses).enumerate() {
-            let cohorts = &followed.sites[place];
-            let mut judgement = if is_proven(site) {
-                let mut judgement = proven(site);
+        by_rounds(recording, history, criteria, proven)
+    };
+    for judgement in &mut judgements.sites {
+        judgement.verdict = judgement.ground.map_or(Verdict::Unjudged, Ground::verdict);
+    }
+    find_patterns(&mut judgements, recording);
+    judgements
+}
+
+/// What the rounds say; of the sites `proven`, only the numbers.
+fn by_rounds(
+    recording: &Recording,
+    history: History<'_>,
+    criteria: &Criteria,
+    proven: Vec<Option<Judgement>>,
+) -> Judgements {
+    let settled: Vec<Option<Judgement>> = recording
+        .sites
+        .iter()
+        .zip(proven)
+        .map(|(site, proven)| proven.or_else(|| excuse(site, recording, criteria.processors)))
+        .collect();
+    let both = || recording.sites.iter().zip(&settled);
+    let excused: HashSet<&str> =
+        both().filter(|(_, settled)| settled.is_some()).map(|(site, _)| site.id.as_str()).collect();
+    let followed = cohorts::follow(recording, history.moments, history.before, &excused);
+    let exposure = exposure(recording, history.moments.len() - 1);
+    let self_creating = creators::self_creating(recording);
+    let mut judgements = Judgements::default();
+    for (place, (site, settled)) in both().enumerate() {
+        let cohorts = &followed.sites[place];
+        let mut judgement = match settled {
+            Some(settled) => {
+                let mut judgement = settled.clone();
                 judgement.evidence.push(format!("{} after each round", numbers(&cohorts.counts)));
                 judgement
-            } else if let Some((ground, why)) = excuse {
-                let counts = format!("{} after each round", numbers(&cohorts.counts));
-                Judgement { ground: Some(ground), evidence: vec![why, counts], ..Judgement::default() }
-            } else {
+            }
+            None => {
                 let nature = Nature {
                     is_blocked: is_blocked(site),
                     creates_itself: self_creating[place],
@@ -154,19 +167,18 @@ pub fn judge(recording: &Recording, history: History<'_>, criteria: &Criteria) -
                 judgements.is_open |= decision.is_open;
                 let evidence = evidence::of(cohorts, decision.ground, site.count, recording);
                 Judgement { ground: Some(decision.ground), evidence, ..Judgement::default() }
-            };
-            judgement.verdict = judgement.ground.map_or(Verdict::Unjudged, Ground::verdict);
-            judgement.course = Some(cohorts.course());
-            judgements.sites.push(judgement);
-        }
-        let verdicts: Vec<Verdict> = judgements.sites.iter().map(|site| site.verdict).collect();
-        let by_creator = creators::judge(recording, &followed, &verdicts, &excused, &exposure, criteria);
-        judgements.is_open |= by_creator.is_open;
-        judgements.creators = by_creator.chosen;
-        judgements.timers = timers::judge(recording, history.moments, &exposure);
-        judgements.unexplained = unexplained(&judgements, &followed, history.moments);
+            }
+        };
+        judgement.course = Some(cohorts.course());
+        judgements.sites.push(judgement);
     }
-    find_patterns(&mut judgements, recording);
+    let verdict = |site: &Judgement| site.ground.map_or(Verdict::Unjudged, Ground::verdict);
+    let verdicts: Vec<Verdict> = judgements.sites.iter().map(verdict).collect();
+    let by_creator = creators::judge(recording, &followed, &verdicts, &excused, &exposure, criteria);
+    judgements.is_open |= by_creator.is_open;
+    judgements.creators = by_creator.chosen;
+    judgements.timers = timers::judge(recording, history.moments, &exposure);
+    judgements.unexplained = unexplained(&followed, history.moments);
     judgements
 }
 
@@ -236,11 +248,12 @@ fn exposure(recording: &Recording, rounds: usize) -> Vec<f64> {
 }
 
 /// Why a site is not judged by its numbers, if that is so.
-fn excuse(site: &Site, recording: &Recording, processors: u64) -> Option<(Ground, String)> {
-    if !moment::is_judged_site(site, recording) {
-        return Some((Ground::OfRuntime, "the Go runtime's own".to_owned()));
-    }
-    presets::why_idle(site, recording, processors).map(|why| (Ground::OfPool, why))
+fn excuse(site: &Site, recording: &Recording, processors: u64) -> Option<Judgement> {
+    let (ground, why) = match moment::is_judged_site(site, recording) {
+        true => (Ground::OfPool, presets::why_idle(site, recording, processors)?),
+        false => (Ground::OfRuntime, "the Go runtime's own".to_owned()),
+    };
+    Some(Judgement { ground: Some(ground), evidence: vec![why], ..Judgement::default() })
 }
 
 /// Of a goroutine of the runtime's own in the program's code: it should come back from there soon.
@@ -251,13 +264,13 @@ fn of_runtime(site: &Site, recording: &Recording) -> rule::Decision {
     rule::Decision { ground: if is_stuck { Ground::Stuck } else { Ground::OfRuntime }, is_open: false }
 }
 
-/// Whether the tasks of a site wait for something that an idle worker never waits for.
+/// Whether the tasks of a site wait for something that neither an idle worker nor who looks after one ever waits for: to hand a value
+/// over, or for a lock.
 fn is_blocked(site: &Site) -> bool {
-    use crate::model::WaitKind;
-    const BLOCKED: &[&str] = &["mutex", "rwlock", "join", "monitor enter", "once"];
+    const BLOCKED: &[&str] = &["mutex", "rwlock", "monitor enter"];
     match site.kind {
         WaitKind::ChanSend | WaitKind::Lock => true,
-        WaitKind::Sync => !site.wait.contains("Cond"),
+        WaitKind::Sync => site.wait.contains("Mutex"),
         WaitKind::Futex => BLOCKED.iter().any(|start| site.wait.starts_with(start)),
         _ => false,
     }
@@ -289,8 +302,8 @@ fn is_shrinking(site: &Site, recording: &Recording) -> bool {
     half.first().zip(half.last()).is_some_and(|(first, last)| first.0 > last.0 && first.1 > last.1)
 }
 
-/// What is to be said if the total grew with every round, and what was judged explains less than half of it.
-fn unexplained(judgements: &Judgements, followed: &cohorts::Followed, moments: &[Moment]) -> Option<String> {
+/// What is to be said if the total grew with every round, and neither call sites nor creators explain half of that.
+fn unexplained(followed: &cohorts::Followed, moments: &[Moment]) -> Option<String> {
     let totals: Vec<u64> = moments.iter().map(Moment::total).collect();
     // One or two rounds show nothing: something always runs.
     if totals.len() < 4 || !totals.windows(2).all(|pair| pair[0] < pair[1]) {
@@ -303,7 +316,6 @@ fn unexplained(judgements: &Judgements, followed: &cohorts::Followed, moments: &
     };
     let by_site: u64 = followed.sites.iter().map(of).sum();
     let by_creator: u64 = followed.creators.values().map(of).sum();
-    let _ = judgements;
     (by_site.max(by_creator) * 2 < grown).then(|| {
         format!(
             "the total grew with every round ({}), and neither call sites nor creators explain it",

@@ -9,7 +9,7 @@ use crate::model::Ground;
 /// What is known of a unit besides its numbers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Nature {
-    /// The wait is one that no idle worker is in: it sends, or waits for a lock or for the end of something.
+    /// The wait is one that no idle worker is in: it sends, or waits for a lock.
     pub(super) is_blocked: bool,
     /// Its tasks are created in the functions that they run themselves.
     pub(super) creates_itself: bool,
@@ -88,7 +88,8 @@ pub(super) fn decide(cohorts: &Cohorts, nature: Nature, exposure: &[f64], max_gr
     let enough = every_round || grown >= if nature.is_blocked { GROWN_ROUNDS_BLOCKED } else { GROWN_ROUNDS };
     if enough && !is_replaced && cohorts.ended <= followed {
         if is_share(cohorts.asleep) && cohorts.asleep > 0 {
-            return if nature.is_blocked { decided(Ground::EveryRound) } else { open(Ground::EveryRound) };
+            let is_sure = nature.is_blocked && every_round;
+            return if is_sure { decided(Ground::EveryRound) } else { open(Ground::EveryRound) };
         }
         let is_steady = is_steady(left, exposure);
         let unused = cohorts.asleep + cohorts.by_timer;
