@@ -15,11 +15,14 @@ use super::{
 };
 use crate::{
     analysis::{call_path::CallPaths, sites},
-    model::{Ground, Place, Recording, Role, Site, Task, TaskState, WaitKind},
+    model::{Ground, Place, Recording, Role, Site, Task, TaskState, WaitKind, thousands},
 };
 
 /// Places of one creator's tasks that are told.
 const MAX_PLACES: usize = 16;
+
+/// Those of them that are named in words.
+const NAMED_PLACES: usize = 8;
 
 /// Call sites that tell of one creator's leak better than the creator does, if they have most of its growth.
 const FEW_SITES: usize = 3;
@@ -228,9 +231,23 @@ fn merge(recording: &Recording, chosen: ByCreator, members: &[usize]) -> Option<
     let finding = patterns::find(&facts).filter(|_| chosen.judgement.ground != Some(Ground::NotDue));
     apply(&mut site, Judgement { finding, ..chosen.judgement });
     if !all_in_one {
-        site.evidence.push(format!("judged by their creator: they are at {} places", site.places.len()));
+        site.evidence.push(listed(&site, recording));
     }
     Some(site)
+}
+
+/// The places of a site in words: the function of the program's own in each, and how many tasks are there.
+fn listed(site: &Site, recording: &Recording) -> String {
+    let name = |place: &Place| {
+        let frames = || place.stack.iter().filter_map(|&index| recording.frames.get(index as usize));
+        let frame = frames().find(|frame| frame.is_users() && !frame.function.is_empty()).or_else(|| frames().next());
+        let at = frame.map_or(String::new(), |frame| format!(" in {}", frame.function));
+        format!("{} {}{at}", thousands(place.count), place.wait)
+    };
+    let named: Vec<String> = site.places.iter().take(NAMED_PLACES).map(name).collect();
+    let more = site.places.len() - named.len();
+    let more = if more > 0 { format!(" and {more} more places") } else { String::new() };
+    format!("judged by their creator, wherever they are: {}{more}", named.join("; "))
 }
 
 /// Where the tasks are, most of them first.

@@ -139,7 +139,6 @@ impl Page<'_> {
             }
             self.parents(threads)?;
         }
-        self.places(site)?;
         self.trend(site)?;
         for fact in &site.evidence {
             self.wrapped("  ", 4, &wrap::sentence(&words::harmless(fact)), Style::Plain)?;
@@ -153,21 +152,6 @@ impl Page<'_> {
         let named: Vec<String> = threads.iter().take(shown).map(|task| name_in_list(task)).collect();
         let more = usize::try_from(site.count).unwrap_or(usize::MAX).max(threads.len()) - named.len();
         self.list(&format!("{noun}s:"), named, more)
-    }
-
-    /// The places of tasks that are judged by their creator.
-    fn places(&mut self, site: &Site) -> io::Result<()> {
-        let end = None;
-        for place in &site.places {
-            let text = format!(
-                "{} in {} at {}",
-                words::thousands(place.count),
-                place.wait,
-                self::place(self.shown, &place.stack, end)
-            );
-            self.wrapped("    ", 6, &wrap::sentence(&words::harmless(&text)), Style::Plain)?;
-        }
-        Ok(())
     }
 
     /// What the threads of a site wait on, what most of them wait on first.
