@@ -16,7 +16,7 @@ fn new_threads_that_wake_all_the_time_are_a_row() {
         (["threads", "poller"], "poll_loop"),
         (["threads", "slice-server"], "wait_for_job"),
         // The C function by which Python begins its threads: its own functions are not read.
-        (["python", "heartbeat"], "do_start_new_thread"),
+        (["python", "heartbeat"], "PyThread_start_new_thread"),
     ] {
         let program = Started::server(&start);
         let leakprobe = program.attach(&[]);
