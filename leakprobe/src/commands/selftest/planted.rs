@@ -103,7 +103,7 @@ fn join_for_ever(waiter: thread::JoinHandle<()>) {
 fn poll_without_end() {
     // Of a single long sleep nothing could be said before its end.
     loop {
-        thread::sleep(Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(100));
     }
 }
 
