@@ -69,8 +69,9 @@ impl Cohorts {
         }
     }
 
-    /// Adds a task that is there at the end; it came in moment `came`, of which the last is `last`.
-    fn add(&mut self, seen: &Seen, came: usize, habits: Habits, last: usize) {
+    /// Adds a task that is there at the end; it came in moment `came`, of which the last is `last`, and has done `habits` since. Its
+    /// timers say nothing of its end if one `has_fired` since the task was first seen.
+    fn add(&mut self, seen: &Seen, came: usize, habits: Habits, has_fired: bool, last: usize) {
         self.creators_gone += u64::from(seen.creator_gone);
         let Some(round) = came.checked_sub(1) else {
             self.old_woke += u64::from(habits.woke());
@@ -79,7 +80,7 @@ impl Cohorts {
         if let Some(left) = self.left.get_mut(round) {
             *left += 1;
         }
-        if let Some(due_ms) = seen.ends_in_ms().filter(|_| !habits.timer) {
+        if let Some(due_ms) = seen.ends_in_ms().filter(|_| !has_fired) {
             self.pending += 1;
             self.due_ms = self.due_ms.max(due_ms);
         }
@@ -187,7 +188,7 @@ pub(super) fn follow(
         let site = last.site_of(seen);
         if let Some(site) = site {
             let cohorts = by_site.entry(site).or_insert_with(empty);
-            cohorts.add(seen, track.here, track.at_site, rounds);
+            cohorts.add(seen, track.here, track.at_site, track.always.timer, rounds);
             cohorts.moved += u64::from(track.first == 0 && track.here > 0);
             // Only what a load has left is a question: what has been there from the start belongs to the program.
             let of_load = before.is_some_and(|before| !before.has(seen));
@@ -195,7 +196,13 @@ pub(super) fn follow(
             *unused.entry(site).or_insert(true) &= is_unused;
         }
         if let Some(creator) = last.creator_of(seen).filter(|_| !site.is_some_and(|site| excused.contains(site))) {
-            creators.entry(creator).or_insert_with(empty).add(seen, track.first, track.always, rounds);
+            creators.entry(creator).or_insert_with(empty).add(
+                seen,
+                track.first,
+                track.always,
+                track.always.timer,
+                rounds,
+            );
         }
     }
     let excused_of = excused_counts(recording, moments, excused);

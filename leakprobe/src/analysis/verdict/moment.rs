@@ -329,17 +329,16 @@ impl Seen {
         if self.lifetime_ms.is_some_and(|lifetime| lifetime < sure) {
             return Transition::Replaced;
         }
-        let slept = match self.at_least_ms {
-            Some(at_least) if at_least >= sure => true,
-            Some(_) if self.at_most_ms >= sure && !has_moved => return Transition::Unknown,
-            _ => false,
-        };
-        if slept {
+        if self.at_least_ms.is_some_and(|at_least| at_least >= sure) {
             // What comes back to the same wait by its own timer alone counts as asleep; but its timer has fired.
             return if self.repeats && self.due_ms.is_some() { Transition::TimerWoke } else { Transition::Slept };
         }
-        match (earlier.at_least_ms, earlier.due_ms) {
-            (_, Some(due)) if due <= elapsed_ms.saturating_add(SLACK_MS) => Transition::TimerWoke,
+        // A timer that was due has ended the wait, however little is known of the next one.
+        if earlier.due_ms.is_some_and(|due| due <= elapsed_ms.saturating_add(SLACK_MS)) {
+            return Transition::TimerWoke;
+        }
+        match (earlier.at_least_ms, self.at_least_ms) {
+            (_, Some(_)) if self.at_most_ms >= sure && !has_moved => Transition::Unknown,
             (None, _) => Transition::Ran,
             (Some(_), _) => Transition::Woke,
         }
