@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::super::call_path::CallPaths;
-use super::moment::{self, CreatorKey, Moment, Seen, Transition, is_of_strangers, place};
+use super::moment::{self, CreatorKey, Moment, Seen, Transition, Who, is_of_strangers, place};
 use crate::model::{Course, Recording, Site};
 
 /// The tasks of a site, or of one creator, over the rounds.
@@ -173,16 +173,19 @@ pub(super) fn follow(
     let Some((last, _)) = moments.split_last() else {
         return Followed { sites: Vec::new(), creators, unused: HashSet::new() };
     };
+    // A task that could not be read at one moment is back at the next: only what stays away has ended.
+    let mut gone: HashMap<Who, Gone<'_>> = HashMap::new();
     for (number, moment) in moments.iter().enumerate() {
         let earlier = number.checked_sub(1).and_then(|earlier| moments.get(earlier));
-        tracks = step(number, earlier, moment, &tracks, |earlier, seen, track| {
-            if let Some(site) = earlier.site_of(seen) {
-                by_site.entry(site).or_insert_with(empty).end(track.here, number - 1);
-            }
-            if let Some(creator) = earlier.creator_of(seen) {
-                creators.entry(creator).or_insert_with(empty).end(track.first, number - 1);
-            }
-        });
+        tracks = step(number, earlier, moment, &tracks, &mut gone);
+    }
+    for Gone { moment, number, seen, track } in gone.into_values() {
+        if let Some(site) = moment.site_of(seen) {
+            by_site.entry(site).or_insert_with(empty).end(track.here, number);
+        }
+        if let Some(creator) = moment.creator_of(seen) {
+            creators.entry(creator).or_insert_with(empty).end(track.first, number);
+        }
     }
     for (seen, track) in last.tasks().iter().zip(&tracks) {
         let site = last.site_of(seen);
@@ -248,33 +251,43 @@ fn excused_counts(recording: &Recording, moments: &[Moment], excused: &HashSet<&
     counts
 }
 
-/// From one moment to the next; both lists are sorted. `ended` is called for each task that is gone.
+/// A task that is not there any more: when it was last seen.
+struct Gone<'a> {
+    moment: &'a Moment,
+    number: usize,
+    seen: &'a Seen,
+    track: Track,
+}
+
+/// From one moment to the next; both lists are sorted. Who is not there any more is put into `gone`, and taken from there if it is
+/// back.
 fn step<'a>(
     number: usize,
     before: Option<&'a Moment>,
     moment: &Moment,
     tracks: &[Track],
-    mut ended: impl FnMut(&'a Moment, &'a Seen, &Track),
+    gone: &mut HashMap<Who, Gone<'a>>,
 ) -> Vec<Track> {
     let new = Track { first: number, here: number, always: Habits::default(), at_site: Habits::default() };
     let Some(before) = before else {
         return vec![new; moment.tasks().len()];
     };
     let elapsed_ms = moment.at_ms.saturating_sub(before.at_ms);
+    let mut left = Vec::new();
     let mut earlier = before.tasks().iter().zip(tracks).peekable();
     let mut next = Vec::with_capacity(moment.tasks().len());
     for seen in moment.tasks() {
-        while let Some((gone, track)) = earlier.next_if(|(earlier, _)| earlier.who < seen.who) {
-            ended(before, gone, track);
+        while let Some(task) = earlier.next_if(|(earlier, _)| earlier.who < seen.who) {
+            left.push(task);
         }
         let Some((old, track)) = earlier.next_if(|(earlier, _): &(&Seen, &Track)| earlier.who == seen.who) else {
-            next.push(new);
+            next.push(back(seen, moment, number, gone).unwrap_or(new));
             continue;
         };
         let has_moved = before.site_of(old) != moment.site_of(seen);
         let transition = seen.since(old, elapsed_ms, has_moved);
         if transition == Transition::Replaced {
-            ended(before, old, track);
+            left.push((old, track));
             next.push(new);
             continue;
         }
@@ -287,8 +300,21 @@ fn step<'a>(
         }
         next.push(track);
     }
-    for (gone, track) in earlier {
-        ended(before, gone, track);
+    for (seen, track) in left.into_iter().chain(earlier) {
+        gone.insert(seen.who, Gone { moment: before, number: number - 1, seen, track: *track });
     }
     next
+}
+
+/// What is known of a task that was away for a while, if it is the same.
+fn back(seen: &Seen, moment: &Moment, number: usize, gone: &mut HashMap<Who, Gone<'_>>) -> Option<Track> {
+    let away_ms = moment.at_ms.saturating_sub(gone.get(&seen.who)?.moment.at_ms);
+    if !seen.is_older_than(away_ms) {
+        return None;
+    }
+    let mut track = gone.remove(&seen.who)?.track;
+    // Where it was meanwhile nobody knows.
+    (track.here, track.at_site) = (number, Habits::default());
+    track.always.add(Transition::Unknown);
+    Some(track)
 }

@@ -317,6 +317,12 @@ impl Seen {
         }
     }
 
+    /// Whether it was there that long ago, for all that is known: a goroutine's number is never given again.
+    pub(super) fn is_older_than(&self, ms: u64) -> bool {
+        self.who.kind == TaskKind::Goroutine
+            || self.lifetime_ms.is_some_and(|lifetime| lifetime.saturating_add(SLACK_MS) >= ms)
+    }
+
     /// In how many ms its wait ends by a timer that fires once.
     pub(super) fn ends_in_ms(&self) -> Option<u64> {
         self.due_ms.filter(|_| !self.repeats)

@@ -407,6 +407,19 @@ fn tasks_that_never_rest_are_judged_by_their_creator() {
 }
 
 #[test]
+fn who_could_not_be_read_at_one_moment_has_not_ended() {
+    let ticking = |round: usize| {
+        let mut tasks = leak(4, round);
+        for task in &mut tasks {
+            (task.wait, task.due_ms, task.since_ms) = (WaitKind::Sleep, Some(200), ROUND * (round as u64 + 1) - 300);
+        }
+        tasks.into_iter().filter(|task| round != 2 || task.id != 1_100).collect()
+    };
+    let judgement = judged(&rounds(3, ticking), "main.leak");
+    assert_eq!((judgement.ground, judgement.course.unwrap().ended), (Some(Ground::OnlyTimers), 0));
+}
+
+#[test]
 fn growth_of_the_total_that_nothing_explains_is_said() {
     // Nobody knows their creators, and each is somewhere else.
     const PLACES: [&str; 9] = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
