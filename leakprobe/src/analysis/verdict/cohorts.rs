@@ -160,6 +160,7 @@ pub(super) struct Followed {
 /// tasks and sites are listed.
 pub(super) fn follow(
     recording: &Recording,
+    paths: &CallPaths<'_>,
     moments: &[Moment],
     before: Option<&Moment>,
     excused: &HashSet<&str>,
@@ -208,7 +209,7 @@ pub(super) fn follow(
             );
         }
     }
-    let excused_of = excused_counts(recording, moments, excused);
+    let excused_of = excused_counts(recording, paths, moments, excused);
     for (creator, cohorts) in &mut creators {
         let none = Vec::new();
         let less = excused_of.get(creator).unwrap_or(&none);
@@ -218,14 +219,13 @@ pub(super) fn follow(
         cohorts.counts = moments.iter().enumerate().map(count).collect();
         cohorts.net = moments.iter().zip(&cohorts.counts).map(|(moment, count)| count + moment.unknown()).collect();
     }
-    let paths = CallPaths::of(recording);
     let of_site = |site: &Site| {
         let mut cohorts = by_site.get(site.id.as_str()).cloned().unwrap_or_else(empty);
         cohorts.counts = moments.iter().map(|moment| moment.count(&site.id)).collect();
         cohorts.net = if is_of_strangers(site) {
             cohorts.counts.clone()
         } else {
-            let place = place(site, &paths);
+            let place = place(site, paths);
             let both = moments.iter().zip(&cohorts.counts);
             both.map(|(moment, count)| count + moment.strangers(place)).collect()
         };
@@ -239,11 +239,15 @@ pub(super) fn follow(
 }
 
 /// Tasks at excused sites by creator, at each moment.
-fn excused_counts(recording: &Recording, moments: &[Moment], excused: &HashSet<&str>) -> HashMap<CreatorKey, Vec<u64>> {
-    let paths = CallPaths::of(recording);
+fn excused_counts(
+    recording: &Recording,
+    paths: &CallPaths<'_>,
+    moments: &[Moment],
+    excused: &HashSet<&str>,
+) -> HashMap<CreatorKey, Vec<u64>> {
     let mut counts: HashMap<CreatorKey, Vec<u64>> = HashMap::new();
     for site in recording.sites.iter().filter(|site| excused.contains(site.id.as_str())) {
-        if let Some(creator) = moment::creator(site.task, &site.creation, &paths) {
+        if let Some(creator) = moment::creator(site.task, &site.creation, paths) {
             let counts = counts.entry(creator).or_insert_with(|| vec![0; moments.len()]);
             counts.iter_mut().zip(moments).for_each(|(count, moment)| *count += moment.count(&site.id));
         }

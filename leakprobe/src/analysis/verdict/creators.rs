@@ -44,24 +44,28 @@ pub(super) struct Judged {
     pub(super) is_open: bool,
 }
 
-/// Judges all creators. `verdicts` are those of the sites, each by itself.
+/// Judges all creators. `verdicts` are those of the sites, each by itself; `self_creating` is that of [`self_creating`].
+#[allow(
+    clippy::too_many_arguments,
+    reason = "what is known of the sites, each made once for them and for their creators"
+)]
 pub(super) fn judge(
     recording: &Recording,
+    paths: &CallPaths<'_>,
     followed: &Followed,
     verdicts: &[Verdict],
+    self_creating: &[bool],
     excused: &HashSet<&str>,
     exposure: &[f64],
     criteria: &Criteria,
 ) -> Judged {
-    let paths = CallPaths::of(recording);
     let mut sites_of: HashMap<CreatorKey, Vec<usize>> = HashMap::new();
     for (place, site) in recording.sites.iter().enumerate() {
-        let key = moment::creator(site.task, &site.creation, &paths);
+        let key = moment::creator(site.task, &site.creation, paths);
         if let Some(key) = key.filter(|_| !excused.contains(site.id.as_str()) && site.role.is_own()) {
             sites_of.entry(key).or_default().push(place);
         }
     }
-    let self_creating = self_creating(recording);
     let mut judged = Judged::default();
     for (&key, cohorts) in &followed.creators {
         let sites = sites_of.remove(&key).unwrap_or_default();
@@ -142,7 +146,7 @@ pub(super) fn tell(recording: &mut Recording, chosen: Vec<ByCreator>) {
     if chosen.is_empty() {
         return;
     }
-    let paths = CallPaths::of(recording);
+    let (paths, held) = (CallPaths::of(recording), Held::of(recording));
     let keys: HashMap<CreatorKey, usize> = chosen.iter().zip(0..).map(|(chosen, place)| (chosen.key, place)).collect();
     let mut members: Vec<Vec<usize>> = vec![Vec::new(); chosen.len()];
     let of_site: HashMap<usize, usize> = chosen
@@ -163,8 +167,8 @@ pub(super) fn tell(recording: &mut Recording, chosen: Vec<ByCreator>) {
             members[place].push(number);
         }
     }
-    let merged: Vec<Option<Site>> =
-        chosen.into_iter().zip(&members).map(|(chosen, members)| merge(recording, chosen, members)).collect();
+    let one = |(chosen, members): (ByCreator, &Vec<usize>)| merge(recording, &paths, &held, chosen, members);
+    let merged: Vec<Option<Site>> = chosen.into_iter().zip(&members).map(one).collect();
     // Sites that are judged together leave; the others keep their order, and the merged ones follow.
     let mut places = vec![None; recording.sites.len()];
     let mut kept = Vec::new();
@@ -187,7 +191,13 @@ pub(super) fn tell(recording: &mut Recording, chosen: Vec<ByCreator>) {
 }
 
 /// One site for all tasks of a creator.
-fn merge(recording: &Recording, chosen: ByCreator, members: &[usize]) -> Option<Site> {
+fn merge(
+    recording: &Recording,
+    paths: &CallPaths<'_>,
+    held: &Held<'_>,
+    chosen: ByCreator,
+    members: &[usize],
+) -> Option<Site> {
     let sites: Vec<&Site> = chosen.sites.iter().filter_map(|&site| recording.sites.get(site)).collect();
     let away: Vec<&Task> =
         members.iter().map(|&task| &recording.tasks[task]).filter(|task| task.site.is_none()).collect();
@@ -206,7 +216,7 @@ fn merge(recording: &Recording, chosen: ByCreator, members: &[usize]) -> Option<
         places.clear();
     }
     let mut site = Site {
-        id: sites::id_of_creator(kind, &creation, &CallPaths::of(recording)),
+        id: sites::id_of_creator(kind, &creation, paths),
         task: kind,
         role: Role::Own,
         kind: largest.filter(|site| site.stack == most.stack).map_or_else(|| kind_of(&away), |site| site.kind),
@@ -236,8 +246,7 @@ fn merge(recording: &Recording, chosen: ByCreator, members: &[usize]) -> Option<
     };
     let tasks: Vec<&Task> = members.iter().take(MOST_MEMBERS).map(|&task| &recording.tasks[task]).collect();
     let counts = chosen.judgement.course.as_ref().map_or(Vec::new(), |course| course.counts.clone());
-    let held = Held::of(recording);
-    let facts = patterns::Facts { site: &site, tasks: &tasks, recording, counts: &counts, held: &held };
+    let facts = patterns::Facts { site: &site, tasks: &tasks, recording, counts: &counts, held };
     let finding = patterns::find(&facts).filter(|_| chosen.judgement.ground != Some(Ground::NotDue));
     apply(&mut site, Judgement { finding, ..chosen.judgement });
     if !all_in_one {

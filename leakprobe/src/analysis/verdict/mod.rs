@@ -28,7 +28,7 @@ pub use knots::knots;
 pub use moment::Moment;
 pub use power::power;
 
-use super::sites::grown;
+use super::{call_path::CallPaths, sites::grown};
 use crate::model::{Course, Finding, Ground, Recording, Site, Task, TaskKind, Verdict, WaitKind, numbers};
 use cohorts::Cohorts;
 use creators::ByCreator;
@@ -140,7 +140,8 @@ fn by_rounds(
     let both = || recording.sites.iter().zip(&settled);
     let excused: HashSet<&str> =
         both().filter(|(_, settled)| settled.is_some()).map(|(site, _)| site.id.as_str()).collect();
-    let followed = cohorts::follow(recording, history.moments, history.before, &excused);
+    let paths = CallPaths::of(recording);
+    let followed = cohorts::follow(recording, &paths, history.moments, history.before, &excused);
     let exposure = exposure(recording, history.moments.len() - 1);
     let self_creating = creators::self_creating(recording);
     let mut judgements = Judgements::default();
@@ -174,7 +175,8 @@ fn by_rounds(
     }
     let verdict = |site: &Judgement| site.ground.map_or(Verdict::Unjudged, Ground::verdict);
     let verdicts: Vec<Verdict> = judgements.sites.iter().map(verdict).collect();
-    let by_creator = creators::judge(recording, &followed, &verdicts, &excused, &exposure, criteria);
+    let by_creator =
+        creators::judge(recording, &paths, &followed, &verdicts, &self_creating, &excused, &exposure, criteria);
     judgements.is_open |= by_creator.is_open;
     judgements.creators = by_creator.chosen;
     judgements.timers = timers::judge(recording, history.moments, &exposure);
