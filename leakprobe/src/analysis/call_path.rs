@@ -57,7 +57,7 @@ const V8_TIERS: [char; 5] = ['~', '^', '+', '*', '\''];
 /// A function, as far as it is the same in the next run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Function<'a> {
-    /// Its module.
+    /// The module that the function is in: `[executable]`, or a library without its version and folder.
     pub(super) module: Cow<'a, str>,
     /// Its name, or else its address in the module; empty in code that was made at run time.
     pub(super) name: &'a str,

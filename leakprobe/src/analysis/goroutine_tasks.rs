@@ -189,7 +189,7 @@ fn callback<'a>(
     Some((callback, known.live.threads().get(&callback.thread)?))
 }
 
-/// The same, while the call lasts.
+/// Of a goroutine that C has called and that has not returned yet: the call, and the thread that has made it.
 fn call<'a>(goroutine: goroutines::Live<'_>, known: Known<'a>) -> Option<(&'a join::Callback, &'a super::LiveThread)> {
     callback(goroutine, known).filter(|(callback, _)| !callback.at_rest)
 }

@@ -306,7 +306,7 @@ const MIN_GROWTH: u64 = 5;
 /// Tasks that are not parked but live on count where others of their creator are: by place they would be scattered. What has come
 /// just now and is alone is left out, unless there were more and more of it.
 fn folded(sites: Vec<Alike>, trend: &impl Fn(history::Key) -> Vec<u64>) -> Vec<Alike> {
-    // Not only when we came: what takes hold of a process slows it down.
+    // Not only when we came: attaching to a process slows it down.
     let grew = |site: &Alike| {
         let numbers = numbers(site, trend);
         numbers.get(numbers.len() / 2..).is_some_and(|later| growth(later) >= MIN_GROWTH)

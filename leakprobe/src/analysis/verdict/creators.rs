@@ -18,7 +18,7 @@ use crate::{
     model::{Ground, Place, Recording, Role, Site, Task, TaskState, WaitKind, thousands},
 };
 
-/// Places of one creator's tasks that are told.
+/// Places of one creator's tasks that are listed.
 const MAX_PLACES: usize = 16;
 
 /// Those of them that are named in words.
