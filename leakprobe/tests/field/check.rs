@@ -1,6 +1,6 @@
 //! One check of a program by `leakprobe ci`, and whether what it said is right.
 
-use std::fmt;
+use std::{fmt, fs, os::unix::ffi::OsStrExt, path::PathBuf};
 
 use leakprobe::{
     model::{Recording, Site, Verdict},
@@ -41,8 +41,9 @@ struct Judged {
 
 /// Checks a program.
 pub(crate) fn check(table: &Table, case: &Case) -> Said {
-    let (ended, recording) = run(table, case);
-    let judged: Vec<Judged> = recording.sites.iter().map(|site| of_site(&recording, site)).collect();
+    let (ended, recordings) = run(table, case);
+    let sites = recordings.iter().flat_map(|recording| recording.sites.iter().map(move |site| (recording, site)));
+    let judged: Vec<Judged> = sites.map(|(recording, site)| of_site(recording, site)).collect();
     let is_expected = |one: &&Judged| one.functions.iter().any(|name| case.is_place(name));
     let expected: Vec<&Judged> = judged.iter().filter(is_expected).collect();
     let worst_of = |judged: &[&Judged]| judged.iter().map(|one| one.verdict).max().unwrap_or_default();
@@ -107,7 +108,8 @@ fn of_site(recording: &Recording, site: &Site) -> Judged {
     }
 }
 
-fn run(table: &Table, case: &Case) -> (Ended, Recording) {
+/// Checks the program of a case: what was printed, and a recording of each process that was judged.
+fn run(table: &Table, case: &Case) -> (Ended, Vec<Recording>) {
     let server = table.command(&case.start);
     let load = case.load();
     let usual = [
@@ -130,7 +132,10 @@ fn run(table: &Table, case: &Case) -> (Ended, Recording) {
     args.extend(case.options.iter().map(String::as_str));
     args.extend(["--", "/bin/sh", "-c", &load]);
     let ended = leakprobe(args);
-    let recording = json::read(&ended.directory.path().join("recording.json"));
-    let recording = recording.unwrap_or_else(|error| panic!("{}: {error}: {ended:?}", case.name));
-    (ended, recording)
+    let written = fs::read_dir(ended.directory.path()).unwrap().map(|entry| entry.unwrap().path());
+    let paths = written.filter(|path| path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"recording")));
+    let read = |path: PathBuf| json::read(&path).unwrap_or_else(|error| panic!("{}: {error}: {ended:?}", case.name));
+    let recordings: Vec<Recording> = paths.map(read).collect();
+    assert!(!recordings.is_empty(), "nothing was recorded of {}: {ended:?}", case.name);
+    (ended, recordings)
 }

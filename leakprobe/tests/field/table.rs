@@ -156,6 +156,8 @@ impl Case {
             by: Vec::new(),
             unit: None,
             patterns: Vec::new(),
+            least: None,
+            exit: Vec::new(),
             says: Vec::new(),
             never: Vec::new(),
             ..self.clone()

@@ -13,7 +13,8 @@ import (
 
 func init() {
 	mistake("fsnotify-watcher", func() { watch() }, func() { must(watch().Close()) })
-	mistake("cron-scheduler", func() { schedule() }, func() { schedule().Stop() })
+	mistake("cron-far", func() { schedule(yearly) }, func() { schedule(yearly).Stop() })
+	mistake("cron-scheduler", func() { schedule(often) }, func() { schedule(often).Stop() })
 	healthy("cron-shared", func() { sharedCron() })
 }
 
@@ -26,18 +27,18 @@ func watch() *fsnotify.Watcher {
 
 var ticks atomic.Int64
 
-// A scheduler for each request, with a job that is far off.
-func schedule() *cron.Cron {
+const (
+	often  = "@every 1s"
+	yearly = "0 0 1 1 *"
+)
+
+// A scheduler for each request.
+func schedule(when string) *cron.Cron {
 	scheduler := cron.New()
-	value(scheduler.AddFunc("0 0 1 1 *", func() { ticks.Add(1) }))
+	value(scheduler.AddFunc(when, func() { ticks.Add(1) }))
 	scheduler.Start()
 	return scheduler
 }
 
-// One for all, whose job runs each second.
-var sharedCron = sync.OnceValue(func() *cron.Cron {
-	scheduler := cron.New()
-	value(scheduler.AddFunc("@every 1s", func() { ticks.Add(1) }))
-	scheduler.Start()
-	return scheduler
-})
+// One for all.
+var sharedCron = sync.OnceValue(func() *cron.Cron { return schedule(often) })

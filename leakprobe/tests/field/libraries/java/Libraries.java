@@ -49,8 +49,10 @@ public class Libraries {
             case "kafka-producer fixed" -> serve(() -> producer().close());
             case "jetty-client leak" -> serve(() -> kept.add(client()));
             case "jetty-client fixed" -> serve(() -> client().stop());
-            case "timer leak" -> serve(() -> kept.add(timer()));
-            case "timer fixed" -> serve(() -> timer().cancel());
+            case "timer leak" -> serve(() -> kept.add(timer(500)));
+            case "timer fixed" -> serve(() -> timer(500).cancel());
+            case "timer-far leak" -> serve(() -> kept.add(timer(3_600_000)));
+            case "timer-far fixed" -> serve(() -> timer(3_600_000).cancel());
             case "okhttp-shared healthy" -> {
                 Server backend = jetty();
                 OkHttpClient shared = new OkHttpClient();
@@ -113,12 +115,12 @@ public class Libraries {
         return client;
     }
 
-    static Timer timer() {
+    static Timer timer(long everyMs) {
         Timer timer = new Timer();
         timer.schedule(new TimerTask() {
             @Override
             public void run() {}
-        }, 3_600_000);
+        }, everyMs, everyMs);
         return timer;
     }
 
