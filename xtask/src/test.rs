@@ -15,6 +15,9 @@ pub(crate) struct Args {
     /// Kernels to test besides the running one, as for `cargo xtask kernels`; "" for none
     #[arg(long, default_value = kernels::CI_KERNELS, value_name = "SUITE[:VERSION] …")]
     kernels: String,
+    /// What takes long, too: all programs of the field, and in other kernels the tests of what is the same on every kernel
+    #[arg(long)]
+    all: bool,
 }
 
 /// What the tests run, and the Debian package that holds it.
@@ -61,12 +64,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let programs = programs::build()?;
     go_programs::build()?;
     corpus::build()?;
-    field::build(Libraries::OfTests)?;
+    field::build(if args.all { Libraries::All } else { Libraries::OfTests })?;
     run::say(&format!("== test programs: {:.0} s", began.elapsed().as_secs_f32()));
     let mut cargo = repo::cargo();
     cargo.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
     // The tests of real programs use what users run; unit tests have the checks of a debug build.
     cargo.env("LEAKPROBE_BIN", repo::leakprobe()).env("LEAKPROBE_TEST_PROGRAMS", programs);
+    if args.all {
+        cargo.env("LEAKPROBE_FIELD_ALL", "1");
+    }
     let mut tally = Tally::default();
     let mut failures = Failures::default();
     let began = Instant::now();
@@ -81,7 +87,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     if !args.kernels.trim().is_empty() {
         let began = Instant::now();
-        tally.add(kernels::matrix(&kernels::Args::with_kernels(&args.kernels))?);
+        tally.add(kernels::matrix(&kernels::Args::with_kernels(&args.kernels, !args.all))?);
         run::say(&format!("== tests on other kernels: {:.0} s", began.elapsed().as_secs_f32()));
     }
     // Far up by now.

@@ -36,6 +36,9 @@ pub(crate) struct Args {
     /// All kernels that leakprobe promises to work on
     #[arg(long, conflicts_with = "kernels")]
     all: bool,
+    /// Leave out the tests of what is the same on every kernel: checks, output files, error messages
+    #[arg(long)]
+    quick: bool,
     /// Run this shell command in the guests instead of leakprobe's steps; `kernel-test NAME` there runs some of the tests
     #[arg(long, value_name = "COMMAND")]
     command: Option<String>,
@@ -54,15 +57,16 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// The defaults, for other `kernels`.
-    pub(crate) fn with_kernels(kernels: &str) -> Self {
+    /// The defaults, for other `kernels`; `is_quick` leaves out what is the same on every kernel.
+    pub(crate) fn with_kernels(kernels: &str, is_quick: bool) -> Self {
         #[derive(clap::Parser)]
         struct Defaults {
             #[command(flatten)]
             args: Args,
         }
         // Parsed, so that the defaults above are the only ones.
-        <Defaults as clap::Parser>::parse_from(["kernels", "--kernels", kernels]).args
+        let defaults = <Defaults as clap::Parser>::parse_from(["kernels", "--kernels", kernels]).args;
+        Self { quick: is_quick, ..defaults }
     }
 }
 
@@ -79,7 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 pub(crate) fn matrix(args: &Args) -> Result<Tally> {
     let payload = match &args.command {
         Some(command) => Payload::of_command(command)?,
-        None => Payload::of_leakprobe()?,
+        None => Payload::of_leakprobe(args.quick)?,
     };
     let work = repo::target().join("kernels");
     let logs = log_folder();
