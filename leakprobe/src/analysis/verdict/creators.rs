@@ -71,9 +71,7 @@ pub(super) fn judge(
         let sites = sites_of.remove(&key).unwrap_or_default();
         let nature = Nature {
             creates_itself: sites.iter().any(|&site| self_creating[site]),
-            // None has ended, and the last round left no more than those before: only who rests at a moment changes.
-            is_shrinking: !(cohorts.ended == 0 && is_last_usual(&cohorts.left))
-                && sites.iter().any(|&site| is_shrinking(&recording.sites[site], recording)),
+            is_shrinking: sites.iter().any(|&site| is_shrinking(&recording.sites[site], recording)),
             ..Nature::default()
         };
         let decision = rule::decide(cohorts, nature, exposure, criteria.max_growth_percent);
@@ -94,12 +92,6 @@ pub(super) fn judge(
     }
     judged.chosen.sort_by_key(|chosen| (std::cmp::Reverse(chosen.judgement.verdict), chosen.key));
     judged
-}
-
-/// Whether the last round left no more than those before did on average.
-fn is_last_usual(left: &[u64]) -> bool {
-    let Some((last, before)) = left.split_last() else { return false };
-    last * before.len() as u64 <= before.iter().sum()
 }
 
 /// Whether call sites tell of the growth as well: the same verdict or a worse one, and most of the tasks; a few of them, or such as

@@ -54,7 +54,7 @@ pub(super) fn decide(cohorts: &Cohorts, nature: Nature, exposure: &[f64], max_gr
             _ => Ground::NoGrowth,
         });
     }
-    if nature.is_shrinking {
+    if nature.is_shrinking && !stands(cohorts) {
         return decided(Ground::GoingDown);
     }
     let rounds = left.len();
@@ -109,6 +109,14 @@ pub(super) fn decide(cohorts: &Cohorts, nature: Nature, exposure: &[f64], max_gr
         return decided(Ground::InUse);
     }
     open(Ground::Unclear)
+}
+
+/// Whether none of what the rounds left has ended, and the last round left no more than those before it: then what still goes down is
+/// only of that round, or rests at one moment and runs at the next.
+fn stands(cohorts: &Cohorts) -> bool {
+    let Some((last, before)) = cohorts.left.split_last() else { return false };
+    let usual: u64 = before.iter().sum();
+    cohorts.ended == 0 && cohorts.old_ended == 0 && last.saturating_mul(before.len() as u64) <= usual
 }
 
 /// Of a unit of which no task lasts for a round.

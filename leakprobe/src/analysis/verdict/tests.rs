@@ -627,20 +627,33 @@ fn a_finalizer_that_is_stuck_in_the_programs_code_is_suspect() {
 }
 
 #[test]
-fn what_still_goes_down_is_suspect() {
-    let mut rounds = rounds(3, |round| leak(4, round));
-    let last = rounds.last_mut().unwrap();
-    let round = Round { at_ms: 40_000, settle_ms: 5_000, settled: false, ..Round::default() };
-    last.check = Some(Check { rounds: vec![round], ..Check::default() });
-    let tasks = |second: u64| 100 - second;
-    let sample = |second| GrowthSample { at_ms: second * 1_000, tasks: tasks(second), ..GrowthSample::default() };
-    last.growth = (30..=40).map(sample).collect();
-    let site = last.sites.iter_mut().find(|site| site.id.starts_with("main.leak")).unwrap();
-    site.trend = (0..11).map(|n| 30 - n).collect();
-    assert_eq!(judged(&rounds, "main.leak").verdict, Verdict::Suspect);
-    let last = rounds.last_mut().unwrap();
-    last.sites[0].trend = vec![12; 11];
-    assert_eq!(judged(&rounds, "main.leak").verdict, Verdict::Likely);
+fn what_still_goes_down_is_suspect_unless_all_that_earlier_rounds_left_is_there() {
+    let verdict = |mut rounds: Vec<Recording>| {
+        let last = rounds.last_mut().unwrap();
+        let round = Round { at_ms: 40_000, settle_ms: 5_000, settled: false, ..Round::default() };
+        last.check = Some(Check { rounds: vec![round], ..Check::default() });
+        let sample =
+            |second: u64| GrowthSample { at_ms: second * 1_000, tasks: 100 - second, ..GrowthSample::default() };
+        last.growth = (30..=40).map(sample).collect();
+        let site = last.sites.iter_mut().find(|site| site.id.starts_with("main.leak")).unwrap();
+        site.trend = (0..11).map(|n| 30 - n).collect();
+        judged(&rounds, "main.leak").verdict
+    };
+    assert_eq!(verdict(rounds(3, |round| leak(4, round))), Verdict::Likely);
+    // Of each round one ends after two more rounds.
+    let some_end = |round: usize| {
+        leak(4, round).into_iter().filter(|task| task.id % 100 > 0 || task.id / 100 + 2 > 10 + round as u64).collect()
+    };
+    assert_eq!(verdict(rounds(4, some_end)), Verdict::Suspect);
+    assert_eq!(judged(&rounds(4, some_end), "main.leak").verdict, Verdict::Likely);
+    // The last round left more than those before: it is what ends.
+    let more_at_last = |round: usize| -> Vec<Made> {
+        leak(4, round)
+            .into_iter()
+            .chain((0..6 * u64::from(round == 3)).map(|n| made(50 + n, "main.leak", 3 * ROUND + ROUND / 2)))
+            .collect()
+    };
+    assert_eq!(verdict(rounds(3, more_at_last)), Verdict::Suspect);
 }
 
 #[test]
