@@ -223,6 +223,25 @@ pub struct Goroutine {
     pub runtime: u32,
 }
 
+#[cfg(test)]
+impl Goroutine {
+    /// A goroutine that waits, of which nothing else is known.
+    pub(crate) fn waiting() -> Self {
+        Self {
+            status: GoStatus::Waiting,
+            thread: None,
+            locked_to_thread: false,
+            labels: Arc::default(),
+            channels: Arc::default(),
+            forever: false,
+            ancestors: Box::default(),
+            bubble: None,
+            holds: Arc::default(),
+            runtime: 0,
+        }
+    }
+}
+
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
 fn is_first(runtime: &u32) -> bool {
     *runtime == 0

@@ -121,6 +121,30 @@ impl Task {
     }
 }
 
+#[cfg(test)]
+impl Task {
+    /// A parked task, of which nothing else is known.
+    pub(crate) fn parked(kind: TaskKind, id: u64) -> Self {
+        Self {
+            kind,
+            id,
+            ns_id: None,
+            role: Role::Own,
+            runs: None,
+            name: Arc::default(),
+            state: TaskState::Parked,
+            wait: None,
+            stack: Arc::default(),
+            stack_end: StackEnd::Complete,
+            kernel_stack: Arc::default(),
+            lifetime_ms: None,
+            created_by: CreatedBy::default(),
+            site: None,
+            goroutine: None,
+        }
+    }
+}
+
 /// Who created a task, and where.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CreatedBy {

@@ -181,6 +181,29 @@ impl Wait {
 }
 
 #[cfg(test)]
+impl Wait {
+    /// A wait of which only its kind and its exact age are known.
+    pub(crate) fn lasting(kind: WaitKind, age_ms: u64) -> Self {
+        Self {
+            kind,
+            reason: kind.name().into(),
+            object: Arc::default(),
+            age_ms,
+            exact: true,
+            at_most_ms: None,
+            timeout_ms: None,
+            due_ms: None,
+            period_ms: None,
+            slice_ms: None,
+            owner: None,
+            owner_note: None,
+            chain: Arc::default(),
+            other_ends: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -427,18 +427,10 @@ impl Build for Recording {
             at.creation = creation.into();
         }
         self.tasks.push(Task {
-            kind: TaskKind::Thread,
-            id,
-            role: Role::Own,
-            runs: None,
             name: name.into(),
-            state: TaskState::Parked,
-            ns_id: None,
             lifetime_ms: Some(wait.age_ms + 10),
             wait: Some(wait),
             stack: stack.into(),
-            stack_end: StackEnd::Complete,
-            kernel_stack: Arc::default(),
             created_by: CreatedBy {
                 task: known.then_some(4242),
                 alive: None,
@@ -448,28 +440,18 @@ impl Build for Recording {
                 why_unknown: (!known).then(|| "thread is older than the attach".into()),
             },
             site: Some(site),
-            goroutine: None,
+            ..Task::parked(TaskKind::Thread, id)
         });
     }
 
     fn run(&mut self, id: u64, name: &str, state: TaskState) {
         let stack_end = if state == TaskState::Blocked { StackEnd::Unstable } else { StackEnd::Running };
         self.tasks.push(Task {
-            kind: TaskKind::Thread,
-            id,
-            role: Role::Own,
-            runs: None,
             name: name.into(),
             state,
             wait: (state == TaskState::Blocked).then(|| Wait { exact: true, ..wait(WaitKind::Poll, 12) }),
-            stack: Arc::default(),
             stack_end,
-            ns_id: None,
-            lifetime_ms: None,
-            kernel_stack: Arc::default(),
-            created_by: CreatedBy::default(),
-            site: None,
-            goroutine: None,
+            ..Task::parked(TaskKind::Thread, id)
         });
     }
 

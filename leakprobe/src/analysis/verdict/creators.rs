@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use super::{
     Criteria, Judgement, MOST_MEMBERS, Verdict, apply,
     cohorts::{Cohorts, Followed},
-    evidence,
+    common, evidence,
     held::Held,
     is_shrinking,
     moment::{self, CreatorKey},
@@ -236,11 +236,18 @@ fn merge(
         accepted: None,
         evidence: Vec::new(),
     };
-    let tasks: Vec<&Task> = members.iter().take(MOST_MEMBERS).map(|&task| &recording.tasks[task]).collect();
+    let tasks: Vec<&Task> = members.iter().map(|&task| &recording.tasks[task]).collect();
     let counts = chosen.judgement.course.as_ref().map_or(Vec::new(), |course| course.counts.clone());
-    let facts = patterns::Facts { site: &site, tasks: &tasks, recording, counts: &counts, held };
+    let facts = patterns::Facts {
+        site: &site,
+        tasks: &tasks[..tasks.len().min(MOST_MEMBERS)],
+        recording,
+        counts: &counts,
+        held,
+    };
     let finding = patterns::find(&facts).filter(|_| chosen.judgement.ground != Some(Ground::NotDue));
     apply(&mut site, Judgement { finding, ..chosen.judgement });
+    site.evidence.extend(common::of(&tasks));
     if !all_in_one {
         site.evidence.push(listed(&site, recording));
     }

@@ -6,6 +6,7 @@
 //! [`presets`] knows the pools of runtimes, [`patterns`] the known ways of leaking, [`power`] what the rounds would have found.
 
 mod cohorts;
+mod common;
 mod creators;
 mod evidence;
 mod held;
@@ -188,11 +189,15 @@ fn by_rounds(
 fn find_patterns(judgements: &mut Judgements, recording: &Recording) {
     let (members, held) = (members(recording), Held::of(recording));
     for (place, (site, judgement)) in recording.sites.iter().zip(&mut judgements.sites).enumerate() {
+        let tasks = members.get(&place).map_or(&[][..], Vec::as_slice);
+        if judgement.verdict >= Verdict::Suspect || judgement.ground == Some(Ground::Stopped) {
+            judgement.evidence.extend(common::of(tasks));
+        }
         // What ends by itself, for all that is known, has no mistake to explain.
         if judgement.verdict < Verdict::Suspect || judgement.ground == Some(Ground::NotDue) {
             continue;
         }
-        let tasks = members.get(&place).map_or(&[][..], Vec::as_slice);
+        let tasks = &tasks[..tasks.len().min(MOST_MEMBERS)];
         let counts = judgement.course.as_ref().map_or(&[][..], |course| &course.counts);
         judgement.finding = patterns::find(&patterns::Facts { site, tasks, recording, counts, held: &held });
     }
@@ -331,10 +336,7 @@ fn members(recording: &Recording) -> HashMap<usize, Vec<&Task>> {
     let mut members: HashMap<usize, Vec<&Task>> = HashMap::new();
     for task in &recording.tasks {
         if let Some(site) = task.site {
-            let of_site = members.entry(site as usize).or_default();
-            if of_site.len() < MOST_MEMBERS {
-                of_site.push(task);
-            }
+            members.entry(site as usize).or_default().push(task);
         }
     }
     members

@@ -1,10 +1,8 @@
-use std::sync::Arc;
-
 use super::{held::Held, knots, patterns};
 use crate::{
     model::{
-        Channel, Course, CreatedBy, Frame, GoFrame, GoStatus, Goroutine, HeldLock, Link, Owner, Recording, Role, Site,
-        StackEnd, Task, TaskKind, TaskState, Verdict, Wait, WaitKind,
+        Channel, Course, Frame, GoFrame, Goroutine, HeldLock, Link, Owner, Recording, Role, Site, Task, TaskKind,
+        TaskState, Verdict, Wait, WaitKind,
     },
     report::fixture,
 };
@@ -126,49 +124,27 @@ fn recording(tasks: &[Made]) -> Recording {
         recording.sites[place].with_timeout += u64::from(made.timed);
         let owner = |id: &u64| Owner { task: *id, state: Some(TaskState::Parked), ..Owner::default() };
         recording.tasks.push(Task {
-            kind: made.kind,
-            id: made.id,
-            ns_id: None,
-            role: Role::Own,
-            runs: None,
             name: "app".into(),
-            state: TaskState::Parked,
             wait: Some(Wait {
-                kind: made.wait,
                 reason: made.reason.into(),
                 object: made.object.as_str().into(),
-                age_ms: 5_000,
-                exact: true,
-                at_most_ms: None,
                 timeout_ms: made.timed.then_some(700),
-                due_ms: None,
-                period_ms: None,
-                slice_ms: None,
                 owner: made.chain.first().map(|id| Box::new(owner(id))),
-                owner_note: None,
                 chain: made.chain.iter().map(|id| Link { owner: owner(id), wait: None }).collect(),
-                other_ends: None,
+                ..Wait::lasting(made.wait, 5_000)
             }),
             stack: stack.into(),
-            stack_end: StackEnd::Complete,
-            kernel_stack: Arc::default(),
             lifetime_ms: Some(5_000),
-            created_by: CreatedBy::default(),
             site: Some(place as u32),
             goroutine: is_go.then(|| {
                 Box::new(Goroutine {
-                    status: GoStatus::Waiting,
-                    thread: None,
-                    locked_to_thread: false,
-                    labels: Arc::default(),
                     channels: made.channels.as_slice().into(),
                     forever: made.forever,
-                    ancestors: Box::default(),
-                    bubble: None,
                     holds: made.holds.as_slice().into(),
-                    runtime: 0,
+                    ..Goroutine::waiting()
                 })
             }),
+            ..Task::parked(made.kind, made.id)
         });
     }
     recording

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     model::{
         Check, CreatedBy, Deadlock, DeadlockedTask, Frame, GoStatus, Goroutine, GrowthSample, Link, LinkWait, Owner,
-        Role, Round, StackEnd, TaskState, Wait, WaitKind,
+        Role, Round, TaskState, Wait, WaitKind,
     },
     report::fixture,
 };
@@ -100,51 +100,17 @@ fn recording(round: usize, tasks: &[Made]) -> Recording {
         site.parked += 1;
         site.oldest_ms = site.oldest_ms.max(age_ms);
         site.with_timeout += u64::from(made.timeout_ms.is_some());
-        let goroutine = (made.kind == TaskKind::Goroutine).then(|| {
-            Box::new(Goroutine {
-                status: GoStatus::Waiting,
-                thread: None,
-                locked_to_thread: false,
-                labels: Arc::default(),
-                channels: Arc::default(),
-                forever: made.forever,
-                ancestors: Box::default(),
-                bubble: None,
-                holds: Arc::default(),
-                runtime: 0,
-            })
-        });
+        let goroutine = (made.kind == TaskKind::Goroutine)
+            .then(|| Box::new(Goroutine { forever: made.forever, ..Goroutine::waiting() }));
         listed.push(Task {
-            kind: made.kind,
-            id: made.id,
-            ns_id: None,
-            role: Role::Own,
-            runs: None,
             name: "app".into(),
-            state: TaskState::Parked,
-            wait: Some(Wait {
-                kind: made.wait,
-                reason: made.wait.name().into(),
-                object: Arc::default(),
-                age_ms,
-                exact: true,
-                at_most_ms: None,
-                timeout_ms: made.timeout_ms,
-                due_ms: made.due_ms,
-                period_ms: None,
-                slice_ms: None,
-                owner: None,
-                owner_note: None,
-                chain: Arc::default(),
-                other_ends: None,
-            }),
+            wait: Some(Wait { timeout_ms: made.timeout_ms, due_ms: made.due_ms, ..Wait::lasting(made.wait, age_ms) }),
             stack: stack.into(),
-            stack_end: StackEnd::Complete,
-            kernel_stack: Arc::default(),
             lifetime_ms: Some(at_ms - made.born_ms),
             created_by: CreatedBy { alive: made.creator_alive, stack: creation.clone().into(), ..CreatedBy::default() },
             site: Some(place as u32),
             goroutine,
+            ..Task::parked(made.kind, made.id)
         });
     }
     recording.sites = sites;
