@@ -66,6 +66,17 @@ fn what_ends_a_wait_is_known() {
                 assert_eq!((wait.period_ms, is_timers(task)), (None, function == "main.oneShot"), "{version}");
             }
         }
+        for (function, count, hours) in
+            [("main.contextDone", 4, 5), ("main.contextOfTree", 40, 5), ("main.contextOfBranch", 1, 4)]
+        {
+            for (task, wait) in of(function, count) {
+                due(wait, hours);
+                assert_eq!((wait.period_ms, is_timers(task)), (None, false), "{version}: {function}");
+            }
+        }
+        for (_, wait) in of("main.contextWithoutDeadline", 1) {
+            assert_eq!(wait.due_ms, None, "{version}");
+        }
         for function in ["main.stoppedTimer", "main.firedTimer", "main.plainTime"] {
             for (task, wait) in of(function, 2) {
                 assert_eq!((wait.due_ms, wait.period_ms), (None, None), "{version}: {function}");
@@ -93,7 +104,7 @@ fn timers_without_a_goroutine_are_counted() {
         let mut expected = vec![
             ((TimerUse::Callback, 4, 0), 1, 1, "main.(*server).reap-fm".to_owned()),
             ((TimerUse::Callback, 7, 0), 1, 7, "main.onExpire".to_owned()),
-            ((TimerUse::Context, 10, 0), 5, 6, context.to_owned()),
+            ((TimerUse::Context, 12, 0), 4, 6, context.to_owned()),
         ];
         if is_old {
             expected.push(((TimerUse::Channel, 11, 3), 7, 8, String::new()));

@@ -42,7 +42,7 @@ pub(super) struct Waiter {
 /// Source: <https://github.com/golang/go/blob/go1.27.0/src/time/sleep.go> (`newTimer`)
 const TIME: (u64, u64) = (24, 1);
 
-/// A channel that a goroutine waits on, and when a timer fills it.
+/// A channel that a goroutine waits on, and when a timer fills it or a deadline closes it.
 pub(super) type Found = (Channel, Option<Fires>);
 
 /// One place in a queue.
@@ -70,6 +70,8 @@ struct State {
     timer: u64,
     /// Whether it may have one, though it does not lead to it.
     may_be_timers: bool,
+    /// Whether it may be that of a context: without places, and of values without bytes.
+    may_be_contexts: bool,
     value_bytes: Option<u16>,
     receivers: Queue,
     senders: Queue,
@@ -115,6 +117,9 @@ impl Channels {
         let asked: Vec<u64> =
             states.iter().filter(|(_, state)| state.may_be_timers).map(|(&channel, _)| channel).collect();
         let others = if asked.is_empty() { HashMap::new() } else { timers.of_channels(runtime, memory, &asked) };
+        let asked: Vec<u64> =
+            states.iter().filter(|(_, state)| state.may_be_contexts).map(|(&channel, _)| channel).collect();
+        let deadlines = if asked.is_empty() { HashMap::new() } else { timers.of_contexts(runtime, memory, &asked) };
         let own = self.own_timers(layout, memory, &states);
         let mut found = vec![Vec::new(); waiters.len()];
         for case in &cases {
@@ -147,7 +152,7 @@ impl Channels {
                 timer: state.timer != 0 || others.contains_key(&case.channel),
                 value_bytes: state.value_bytes,
             };
-            let fires = own.get(&case.channel).or_else(|| others.get(&case.channel));
+            let fires = [&own, &others, &deadlines].into_iter().find_map(|fires| fires.get(&case.channel));
             found.push((channel, fires.copied().filter(|_| send != Some(true))));
         }
         found
@@ -202,6 +207,7 @@ impl Channels {
                 cap,
                 closed: at(hchan.closed)? as u32 != 0,
                 timer,
+                may_be_contexts: timer == 0 && (element, cap) == (0, 0),
                 may_be_timers: layout.timer.may_be_async && timer == 0 && (element, cap) == TIME,
                 value_bytes: at(VALUE_BYTES).map(|word| word as u16),
                 receivers: queue(hchan.recvq)?,

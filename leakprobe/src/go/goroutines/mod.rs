@@ -15,6 +15,7 @@ mod batch;
 mod callbacks;
 mod channels;
 mod clock;
+mod contexts;
 mod counts;
 mod defers;
 mod g;
@@ -309,7 +310,8 @@ impl Goroutines {
         self.threads = Threads::read(&self.runtime, memory);
         self.in_syscalls.clear();
         self.unwinder.begin_snapshot();
-        self.objects.timers.begin(false);
+        // The first may be the only one.
+        self.objects.timers.begin(self.previous.is_none());
         let before = counts::given_out(&self.runtime, memory);
         let unread = std::mem::take(&mut self.unread);
         let runtime = Arc::clone(&self.runtime);

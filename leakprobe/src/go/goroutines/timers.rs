@@ -12,6 +12,7 @@ use std::{
 use super::{
     batch::Batch,
     clock::Clock,
+    contexts::Contexts,
     heaps::{self, Timer},
 };
 use crate::{
@@ -69,6 +70,8 @@ pub(super) struct Timers {
     does: HashMap<u64, Does>,
     /// Timers by the channels that they fill, as the heaps were last.
     channels: HashMap<u64, u64>,
+    /// Channels that deadlines close, as the heaps were last.
+    contexts: Contexts,
     /// Whether the heaps were gone through in this snapshot.
     is_fresh: bool,
     /// Whether they must be, if something is not known.
@@ -101,6 +104,34 @@ impl Timers {
         found
     }
 
+    /// When the deadlines of contexts close these channels. Those that none closes are left out. It is only looked for if it must be
+    /// known; in between, what was found then holds while its timers are pending.
+    pub(super) fn of_contexts(
+        &mut self,
+        runtime: &Runtime,
+        memory: &dyn Memory,
+        channels: &[u64],
+    ) -> HashMap<u64, Fires> {
+        if self.must_know && !self.is_fresh && channels.iter().any(|&channel| self.contexts.get(channel).is_none()) {
+            self.learn(runtime, memory);
+        }
+        let known: Vec<_> =
+            channels.iter().filter_map(|&channel| Some((channel, self.contexts.get(channel)?))).collect();
+        let layout = &runtime.layout.timer;
+        let piece = |address| Piece { address, len: usize::from(layout.size) };
+        self.batch.read(memory, &known.iter().map(|(_, deadline)| piece(deadline.timer)).collect::<Vec<_>>());
+        let mut found = HashMap::new();
+        for (n, (channel, deadline)) in known.into_iter().enumerate() {
+            let timer = Timer::parse(layout, deadline.timer, self.batch.get(n));
+            if let Some(timer) = timer.filter(|timer| timer.arg == deadline.closure)
+                && does(&mut self.does, runtime, memory, timer.f) == Does::Call
+            {
+                found.insert(channel, Fires { when: timer.when, period: 0 });
+            }
+        }
+        found
+    }
+
     /// Of these channels those whose timers are remembered and pending still.
     fn known(&mut self, runtime: &Runtime, memory: &dyn Memory, channels: &[u64]) -> HashMap<u64, Fires> {
         let known: Vec<(u64, u64)> =
@@ -121,18 +152,34 @@ impl Timers {
         found
     }
 
-    /// Goes through the heaps for the timers that fill channels.
+    /// Goes through the heaps for the timers that fill channels, and for those of deadlines.
     fn learn(&mut self, runtime: &Runtime, memory: &dyn Memory) {
         let began = Instant::now();
         self.channels.clear();
         let (channels, known) = (&mut self.channels, &mut self.does);
+        let (mut deadlines, mut usages) = (Vec::new(), HashMap::new());
+        let must_know = self.must_know;
         let mut left_out = heaps::walk(runtime, memory, |timers| {
+            let mut calls = Vec::new();
             for timer in timers {
-                if does(known, runtime, memory, timer.f) == Does::Fill && channels.len() < MAX_CHANNELS {
-                    channels.insert(timer.arg, timer.address);
+                match does(known, runtime, memory, timer.f) {
+                    Does::Fill if channels.len() < MAX_CHANNELS => {
+                        channels.insert(timer.arg, timer.address);
+                    }
+                    Does::Call if must_know => calls.push(*timer),
+                    _ => {}
                 }
             }
+            let functions = functions(runtime, memory, &calls);
+            let of_contexts = calls.iter().zip(functions).filter(|(_, function)| {
+                *usages.entry(*function).or_insert_with(|| usage(runtime, *function)) == TimerUse::Context
+            });
+            deadlines.extend(of_contexts.map(|(timer, _)| *timer));
         });
+        if must_know {
+            self.contexts.learn(runtime, memory, &deadlines);
+            left_out += self.contexts.left_out;
+        }
         left_out += u64::from(channels.len() == MAX_CHANNELS);
         self.left_out = self.left_out.max(left_out);
         self.is_fresh = true;
@@ -170,10 +217,7 @@ impl Timers {
                 group.latest_ms = group.latest_ms.max(in_ms);
                 group.periodic += u64::from(timer.period > 0);
             };
-            // The first word of a func value is the address of its code.
-            let functions = memory.each_word(&calls.iter().map(|timer| timer.arg).collect::<Vec<_>>());
-            for (timer, function) in calls.iter().zip(functions) {
-                let function = function.filter(|&function| runtime.code.is_entry(function)).unwrap_or(0);
+            for (timer, function) in calls.iter().zip(functions(runtime, memory, &calls)) {
                 let usage = *usages.entry(function).or_insert_with(|| usage(runtime, function));
                 count(usage, function, timer);
             }
@@ -207,6 +251,14 @@ fn does(known: &mut HashMap<u64, Does>, runtime: &Runtime, memory: &dyn Memory, 
     }
     known.insert(f, does);
     does
+}
+
+/// The functions that timers call which call a func value; 0 where it is not known.
+fn functions(runtime: &Runtime, memory: &dyn Memory, timers: &[Timer]) -> Vec<u64> {
+    // The first word of a func value is the address of its code.
+    let words = memory.each_word(&timers.iter().map(|timer| timer.arg).collect::<Vec<_>>());
+    let entry = |word: Option<u64>| word.filter(|&function| runtime.code.is_entry(function)).unwrap_or(0);
+    words.into_iter().map(entry).collect()
 }
 
 /// What a timer is for that calls this function: a context of package context begins one for its deadline.

@@ -55,17 +55,34 @@ func tickerPerRequest(args []string) http.HandlerFunc {
 
 var entries sync.Map
 
+var never = make(chan bool)
+
 //go:noinline
 func expire(key any, after time.Duration, how string) {
-	if how == "sleep" {
+	switch how {
+	case "sleep":
 		time.Sleep(after)
-	} else {
+	case "after":
 		<-time.After(after)
+	case "context":
+		ctx, cancel := context.WithTimeout(root, after)
+		defer cancel()
+		<-ctx.Done()
+	case "derived":
+		ctx, cancel := context.WithTimeout(root, after)
+		defer cancel()
+		below, end := context.WithCancel(context.WithValue(ctx, "key", key))
+		defer end()
+		select {
+		case <-below.Done():
+		case <-never:
+		}
 	}
 	entries.Delete(key)
 }
 
-// Healthy: each request leaves an entry that a goroutine removes after a time, and nothing else does. `expiring TTL sleep|after`.
+// Healthy: each request leaves an entry that a goroutine removes after a time, and nothing else does. `expiring TTL
+// sleep|after|context|derived`.
 func expiring(args []string) http.HandlerFunc {
 	after, err := time.ParseDuration(args[0])
 	must(err)

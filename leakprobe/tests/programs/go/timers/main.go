@@ -24,6 +24,9 @@ const (
 	sleepers  = 3
 	readers   = 3
 	contexts  = 4
+
+	treeContexts = 40
+
 	named     = 7
 	methods   = 4
 	timeouts  = 6
@@ -86,6 +89,32 @@ func reader(conn net.Conn) {
 
 func contextDone(ctx context.Context) { <-ctx.Done() }
 
+// One of many contexts below one deadline.
+func contextOfTree(ctx context.Context) { <-ctx.Done() }
+
+// Below an earlier deadline of its own.
+func contextOfBranch(ctx context.Context) { <-ctx.Done() }
+
+func contextWithoutDeadline(ctx context.Context) { <-ctx.Done() }
+
+// A deadline, below which there are more contexts than lie together in a map, some of which have ended, and an earlier one.
+func contextTree() {
+	tree, cancel := context.WithTimeout(context.Background(), 5*time.Hour)
+	kept = append(kept, cancel)
+	for i := 0; i < treeContexts; i++ {
+		ctx, _ := context.WithCancel(context.WithValue(tree, "key", i))
+		go contextOfTree(ctx)
+		_, end := context.WithCancel(tree)
+		end()
+	}
+	below, _ := context.WithCancel(tree)
+	branch, _ := context.WithTimeout(below, 4*time.Hour)
+	leaf, _ := context.WithCancel(branch)
+	go contextOfBranch(leaf)
+	free, _ := context.WithCancel(context.Background())
+	go contextWithoutDeadline(free)
+}
+
 func main() {
 	for i := 0; i < tickers; i++ {
 		go ticker(time.NewTicker(time.Hour))
@@ -124,6 +153,7 @@ func main() {
 		kept = append(kept, cancel)
 		go contextDone(child)
 	}
+	contextTree()
 	for i := 0; i < named; i++ {
 		kept = append(kept, time.AfterFunc(time.Duration(1+i)*time.Hour, onExpire))
 	}
