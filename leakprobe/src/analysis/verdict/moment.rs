@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::super::call_path::CallPaths;
-use crate::model::{Recording, Site, Task, TaskKind, TaskState};
+use crate::model::{Link, Recording, Relation, Site, Task, TaskKind, TaskState, Wait};
 
 /// No site, no creator.
 const NONE: u32 = u32::MAX;
@@ -89,12 +89,13 @@ impl Moment {
                 *creators.counts.entry(*key).or_default() += site.count;
             }
         }
+        let ends = Ends::of(recording);
         let mut tasks = Vec::new();
         let mut unknown = 0;
         for task in recording.tasks.iter().filter(|task| is_judged(task, recording)) {
             let creator = creators.of_task(task, &paths);
             unknown += u64::from(task.kind == TaskKind::Thread && creator == NONE);
-            tasks.push(Seen::of(task, creator, recording));
+            tasks.push(Seen::of(task, creator, recording, &ends));
         }
         tasks.sort_unstable_by_key(|seen| seen.who);
         tasks.dedup_by_key(|seen| seen.who);
@@ -159,13 +160,14 @@ impl Moment {
     ) -> Option<Duration> {
         let ms = |duration: &Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let (least, most) = (ms(times.start()), ms(times.end()));
+        let ends = Ends::of(recording);
         let mut longest = None;
         for task in recording.tasks.iter().filter(|task| is_judged(task, recording)) {
             // A wait that is shorter than the numbers were level for has ended meanwhile: then its task waits again and again.
             if task.wait.as_ref().is_none_or(|wait| wait.timeout_ms.is_some_and(|timeout| timeout < least)) {
                 continue;
             }
-            let seen = Seen::of(task, NONE, recording);
+            let seen = Seen::of(task, NONE, recording, &ends);
             let Some(due) = seen.ends_in_ms().filter(|&due| due <= most && !self.has(&seen)) else {
                 continue;
             };
@@ -298,8 +300,27 @@ pub(super) enum Transition {
     Unknown,
 }
 
+/// In how many ms the waits of threads end by timers that fire once.
+struct Ends(HashMap<u64, u64>);
+
+impl Ends {
+    fn of(recording: &Recording) -> Self {
+        let due = |task: &Task| {
+            let wait = task.wait.as_ref().filter(|wait| wait.period_ms.is_none() && wait.slice_ms.is_none())?;
+            Some((task.id, wait.due_ms?))
+        };
+        Self(recording.tasks.iter().filter(|task| task.kind == TaskKind::Thread).filter_map(due).collect())
+    }
+
+    /// When a wait ends that lasts until another thread exits, if that one, or whom it waits for in the same way, is up to a timer.
+    fn joined(&self, wait: &Wait) -> Option<u64> {
+        let is_joined = |link: &&Link| link.owner.relation == Relation::Joined && link.owner.process.is_none();
+        wait.chain.iter().take_while(is_joined).find_map(|link| self.0.get(&link.owner.task).copied())
+    }
+}
+
 impl Seen {
-    fn of(task: &Task, creator: u32, recording: &Recording) -> Self {
+    fn of(task: &Task, creator: u32, recording: &Recording, ends: &Ends) -> Self {
         let goroutine = task.goroutine.as_deref();
         let wait = task.wait.as_ref();
         let site = task.site.filter(|&site| (site as usize) < recording.sites.len());
@@ -312,7 +333,7 @@ impl Seen {
                 .map_or(0, |wait| if wait.exact { wait.age_ms } else { wait.at_most_ms.unwrap_or(u64::MAX) }),
             lifetime_ms: task.lifetime_ms,
             creator_gone: task.created_by.alive == Some(false),
-            due_ms: wait.and_then(|wait| wait.due_ms).filter(|&due| due < NEVER_MS),
+            due_ms: wait.and_then(|wait| wait.due_ms.or_else(|| ends.joined(wait))).filter(|&due| due < NEVER_MS),
             repeats: wait.is_some_and(|wait| wait.period_ms.is_some() || wait.slice_ms.is_some()),
         }
     }

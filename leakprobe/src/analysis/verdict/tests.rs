@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     model::{
         Check, CreatedBy, Deadlock, DeadlockedTask, Frame, GoStatus, Goroutine, GrowthSample, Link, LinkWait, Owner,
-        Role, Round, TaskState, Wait, WaitKind,
+        Relation, Role, Round, TaskState, Wait, WaitKind,
     },
     report::fixture,
 };
@@ -290,6 +290,40 @@ fn a_timer_counts_only_once_it_was_due() {
         tasks
     };
     assert_eq!(judged(&rounds(3, never), "main.leak").verdict, Verdict::Likely);
+}
+
+#[test]
+fn who_waits_until_another_exits_waits_for_the_timer_of_that_one() {
+    // Of each pair, one sleeps and the other waits until it exits; one more waits for that.
+    let pair = |sleeps: bool| {
+        move |round: usize| -> Recording {
+            let thread = |id, at, wait, due_ms| Made {
+                kind: TaskKind::Thread,
+                wait,
+                due_ms,
+                ..made(id, at, ROUND * (id / 10) + 10)
+            };
+            let due = |n: u64| sleeps.then(|| 90_000 - ROUND * (round as u64 - n));
+            let tasks = (1..=round as u64).flat_map(|n| {
+                [
+                    thread(10 * n, "expire", WaitKind::Sleep, due(n)),
+                    thread(10 * n + 1, "join", WaitKind::Futex, None),
+                    thread(10 * n + 2, "join_again", WaitKind::Futex, None),
+                ]
+            });
+            let mut recording = recording(round, &tasks.collect::<Vec<_>>());
+            for task in recording.tasks.iter_mut().filter(|task| task.id % 10 > 0) {
+                let owner = |id| Owner { task: id, relation: Relation::Joined, ..Owner::default() };
+                let chain = (1..=task.id % 10).map(|n| Link { owner: owner(task.id - n), wait: None }).collect();
+                task.wait.as_mut().unwrap().chain = chain;
+            }
+            recording
+        }
+    };
+    for at in ["expire", "join", "join_again"] {
+        let ground = |sleeps| judged(&(0..=3).map(pair(sleeps)).collect::<Vec<_>>(), at).ground.unwrap();
+        assert_eq!((ground(true), ground(false).verdict()), (Ground::NotDue, Verdict::Likely), "{at}");
+    }
 }
 
 #[test]

@@ -43,6 +43,34 @@ static void keep_alive(char **args)
     serve(grow_and_share);
 }
 
+static void *work_for_a_while(void *seconds)
+{
+    sleep((unsigned)(size_t)seconds);
+    return NULL;
+}
+
+static size_t seconds_of_work;
+
+// Ends when its worker does.
+static void *supervise(void *nothing)
+{
+    pthread_t worker;
+    pthread_create(&worker, NULL, work_for_a_while, (void *)seconds_of_work);
+    pthread_join(worker, NULL);
+    return nothing;
+}
+
+static NOINLINE void hand_over(void)
+{
+    BEGIN(supervise, NULL);
+}
+
+static void supervised(char **args)
+{
+    seconds_of_work = (size_t)atoi(args[0]);
+    serve(hand_over);
+}
+
 static void *take_jobs(void *nothing)
 {
     pthread_mutex_lock(&lock);
@@ -74,4 +102,4 @@ static void lazy_pool(char **args)
     serve(submit);
 }
 
-const struct field_case pools[] = {{"keep-alive", keep_alive}, {"lazy-pool", lazy_pool}, {0}};
+const struct field_case pools[] = {{"keep-alive", keep_alive}, {"lazy-pool", lazy_pool}, {"supervised", supervised}, {0}};
