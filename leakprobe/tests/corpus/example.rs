@@ -6,7 +6,7 @@ use leakprobe::{model::Verdict, report::json};
 
 use crate::{
     support::{Running, leakprobe_binary, need_root, stack_of},
-    table::built,
+    table::CORPUS,
 };
 
 #[test]
@@ -15,7 +15,10 @@ fn the_example_project_fails_its_check_at_the_line_of_its_leak() {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/ci").canonicalize().unwrap();
     let reports = tempfile::tempdir().unwrap();
     let mut check = Command::new(example.join("check.sh"));
-    check.env("SERVER", built().join("example")).env("LEAKPROBE", leakprobe_binary()).env("ARTIFACTS", reports.path());
+    check
+        .env("SERVER", CORPUS.built().join("example"))
+        .env("LEAKPROBE", leakprobe_binary())
+        .env("ARTIFACTS", reports.path());
     let ended = Running::of(&mut check).end();
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let recording = json::read(&reports.path().join("recording.json")).unwrap();

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::table::{Case, source};
+use crate::table::{CORPUS, Case};
 
 /// What a line is marked as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub(crate) fn lines(kind: Kind, case: &Case) -> Vec<Line> {
 pub(crate) fn all() -> Vec<Mark> {
     let mut marks = Vec::new();
     for folder in ["go", "threads"] {
-        for entry in fs::read_dir(source().join(folder)).unwrap() {
+        for entry in fs::read_dir(CORPUS.source().join(folder)).unwrap() {
             let path = entry.unwrap().path();
             let language = match path.extension().unwrap().to_str().unwrap() {
                 "py" => "python",

@@ -1,12 +1,13 @@
 //! `cases.toml`, and how its programs are started.
 
-use std::{
-    collections::BTreeMap,
-    env,
-    path::{Path, PathBuf},
-};
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
+
+use crate::support::Suite;
+
+/// The programs.
+pub(crate) const CORPUS: Suite = Suite("corpus");
 
 /// The whole table.
 #[derive(Deserialize)]
@@ -50,30 +51,13 @@ fn one() -> usize {
     1
 }
 
-/// Where the sources lie.
-pub(crate) fn source() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus")
-}
-
-/// Where the built programs lie.
-pub(crate) fn built() -> PathBuf {
-    let own = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/test-programs");
-    let built = env::var_os("LEAKPROBE_TEST_PROGRAMS").map_or_else(own, PathBuf::from).join("corpus");
-    assert!(built.exists(), "{} is not there: run `cargo xtask programs --corpus`", built.display());
-    built
-}
-
 impl Table {
     pub(crate) fn read() -> Self {
         toml::from_str(include_str!("cases.toml")).unwrap()
     }
 
     fn words(&self, case: &Case) -> Vec<String> {
-        let built = built();
-        let words = self.start[&case.language].iter().map(|word| {
-            word.replace("{built}", &built.to_string_lossy()).replace("{source}", &source().to_string_lossy())
-        });
-        words.collect()
+        CORPUS.words(&self.start[&case.language])
     }
 
     /// The command of the server in one of its variants.

@@ -13,7 +13,7 @@ use leakprobe::model::{Recording, TaskKind, Verdict};
 use crate::{
     started::{Started, copy, sites_at, stop, words},
     support::{functions, leakprobe, settle, wait_for},
-    table::{built, java_21},
+    table::{FIELD, java_21},
 };
 
 /// What the sites of a recording are, without what differs from process to process, and without connections that are being closed.
@@ -82,7 +82,7 @@ fn go_without_build_information_is_seen_with_its_goroutines() {
 fn one_goroutine_after_a_million_others_is_one() {
     let program = Started::ready(&["go", "past"]);
     let mut leakprobe = program.attach(&["-m", "0s", "-i", "50ms"]);
-    leakprobe.has_looked(&built().join("go"));
+    leakprobe.has_looked(&FIELD.built().join("go"));
     program.signal(libc::SIGUSR1);
     // It lives for two seconds.
     thread::sleep(Duration::from_millis(500));

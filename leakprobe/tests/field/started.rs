@@ -9,7 +9,7 @@ use leakprobe::{
 
 use crate::{
     support::{Ended, Program, Running, functions, leakprobe, need_root},
-    table::{Table, built},
+    table::{FIELD, Table},
 };
 
 /// A running program.
@@ -70,7 +70,8 @@ impl Started {
     }
 
     pub(crate) fn load(&self, requests: u32) {
-        let output = Command::new(built().join("load")).args([&self.address, &requests.to_string()]).output().unwrap();
+        let output =
+            Command::new(FIELD.built().join("load")).args([&self.address, &requests.to_string()]).output().unwrap();
         assert!(output.status.success(), "{output:?}");
     }
 
@@ -113,7 +114,7 @@ pub(crate) fn words(start: &[&str]) -> Vec<String> {
 /// A copy of a built program, after `change`.
 pub(crate) fn copy(name: &str, folder: &Path, change: impl FnOnce(&Path)) -> String {
     let path = folder.join(format!("{name}-changed"));
-    fs::copy(built().join(name), &path).unwrap();
+    fs::copy(FIELD.built().join(name), &path).unwrap();
     change(&path);
     path.to_str().unwrap().to_owned()
 }

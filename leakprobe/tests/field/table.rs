@@ -1,13 +1,14 @@
 //! `cases.toml` and `libraries.toml`, and how their programs are started.
 
-use std::{
-    collections::BTreeMap,
-    env, fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, env, fs, path::PathBuf};
 
 use leakprobe::model::Verdict;
 use serde::Deserialize;
+
+use crate::support::Suite;
+
+/// The programs.
+pub(crate) const FIELD: Suite = Suite("field");
 
 /// One of the two tables.
 #[derive(Deserialize)]
@@ -85,19 +86,6 @@ fn six() -> usize {
     6
 }
 
-/// Where the sources lie.
-pub(crate) fn source() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/field")
-}
-
-/// Where the built programs lie.
-pub(crate) fn built() -> PathBuf {
-    let own = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/test-programs");
-    let built = env::var_os("LEAKPROBE_TEST_PROGRAMS").map_or_else(own, PathBuf::from).join("field");
-    assert!(built.exists(), "{} is not there: run `cargo xtask programs --field`", built.display());
-    built
-}
-
 /// A Java of version 21 or later: the `java` on PATH, or one of those that lie beside it.
 pub(crate) fn java_21() -> Option<PathBuf> {
     let installed = fs::read_dir("/usr/lib/jvm").into_iter().flatten().flatten();
@@ -127,12 +115,8 @@ impl Table {
     /// The words that start a program: a key of `[start]`, then arguments.
     pub(crate) fn words(&self, start: &[String]) -> Vec<String> {
         let (key, arguments) = start.split_first().unwrap();
-        let folder = |path: PathBuf| path.to_string_lossy().into_owned();
-        let java = java_21().map(folder).unwrap_or_default();
-        let words = self.start[key].iter().map(|word| {
-            let word = word.replace("{built}", &folder(built())).replace("{source}", &folder(source()));
-            word.replace("{java-21}", &java)
-        });
+        let java = java_21().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
+        let words = FIELD.words(&self.start[key]).into_iter().map(|word| word.replace("{java-21}", &java));
         words.chain(arguments.iter().cloned()).collect()
     }
 
@@ -174,7 +158,7 @@ impl Case {
 
     /// The command that makes its requests to the address in LEAKPROBE_READY, as a shell takes it.
     pub(crate) fn load(&self) -> String {
-        let load = built().join("load");
+        let load = FIELD.built().join("load");
         let load = shlex::try_quote(load.to_str().unwrap()).unwrap().into_owned();
         let time_out = self.time_out.as_deref().unwrap_or_default();
         format!("exec {load} \"$LEAKPROBE_READY\" {} {} {time_out}", self.requests, self.at_a_time)

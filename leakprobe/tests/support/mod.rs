@@ -8,6 +8,7 @@ mod leakprobe;
 mod proc;
 mod program;
 mod recording;
+mod suite;
 
 use std::{
     thread,
@@ -21,6 +22,7 @@ pub use program::Program;
 pub use recording::{chain, functions, label, listed, lost, stack_of, task, task_named, tasks_named};
 
 pub use build::{Variant, program_path};
+pub use suite::Suite;
 
 /// How long anything is waited for. Generous: an emulated machine is a hundred times slower than a real one, and only
 /// a test that fails waits so long.
