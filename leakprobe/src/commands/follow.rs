@@ -1,18 +1,39 @@
 //! `--follow-forks`: processes that a target creates are watched as well, from as early as they can be.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use super::session::Session;
-use crate::{cli::Watch, target::children};
+use crate::{
+    cli::Watch,
+    target::{Stat, children},
+};
 
 /// Most processes that are watched at once: each has programs of its own in the kernel.
 pub(super) const MOST_PROCESSES: usize = 64;
+
+/// Processes that were met, by their ids, each with when it began, clock ticks since boot: ids are used again.
+#[derive(Default)]
+struct Known(HashMap<u32, u64>);
+
+impl Known {
+    /// Whether the process is met for the first time. Of one that has ended already only its id is known.
+    fn is_new(&mut self, pid: u32) -> bool {
+        // Most of them have ended long ago.
+        if self.0.len() > MOST_PROCESSES * 1024 {
+            self.0.clear();
+        }
+        match Stat::of(pid) {
+            Some(stat) => self.0.insert(pid, stat.start_ticks) != Some(stat.start_ticks),
+            None => self.0.insert(pid, 0).is_none(),
+        }
+    }
+}
 
 /// Takes hold of new processes.
 pub(super) struct Follower<'a> {
     options: &'a Watch,
     watched: usize,
-    known: HashSet<u32>,
+    known: Known,
     /// Processes that ended before they could be watched, or could not be.
     missed: u64,
     /// Processes that were too many.
@@ -22,12 +43,12 @@ pub(super) struct Follower<'a> {
 impl<'a> Follower<'a> {
     /// Beside `watched` processes that are watched already.
     pub(super) fn new(options: &'a Watch, watched: usize) -> Self {
-        Self { options, watched, known: HashSet::new(), missed: 0, too_many: 0 }
+        Self { options, watched, known: Known::default(), missed: 0, too_many: 0 }
     }
 
     /// A process that is watched already, whose creation may be reported all the same.
     pub(super) fn know(&mut self, pid: u32) {
-        self.known.insert(pid);
+        let _ = self.known.is_new(pid);
     }
 
     /// A process that was watched has ended.
@@ -40,7 +61,7 @@ impl<'a> Follower<'a> {
         let mut sessions = Vec::new();
         let mut wanted = vec![(parent, child)];
         while let Some((parent, child)) = wanted.pop() {
-            if !self.known.insert(child) {
+            if !self.known.is_new(child) {
                 continue;
             }
             if self.watched >= MOST_PROCESSES {
@@ -61,10 +82,6 @@ impl<'a> Follower<'a> {
                 }
             }
         }
-        // Ids are used again; by then the process has ended.
-        if self.known.len() > MOST_PROCESSES * 1024 {
-            self.known.clear();
-        }
         sessions
     }
 
@@ -82,5 +99,24 @@ impl<'a> Follower<'a> {
             ));
         }
         (!parts.is_empty()).then(|| format!("not all children were watched: {}", parts.join(", ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_is_used_again_is_another_process() {
+        let (mut known, own) = (Known::default(), std::process::id());
+        assert!(known.is_new(own));
+        assert!(!known.is_new(own));
+        // Another one had the id before.
+        *known.0.get_mut(&own).unwrap() -= 1;
+        assert!(known.is_new(own));
+        assert!(!known.is_new(own));
+        // Reported twice, and ended meanwhile.
+        assert!(known.is_new(u32::MAX));
+        assert!(!known.is_new(u32::MAX));
     }
 }

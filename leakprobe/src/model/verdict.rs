@@ -210,6 +210,16 @@ pub struct Check {
     pub notes: Vec<String>,
 }
 
+impl Check {
+    /// Requests of all rounds together; `None` if they are not known of each, or there were none.
+    #[must_use]
+    pub fn requests(&self) -> Option<u64> {
+        let mut of_rounds = self.rounds.iter().skip(1).map(|round| round.requests);
+        let all = of_rounds.try_fold(0_u64, |all, requests| Some(all.saturating_add(requests?)));
+        all.filter(|&all| all > 0)
+    }
+}
+
 /// The smallest leak that a check would have found, by the rule that it judges by.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Power {

@@ -1,6 +1,11 @@
 //! `ci` and `selftest`: rounds of load on a real program, and how each way of going wrong is told.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    net::{TcpListener, TcpStream},
+    path::Path,
+    time::Duration,
+};
 
 use leakprobe::{
     model::{CheckOutcome, Recording, Verdict},
@@ -147,6 +152,25 @@ fn load_that_fails_is_no_verdict() {
 }
 
 #[test]
+fn a_load_has_ended_when_its_command_has_whatever_it_leaves_running() {
+    need_root();
+    // One ends with its process group, the other has left it, and both keep the load's output open.
+    let load = "sleep 300 & setsid sh -c 'echo $$ > daemon; exec sleep 300' & while [ ! -s daemon ]; do sleep 0.1; done; echo 7";
+    let options = ["--settle", "200ms", "-i", "100ms", "--warmup", "0", "--rounds", "1", "-o", "recording.json"];
+    let ended = leakprobe(
+        ["ci", "--exec", "sleep 60", "--requests-from", r"^\d+$"]
+            .iter()
+            .chain(&options)
+            .chain(&["--", "sh", "-c", load]),
+    );
+    let daemon = fs::read_to_string(ended.directory.path().join("daemon")).unwrap();
+    std::process::Command::new("kill").arg(daemon.trim()).status().unwrap();
+    let round = &recorded(ended.succeeded()).check.unwrap().rounds[1];
+    assert_eq!(round.requests, Some(7));
+    assert!(round.load_ms < Some(100_000), "{round:?}");
+}
+
+#[test]
 fn servers_that_are_never_ready_or_end_are_told() {
     need_root();
     let ci = |server: &str, more: &[&str], load: &[&str]| {
@@ -157,6 +181,13 @@ fn servers_that_are_never_ready_or_end_are_told() {
     ci("sleep 60", &ready, &["true"]).failed(4, &["sleep was not ready within 300ms", "/never said/"]);
     let port = ["--ready", "127.0.0.1:1", "--ready-timeout", "300ms"];
     ci("sleep 60", &port, &["true"]).failed(4, &["nothing accepts connections at 127.0.0.1:1"]);
+    // Its queue is full: the kernel drops what asks for a connection, and asks again for two minutes.
+    let full = full_port();
+    let port = full.0.local_addr().unwrap().to_string();
+    let ready = ["--ready", &port, "--ready-timeout", "300ms"];
+    let began = std::time::Instant::now();
+    ci("sleep 60", &ready, &["true"]).failed(4, &["nothing accepts connections at 127.0.0.1:"]);
+    assert!(began.elapsed() < Duration::from_secs(100));
     ci("/nowhere/server", &[], &["true"]).failed(2, &["cannot start /nowhere/server"]);
     // What does not say when it is ready has begun and come to rest before there is load.
     let begun = "read name < /proc/$LEAKPROBE_PID/comm && test \"$name\" = sleep";
@@ -238,6 +269,15 @@ fn numbers_that_are_never_level_are_told() {
     let check = recording.check.as_ref().unwrap();
     assert!(check.rounds.iter().any(|round| !round.settled), "{check:?}");
     assert!(check.notes.iter().any(|note| note.contains("not level")), "{check:?}");
+}
+
+/// A port at which nobody accepts connections, with as many of them as it takes until no more are answered.
+fn full_port() -> (TcpListener, Vec<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let connect = || TcpStream::connect_timeout(&at, Duration::from_millis(500)).ok();
+    let connections = std::iter::from_fn(connect).take(10_000).collect();
+    (listener, connections)
 }
 
 /// The children of a process that have not ended.

@@ -125,10 +125,9 @@ fn rates(grown: u64, recording: &Recording) -> String {
         return String::new();
     };
     let rounds = check.rounds.len().saturating_sub(1);
-    let requests: Option<u64> = check.rounds.iter().skip(1).map(|round| round.requests).sum();
     let a_round =
         if rounds > 0 { format!(" ({} a round", short(grown as f64 / rounds as f64)) } else { return String::new() };
-    match requests.filter(|&requests| requests > 0) {
+    match check.requests() {
         Some(requests) => format!("{a_round}, {} a request)", short(grown as f64 / requests as f64)),
         None => format!("{a_round})"),
     }

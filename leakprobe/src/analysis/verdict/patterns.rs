@@ -160,10 +160,8 @@ impl Facts<'_> {
 
     /// Tasks that came with each request.
     fn a_request(&self) -> Option<f64> {
-        let check = self.recording.check.as_ref()?;
-        let requests: u64 = check.rounds.iter().filter_map(|round| round.requests).sum();
-        let grown = self.grown()?;
-        (requests > 0).then(|| grown as f64 / requests as f64)
+        let requests = self.recording.check.as_ref()?.requests()?;
+        Some(self.grown()? as f64 / requests as f64)
     }
 }
 

@@ -9,6 +9,9 @@ use crate::model::{Power, Round, Verdict};
 /// Phases of a leak that comes with every so many requests that are tried: the worst of them counts.
 const PHASES: u64 = 8;
 
+/// No load makes more requests in one round. Of one that claims to, the power is understated, and no sum overflows.
+const MOST_REQUESTS: u64 = 1 << 40;
+
 /// The smallest leak that a check would have found which did `rounds`, the baseline first, and would have gone on up to `max_rounds`
 /// had there been anything to follow. `None` if it would have found none.
 #[must_use]
@@ -17,7 +20,8 @@ pub fn power(rounds: &[Round], max_rounds: usize, max_growth_percent: f64) -> Op
     if done == 0 {
         return None;
     }
-    let requests: Option<Vec<u64>> = rounds.iter().skip(1).map(|round| round.requests.filter(|&n| n > 0)).collect();
+    let requests = |round: &Round| round.requests.filter(|&n| n > 0).map(|n| n.min(MOST_REQUESTS));
+    let requests: Option<Vec<u64>> = rounds.iter().skip(1).map(requests).collect();
     let a_round = requests.as_ref().map_or(1, |requests| (requests.iter().sum::<u64>() / done as u64).max(1));
     let is_found = |every: u64| {
         let worst = (0..PHASES.min(every)).map(|phase| every * phase / PHASES.min(every));
@@ -94,5 +98,10 @@ mod tests {
         assert_eq!(power(&rounds(&[]), 8, 5.0), None);
         let unknown = power(&rounds(&[None, None, None]), 8, 5.0).unwrap();
         assert!(!unknown.requests && unknown.per >= 1, "{unknown:?}");
+        // Whatever a load claims.
+        for most in [1, 3, 100] {
+            assert!(per(u64::MAX, 3, most) >= Some(MOST_REQUESTS));
+        }
+        assert!(power(&rounds(&vec![Some(u64::MAX); 2_000]), 2_000, 0.0).is_some());
     }
 }

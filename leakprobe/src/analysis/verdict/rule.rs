@@ -151,13 +151,13 @@ pub(super) fn has_stopped(left: &[u64], exposure: &[f64]) -> bool {
     if quiet >= if all == 1 { QUIET_ROUNDS_AFTER_ONE } else { QUIET_ROUNDS } {
         return true;
     }
-    let load = |rounds: &[f64]| rounds.iter().sum::<f64>();
-    (1..left.len()).any(|split| {
-        let late: u64 = left[split..].iter().sum();
-        let (before, after) = exposure.split_at(split.min(exposure.len()));
-        let (before, after) = (load(before), load(after));
+    let whole: f64 = exposure.iter().sum();
+    let (mut early, mut before) = (0, 0.0);
+    left.iter().zip(exposure).take(left.len().saturating_sub(1)).any(|(&tasks, &load)| {
+        (early, before) = (early + tasks, before + load);
+        let (late, after) = (all - early, whole - before);
         let rate = |tasks: u64, load: f64| if load > 0.0 { tasks as f64 / load } else { 0.0 };
-        rate(late, after) * 2.0 < rate(all - late, before) && at_most(late, all, after / (before + after)) < IMPROBABLE
+        rate(late, after) * 2.0 < rate(early, before) && at_most(late, all, after / whole) < IMPROBABLE
     })
 }
 

@@ -15,7 +15,8 @@ use nix::{
 use regex::Regex;
 use tokio::{
     process::{Child, ChildStdout, Command},
-    sync::oneshot,
+    sync::watch,
+    time,
 };
 
 use super::{
@@ -23,6 +24,9 @@ use super::{
     lines,
     server::own_stderr,
 };
+
+/// How long the rest of its output is waited for once it has ended: who has left its process group may hold the pipe open.
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// The load's command, and how it tells how many requests it makes.
 pub(super) struct Load<'a> {
@@ -58,18 +62,20 @@ impl Load<'_> {
     pub(super) async fn run(&self, observer: &mut Observer) -> Result<Ended, Failure> {
         let began = Instant::now();
         let mut child = self.start()?;
-        let _group = child.id().map(Group);
-        let output = child.stdout.take();
+        let group = child.id().map(Group);
+        let output = child.stdout.take().zip(self.requests_from.clone());
+        let counted = output.map(|(output, regex)| count(output, regex, !self.is_quiet));
         let mut stopped = observer.stopped.clone();
         let ended = async {
-            let requests = match (output, &self.requests_from) {
-                (Some(output), Some(regex)) => match count(output, regex.clone(), !self.is_quiet) {
-                    Ok(counted) => counted.await.unwrap_or_default(),
-                    Err(_) => None,
-                },
-                _ => self.requests,
+            let status = child.wait().await;
+            // What it has started and left running holds its output open.
+            drop(group);
+            let requests = match counted {
+                Some(Ok(counted)) => in_all(counted).await,
+                Some(Err(_)) => None,
+                None => self.requests,
             };
-            (requests, child.wait().await)
+            (requests, status)
         };
         // Dropped, the child is killed.
         tokio::select! {
@@ -118,36 +124,24 @@ impl Drop for Group {
     }
 }
 
-/// Adds up the numbers in the lines of the load's output that fit: their first group, or all of what fits. The sum comes when it ends.
-fn count(output: ChildStdout, regex: Regex, is_shown: bool) -> io::Result<oneshot::Receiver<Option<u64>>> {
+/// Adds up the numbers in the lines of the load's output that fit: their first group, or all of what fits. The sum so far can be read
+/// at any time; it is closed when the output ends.
+fn count(output: ChildStdout, regex: Regex, is_shown: bool) -> io::Result<watch::Receiver<Option<u64>>> {
     let output = File::from(output.into_owned_fd()?);
-    let (sum, counted) = oneshot::channel();
-    let mut counter = Counter { sum: None, regex, told: Some(sum) };
-    lines::listen(output, is_shown, move |line| counter.add(line));
+    let (sum, counted) = watch::channel(None);
+    lines::listen(output, is_shown, move |line| {
+        if let Some(number) = number(line, &regex) {
+            sum.send_modify(|sum: &mut Option<u64>| *sum = Some(sum.unwrap_or(0).saturating_add(number)));
+        }
+    });
     Ok(counted)
 }
 
-/// Tells the sum when it is dropped: after the last line.
-struct Counter {
-    sum: Option<u64>,
-    regex: Regex,
-    told: Option<oneshot::Sender<Option<u64>>>,
-}
-
-impl Counter {
-    fn add(&mut self, line: &str) {
-        if let Some(number) = number(line, &self.regex) {
-            self.sum = Some(self.sum.unwrap_or(0).saturating_add(number));
-        }
-    }
-}
-
-impl Drop for Counter {
-    fn drop(&mut self) {
-        if let Some(told) = self.told.take() {
-            let _ = told.send(self.sum);
-        }
-    }
+/// The sum once the output of a load that has ended does, or after [`LAST_LINES`].
+async fn in_all(mut counted: watch::Receiver<Option<u64>>) -> Option<u64> {
+    let ended = async { while counted.changed().await.is_ok() {} };
+    let _ = time::timeout(LAST_LINES, ended).await;
+    *counted.borrow()
 }
 
 fn number(line: &str, regex: &Regex) -> Option<u64> {

@@ -34,6 +34,8 @@ use crate::cli::{Ready, Server};
 
 /// How long it is given to end by itself.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long one answer may take that says whether it is ready.
+const ANSWER: Duration = Duration::from_secs(5);
 /// How often it is asked whether it is ready.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -100,14 +102,16 @@ impl Running {
         loop {
             let is_ready = match &server.ready {
                 None => self.held.has_begun(), // the rest is seen from outside
-                Some(Ready::Tcp(at)) => TcpStream::connect(at).await.is_ok(),
-                Some(Ready::Http(at, path)) => answers(at, path).await,
                 Some(Ready::Line(_)) => match self.fitted.as_ref().and_then(|fitted| fitted.try_recv().ok()) {
                     Some(told) => {
                         self.told = told;
                         true
                     }
                     None => false,
+                },
+                Some(network) => tokio::select! {
+                    answers = answers(network, ANSWER.min(deadline.saturating_duration_since(Instant::now()))) => answers,
+                    _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
                 },
             };
             if is_ready || *stopped.borrow() {
@@ -192,10 +196,12 @@ fn missing(ready: Option<&Ready>) -> String {
     }
 }
 
-/// Whether a GET is answered without an error.
-async fn answers(at: &str, path: &str) -> bool {
+/// Whether connections are accepted, or a GET is answered without an error; within `patience`.
+async fn answers(ready: &Ready, patience: Duration) -> bool {
     let get = async {
+        let (Ready::Tcp(at) | Ready::Http(at, _)) = ready else { return Ok(false) };
         let mut stream = TcpStream::connect(at).await?;
+        let Ready::Http(_, path) = ready else { return Ok(true) };
         let request =
             format!("GET {path} HTTP/1.1\r\nHost: {at}\r\nUser-Agent: leakprobe\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
@@ -203,7 +209,7 @@ async fn answers(at: &str, path: &str) -> bool {
         stream.read_exact(&mut answer).await?;
         Ok::<_, io::Error>(answer.starts_with(b"HTTP/1.") && matches!(answer.get(9), Some(b'2' | b'3')))
     };
-    matches!(time::timeout(Duration::from_secs(5), get).await, Ok(Ok(true)))
+    matches!(time::timeout(patience, get).await, Ok(Ok(true)))
 }
 
 /// Tells what of a line fits: the pattern's first group, or all of it.
