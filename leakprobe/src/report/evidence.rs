@@ -222,7 +222,7 @@ fn loss(name: &str, n: u64) -> String {
         "goroutine_channels_cut" => {
             ("list", "of select cases or of a channel's waiters read only in part: too long".into())
         }
-        "timers_left_out" => ("timer", "not counted: there are too many".into()),
+        "timers_left_out" => ("timer", "not counted: too many, or in a heap that could not be read".into()),
         "goroutines_not_listed" => {
             ("goroutine", "counted at their sites, but not listed one by one: there are too many".into())
         }
