@@ -155,7 +155,7 @@ fn load_that_fails_is_no_verdict() {
 fn a_load_has_ended_when_its_command_has_whatever_it_leaves_running() {
     need_root();
     // One ends with its process group, the other has left it, and both keep the load's output open.
-    let load = "sleep 300 & setsid sh -c 'echo $$ > daemon; exec sleep 300' & while [ ! -s daemon ]; do sleep 0.1; done; echo 7";
+    let load = "exec 2> /dev/null; sleep 300 & setsid sh -c 'echo $$ > daemon; exec sleep 300' & while [ ! -s daemon ]; do sleep 0.1; done; echo 7";
     let options = ["--settle", "200ms", "-i", "100ms", "--warmup", "0", "--rounds", "1", "-o", "recording.json"];
     let ended = leakprobe(
         ["ci", "--exec", "sleep 60", "--requests-from", r"^\d+$"]
@@ -402,6 +402,31 @@ fn processes_that_it_has_created_are_told_and_no_pass_if_each_round_leaves_one()
     assert_eq!(outcome, CheckOutcome::Incomplete, "{reasons:?}");
     let expected = "the processes that it has created are more with each round (1, 2, 3): that is a leak of processes, which is not judged";
     assert!(reasons.iter().any(|reason| reason == expected), "{reasons:?}");
+}
+
+/// Begins anew with SIGUSR1, in the same process.
+const RESTARTS: &str = r#"
+trap 'exec sh "$0"' USR1
+cd "$(mktemp -d)"; mkfifo never; exec 3<>never; rm never
+echo ready
+while :; do read -r line <&3; done
+"#;
+
+#[test]
+fn a_program_that_began_anew_between_rounds_does_not_pass() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("restarts.sh");
+    fs::write(&script, RESTARTS).unwrap();
+    let server = format!("sh {}", script.display());
+    let options = ["--exec", &server, "--ready", "/ready/", "--stop-signal", "TERM", "--warmup", "0", "--rounds", "2"];
+    let once = "[ -e done ] || { : > done; kill -USR1 $LEAKPROBE_PID; }";
+    let ended = leakprobe(arguments(&options, &["sh", "-c", once]));
+    assert_eq!(ended.code, Some(6), "{ended:?}");
+    let recording = recorded(&ended);
+    let (outcome, reasons) = outcome(&recording);
+    assert_eq!((outcome, reasons.len()), (CheckOutcome::Incomplete, 1), "{reasons:?}");
+    assert!(reasons[0].starts_with("it began another program once after the baseline (exec)"), "{reasons:?}");
+    assert_eq!(recording.check.unwrap().power, None);
 }
 
 /// Its child works with each line that the load writes; it does nothing itself.

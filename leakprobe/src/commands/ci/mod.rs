@@ -257,8 +257,11 @@ fn judged(
     incomplete.extend(leak_profile.problem());
     incomplete.extend(created.work(pids, options.watch.follow_forks).filter(|_| cut_short.is_none()));
     incomplete.extend(created.growth().filter(|_| cut_short.is_none()));
+    let replaced = replaced(baseline.as_ref(), &recording).filter(|_| cut_short.is_none());
+    let can_find = cut_short.is_none() && replaced.is_none();
+    incomplete.extend(replaced);
     let most = options.max_rounds.max(options.rounds) as usize;
-    let power = analysis::power(&rounds, most, options.max_growth_percent).filter(|_| cut_short.is_none());
+    let power = analysis::power(&rounds, most, options.max_growth_percent).filter(|_| can_find);
     recording.check = Some(Check {
         rounds,
         load: options.load.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
@@ -289,6 +292,18 @@ fn judged(
     };
     analysis::conclude(&mut recording, &terms);
     (recording, baseline)
+}
+
+/// That the process began another program since the baseline, if it did: its tasks ended then, leaked ones among them.
+fn replaced(baseline: Option<&Recording>, last: &Recording) -> Option<String> {
+    let execs = last.target.execs.saturating_sub(baseline?.target.execs);
+    let times = if execs == 1 { "once".to_owned() } else { format!("{execs} times") };
+    (execs > 0).then(|| {
+        format!(
+            "it began another program {times} after the baseline (exec), which ends all threads: what the rounds before had left \
+             behind is not known; check it without restarts"
+        )
+    })
 }
 
 fn rules(file: Option<&Path>) -> Result<Vec<Rule>, Failure> {
