@@ -85,7 +85,7 @@ pub(super) struct Session {
 impl Session {
     /// Takes hold of the target and loads the programs. `events`: whether more than one snapshot is wanted.
     pub(super) fn open(watch: &Watch, events: bool) -> Result<Self, Failure> {
-        let target = Target::open(watch.pid)?;
+        let mut target = Target::open(watch.pid)?;
         let options = probes::Options {
             tgid: watch.pid,
             min_block: watch.min_block,
@@ -107,6 +107,8 @@ impl Session {
             warn_of(probes.gaps());
         }
         tracing::debug!("loaded BPF programs in {:?}", began.elapsed());
+        // From now on exec is reported; what a fork began meanwhile was not.
+        target.refresh();
         if events && watch.probe == Probe::Snapshot {
             probes.gaps().push(
                 "waits that ended between two snapshots, futex waits among them, were not watched: --probe snapshot"

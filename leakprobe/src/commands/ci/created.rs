@@ -2,7 +2,10 @@
 
 use std::collections::HashSet;
 
-use super::work::{Work, family};
+use super::{
+    MOST_PROCESSES,
+    work::{Work, family},
+};
 
 /// Most that are named.
 const MOST_NAMED: usize = 5;
@@ -12,8 +15,12 @@ const MOST_NAMED: usize = 5;
 pub(super) struct Created {
     /// How many there were at the baseline and after each round.
     counts: Vec<usize>,
+    /// Those of the baseline, by their ids, with when they began: ids are used again.
+    first: HashSet<(u32, u64)>,
     /// Ids and names of the last ones.
     last: Vec<(u32, String)>,
+    /// The ids of those that were there at the baseline as well as at the last look, and have not ended.
+    stayed: Vec<u32>,
     /// The processes that are watched, once there was a look.
     watched: Vec<u32>,
     work: Work,
@@ -24,7 +31,13 @@ impl Created {
     pub(super) fn look(&mut self, watched: Vec<u32>) {
         let found = family(&watched);
         self.watched = watched;
+        if self.counts.is_empty() {
+            self.first = found.iter().map(|(&id, stat)| (id, stat.start_ticks)).collect();
+        }
         self.counts.push(found.len());
+        let stayed =
+            found.iter().filter(|(id, stat)| self.first.contains(&(**id, stat.start_ticks)) && !stat.is_over());
+        self.stayed = stayed.map(|(&id, _)| id).collect();
         self.last = found.into_iter().map(|(id, stat)| (id, stat.name())).collect();
     }
 
@@ -56,8 +69,21 @@ impl Created {
         ))
     }
 
-    /// That they were not judged, if there are any but these.
-    pub(super) fn note(&self, judged: &HashSet<u32>) -> Option<String> {
+    /// That some were there all the time and not judged, though all were to be.
+    pub(super) fn missed(&self, judged: &HashSet<u32>) -> Option<String> {
+        let count = self.stayed.iter().filter(|id| !judged.contains(id)).count();
+        let (processes, were) = if count == 1 { ("process", "was") } else { ("processes", "were") };
+        // One look is no round.
+        (count > 0 && self.counts.len() > 1).then(|| {
+            format!(
+                "{count} {processes} that it has created {were} there all the time and {were} not judged: at most {MOST_PROCESSES} are \
+                 watched at once, and each takes time to begin with; check some of them by their ids with -p"
+            )
+        })
+    }
+
+    /// That they were not judged, if there are any but these. `follows`: whether all were to be.
+    pub(super) fn note(&self, judged: &HashSet<u32>, follows: bool) -> Option<String> {
         let last: Vec<&(u32, String)> = self.last.iter().filter(|(id, _)| !judged.contains(id)).collect();
         let count = last.len();
         let processes = match count {
@@ -68,10 +94,8 @@ impl Created {
         let named: Vec<String> = last.iter().take(MOST_NAMED).map(|(id, name)| format!("{name} ({id})")).collect();
         let more = count.checked_sub(MOST_NAMED).filter(|&more| more > 0);
         let more = more.map_or(String::new(), |more| format!(" and {more} more"));
-        Some(format!(
-            "{processes}: {}{more}; check such a process by `leakprobe ci -p`, or all of them by --follow-forks",
-            named.join(", ")
-        ))
+        let all = if follows { "" } else { ", or all of them by --follow-forks" };
+        Some(format!("{processes}: {}{more}; check such a process by `leakprobe ci -p`{all}", named.join(", ")))
     }
 
     /// That there were more of them after each round.
@@ -99,11 +123,23 @@ mod tests {
 
     #[test]
     fn they_are_named() {
-        assert_eq!(created(&[0, 0], &[]).note(&HashSet::new()), None);
+        assert_eq!(created(&[0, 0], &[]).note(&HashSet::new(), false), None);
         let one = "1 process that it has created was not judged: a b (100); check such a process by `leakprobe ci -p`, or all of them by --follow-forks";
-        assert_eq!(created(&[1, 1], &["a b"]).note(&HashSet::new()).as_deref(), Some(one));
-        let many = created(&[7, 7], &["a", "b", "c", "d", "e", "f", "g"]).note(&HashSet::new()).unwrap();
+        assert_eq!(created(&[1, 1], &["a b"]).note(&HashSet::new(), false).as_deref(), Some(one));
+        let many = created(&[7, 7], &["a", "b", "c", "d", "e", "f", "g"]).note(&HashSet::new(), false).unwrap();
         assert!(many.contains("7 processes") && many.contains("e (104) and 2 more;"), "{many}");
+        let followed = created(&[1, 1], &["a b"]).note(&HashSet::new(), true).unwrap();
+        assert!(followed.ends_with("`leakprobe ci -p`"), "{followed}");
+    }
+
+    #[test]
+    fn those_that_were_to_be_judged_and_were_not_are_missed() {
+        let stayed = |looks: usize| Created { counts: vec![2; looks], stayed: vec![7, 8], ..Created::default() };
+        let missed = |looks, judged: &[u32]| stayed(looks).missed(&judged.iter().copied().collect());
+        assert!(missed(2, &[1]).unwrap().starts_with("2 processes that it has created were there all the time"));
+        assert!(missed(2, &[1, 7]).unwrap().starts_with("1 process that it has created was there all the time"));
+        assert_eq!(missed(2, &[1, 7, 8]), None);
+        assert_eq!(missed(1, &[1]), None);
     }
 
     #[test]

@@ -243,7 +243,7 @@ fn judged(
         Some(Cut::Load(how)) => incomplete.push(format!("{how}: whether it leaks is not told by that")),
         None => {}
     }
-    let mut notes: Vec<String> = created.note(pids).into_iter().collect();
+    let mut notes: Vec<String> = created.note(pids, options.watch.follow_forks).into_iter().collect();
     if let Some((number, _)) = rounds.iter().enumerate().rfind(|(_, round)| !round.settled) {
         let which = if number == 0 { "the baseline".to_owned() } else { format!("round {number}") };
         notes.push(format!(
@@ -256,6 +256,8 @@ fn judged(
     }
     incomplete.extend(leak_profile.problem());
     incomplete.extend(created.work(pids, options.watch.follow_forks).filter(|_| cut_short.is_none()));
+    let follows = options.watch.follow_forks && cut_short.is_none();
+    incomplete.extend(created.missed(pids).filter(|_| follows));
     incomplete.extend(created.growth().filter(|_| cut_short.is_none()));
     let replaced = replaced(baseline.as_ref(), &recording).filter(|_| cut_short.is_none());
     let can_find = cut_short.is_none() && replaced.is_none();
