@@ -489,4 +489,14 @@ fn several_processes_are_judged_each_by_itself() {
         ended.stderr.contains(&format!("PASSED: 2 of 2 processes ({}, {})", first.pid(), second.pid())),
         "{ended:?}"
     );
+    // One of them ends.
+    let load = format!("kill {}; sleep 0.2", second.pid());
+    let rounds = ["--warmup", "0", "--settle", "200ms", "-i", "100ms", "--rounds", "1", "--", "sh", "-c", &load];
+    let check = || leakprobe(["ci", "-p", &pids].iter().chain(&rounds));
+    let ended = check();
+    assert_eq!(ended.code, Some(6), "{ended:?}");
+    let expected = format!("INCOMPLETE: process {} ended before all rounds were done", second.pid());
+    assert!(ended.stdout.contains(&expected), "{ended:?}");
+    drop(second);
+    check().failed(4, &["no process with pid"]);
 }

@@ -18,7 +18,10 @@ mod settle;
 mod work;
 mod workers;
 
-use std::{collections::HashSet, path::Path};
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::Path,
+};
 
 use jiff::Zoned;
 
@@ -159,9 +162,16 @@ struct Watched {
 /// Watches the program through all phases.
 fn watched(options: &Ci, mut load: Load<'_>, plan: &Plan) -> Result<Watched, Failure> {
     let Some(server) = &options.server else {
-        let all = others(options);
-        let session = Session::open(&options.watch.of_one(options.watch.pid, 1 + all.len()), true)?;
-        let others = open(options, &all);
+        let (named, family) = others(options);
+        let count = 1 + named.len() + family.len();
+        let open = |pid| Session::open(&options.watch.of_one(pid, count), true);
+        if named.len() >= MOST_PROCESSES {
+            let what = format!("at most {MOST_PROCESSES} processes are checked at once; name fewer with -p");
+            return Err(Failure::new(ExitCode::Usage, what));
+        }
+        let session = open(options.watch.pid)?;
+        let mut others = named.iter().map(|&pid| open(pid)).collect::<Result<Vec<Session>, Failure>>()?;
+        others.extend(opened(&family, MOST_PROCESSES - 1 - named.len(), open));
         load.environment = vec![(PID, options.watch.pid.to_string())];
         let phases = async |mut observer: Observer, others| {
             let mut workers = Workers::new(others);
@@ -169,7 +179,9 @@ fn watched(options: &Ci, mut load: Load<'_>, plan: &Plan) -> Result<Watched, Fai
             seen.map(|seen| (seen, workers))
         };
         let (seen, ends) = group::observe(session, others, &options.watch, || Ok(()), phases)?;
-        let (seen, workers) = seen?;
+        let (mut seen, workers) = seen?;
+        let lives = |place| ends.others.contains_key(&place);
+        seen.gone = named.into_iter().enumerate().filter(|&(place, _)| !lives(place)).map(|(_, pid)| pid).collect();
         return Ok(Watched { seen, at_end: ends.first, workers: workers.judged(ends.others), stopped: None });
     };
     let mut running = Running::start(server, options.watch.output.quiet)?;
@@ -196,29 +208,25 @@ fn watched(options: &Ci, mut load: Load<'_>, plan: &Plan) -> Result<Watched, Fai
     Ok(Watched { seen, at_end, workers: workers.judged(ends.others), stopped: Some(running.stop()) })
 }
 
-/// The other processes that are to be judged and run already.
-fn others(options: &Ci) -> Vec<u32> {
+/// The other processes that are to be judged and run already: those that are named, and what all of them have created.
+fn others(options: &Ci) -> (Vec<u32>, Vec<u32>) {
     let first = options.watch.pid;
-    let mut all = options.others.clone();
-    if options.watch.follow_forks {
-        all.extend(work::family(&[&[first], &*options.others].concat()).into_keys());
-    }
     let mut known = HashSet::from([first]);
-    all.retain(|pid| known.insert(*pid));
-    all
+    let named: Vec<u32> = options.others.iter().copied().filter(|pid| known.insert(*pid)).collect();
+    let roots = || [&[first], &*named].concat();
+    let family = if options.watch.follow_forks { work::family(&roots()) } else { BTreeMap::new() };
+    let family = family.into_keys().filter(|pid| known.insert(*pid)).collect();
+    (named, family)
 }
 
-/// Begins to watch them. Those that have ended meanwhile, or may not be watched, are reported and left out.
-fn open(options: &Ci, pids: &[u32]) -> Vec<Session> {
-    let open = |&pid: &u32| {
-        let session = Session::open(&options.watch.of_one(pid, 1 + pids.len()), true);
-        session.inspect_err(|error| tracing::warn!("{error}")).ok()
-    };
-    let too_many = pids.len().saturating_sub(MOST_PROCESSES - 1);
+/// Begins to watch `most` of them. Those that have ended meanwhile, or may not be watched, are reported and left out.
+fn opened(pids: &[u32], most: usize, open: impl Fn(u32) -> Result<Session, Failure>) -> Vec<Session> {
+    let too_many = pids.len().saturating_sub(most);
     if too_many > 0 {
         tracing::warn!("{too_many} processes are not judged: at most {MOST_PROCESSES} are watched at once");
     }
-    pids.iter().take(MOST_PROCESSES - 1).filter_map(open).collect()
+    let opened = |&pid| open(pid).inspect_err(|error| tracing::warn!("{error}")).ok();
+    pids.iter().take(most).filter_map(opened).collect()
 }
 
 /// The recording with its verdicts, and that of the baseline. `pids` are the processes of which there are verdicts.
@@ -230,7 +238,7 @@ fn judged(
     rules: &[Rule],
     known: Option<&Recording>,
 ) -> (Recording, Option<Recording>) {
-    let Seen { mut moments, before, rounds, created, leak_profile, baseline, last, cut_short } = seen;
+    let Seen { mut moments, before, rounds, created, leak_profile, baseline, last, gone, cut_short } = seen;
     // Cut short: what was there at the end is told, but it is no round.
     let mut recording = match last {
         Some(last) if cut_short.is_none() => last,
@@ -243,6 +251,11 @@ fn judged(
         Some(Cut::Load(how)) => incomplete.push(format!("{how}: whether it leaks is not told by that")),
         None => {}
     }
+    incomplete.extend(
+        gone.iter()
+            .filter(|_| cut_short.is_none())
+            .map(|pid| format!("process {pid} ended before all rounds were done, and was to be judged as well")),
+    );
     let mut notes: Vec<String> = created.note(pids, options.watch.follow_forks).into_iter().collect();
     if let Some((number, _)) = rounds.iter().enumerate().rfind(|(_, round)| !round.settled) {
         let which = if number == 0 { "the baseline".to_owned() } else { format!("round {number}") };

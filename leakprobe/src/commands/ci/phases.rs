@@ -36,6 +36,8 @@ pub(super) struct Seen {
     pub(super) baseline: Option<Recording>,
     /// That of the last round.
     pub(super) last: Option<Recording>,
+    /// Other processes that were named, and ended before it was done.
+    pub(super) gone: Vec<u32>,
     /// Why it was not done to its end.
     pub(super) cut_short: Option<Cut>,
 }
