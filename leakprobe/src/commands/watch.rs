@@ -157,6 +157,27 @@ pub(super) struct Counts {
     pub(super) threads: u64,
     /// Goroutines alive, if there are any.
     pub(super) goroutines: Option<u64>,
+    /// Whether it has never had more than one thread, for all that events and snapshots tell, and is no Go program.
+    pub(super) is_single: bool,
+}
+
+impl Counts {
+    /// After a snapshot.
+    fn next(self, session: &Session) -> Self {
+        let Seen { threads, goroutines, lost, .. } = Seen::of(session);
+        Self {
+            snapshot: self.snapshot + 1,
+            threads,
+            goroutines: goroutines.map(|[alive, ..]| alive),
+            is_single: threads <= 1 && goroutines.is_none() && session.live.created == 0 && lost == 0,
+        }
+    }
+
+    /// When it has ended: events have come since the last snapshot.
+    fn last(self, session: &Session) -> Self {
+        let is_single = self.is_single && session.live.created == 0 && session.lost_events() == 0;
+        Self { is_single, ..self }
+    }
 }
 
 /// The other side of an [`Observer`].
@@ -242,6 +263,9 @@ impl Watched {
                     drain(&mut session, ring, usize::MAX);
                     common.tell_forks(&mut session);
                     session.ended = Some("ended while we watched".to_owned());
+                    if let Some(observed) = &observed {
+                        observed.counts.send_modify(|counts| *counts = counts.last(&session));
+                    }
                     common.progress.forget(&session);
                     return Ok((place, session));
                 }
@@ -251,11 +275,7 @@ impl Watched {
                     snapshot(&mut session, ring)?;
                     common.progress.show(&session);
                     if let Some(observed) = &observed {
-                        let Seen { threads, goroutines, .. } = Seen::of(&session);
-                        observed.counts.send_modify(|counts| {
-                            let goroutines = goroutines.map(|[alive, ..]| alive);
-                            *counts = Counts { snapshot: counts.snapshot + 1, threads, goroutines };
-                        });
+                        observed.counts.send_modify(|counts| *counts = counts.next(&session));
                     }
                 }
                 reply = asked(&mut observed) => {

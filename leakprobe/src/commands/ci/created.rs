@@ -23,6 +23,8 @@ pub(super) struct Created {
     stayed: Vec<u32>,
     /// The processes that are watched, once there was a look.
     watched: Vec<u32>,
+    /// Of those that did not live through a round, the ones that never had more than one thread.
+    pub(super) single: usize,
     work: Work,
 }
 
@@ -96,6 +98,18 @@ impl Created {
         let more = more.map_or(String::new(), |more| format!(" and {more} more"));
         let all = if follows { "" } else { ", or all of them by --follow-forks" };
         Some(format!("{processes}: {}{more}; check such a process by `leakprobe ci -p`{all}", named.join(", ")))
+    }
+
+    /// That some were too short-lived to be judged, and need not be.
+    pub(super) fn note_of_single(&self) -> Option<String> {
+        let processes = match self.single {
+            0 => return None,
+            1 => "1 process that it has created".to_owned(),
+            count => format!("{count} processes that it has created"),
+        };
+        Some(format!(
+            "{processes} did not live through a round, and never had more than one thread: nothing can be left"
+        ))
     }
 
     /// That there were more of them after each round.

@@ -134,13 +134,15 @@ pub(super) fn checked(options: &Ci, rules: &[Rule], plan: &Plan) -> Result<Check
         is_quiet: options.watch.output.quiet,
         environment: Vec::new(),
     };
-    let Watched { seen, at_end, workers, stopped } = watched(options, load, plan)?;
+    let Watched { mut seen, at_end, workers, single, stopped } = watched(options, load, plan)?;
+    seen.created.single = single.len();
     if let Some(how) = stopped {
         plan.say(&how);
     }
     let cut_short = seen.cut_short.clone();
     let mut pids: HashSet<u32> = workers.iter().map(|(_, at_end)| at_end.target.pid).collect();
     pids.insert(at_end.target.pid);
+    pids.extend(&single);
     let judge = |seen, at_end| judged(options, seen, at_end, &pids, rules, known.as_ref());
     let (recording, baseline) = judge(seen, at_end);
     let of_worker = |(seen, at_end)| judge(Seen { cut_short: cut_short.clone(), ..seen }, at_end);
@@ -155,6 +157,8 @@ struct Watched {
     at_end: Recording,
     /// The same of the other processes that lived through a round at least.
     workers: Vec<(Seen, Recording)>,
+    /// See [`Workers::single`].
+    single: Vec<u32>,
     /// How the program ended that was started.
     stopped: Option<String>,
 }
@@ -182,7 +186,8 @@ fn watched(options: &Ci, mut load: Load<'_>, plan: &Plan) -> Result<Watched, Fai
         let (mut seen, workers) = seen?;
         let lives = |place| ends.others.contains_key(&place);
         seen.gone = named.into_iter().enumerate().filter(|&(place, _)| !lives(place)).map(|(_, pid)| pid).collect();
-        return Ok(Watched { seen, at_end: ends.first, workers: workers.judged(ends.others), stopped: None });
+        let (single, workers) = (workers.single(), workers.judged(ends.others));
+        return Ok(Watched { seen, at_end: ends.first, workers, single, stopped: None });
     };
     let mut running = Running::start(server, options.watch.output.quiet)?;
     let session = Session::open(&Watch { pid: running.pid(), ..options.watch.clone() }, true)?;
@@ -205,7 +210,8 @@ fn watched(options: &Ci, mut load: Load<'_>, plan: &Plan) -> Result<Watched, Fai
         // The first was our doing.
         recording.target.execs = recording.target.execs.saturating_sub(1);
     }
-    Ok(Watched { seen, at_end, workers: workers.judged(ends.others), stopped: Some(running.stop()) })
+    let (single, workers) = (workers.single(), workers.judged(ends.others));
+    Ok(Watched { seen, at_end, workers, single, stopped: Some(running.stop()) })
 }
 
 /// The other processes that are to be judged and run already: those that are named, and what all of them have created.
@@ -256,7 +262,8 @@ fn judged(
             .filter(|_| cut_short.is_none())
             .map(|pid| format!("process {pid} ended before all rounds were done, and was to be judged as well")),
     );
-    let mut notes: Vec<String> = created.note(pids, options.watch.follow_forks).into_iter().collect();
+    let mut notes: Vec<String> =
+        created.note(pids, options.watch.follow_forks).into_iter().chain(created.note_of_single()).collect();
     if let Some((number, _)) = rounds.iter().enumerate().rfind(|(_, round)| !round.settled) {
         let which = if number == 0 { "the baseline".to_owned() } else { format!("round {number}") };
         notes.push(format!(

@@ -84,6 +84,17 @@ impl Workers {
         self.seen.values()
     }
 
+    /// The ids of those that did not live through a round, but have never had more than one thread: nothing of theirs can be left.
+    pub(super) fn single(&self) -> Vec<u32> {
+        let others = self.others.borrow();
+        let is_judged = |place| self.seen.get(&place).is_some_and(|seen| seen.last.is_some());
+        let single = others
+            .iter()
+            .enumerate()
+            .filter(|(place, (_, observer))| !is_judged(*place) && observer.counts.borrow().is_single);
+        single.map(|(_, (pid, _))| *pid).collect()
+    }
+
     /// What was seen of those that lived through a round at least, with their recordings of the end.
     pub(super) fn judged(self, mut ends: BTreeMap<usize, Recording>) -> Vec<(Seen, Recording)> {
         let lived = self.seen.into_iter().filter(|(_, seen)| seen.last.is_some());
