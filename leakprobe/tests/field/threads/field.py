@@ -1,6 +1,8 @@
 """NAME: a server that does the work of one case once a request (HTTP/1.0, a connection a request); `abba` prints `ready`."""
 
 import asyncio
+import itertools
+import os
 import signal
 import socket
 import sys
@@ -44,15 +46,44 @@ def use_shared():
         future.result()
 
 
+def answer(listener, request):
+    client, _ = listener.accept()
+    if client.recv(1000):
+        request()
+        client.sendall(ANSWER)
+    client.close()
+
+
 def serve(request):
     listener = socket.create_server(("127.0.0.1", 0))
     print("listening on 127.0.0.1:%d" % listener.getsockname()[1], flush=True)
     while True:
-        client, _ = listener.accept()
-        if client.recv(1000):
-            request()
-            client.sendall(ANSWER)
-        client.close()
+        answer(listener, request)
+
+
+def compute():
+    sum(range(200_000))
+
+
+def park():
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+
+
+def prefork(most, request):
+    """Two workers, each replaced after so many requests."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    workers = set()
+    for started in itertools.count():
+        while len(workers) < 2:
+            worker = os.fork()
+            if worker == 0:
+                for _ in range(most):
+                    answer(listener, request)
+                os._exit(0)
+            workers.add(worker)
+        if started == 0:
+            print("listening on 127.0.0.1:%d" % listener.getsockname()[1], flush=True)
+        workers.remove(os.wait()[0])
 
 
 async def wait_for_reply():
@@ -103,5 +134,7 @@ if name == "tasks":
     asyncio.run(serve_tasks())
 elif name == "abba":
     abba()
+elif name == "prefork":
+    prefork(int(sys.argv[2]), {"compute": compute, "park": park}[sys.argv[3]])
 else:
     serve({"heartbeat": start_heartbeat, "executor": executor_per_request, "shared": use_shared}[name])
