@@ -91,6 +91,7 @@ impl EndedWaits {
                             due_ms: None,
                             period_ms: None,
                             slice_ms: None,
+                            queue: None,
                             owner: None,
                             owner_note: None,
                             chain: std::sync::Arc::default(),

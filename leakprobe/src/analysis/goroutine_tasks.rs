@@ -334,6 +334,9 @@ fn task(
     if let Some(wait) = wait.as_mut().filter(|wait| wait.object.is_empty()) {
         wait.object = object_words(&object);
     }
+    if let (Some(wait), GoObject::Sync { queue, .. }) = (&mut wait, &object) {
+        wait.queue = *queue;
+    }
     if let Some((wait, ends)) = wait.as_mut().zip(goroutine.other_ends()) {
         wait.owner = ends.only().map(Box::new);
         wait.other_ends = Some(Box::new(ends.clone()));
@@ -375,7 +378,7 @@ fn task(
             channels: match &object {
                 GoObject::Channel(channel) => [*channel].into(),
                 GoObject::Select(channels) => Arc::clone(channels),
-                GoObject::None | GoObject::Sync(..) | GoObject::Descriptor { .. } => Arc::default(),
+                GoObject::None | GoObject::Sync { .. } | GoObject::Descriptor { .. } => Arc::default(),
             },
             forever: is_forever(goroutine),
             ancestors: goroutine.ancestors().iter().map(ancestor).collect(),
@@ -420,7 +423,7 @@ fn object_words(object: &GoObject) -> Arc<str> {
                 more => format!("{} and {more} more", named.join(", ")).into(),
             }
         }
-        GoObject::Sync(name, address) => format!("{name} {address:#x}").into(),
+        GoObject::Sync { name, address, .. } => format!("{name} {address:#x}").into(),
         GoObject::Descriptor { words, .. } => Arc::clone(words),
     }
 }

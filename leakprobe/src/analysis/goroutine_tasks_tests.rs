@@ -416,7 +416,7 @@ fn objects_are_named_alike_for_those_who_wait_on_the_same() {
         (GoObject::Select([].into()), ""),
         (GoObject::Select([channel(1), channel(0)].into()), "chan 0x1, nil channel"),
         (GoObject::Select([1, 2, 3, 4, 5].map(channel).into()), "chan 0x1, chan 0x2, chan 0x3, chan 0x4 and 1 more"),
-        (GoObject::Sync("sync.Mutex", 0xc0de), "sync.Mutex 0xc0de"),
+        (GoObject::Sync { name: "sync.Mutex", address: 0xc0de, queue: None }, "sync.Mutex 0xc0de"),
         (GoObject::Descriptor { fd: 7, access: Access::Read, words: "fd 7 (tcp)".into() }, "fd 7 (tcp)"),
     ] {
         assert_eq!(*object_words(&object), *words);

@@ -13,7 +13,7 @@ use std::{
 use super::{history::Key, slices};
 use crate::model::{
     Access, AncestorSample, Channel, GoObject, GoStatus, GoWait, GoroutineSample, GoroutineSink, HeldLock, OtherEnds,
-    StackId, Subject, TaskKind, WaitKind,
+    QueuePlace, StackId, Subject, TaskKind, WaitKind,
 };
 
 /// Slots that a runtime can have, as a power of two: those of a process's runtimes, counted from 0, follow each other.
@@ -91,6 +91,8 @@ struct Entry {
 enum Object {
     None,
     At(u32, u64),
+    /// The same, and the place in its queue.
+    Queued(u32, u64, QueuePlace),
     Select(Box<[(u32, u64)]>),
     Descriptor(Box<Descriptor>),
 }
@@ -354,7 +356,10 @@ impl Goroutines {
                 Object::At(detail, address)
             }
             GoObject::Select(channels) => Object::Select(channels.iter().map(|&one| channel(one)).collect()),
-            GoObject::Sync(name, address) => Object::At(self.details.intern(Detail::Sync(name)), address),
+            GoObject::Sync { name, address, queue } => {
+                let detail = self.details.intern(Detail::Sync(name));
+                queue.map_or(Object::At(detail, address), |place| Object::Queued(detail, address, place))
+            }
             GoObject::Descriptor { fd, access, words } => {
                 Object::Descriptor(Box::new(Descriptor { fd, access, words, other_ends: None, is_described: false }))
             }
@@ -397,7 +402,7 @@ impl Goroutines {
                 }
             };
             match &mut entry.object {
-                Object::At(detail, _) => renew(detail),
+                Object::At(detail, _) | Object::Queued(detail, ..) => renew(detail),
                 Object::Select(channels) => channels.iter_mut().for_each(|(detail, _)| renew(detail)),
                 Object::None | Object::Descriptor(_) => {}
             }
@@ -444,7 +449,7 @@ impl Goroutines {
         match &entry.object {
             Object::At(detail, _) => is_timer(*detail),
             Object::Select(channels) => channels.iter().all(|&(detail, _)| is_timer(detail)),
-            Object::None | Object::Descriptor(_) => kind == Some(WaitKind::Sleep),
+            Object::None | Object::Queued(..) | Object::Descriptor(_) => kind == Some(WaitKind::Sleep),
         }
     }
 }
@@ -534,6 +539,14 @@ impl GoroutineSink for Goroutines {
             } else if period_ns.is_some() {
                 entry.extra = Some(Box::new(Extra { period_ns, ..Extra::default() }));
             }
+        }
+    }
+
+    fn set_queue(&mut self, slot: u32, place: Option<QueuePlace>) {
+        if let Some(Some(entry)) = self.slot(slot)
+            && let Object::At(detail, address) | Object::Queued(detail, address, _) = entry.object
+        {
+            entry.object = place.map_or(Object::At(detail, address), |place| Object::Queued(detail, address, place));
         }
     }
 
@@ -633,12 +646,16 @@ impl<'a> Live<'a> {
     pub(super) fn object(self) -> GoObject {
         let detail = |detail: u32, address: u64| match self.table.details.get(detail) {
             Some(Detail::Channel(channel)) => GoObject::Channel(Channel { address, ..*channel }),
-            Some(Detail::Sync(name)) => GoObject::Sync(name, address),
+            Some(Detail::Sync(name)) => GoObject::Sync { name, address, queue: None },
             None => GoObject::None,
         };
         match &self.entry.object {
             Object::None => GoObject::None,
             &Object::At(place, address) => detail(place, address),
+            &Object::Queued(place, address, of) => match detail(place, address) {
+                GoObject::Sync { name, address, .. } => GoObject::Sync { name, address, queue: Some(of) },
+                other => other,
+            },
             Object::Select(channels) => {
                 let channel = |&(place, address): &(u32, u64)| match detail(place, address) {
                     GoObject::Channel(channel) => Some(channel),

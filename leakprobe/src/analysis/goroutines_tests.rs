@@ -99,7 +99,7 @@ fn what_is_put_comes_back() {
         GoObject::Channel(channel(0xc000)),
         GoObject::Channel(Channel { address: 0, ..channel(0) }),
         GoObject::Select([channel(1), Channel { timer: true, ..channel(2) }].into()),
-        GoObject::Sync("sync.Mutex", 0xc0de),
+        GoObject::Sync { name: "sync.Mutex", address: 0xc0de, queue: None },
         GoObject::Descriptor { fd: 7, access: Access::Read, words: "fd 7 (tcp)".into() },
     ];
     for (slot, object) in (0..).zip(&objects) {

@@ -11,7 +11,7 @@ use crate::{
         Finder,
         goroutines::{self, Caller, ReadError},
     },
-    model::{GoObject, GoroutineSample, GoroutineSink, StackId, StackTable, TimerSample},
+    model::{GoObject, GoroutineSample, GoroutineSink, QueuePlace, StackId, StackTable, TimerSample},
     snapshot::{Engine, ProcessMemory, process_cpu_time},
     symbols::{self, GoCode},
     target::{Modules, has_memory},
@@ -309,6 +309,10 @@ impl GoroutineSink for Shifted<'_> {
 
     fn set_timer(&mut self, slot: u32, until_ns: Option<u64>, period_ns: Option<u64>) {
         self.table.set_timer(self.by + slot, until_ns, period_ns);
+    }
+
+    fn set_queue(&mut self, slot: u32, place: Option<QueuePlace>) {
+        self.table.set_queue(self.by + slot, place);
     }
 
     fn remove(&mut self, slot: u32) {

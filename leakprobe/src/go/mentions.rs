@@ -14,7 +14,7 @@ pub(super) struct Mentions(HashSet<u64>);
 impl Mentions {
     /// The addresses within `data` that the function `name` mentions; none if there is no such function, as in programs whose
     /// names were made unreadable. Looks through all names: some ms.
-    pub(super) fn of(memory: &impl Words, code: &Code, name: &str, data: &Range<u64>) -> Self {
+    pub(super) fn of(memory: &(impl Words + ?Sized), code: &Code, name: &str, data: &Range<u64>) -> Self {
         let function = code.modules().iter().find_map(|module| module.table.function_named(name));
         function
             .map_or_else(Self::default, |function| Self::in_code(&code_of(memory, &function), function.entry(), data))
@@ -32,7 +32,7 @@ impl Mentions {
 }
 
 /// A function's code, or the beginning of it.
-pub(super) fn code_of(memory: &impl Words, function: &Function<'_>) -> Vec<u8> {
+pub(super) fn code_of(memory: &(impl Words + ?Sized), function: &Function<'_>) -> Vec<u8> {
     let len = function.end().saturating_sub(function.entry()).min(MAX_CODE);
     memory.bytes(function.entry(), len as usize)
 }

@@ -22,7 +22,7 @@ mod runtime;
 mod scheduler;
 mod version;
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 pub use code::{Code, GoModule};
 pub use finder::Finder;
@@ -48,6 +48,8 @@ pub struct Runtime {
     pub allm: Option<u64>,
     /// Its processors, which keep its timers, and its scheduler; if they were found.
     pub scheduler: Option<Scheduler>,
+    /// Where its variables lie that may hold pointers and that the program's file has no values for.
+    pub bss: Range<u64>,
     /// Its words for why a goroutine waits, by [`GLayout::waitreason`]. Empty if they were not found.
     pub reasons: Arc<[Arc<str>]>,
     /// What could not be found out of it or is not sure, a sentence each.

@@ -115,7 +115,7 @@ pub(super) fn make_out(
     }
     let allm = allm.filter(|_| layout.m.alllink.is_some()).map(|allm| allm.address);
     let (version, code) = (version.clone(), Arc::new(code));
-    Ok(Runtime { version, layout, code, allgs, allm, scheduler, reasons, notes })
+    Ok(Runtime { version, layout, code, allgs, allm, scheduler, bss: own.bss.clone(), reasons, notes })
 }
 
 fn broken(path: &str, version: &Version) -> Problem {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Access, StackId, WaitKind};
+use super::{Access, QueuePlace, StackId, WaitKind};
 
 /// What a goroutine does, as the Go runtime has it.
 ///
@@ -96,8 +96,15 @@ pub enum GoObject {
     Channel(Channel),
     /// The channels of a select.
     Select(Arc<[Channel]>),
-    /// A lock, condition variable or wait group, by its address; the name says of which it is the address, e.g. `sync.Mutex`.
-    Sync(&'static str, u64),
+    /// A lock, condition variable, wait group or other semaphore.
+    Sync {
+        /// Of what it is the address, e.g. `sync.Mutex`.
+        name: &'static str,
+        /// Its address.
+        address: u64,
+        /// As in [`Wait::queue`](super::Wait::queue).
+        queue: Option<QueuePlace>,
+    },
     /// A descriptor.
     Descriptor {
         /// Its number.
@@ -184,6 +191,8 @@ pub trait GoroutineSink {
     fn set_object(&mut self, slot: u32, object: GoObject);
     /// When the wait of the same goroutine ends by itself has changed, though it has not run; see [`GoWait`].
     fn set_timer(&mut self, slot: u32, until_ns: Option<u64>, period_ns: Option<u64>);
+    /// The place of the same goroutine among those that wait for the same lock has changed, though it has not run.
+    fn set_queue(&mut self, slot: u32, place: Option<QueuePlace>);
     /// The goroutine in this slot has ended.
     fn remove(&mut self, slot: u32);
 }

@@ -48,4 +48,4 @@ pub use stack::{Stack, StackEnd, StackId, StackKind, StackTable};
 pub use subject::{Access, Children, Subject};
 pub use task::{CreatedBy, Role, Task, TaskKind, TaskState};
 pub use verdict::{Check, CheckOutcome, Course, Finding, Ground, Power, Round, Verdict};
-pub use wait::{Wait, WaitKind};
+pub use wait::{QueuePlace, Wait, WaitKind};

@@ -124,6 +124,15 @@ impl fmt::Display for WaitKind {
     }
 }
 
+/// A place in the queue of those that wait for the same lock, wait group or other semaphore, which are woken in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct QueuePlace {
+    /// Counted from 1: that is the next one to be woken.
+    pub place: u32,
+    /// How many wait in the queue, this one included.
+    pub waiters: u32,
+}
+
 /// One unbroken time in which a task is blocked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Wait {
@@ -155,6 +164,10 @@ pub struct Wait {
     /// long each of these waits lasts at most, ms. `age_ms` then counts from the first of them that was seen and is a lower bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slice_ms: Option<u64>,
+    /// The place of a goroutine among those that wait for the same lock, as Go's runtime has them. `None` for other waits, and if the
+    /// queue changed whenever it was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueuePlace>,
     /// Who would have to end the wait, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Box<Owner>>,
@@ -195,6 +208,7 @@ impl Wait {
             due_ms: None,
             period_ms: None,
             slice_ms: None,
+            queue: None,
             owner: None,
             owner_note: None,
             chain: Arc::default(),
@@ -220,6 +234,7 @@ mod tests {
             due_ms: None,
             period_ms: None,
             slice_ms: None,
+            queue: None,
             owner: None,
             owner_note: None,
             chain: Arc::default(),

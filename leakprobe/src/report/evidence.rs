@@ -222,6 +222,9 @@ fn loss(name: &str, n: u64) -> String {
         "goroutine_channels_cut" => {
             ("list", "of select cases or of a channel's waiters read only in part: too long".into())
         }
+        "goroutine_locks_unknown" => {
+            ("goroutine", "listed without the lock it waits for: it was not found in the runtime's queues".into())
+        }
         "timers_left_out" => ("timer", "not counted: too many, or in a heap that could not be read".into()),
         "goroutines_not_listed" => {
             ("goroutine", "counted at their sites, but not listed one by one: there are too many".into())
@@ -285,6 +288,7 @@ mod tests {
             unreadable: 2,
             left_out: 2,
             channels_cut: 2,
+            locks_unknown: 2,
             timers_left_out: 2,
         };
         all_have_words(losses.named());

@@ -279,6 +279,7 @@ pub(crate) fn wait(kind: WaitKind, age_ms: u64) -> Wait {
         due_ms: None,
         period_ms: None,
         slice_ms: None,
+        queue: None,
         owner: None,
         owner_note: None,
         chain: Arc::default(),

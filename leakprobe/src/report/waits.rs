@@ -274,7 +274,8 @@ fn what_it_does(task: &Task, up_to: &str) -> Vec<String> {
     if let (Some(wait), Some(line)) = (&task.wait, lines.first_mut()) {
         *line += &format!(" {up_to}{}: {}", words::age(wait.age_ms, wait.exact), words::harmless(&wait.reason));
         if !wait.object.is_empty() {
-            lines.push(format!("on {}", words::harmless(&wait.object)));
+            let place = wait.queue.and_then(words::place).map_or(String::new(), |place| format!(", {place}"));
+            lines.push(format!("on {}{place}", words::harmless(&wait.object)));
         }
     }
     lines

@@ -2,11 +2,25 @@
 
 use jiff::Timestamp;
 
+use crate::model::QueuePlace;
 pub(super) use crate::model::{span, thousands};
 
 /// `1 thread`, `1,234 threads`: the noun's plural is regular.
 pub(super) fn count(n: u64, noun: &str) -> String {
     format!("{} {noun}{}", thousands(n), if n == 1 { "" } else { "s" })
+}
+
+/// A place in a queue: `2nd of 12 waiting`; `None` for one that waits alone.
+pub(super) fn place(of: QueuePlace) -> Option<String> {
+    let ending = match (of.place % 10, of.place % 100) {
+        (_, 11..=13) => "th",
+        (1, _) => "st",
+        (2, _) => "nd",
+        (3, _) => "rd",
+        _ => "th",
+    };
+    let [place, waiters] = [of.place, of.waiters].map(|n| thousands(n.into()));
+    (of.waiters > 1).then(|| format!("{place}{ending} of {waiters} waiting"))
 }
 
 /// A percentage to two significant digits at least: `0.21 %`, `3.4 %`, `31 %`.
@@ -228,6 +242,17 @@ mod tests {
         assert_eq!(count(1_234_567, "thread"), "1,234,567 threads");
         assert_eq!(thousands(999), "999");
         assert_eq!(thousands(u64::MAX), "18,446,744,073,709,551,615");
+    }
+
+    #[test]
+    fn places_are_ordinals() {
+        for (n, word) in
+            [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (112, "112th"), (1_021, "1,021st")]
+        {
+            let words = place(QueuePlace { place: n, waiters: 2_000 });
+            assert_eq!(words, Some(format!("{word} of 2,000 waiting")));
+        }
+        assert_eq!(place(QueuePlace { place: 1, waiters: 1 }), None);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod batch;
 mod callbacks;
 mod channels;
 mod clock;
+mod conds;
 mod contexts;
 mod counts;
 mod defers;
@@ -25,7 +26,9 @@ mod netpoll;
 mod objects;
 mod pages;
 mod pass;
+mod queues;
 mod semaphores;
+mod semtable;
 mod stack_words;
 mod system;
 #[cfg(test)]
@@ -53,7 +56,7 @@ use self::{
     system::System,
     threads::Threads,
     unwind::Unwinder,
-    waits::{Class, Reason},
+    waits::{Class, Primitive, Reason},
 };
 use crate::{
     go::{
@@ -183,6 +186,8 @@ pub struct Losses {
     pub left_out: u64,
     /// Selects with more cases than were looked at, and queues of channels that were not counted to their end.
     pub channels_cut: u64,
+    /// Goroutines that wait for a lock, wait group or other semaphore whose address could not be found.
+    pub locks_unknown: u64,
     /// Timers that were not looked at.
     pub timers_left_out: u64,
 }
@@ -198,6 +203,7 @@ impl Losses {
             ("goroutine_unreadable", self.unreadable),
             ("goroutine_left_out", self.left_out),
             ("goroutine_channels_cut", self.channels_cut),
+            ("goroutine_locks_unknown", self.locks_unknown),
             ("timers_left_out", self.timers_left_out),
         ]
         .into_iter()
@@ -312,6 +318,7 @@ impl Goroutines {
         self.unwinder.begin_snapshot();
         // The first may be the only one.
         self.objects.timers.begin(self.previous.is_none());
+        self.objects.semaphores.begin_snapshot(slots);
         let before = counts::given_out(&self.runtime, memory);
         let unread = std::mem::take(&mut self.unread);
         let runtime = Arc::clone(&self.runtime);
@@ -337,12 +344,14 @@ impl Goroutines {
         pass.is_first = false;
         for round in 2..=ROUNDS {
             pass.is_last = round == ROUNDS;
+            pass.engine.objects.semaphores.end_round();
             let again = std::mem::take(&mut pass.again);
             for chunk in again.chunks(CHUNK) {
                 pass.look(chunk);
             }
         }
         let (cut, foreign) = (pass.context.channels.cut, pass.foreign);
+        self.objects.semaphores.end_round();
         self.losses.channels_cut += cut;
         self.losses.timers_left_out = self.losses.timers_left_out.max(self.objects.timers.left_out);
         // Those that came while the others were read have not ended, though they were not seen.
@@ -356,8 +365,8 @@ impl Goroutines {
         Ok(summary)
     }
 
-    /// Looks again at the channels and descriptors that goroutines wait on: others may have sent, received or closed, though the
-    /// goroutine has not run. What has changed since it was last told goes into `sink`. Goroutines that have run are left as they are.
+    /// Looks again at the channels and descriptors that goroutines wait on, and at the queues of semaphores: others may have sent,
+    /// received, closed or been woken, though the goroutine has not run. What has changed since it was last told goes into `sink`. Goroutines that have run are left as they are.
     ///
     /// # Errors
     /// As [`Self::snapshot`].
@@ -367,6 +376,7 @@ impl Goroutines {
         let runtime = Arc::clone(&self.runtime);
         let clock = Clock::of(self.pid);
         self.objects.timers.begin(true);
+        self.objects.semaphores.end_round();
         let mut channels = Channels::new(slots);
         let mut descriptors = Descriptors::new(self.pid);
         let mut batch = Batch::default();
@@ -387,6 +397,11 @@ impl Goroutines {
                         let words = descriptors.describe(fd).words;
                         sink.set_object(slot, GoObject::Descriptor { fd, access, words });
                     }
+                    if matches!(reason.class, Class::Sync(primitive) if primitive != Primitive::Cond)
+                        && let Some(queues) = self.objects.semaphores.queues(&runtime, memory)
+                    {
+                        sink.set_queue(slot, queues.of(g.address).and_then(|waiting| waiting.place));
+                    }
                     Some(((slot, g.bubble != 0), objects::waiter(&g, reason.class)?))
                 })
                 .unzip();
@@ -406,6 +421,7 @@ impl Goroutines {
                 }
             }
         }
+        self.objects.semaphores.end_round();
         self.losses.channels_cut += channels.cut;
         self.losses.timers_left_out = self.losses.timers_left_out.max(self.objects.timers.left_out);
         Ok(())

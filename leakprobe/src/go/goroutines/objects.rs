@@ -6,10 +6,10 @@ use super::{
     clock::Clock,
     g::{G, mix},
     netpoll::Netpoll,
-    semaphores::Semaphores,
+    semaphores::{self, Semaphores},
     stack_words::Stack,
     timers::{Fires, Timers},
-    waits::{Class, Primitive},
+    waits::Class,
 };
 use crate::{
     go::Runtime,
@@ -34,13 +34,15 @@ pub(super) struct Found {
     pub(super) until_ns: Option<u64>,
     /// After how long the timer that ends it fires again, ns.
     pub(super) period_ns: Option<u64>,
+    /// It could not be found out, but may be in a moment.
+    pub(super) is_missing: bool,
 }
 
 /// Finds out what goroutines wait on. What it learned of stacks holds for the life of the process.
 #[derive(Debug, Default)]
 pub(super) struct Objects {
     batch: Batch,
-    semaphores: Semaphores,
+    pub(super) semaphores: Semaphores,
     netpoll: Netpoll,
     pub(super) timers: Timers,
 }
@@ -66,7 +68,7 @@ impl Objects {
     }
 
     fn semaphores(&mut self, context: &Context<'_>, blocked: &[Blocked<'_>], found: &mut [Found]) {
-        let (places, waiters): (Vec<usize>, Vec<(&G, Primitive, Stack<'_>)>) = blocked
+        let (places, waiters): (Vec<usize>, Vec<semaphores::Waiter<'_>>) = blocked
             .iter()
             .enumerate()
             .filter_map(|(n, one)| match one.class {
@@ -77,10 +79,9 @@ impl Objects {
         if waiters.is_empty() {
             return;
         }
-        let runtime = context.runtime;
-        let objects = self.semaphores.read(&runtime.code, &runtime.layout, context.memory, &waiters);
-        for (n, object) in places.into_iter().zip(objects) {
-            found[n].object = object;
+        let read = self.semaphores.read(context.runtime, context.memory, &waiters);
+        for (n, read) in places.into_iter().zip(read) {
+            (found[n].object, found[n].is_missing) = (read.object, read.is_missing);
         }
     }
 
@@ -112,7 +113,7 @@ impl Objects {
                 object: GoObject::Descriptor { fd: polled.fd, access: polled.access, words: described.words },
                 kind: Some(described.kind),
                 until_ns: polled.deadline.and_then(|at| context.clock.fires(at)),
-                period_ns: None,
+                ..Found::default()
             };
         }
     }

@@ -11,11 +11,11 @@ use super::{
     objects::{Blocked, Context, Found},
     read_gs, stack_words,
     unwind::{self, Outcome},
-    waits::{Class, Reason},
+    waits::{Class, Primitive, Reason},
 };
 use crate::{
     go::memory::Words,
-    model::{GoStatus, GoWait, GoroutineSample, GoroutineSink, HeldLock, Stack, StackEnd, StackTable},
+    model::{GoObject, GoStatus, GoWait, GoroutineSample, GoroutineSink, HeldLock, Stack, StackEnd, StackTable},
     snapshot::Piece,
 };
 
@@ -192,6 +192,10 @@ impl Pass<'_> {
                     self.again.push((item.slot, item.g.address));
                     continue;
                 }
+                Outcome::End(_) if found.is_missing && !is_moved && !self.is_last => {
+                    self.again.push((item.slot, item.g.address));
+                    continue;
+                }
                 _ if is_moved => StackEnd::Unstable,
                 Outcome::More(want) => {
                     deeper.push(Item { want: want.max(8 * item.want), ..*item });
@@ -259,11 +263,15 @@ impl Pass<'_> {
         self.count_losses(stack.end);
         let is_unstable = stack.end == StackEnd::Unstable;
         let reason = self.reason(item).filter(|_| !is_unstable);
+        let is_semaphore = |reason: &Reason| matches!(reason.class, Class::Sync(of) if of != Primitive::Cond);
+        if found.object == GoObject::None && reason.as_ref().is_some_and(is_semaphore) {
+            self.engine.losses.locks_unknown += 1;
+        }
         let (since_ns, not_before_ns) = self.since(slot, g, reason.is_some());
         if let Some(known) = self.engine.records.get_mut(slot as usize) {
             *known = Record {
                 id: g.id,
-                signature: if is_unstable { 0 } else { g.signature() },
+                signature: if is_unstable || found.is_missing { 0 } else { g.signature() },
                 since: since_ns,
                 not_before: not_before_ns.unwrap_or(0),
                 course: if is_unstable { 0 } else { g.course() },

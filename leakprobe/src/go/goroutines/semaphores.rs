@@ -1,90 +1,203 @@
-//! The locks, condition variables and wait groups that goroutines wait on.
+//! The locks, wait groups and other semaphores that goroutines wait for, and their places in the queues; condition variables, too.
+//!
+//! Since Go 1.26 a goroutine that waits leads to its `sudog`, which has the address. Before, the runtime's table of semaphores
+//! alone does ([`Queues`]); of all versions, that knows the order. The table is read once in each round of a snapshot, at another moment than the
+//! goroutine, which may have waited elsewhere then. So its `sudog` is read twice again while it waits: one that is in a queue of this goroutine
+//! both times is its own, since it takes no other one before it has run.
 
 use std::collections::HashMap;
 
 use super::{
     batch::Batch,
+    conds::Conds,
     g::{G, mix},
-    stack_words::{Stack, StackWords},
+    queues::Queues,
+    semtable,
+    stack_words::Stack,
     waits::Primitive,
 };
 use crate::{
-    go::{Code, Layout, memory::Words},
-    model::GoObject,
+    go::{Code, Layout, Runtime},
+    model::{GoObject, QueuePlace},
     snapshot::{Memory, Piece},
 };
 
 /// Frames in which the name of the primitive is looked for, if the wait's reason does not say which it is.
 const NAMED_WITHIN: usize = 6;
-/// How far `notifyList.lock` lies in it.
-const NOTIFY_LOCK: u64 = 8;
 /// Most kinds of stacks whose primitives are remembered.
 const MAX_KNOWN: usize = 1 << 12;
+/// After so many failures it is not looked for the table less often than before: in one of 64 snapshots.
+const MAX_FAILURES: u32 = 6;
 
 /// Finds them.
 #[derive(Debug, Default)]
 pub(super) struct Semaphores {
     batch: Batch,
-    words: StackWords,
+    conds: Conds,
     /// By the innermost return addresses.
     by_stack: HashMap<u64, Primitive>,
+    table: Table,
+    /// Who waits, as it was in this round of the snapshot, once somebody has asked.
+    queues: Option<Queues>,
+    /// How many goroutines there are, for what a hostile process can make us do.
+    goroutines: usize,
+}
+
+/// The runtime's table of semaphores.
+#[derive(Debug, Default)]
+struct Table {
+    address: Option<u64>,
+    failures: u32,
+    /// Snapshots in which it is not looked for.
+    pause: u32,
+    /// Whether a waiter of this snapshot was in it, and whether one was not.
+    has_one: bool,
+    lacks_one: bool,
+}
+
+/// A goroutine that waits, why, and where.
+pub(super) type Waiter<'a> = (&'a G, Primitive, Stack<'a>);
+
+/// What one of them waits for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Found {
+    pub(super) object: GoObject,
+    /// It was in no queue: it has begun to wait since these were read, or it is just being woken. To be tried again.
+    pub(super) is_missing: bool,
+}
+
+/// A waiter's `sudog`.
+#[derive(Clone, Copy, Debug)]
+struct Own {
+    waiter: usize,
+    sudog: u64,
+    /// What the table has at this `sudog`.
+    address: Option<u64>,
 }
 
 impl Semaphores {
-    /// What each of these goroutines waits on, if that is certain.
-    pub(super) fn read(
-        &mut self,
-        code: &Code,
-        layout: &Layout,
-        memory: &dyn Memory,
-        waiters: &[(&G, Primitive, Stack<'_>)],
-    ) -> Vec<GoObject> {
-        let hidden: Vec<usize> = (0..waiters.len()).filter(|&n| waiters[n].0.waiting == 0).collect();
-        let stacks: Vec<Stack<'_>> = hidden.iter().map(|&n| waiters[n].2).collect();
-        let on_stack = self.words.find(memory, &stacks);
-        // Pairs of waiter and sudog: several, if several words lead to the g.
-        let mut sudogs: Vec<(usize, u64)> =
-            waiters.iter().enumerate().map(|(n, (g, ..))| (n, g.waiting)).filter(|&(_, sudog)| sudog != 0).collect();
-        for (&n, found) in hidden.iter().zip(on_stack) {
-            sudogs.extend(found.into_iter().map(|sudog| (n, sudog)));
+    /// A snapshot of so many goroutines begins.
+    pub(super) fn begin_snapshot(&mut self, goroutines: usize) {
+        let table = &mut self.table;
+        if table.lacks_one && !table.has_one {
+            table.address = None;
         }
-        let size = usize::from(layout.sudog.size);
-        let pieces: Vec<Piece> = sudogs.iter().map(|&(_, address)| Piece { address, len: size }).collect();
-        self.batch.read(memory, &pieces);
-        let mut objects: Vec<Option<GoObject>> = vec![None; waiters.len()];
-        let mut sure = vec![false; waiters.len()];
-        for (index, &(n, sudog)) in sudogs.iter().enumerate() {
-            let (g, primitive, stack) = &waiters[n];
-            let at = |offset| self.batch.word(index, offset);
-            if at(layout.sudog.g) != Some(g.address) || at(layout.sudog.c) != Some(0) {
-                continue;
+        table.pause = table.pause.saturating_sub(1);
+        (table.has_one, table.lacks_one) = (false, false);
+        self.goroutines = goroutines;
+        self.end_round();
+    }
+
+    /// What was read of the queues is to be read again.
+    pub(super) fn end_round(&mut self) {
+        self.queues = None;
+    }
+
+    /// Who waits in the runtime's table of semaphores, as it was when it was first asked for in this round; `None` if the table is not
+    /// known.
+    pub(super) fn queues(&mut self, runtime: &Runtime, memory: &dyn Memory) -> Option<&Queues> {
+        if self.queues.is_none() {
+            let table = self.table.find(runtime, memory)?;
+            self.queues = Some(Queues::read(&runtime.layout.sudog, memory, table, self.goroutines));
+        }
+        self.queues.as_ref()
+    }
+
+    /// What each of these goroutines waits for, if that is certain.
+    pub(super) fn read(&mut self, runtime: &Runtime, memory: &dyn Memory, waiters: &[Waiter<'_>]) -> Vec<Found> {
+        let layout = &runtime.layout;
+        let is_asked = waiters.iter().any(|(_, primitive, _)| *primitive != Primitive::Cond);
+        let queues = if is_asked { self.queues(runtime, memory) } else { None };
+        let is_known = queues.is_some();
+        let in_table: Vec<_> = waiters.iter().map(|(g, ..)| queues.and_then(|queues| queues.of(g.address))).collect();
+        let own =
+            waiters.iter().zip(&in_table).enumerate().filter_map(|(waiter, ((g, primitive, _), in_table))| {
+                match (g.waiting, in_table) {
+                    (0, Some(waiting)) if *primitive != Primitive::Cond => {
+                        Some(Own { waiter, sudog: waiting.sudog, address: Some(waiting.address) })
+                    }
+                    (0, _) => None,
+                    (sudog, _) => Some(Own { waiter, sudog, address: None }),
+                }
+            });
+        let own: Vec<Own> = own.collect();
+        let mut addresses = self.addresses(layout, memory, waiters, &own);
+        if own.iter().any(|own| own.address.is_some()) {
+            let again = self.addresses(layout, memory, waiters, &own);
+            addresses.iter_mut().zip(again).for_each(|(first, second)| *first = first.filter(|_| *first == second));
+        }
+        let is_cond = |n: &usize| {
+            waiters.get(*n).is_some_and(|(g, primitive, _)| g.waiting == 0 && *primitive == Primitive::Cond)
+        };
+        let conds: Vec<usize> = (0..waiters.len()).filter(is_cond).collect();
+        if !conds.is_empty() {
+            let stacks: Vec<Stack<'_>> = conds.iter().filter_map(|&n| Some(waiters.get(n)?.2)).collect();
+            for (n, list) in conds.into_iter().zip(self.conds.read(layout, memory, &stacks)) {
+                if let Some(address) = addresses.get_mut(n) {
+                    *address = list;
+                }
             }
+        }
+        let mut found = Vec::with_capacity(waiters.len());
+        for (((_, primitive, stack), address), in_table) in waiters.iter().zip(addresses).zip(in_table) {
+            let is_semaphore = *primitive != Primitive::Cond;
             let primitive = match primitive {
-                Primitive::Unknown => named(code, &mut self.by_stack, stack.addresses),
+                Primitive::Unknown => named(&runtime.code, &mut self.by_stack, stack.addresses),
                 known => *known,
             };
-            let base = match at(layout.sudog.elem) {
-                Some(0) if primitive == Primitive::Cond => {
-                    let ticket = at(layout.sudog.ticket).unwrap_or_default() as u32;
-                    notify_list(layout, memory, (sudog, ticket), stack)
-                }
-                elem => elem,
-            };
-            let Some(object) = base.and_then(|base| object(layout, primitive, base)) else { continue };
-            sure[n] = objects[n].as_ref().is_none_or(|other| *other == object);
-            objects[n] = Some(object);
-        }
-        for (&n, stack) in hidden.iter().zip(&stacks) {
-            if objects[n].is_none() {
-                self.words.forget(stack);
+            let place = in_table.filter(|waiting| Some(waiting.address) == address).and_then(|waiting| waiting.place);
+            let object = address.and_then(|address| object(layout, primitive, address, place));
+            let is_missing = is_known && is_semaphore && address.is_none();
+            if is_semaphore {
+                self.table.has_one |= in_table.is_some();
+                self.table.lacks_one |= in_table.is_none();
             }
+            found.push(Found { object: object.unwrap_or_default(), is_missing });
         }
-        objects.into_iter().zip(sure).map(|(object, sure)| object.filter(|_| sure).unwrap_or_default()).collect()
+        found
+    }
+
+    /// The address that each waiter waits at, by its `sudog`, if it has one and that is in a queue now; where the table has told of it, in
+    /// the same queue as then.
+    fn addresses(
+        &mut self,
+        layout: &Layout,
+        memory: &dyn Memory,
+        waiters: &[Waiter<'_>],
+        own: &[Own],
+    ) -> Vec<Option<u64>> {
+        let size = usize::from(layout.sudog.size);
+        let pieces: Vec<Piece> = own.iter().map(|own| Piece { address: own.sudog, len: size }).collect();
+        self.batch.read(memory, &pieces);
+        let mut addresses = vec![None; waiters.len()];
+        for (index, own) in own.iter().enumerate() {
+            let at = |offset| self.batch.word(index, offset);
+            let (Some((g, ..)), Some(into)) = (waiters.get(own.waiter), addresses.get_mut(own.waiter)) else {
+                continue;
+            };
+            let is_own = at(layout.sudog.g) == Some(g.address) && at(layout.sudog.c) == Some(0);
+            let address = at(layout.sudog.elem).filter(|&address| is_own && address != 0);
+            *into = address.filter(|address| own.address.is_none_or(|known| known == *address));
+        }
+        addresses
     }
 }
 
-/// The primitive whose semaphore, or list of waiters, this is.
-fn object(layout: &Layout, primitive: Primitive, address: u64) -> Option<GoObject> {
+impl Table {
+    fn find(&mut self, runtime: &Runtime, memory: &dyn Memory) -> Option<u64> {
+        if self.address.is_none() && self.pause == 0 {
+            self.address = semtable::find(runtime, memory);
+            if self.address.is_none() {
+                self.failures = (self.failures + 1).min(MAX_FAILURES);
+                self.pause = 1 << self.failures;
+            }
+        }
+        self.address
+    }
+}
+
+/// The primitive whose semaphore, or list of waiters, this is; a semaphore by itself where that is not known.
+fn object(layout: &Layout, primitive: Primitive, address: u64, queue: Option<QueuePlace>) -> Option<GoObject> {
     let sync = &layout.sync;
     let (name, offset) = match primitive {
         Primitive::Mutex => ("sync.Mutex", sync.mutex_sema),
@@ -92,41 +205,10 @@ fn object(layout: &Layout, primitive: Primitive, address: u64) -> Option<GoObjec
         Primitive::WriteLock => ("sync.RWMutex", sync.rwmutex_writer),
         Primitive::WaitGroup => ("sync.WaitGroup", sync.waitgroup_sema),
         Primitive::Cond => ("sync.Cond", sync.cond_notify),
-        Primitive::Unknown => return None,
+        Primitive::Unknown => ("semaphore", 0),
     };
-    let base = address.checked_sub(u64::from(offset))?;
-    (base != 0 && address.is_multiple_of(4)).then_some(GoObject::Sync(name, base))
-}
-
-/// The `notifyList` that a waiter is in: until Go 1.25 the waiter does not say, but the frames that wait have the address of the
-/// `sync.Cond`, or that of its list, or that of the list's lock.
-fn notify_list(layout: &Layout, memory: &dyn Memory, sudog: (u64, u32), stack: &Stack<'_>) -> Option<u64> {
-    let from_cond = u64::from(layout.sync.cond_notify);
-    let near = |word: u64| [Some(word), word.checked_add(from_cond), word.checked_sub(NOTIFY_LOCK)];
-    let mut found = stack
-        .words_and_arguments()
-        .flat_map(near)
-        .flatten()
-        .filter(|&list| is_in_list(layout, memory, sudog, list).unwrap_or(false));
-    let list = found.next()?;
-    found.all(|other| other == list).then_some(list)
-}
-
-/// Whether a waiter, told by address and ticket, is in what may be a `notifyList`: its ticket is one of the list's, and the
-/// list's ends are waiters. What is between the ends is not looked at: a list can be long. The ends alone would not do: in a
-/// list of one, they look like those of a list that begins 8 bytes further.
-fn is_in_list(layout: &Layout, memory: &dyn Memory, (sudog, ticket): (u64, u32), list: u64) -> Option<bool> {
-    let tickets = memory.word(list)?;
-    let (next, oldest) = (tickets as u32, (tickets >> 32) as u32);
-    let [head, tail] = memory.words(list.checked_add(u64::from(layout.sync.notify_head))?)?;
-    let may_be = ticket.wrapping_sub(oldest) < next.wrapping_sub(oldest) && (head != tail || head == sudog);
-    Some(may_be && is_end(layout, memory, head)? && is_end(layout, memory, tail)?)
-}
-
-/// Whether this is a waiter in some `notifyList`.
-fn is_end(layout: &Layout, memory: &dyn Memory, sudog: u64) -> Option<bool> {
-    let at = |offset: u16| memory.word(sudog.checked_add(u64::from(offset))?);
-    Some(at(layout.sudog.g)? != 0 && at(layout.sudog.elem)? == 0 && at(layout.sudog.c)? == 0)
+    let address = address.checked_sub(u64::from(offset)).filter(|&base| base != 0 && address.is_multiple_of(4))?;
+    Some(GoObject::Sync { name, address, queue })
 }
 
 /// The primitive by the function of package sync that waits.

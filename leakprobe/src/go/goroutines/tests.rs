@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     go::{Code, Layout, Version},
-    model::{GoObject, GoroutineSample, StackEnd},
+    model::{GoObject, GoroutineSample, QueuePlace, StackEnd},
 };
 
 const ALLGS: u64 = 0x50_0000;
@@ -132,6 +132,7 @@ fn engine() -> Goroutines {
         allgs: ALLGS,
         allm: None,
         scheduler: None,
+        bss: 0..0,
         reasons: reasons.into_iter().map(Arc::from).collect(),
         notes: Vec::new(),
     };
@@ -159,6 +160,13 @@ impl GoroutineSink for Sink {
     fn set_timer(&mut self, slot: u32, until_ns: Option<u64>, period_ns: Option<u64>) {
         let wait = self.all.get_mut(&slot).unwrap().wait.as_mut().unwrap();
         (wait.until_ns, wait.period_ns) = (until_ns, period_ns);
+    }
+
+    fn set_queue(&mut self, slot: u32, place: Option<QueuePlace>) {
+        self.told.push("queue");
+        if let GoObject::Sync { queue, .. } = &mut self.all.get_mut(&slot).unwrap().wait.as_mut().unwrap().object {
+            *queue = place;
+        }
     }
 
     fn remove(&mut self, slot: u32) {

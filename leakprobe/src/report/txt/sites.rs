@@ -325,15 +325,21 @@ pub(in crate::report) fn creator_task(tasks: &[&Task]) -> Option<String> {
 /// What the tasks of a site wait on, what most of them wait on first.
 pub(in crate::report) fn objects(site: &Site, tasks: &[&Task]) -> Vec<String> {
     let mut counts: HashMap<String, u64> = HashMap::new();
-    for object in tasks.iter().flat_map(|task| goroutines::objects(task)) {
-        *counts.entry(object).or_default() += 1;
+    let mut places: HashMap<String, String> = HashMap::new();
+    for task in tasks {
+        let place = task.wait.as_ref().and_then(|wait| wait.queue).and_then(words::place);
+        for object in goroutines::objects(task) {
+            places.extend(place.iter().map(|place| (object.clone(), place.clone())));
+            *counts.entry(object).or_default() += 1;
+        }
     }
     counts.remove("");
     let mut objects: Vec<(String, u64)> = counts.into_iter().collect();
     objects.sort_by(|(a, most), (b, least)| least.cmp(most).then_with(|| a.cmp(b)));
     let noun = facts::noun_of(site.task);
-    let named = objects.into_iter().map(|(object, count)| match count {
-        1 => object,
+    let named = objects.into_iter().map(|(object, count)| match (count, places.get(&object)) {
+        (1, Some(place)) => format!("{object} ({place})"),
+        (1, None) => object,
         _ => format!("{object} ({})", words::count(count, noun)),
     });
     named.collect()
