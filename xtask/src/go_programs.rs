@@ -37,7 +37,7 @@ const EVERY_BUILD: [Build; 5] = [
 ];
 
 /// Programs that some versions suffice for: the oldest, the newest, and one on each side of where layouts changed most.
-const SOME: [&str; 8] = ["many", "churn", "leak", "forks", "starting", "goexit", "timers", "ends"];
+const SOME: [&str; 9] = ["many", "churn", "leak", "forks", "starting", "goexit", "timers", "ends", "queues"];
 const SOME_VERSIONS: [&str; 4] = ["1.19", "1.21", "1.24", "1.27"];
 
 /// One program to make: the command, what it makes, and when what that is made of was last changed.

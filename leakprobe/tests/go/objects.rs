@@ -1,10 +1,13 @@
-//! What the goroutines of a program wait on: channels with their state, locks by their addresses, connections by their ends.
+//! What the goroutines of a program wait on: channels with their state, locks by their addresses and with the places in their
+//! queues, connections by their ends.
 
-use leakprobe::model::{Channel, Recording, Task, TaskKind};
+use std::{collections::BTreeMap, process::Command};
+
+use leakprobe::model::{Channel, QueuePlace, Recording, Task, TaskKind};
 
 use crate::{
-    support::{Program, functions, snapshot},
-    target::{VERSIONS, ready},
+    support::{Program, attach, functions, snapshot},
+    target::{VERSIONS, built, ready},
 };
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
@@ -165,6 +168,108 @@ fn locks_are_where_the_program_has_them() {
         assert_ne!(of("(*locks).lockTwice", "sync.Mutex"), held, "{version}");
         assert_ne!(of("startGroup.func1", "sync.WaitGroup"), held + 56, "{version}");
     });
+}
+
+/// Without symbols, at any address, with C.
+#[test]
+fn locks_are_found_in_every_build() {
+    for version in ["1.19", "1.21", "1.24", "1.26", "1.27"] {
+        for build in ["stripped", "pie", "cgo-pie"] {
+            let program = ready(&format!("{version}/{build}/waits"), &[]);
+            let recording = snapshot(program.pid());
+            let of = |function, name| {
+                let task = one(&recording, function);
+                let alone = Some(QueuePlace { place: 1, waiters: 1 });
+                assert_eq!(task.wait.as_ref().unwrap().queue, alone, "{version}/{build}: {function}");
+                address(task, name)
+            };
+            let held = of("(*locks).lock", "sync.Mutex");
+            assert_eq!(of("(*locks).writeLock", "sync.RWMutex"), held + 8, "{version}/{build}");
+            assert_eq!(of("(*locks).readLock", "sync.RWMutex"), held + 32, "{version}/{build}");
+            assert_eq!(of("(*locks).waitGroup", "sync.WaitGroup"), held + 56, "{version}/{build}");
+        }
+    }
+}
+
+/// A program with queues of known order, and the addresses of its locks: that of one queue, the first of many, and of a pair.
+fn queues(version: &str) -> (Program, [u64; 4]) {
+    let mut program = Program::start(&mut Command::new(built(&format!("{version}/default/queues"))));
+    let addresses = program.expect("locks");
+    let addresses: Vec<u64> = addresses
+        .split_whitespace()
+        .map(|word| u64::from_str_radix(word.trim_start_matches("0x"), 16).unwrap())
+        .collect();
+    program.expect("ready");
+    (program, addresses.try_into().unwrap())
+}
+
+/// The goroutines that have this function of package main on their stacks.
+fn in_main<'a>(recording: &'a Recording, function: &str) -> Vec<&'a Task> {
+    let is_there = |task: &&Task| functions(recording, &task.stack).iter().any(|name| name == function);
+    recording.tasks.iter().filter(|task| task.kind == TaskKind::Goroutine).filter(is_there).collect()
+}
+
+fn place(task: &Task) -> Option<QueuePlace> {
+    task.wait.as_ref().unwrap().queue
+}
+
+#[test]
+fn queues_are_in_their_order() {
+    for version in ["1.19", "1.21", "1.24", "1.27"] {
+        let (mut program, [queue, many, ..]) = queues(version);
+        let order = |program: &mut Program| -> Vec<u64> {
+            program.ask("order", "order").split_whitespace().map(|id| id.parse().unwrap()).collect()
+        };
+        let check = |recording: &Recording, order: &[u64]| {
+            let mut found: Vec<(Option<QueuePlace>, u64)> = in_main(recording, "main.waiter")
+                .into_iter()
+                .filter(|task| object(task) == format!("sync.Mutex {queue:#x}"))
+                .map(|task| (place(task), task.id))
+                .collect();
+            found.sort_by_key(|(place, _)| place.map(|place| place.place));
+            let waiters = order.len() as u32;
+            let expected = (1..).zip(order).map(|(place, &id)| (Some(QueuePlace { place, waiters }), id));
+            assert_eq!(found, expected.collect::<Vec<_>>(), "{version}");
+        };
+        let before = order(&mut program);
+        assert_eq!(before.len(), 8);
+        let running = attach(&program, &["-d", "60s"]);
+        check(&snapshot(program.pid()), &before);
+        // The others have not run, but each has another place.
+        program.ask("wake", "woken");
+        check(&running.stop(), &before[1..]);
+        // Several locks share one root of the table.
+        let recording = snapshot(program.pid());
+        let mut each: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
+        for task in in_main(&recording, "main.eachOf") {
+            let place = place(task).filter(|place| place.waiters == 2).unwrap_or_else(|| panic!("{version}: {task:?}"));
+            each.entry(address(task, "sync.Mutex")).or_default().push(place.place);
+        }
+        each.values_mut().for_each(|places| places.sort_unstable());
+        let expected = (0..600).map(|n| (many + 8 * n, vec![1, 2]));
+        assert!(each.into_iter().eq(expected), "{version}");
+    }
+}
+
+/// While goroutines go from lock to lock, no address is ever that of another lock than the one that the stack shows.
+#[test]
+fn locks_of_the_restless_are_never_wrong() {
+    for version in ["1.19", "1.21", "1.24", "1.27"] {
+        let (mut program, [.., first, second]) = queues(version);
+        program.ask("storm", "stormy");
+        let mut waiting = 0;
+        for _ in 0..5 {
+            let recording = snapshot(program.pid());
+            for (function, lock) in [("main.first", first), ("main.second", second)] {
+                let waits = |task: &&Task| task.wait.as_ref().is_some_and(|wait| wait.object.starts_with("sync."));
+                for task in in_main(&recording, function).into_iter().filter(waits) {
+                    assert_eq!(address(task, "sync.Mutex"), lock, "{version}: {function}");
+                    waiting += 1;
+                }
+            }
+        }
+        assert!(waiting > 0, "{version}");
+    }
 }
 
 #[test]

@@ -56,7 +56,7 @@ use self::{
     system::System,
     threads::Threads,
     unwind::Unwinder,
-    waits::{Class, Primitive, Reason},
+    waits::{Class, Reason},
 };
 use crate::{
     go::{
@@ -344,14 +344,14 @@ impl Goroutines {
         pass.is_first = false;
         for round in 2..=ROUNDS {
             pass.is_last = round == ROUNDS;
-            pass.engine.objects.semaphores.end_round();
+            pass.engine.objects.semaphores.begin_round(pass.is_last);
             let again = std::mem::take(&mut pass.again);
             for chunk in again.chunks(CHUNK) {
                 pass.look(chunk);
             }
         }
         let (cut, foreign) = (pass.context.channels.cut, pass.foreign);
-        self.objects.semaphores.end_round();
+        self.objects.semaphores.end_snapshot();
         self.losses.channels_cut += cut;
         self.losses.timers_left_out = self.losses.timers_left_out.max(self.objects.timers.left_out);
         // Those that came while the others were read have not ended, though they were not seen.
@@ -376,7 +376,7 @@ impl Goroutines {
         let runtime = Arc::clone(&self.runtime);
         let clock = Clock::of(self.pid);
         self.objects.timers.begin(true);
-        self.objects.semaphores.end_round();
+        self.objects.semaphores.end_snapshot();
         let mut channels = Channels::new(slots);
         let mut descriptors = Descriptors::new(self.pid);
         let mut batch = Batch::default();
@@ -397,7 +397,7 @@ impl Goroutines {
                         let words = descriptors.describe(fd).words;
                         sink.set_object(slot, GoObject::Descriptor { fd, access, words });
                     }
-                    if matches!(reason.class, Class::Sync(primitive) if primitive != Primitive::Cond)
+                    if reason.class.is_semaphore()
                         && let Some(queues) = self.objects.semaphores.queues(&runtime, memory)
                     {
                         sink.set_queue(slot, queues.of(g.address).and_then(|waiting| waiting.place));
@@ -421,7 +421,7 @@ impl Goroutines {
                 }
             }
         }
-        self.objects.semaphores.end_round();
+        self.objects.semaphores.end_snapshot();
         self.losses.channels_cut += channels.cut;
         self.losses.timers_left_out = self.losses.timers_left_out.max(self.objects.timers.left_out);
         Ok(())

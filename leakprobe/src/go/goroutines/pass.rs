@@ -11,7 +11,7 @@ use super::{
     objects::{Blocked, Context, Found},
     read_gs, stack_words,
     unwind::{self, Outcome},
-    waits::{Class, Primitive, Reason},
+    waits::{Class, Reason},
 };
 use crate::{
     go::memory::Words,
@@ -82,7 +82,12 @@ impl Item {
 impl Pass<'_> {
     /// Looks at these slots: finds out which have changed, and tells what has become of them.
     pub(super) fn look(&mut self, slots: &[(u32, u64)]) {
-        let gs = read_gs(self.context.runtime, self.context.memory, &mut self.gs, slots);
+        let mut gs = read_gs(self.context.runtime, self.context.memory, &mut self.gs, slots);
+        if !self.engine.objects.semaphores.is_current() && self.asks_for_queues(slots, &gs) {
+            // That takes a while, in which many of them run.
+            self.engine.objects.semaphores.queues(self.context.runtime, self.context.memory);
+            gs = read_gs(self.context.runtime, self.context.memory, &mut self.gs, slots);
+        }
         // Whatever is found to wait, has waited at this moment.
         self.context.clock = self.context.clock.later();
         let mut items = Vec::new();
@@ -133,6 +138,17 @@ impl Pass<'_> {
             items = rest;
             items.extend(deeper);
         }
+    }
+
+    /// Whether one of these goroutines has begun to wait for a semaphore.
+    fn asks_for_queues(&self, slots: &[(u32, u64)], gs: &[Option<G>]) -> bool {
+        slots.iter().zip(gs).any(|(&(slot, _), g)| {
+            let known = self.engine.records.get(slot as usize);
+            let new = g.filter(|g| known.is_none_or(|known| known.id != g.id || known.signature != g.signature()));
+            let waits = new.filter(|g| matches!(g.status(), Some(GoStatus::Waiting | GoStatus::Leaked)));
+            let reason = waits.and_then(|g| self.engine.reasons.get(usize::from(g.waitreason)));
+            reason.is_some_and(|reason| reason.class.is_semaphore())
+        })
     }
 
     /// Reads stacks and objects of goroutines, and tells of those that have not run meanwhile. Returns those whose stacks are
@@ -263,8 +279,7 @@ impl Pass<'_> {
         self.count_losses(stack.end);
         let is_unstable = stack.end == StackEnd::Unstable;
         let reason = self.reason(item).filter(|_| !is_unstable);
-        let is_semaphore = |reason: &Reason| matches!(reason.class, Class::Sync(of) if of != Primitive::Cond);
-        if found.object == GoObject::None && reason.as_ref().is_some_and(is_semaphore) {
+        if found.object == GoObject::None && reason.as_ref().is_some_and(|reason| reason.class.is_semaphore()) {
             self.engine.losses.locks_unknown += 1;
         }
         let (since_ns, not_before_ns) = self.since(slot, g, reason.is_some());

@@ -9,7 +9,10 @@
 
 use std::collections::HashMap;
 
-use super::semtable::{self, Root, root_of};
+use super::{
+    g::mix,
+    semtable::{self, Root, root_of},
+};
 use crate::{
     go::{SudogLayout, memory::word_at},
     model::QueuePlace,
@@ -37,51 +40,79 @@ pub(super) struct Waiting {
     pub(super) place: Option<QueuePlace>,
 }
 
-/// All that wait for semaphores, by the addresses of their `g`s.
+/// All that wait for semaphores.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Queues(HashMap<u64, Waiting>);
+pub(super) struct Queues {
+    /// By the addresses of their `g`s.
+    waiting: HashMap<u64, Waiting>,
+    /// What was last seen of each root's tree, as a number that is another one if it has changed; empty if nothing was read yet.
+    marks: Vec<u64>,
+    /// Roots whose trees were seen to change.
+    restless: Vec<bool>,
+}
 
 impl Queues {
     /// Reads all of the table at `table`, of a program with so many goroutines. Costs some 50 ns for each waiter.
-    pub(super) fn read(layout: &SudogLayout, memory: &dyn Memory, table: u64, goroutines: usize) -> Self {
-        let mut all = Self::default();
+    pub(super) fn read(&mut self, layout: &SudogLayout, memory: &dyn Memory, table: u64, goroutines: usize) {
+        self.waiting.clear();
+        self.restless.resize(semtable::ROOTS, false);
+        self.read_trees(layout, memory, table, goroutines, vec![true; semtable::ROOTS]);
+    }
+
+    /// Reads once more what was seen to change since this was made: for those who have begun to wait since then.
+    pub(super) fn read_restless(&mut self, layout: &SudogLayout, memory: &dyn Memory, table: u64, goroutines: usize) {
+        self.read_trees(layout, memory, table, goroutines, self.restless.clone());
+    }
+
+    fn read_trees(
+        &mut self,
+        layout: &SudogLayout,
+        memory: &dyn Memory,
+        table: u64,
+        goroutines: usize,
+        mut open: Vec<bool>,
+    ) {
         let left = goroutines.saturating_add(SLACK);
         let mut walk = Walk { layout, memory, pages: Pages::new(left), left, trees: Vec::new() };
-        let mut open = [true; semtable::ROOTS];
-        for attempt in 1..=ATTEMPTS {
+        let is_first = self.marks.is_empty();
+        self.marks.resize(semtable::ROOTS, 0);
+        for _ in 0..ATTEMPTS {
             let Some(before) = semtable::roots(memory, table) else { break };
             walk.begin(&before, &open);
             let Some(after) = semtable::roots(memory, table) else { break };
-            for ((tree, after), open) in walk.trees.iter().zip(after).zip(&mut open) {
-                let is_whole = tree.is_whole() && tree.root == after;
-                if *open && (is_whole || attempt == ATTEMPTS) {
-                    all.take(tree, is_whole);
-                    *open = false;
+            let is_whole = |tree: &Tree, after: &Root| tree.is_whole() && tree.root == *after;
+            // One that has changed queues meanwhile may be in two: what is whole counts for more.
+            for whole in [false, true] {
+                let trees = walk.trees.iter().zip(&after).zip(&mut open).enumerate();
+                for (n, ((tree, _), open)) in
+                    trees.filter(|(_, ((tree, after), open))| **open && is_whole(tree, after) == whole)
+                {
+                    take(&mut self.waiting, tree, whole);
+                    *open = !whole;
+                    if let (Some(restless), Some(mark)) = (self.restless.get_mut(n), self.marks.get_mut(n)) {
+                        let before = std::mem::replace(mark, tree.mark());
+                        *restless |= !whole || !is_first && before != *mark;
+                    }
                 }
             }
             if !open.contains(&true) {
                 break;
             }
         }
-        all
-    }
-
-    fn take(&mut self, tree: &Tree, is_whole: bool) {
-        for found in &tree.found {
-            let waiters = tree.lengths.get(found.queue as usize).copied().filter(|_| is_whole);
-            let place = waiters.map(|waiters| QueuePlace { place: found.place, waiters });
-            let waiting = Waiting { sudog: found.sudog, address: found.address, place };
-            if is_whole {
-                self.0.insert(found.g, waiting);
-            } else {
-                self.0.entry(found.g).or_insert(waiting);
-            }
-        }
     }
 
     /// Where a goroutine waits.
     pub(super) fn of(&self, g: u64) -> Option<Waiting> {
-        self.0.get(&g).copied()
+        self.waiting.get(&g).copied()
+    }
+}
+
+/// Takes in what was found at one root.
+fn take(waiting: &mut HashMap<u64, Waiting>, tree: &Tree, is_whole: bool) {
+    for found in &tree.found {
+        let waiters = tree.lengths.get(found.queue as usize).copied().filter(|_| is_whole);
+        let place = waiters.map(|waiters| QueuePlace { place: found.place, waiters });
+        waiting.insert(found.g, Waiting { sudog: found.sudog, address: found.address, place });
     }
 }
 
@@ -124,6 +155,10 @@ struct Tree {
 }
 
 impl Tree {
+    fn mark(&self) -> u64 {
+        mix(self.found.iter().flat_map(|found| [found.g, found.sudog, found.address]))
+    }
+
     fn is_whole(&self) -> bool {
         !self.is_torn && self.found.len() == self.root.waiters as usize
     }
@@ -316,7 +351,9 @@ mod tests {
     }
 
     fn read(runtime: &Runtime, memory: &dyn Memory) -> Queues {
-        Queues::read(&runtime.layout.sudog, memory, TABLE, 16)
+        let mut queues = Queues::default();
+        queues.read(&runtime.layout.sudog, memory, TABLE, 16);
+        queues
     }
 
     fn waiting(n: u64, address: u64, place: u32, waiters: u32) -> Option<Waiting> {
@@ -331,7 +368,7 @@ mod tests {
             for (n, address, place, waiters) in [(0, A, 1, 3), (1, A, 2, 3), (2, A, 3, 3), (3, B, 1, 1), (4, C, 1, 1)] {
                 assert_eq!(queues.of(g(n)), waiting(n, address, place, waiters), "{version}: {n}");
             }
-            assert_eq!(queues.0.len(), 5, "{version}");
+            assert_eq!(queues.waiting.len(), 5, "{version}");
         }
     }
 
@@ -411,6 +448,31 @@ mod tests {
     }
 
     #[test]
+    fn only_what_changes_is_read_once_more() {
+        let (runtime, mut memory) = crowd("go1.24.11");
+        let layout = &runtime.layout.sudog;
+        let mut queues = read(&runtime, &memory);
+        // 1 has left and 5 has come: the root is the same.
+        waiter(&mut memory, &runtime, 5, A);
+        for (n, offset, to) in [(0, layout.waitlink, 2), (2, layout.waitlink, 5)] {
+            put(&mut memory, layout, n, offset, sudog(to));
+        }
+        queues.read_restless(layout, &memory, TABLE, 16);
+        assert_eq!(queues.of(g(5)), None, "nothing was seen to change");
+        queues.read(layout, &memory, TABLE, 16);
+        assert_eq!([1, 5].map(|n| queues.of(g(n))), [None, waiting(5, A, 3, 3)]);
+        // The same with the next one, and another root, too.
+        waiter(&mut memory, &runtime, 6, A);
+        for (n, offset, to) in [(0, layout.waitlink, 5), (5, layout.waitlink, 6)] {
+            put(&mut memory, layout, n, offset, sudog(to));
+        }
+        waiter(&mut memory, &runtime, 7, C);
+        root(&mut memory, C, sudog(7), 1);
+        queues.read_restless(layout, &memory, TABLE, 16);
+        assert_eq!([6, 7, 4].map(|n| queues.of(g(n))), [waiting(6, A, 3, 3), None, waiting(4, C, 1, 1)]);
+    }
+
+    #[test]
     fn circles_come_to_an_end() {
         let (runtime, memory) = crowd("go1.27.3");
         let layout = &runtime.layout.sudog;
@@ -446,7 +508,7 @@ mod tests {
                 cut.0.iter_mut().filter(|(start, _)| *start == sudog(0)).for_each(|(_, bytes)| bytes.truncate(len));
                 let queues = read(&runtime, &cut);
                 assert!(queues.of(g(4)).is_none() || len > 4 * 128, "{version}: {len} bytes");
-                assert!(queues.0.len() <= len / 80, "{version}: {len} bytes");
+                assert!(queues.waiting.len() <= len / 80, "{version}: {len} bytes");
             }
         }
     }
@@ -465,7 +527,7 @@ mod tests {
             (0..40).zip(words.chunks(16)).for_each(|(n, words)| memory.put(sudog(n), words));
             root(&mut memory, A, sudog(0), waiters);
             let queues = read(&runtime, &memory);
-            prop_assert!(queues.0.len() <= 16 + SLACK);
+            prop_assert!(queues.waiting.len() <= 16 + SLACK);
         }
     }
 }

@@ -37,8 +37,11 @@ pub(super) struct Semaphores {
     /// By the innermost return addresses.
     by_stack: HashMap<u64, Primitive>,
     table: Table,
-    /// Who waits, as it was in this round of the snapshot, once somebody has asked.
-    queues: Option<Queues>,
+    /// Who waits, if somebody has asked in this snapshot.
+    queues: Queues,
+    /// Whether somebody has asked in this round of it, which may be the last one.
+    is_current: bool,
+    is_last: bool,
     /// How many goroutines there are, for what a hostile process can make us do.
     goroutines: usize,
 }
@@ -85,26 +88,50 @@ impl Semaphores {
         table.pause = table.pause.saturating_sub(1);
         (table.has_one, table.lacks_one) = (false, false);
         self.goroutines = goroutines;
-        self.end_round();
+        self.end_snapshot();
     }
 
-    /// What was read of the queues is to be read again.
-    pub(super) fn end_round(&mut self) {
-        self.queues = None;
+    /// The queues are to be read again. In the last round those that change are read once more for whoever is in none.
+    pub(super) fn begin_round(&mut self, is_last: bool) {
+        (self.is_current, self.is_last) = (false, is_last);
+    }
+
+    /// What was read of the queues is of no use any more.
+    pub(super) fn end_snapshot(&mut self) {
+        self.queues = Queues::default();
+        self.begin_round(false);
+    }
+
+    /// Whether the queues were read in this round.
+    pub(super) fn is_current(&self) -> bool {
+        self.is_current
     }
 
     /// Who waits in the runtime's table of semaphores, as it was when it was first asked for in this round; `None` if the table is not
     /// known.
     pub(super) fn queues(&mut self, runtime: &Runtime, memory: &dyn Memory) -> Option<&Queues> {
-        if self.queues.is_none() {
-            let table = self.table.find(runtime, memory)?;
-            self.queues = Some(Queues::read(&runtime.layout.sudog, memory, table, self.goroutines));
+        let table = self.table.find(runtime, memory)?;
+        if !self.is_current {
+            self.queues.read(&runtime.layout.sudog, memory, table, self.goroutines);
+            self.is_current = true;
         }
-        self.queues.as_ref()
+        Some(&self.queues)
     }
 
     /// What each of these goroutines waits for, if that is certain.
     pub(super) fn read(&mut self, runtime: &Runtime, memory: &dyn Memory, waiters: &[Waiter<'_>]) -> Vec<Found> {
+        let mut found = self.look_up(runtime, memory, waiters);
+        if self.is_last && found.iter().any(|found| found.is_missing) {
+            if let Some(table) = self.table.address {
+                self.queues.read_restless(&runtime.layout.sudog, memory, table, self.goroutines);
+            }
+            let again = self.look_up(runtime, memory, waiters);
+            found.iter_mut().zip(again).filter(|(found, _)| found.is_missing).for_each(|(found, again)| *found = again);
+        }
+        found
+    }
+
+    fn look_up(&mut self, runtime: &Runtime, memory: &dyn Memory, waiters: &[Waiter<'_>]) -> Vec<Found> {
         let layout = &runtime.layout;
         let is_asked = waiters.iter().any(|(_, primitive, _)| *primitive != Primitive::Cond);
         let queues = if is_asked { self.queues(runtime, memory) } else { None };

@@ -137,6 +137,11 @@ impl Class {
         }
     }
 
+    /// Whether the runtime's table of semaphores has those that wait so.
+    pub(super) fn is_semaphore(self) -> bool {
+        matches!(self, Self::Sync(primitive) if primitive != Primitive::Cond)
+    }
+
     /// Whether nothing can ever end it.
     pub(super) fn is_forever(self) -> bool {
         matches!(self, Self::NilChannel { .. } | Self::SelectNothing)
