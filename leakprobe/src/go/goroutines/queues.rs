@@ -52,7 +52,8 @@ pub(super) struct Queues {
 }
 
 impl Queues {
-    /// Reads all of the table at `table`, of a program with so many goroutines. Costs some 50 ns for each waiter.
+    /// Reads all of the table at `table`, of a program with so many goroutines. Each page that waiters lie in is read once, unless
+    /// trees change.
     pub(super) fn read(&mut self, layout: &SudogLayout, memory: &dyn Memory, table: u64, goroutines: usize) {
         self.waiting.clear();
         self.restless.resize(semtable::ROOTS, false);

@@ -1,6 +1,6 @@
 //! What a goroutine waits on, if its `g` does not say: found through a word on its stack.
 //!
-//! Of a semaphore, until Go 1.25, only the waiting function has the `sudog`; of a descriptor, the address of `pollDesc.rg`
+//! Of a condition variable, until Go 1.25, only the waiting function has the `sudog`; of a descriptor, the address of `pollDesc.rg`
 //! or `wg`. Both begin with the address of the `g`: so the word that leads to the address of the own `g`, and is not within the
 //! stack itself, is the one. It is looked for in the innermost frames, and then known to be in the same place of all stacks
 //! that look the same.
