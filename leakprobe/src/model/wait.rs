@@ -164,8 +164,8 @@ pub struct Wait {
     /// long each of these waits lasts at most, ms. `age_ms` then counts from the first of them that was seen and is a lower bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slice_ms: Option<u64>,
-    /// The place of a goroutine among those that wait for the same lock, as Go's runtime has them. `None` for other waits, and if the
-    /// queue changed whenever it was read.
+    /// The place of a goroutine among those that wait for the same lock, as Go's runtime has them. `None` for other waits, and if
+    /// the queue changed whenever it was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<QueuePlace>,
     /// Who would have to end the wait, if that is known.

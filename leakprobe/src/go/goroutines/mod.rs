@@ -366,7 +366,8 @@ impl Goroutines {
     }
 
     /// Looks again at the channels and descriptors that goroutines wait on, and at the queues of semaphores: others may have sent,
-    /// received, closed or been woken, though the goroutine has not run. What has changed since it was last told goes into `sink`. Goroutines that have run are left as they are.
+    /// received, closed or been woken, though the goroutine has not run. What has changed since it was last told goes into `sink`.
+    /// Goroutines that have run are left as they are.
     ///
     /// # Errors
     /// As [`Self::snapshot`].
@@ -382,7 +383,13 @@ impl Goroutines {
         let mut batch = Batch::default();
         for start in (0..slots).step_by(CHUNK) {
             let chunk = chunk(memory, runtime.allgs, start, slots)?;
-            let gs = read_gs(&runtime, memory, &mut batch, &chunk);
+            let mut gs = read_gs(&runtime, memory, &mut batch, &chunk);
+            let class = |g: &G| self.reasons.get(usize::from(g.waitreason)).map(|reason| reason.class);
+            if !self.objects.semaphores.is_current() && gs.iter().flatten().filter_map(class).any(Class::is_semaphore) {
+                // Whoever has not run until afterwards was in that queue.
+                self.objects.semaphores.queues(&runtime, memory);
+                gs = read_gs(&runtime, memory, &mut batch, &chunk);
+            }
             let (places, waiters): (Vec<(u32, bool)>, Vec<Waiter>) = chunk
                 .iter()
                 .zip(gs)

@@ -1,9 +1,9 @@
 //! The goroutines that wait for semaphores, in the order in which they will be woken: the trees of `runtime.semtable`.
 //!
-//! Each root has a tree with one node for each address; behind the node, the first one to be woken, come the others that wait at the
-//! same address. All of this changes while it is read. A tree counts as seen whole only if as many waiters were found as its root
-//! says, and the root is the same afterwards; otherwise it is read again, and then its waiters have no place in a queue. That a goroutine
-//! waits at an address is for whoever asks to confirm, who knows whether it has run meanwhile.
+//! Each root has a tree with one node for each address: the first one to be woken. The others that wait at the same address come
+//! behind it. All of this changes while it is read. A tree counts as seen whole only if as many waiters were found as its root says,
+//! and if the root is the same afterwards. Otherwise it is read again; if it never settles, its waiters have no place in a queue.
+//! Whoever asks has to confirm that a goroutine waits at an address, and that it has not run meanwhile.
 //!
 //! Source: <https://github.com/golang/go/blob/go1.27.0/src/runtime/sema.go> (`queue`, `dequeue`), the same since Go 1.19.
 
@@ -425,7 +425,7 @@ mod tests {
         put(&mut sends, layout, 3, layout.c, 0xc0_0000_0000);
         without(&sends, &runtime, 2, A);
         // The tree was turned.
-        let mut turned = memory.clone();
+        let mut turned = memory;
         put(&mut turned, layout, 3, layout.parent, sudog(2));
         without(&turned, &runtime, 2, A);
     }

@@ -1,9 +1,10 @@
 //! The locks, wait groups and other semaphores that goroutines wait for, and their places in the queues; condition variables, too.
 //!
-//! Since Go 1.26 a goroutine that waits leads to its `sudog`, which has the address. Before, the runtime's table of semaphores
-//! alone does ([`Queues`]); of all versions, that knows the order. The table is read once in each round of a snapshot, at another moment than the
-//! goroutine, which may have waited elsewhere then. So its `sudog` is read twice again while it waits: one that is in a queue of this goroutine
-//! both times is its own, since it takes no other one before it has run.
+//! Since Go 1.26 a goroutine that waits leads to its `sudog`, which has the address. Before, only the runtime's table of semaphores
+//! does ([`Queues`]); the order is there in all versions. The table is read in each round of a snapshot, at another moment than the
+//! goroutine, which may have waited elsewhere then. So the `sudog` is read twice more while the goroutine waits. One that names it
+//! and the same address both times is its own: a semaphore writes the new `g` before the new address, and this goroutine
+//! takes none while it waits.
 
 use std::collections::HashMap;
 
@@ -26,7 +27,7 @@ use crate::{
 const NAMED_WITHIN: usize = 6;
 /// Most kinds of stacks whose primitives are remembered.
 const MAX_KNOWN: usize = 1 << 12;
-/// After so many failures it is not looked for the table less often than before: in one of 64 snapshots.
+/// If the table is not found, it is looked for again in every 2nd, 4th, … snapshot, at least in every 64th.
 const MAX_FAILURES: u32 = 6;
 
 /// Finds them.
@@ -107,8 +108,8 @@ impl Semaphores {
         self.is_current
     }
 
-    /// Who waits in the runtime's table of semaphores, as it was when it was first asked for in this round; `None` if the table is not
-    /// known.
+    /// Who waits in the runtime's table of semaphores, as it was when it was first asked for in this round; `None` if the table is
+    /// not known.
     pub(super) fn queues(&mut self, runtime: &Runtime, memory: &dyn Memory) -> Option<&Queues> {
         let table = self.table.find(runtime, memory)?;
         if !self.is_current {
@@ -184,8 +185,8 @@ impl Semaphores {
         found
     }
 
-    /// The address that each waiter waits at, by its `sudog`, if it has one and that is in a queue now; where the table has told of it, in
-    /// the same queue as then.
+    /// The address that each waiter waits at, by its `sudog`, if that is in a queue now. If the table led to it: only if it still is
+    /// in the same queue.
     fn addresses(
         &mut self,
         layout: &Layout,
