@@ -5,6 +5,7 @@ use std::sync::Arc;
 use proptest::{collection::vec, prelude::*};
 
 use super::{Format, GroupBy, Kind, Options, View, Weight, fixture, shown::Shown, stacks::Stacks};
+use crate::analysis::{Criteria, History, Moment, Terms, conclude, judge, tell};
 use crate::model::{
     Check, CheckOutcome, Course, Deadlock, DeadlockedTask, Finding, Frame, GoFrame, Ground, LinkWait, Owner,
     PendingTimers, Recording, Relation, Round, StackEnd, TaskState, TimedWait, Verdict,
@@ -365,6 +366,32 @@ proptest! {
     fn names_are_as_short_as_asked(name in name(), width in 1..60_usize) {
         let short = super::words::shorten(&name, width);
         prop_assert!(short.chars().count() <= width.max(1));
+    }
+
+    #[test]
+    fn judging_takes_anything(mut rounds in vec(recording(), 1..6), known in recording()) {
+        // What is judged was counted, and nobody counts that far.
+        for recording in &mut rounds {
+            for count in recording.sites.iter_mut().flat_map(|site| [&mut site.count, &mut site.parked, &mut site.with_timeout]) {
+                *count >>= 24;
+            }
+            recording.losses.values_mut().for_each(|count| *count >>= 24);
+            recording.growth.iter_mut().for_each(|sample| sample.tasks >>= 24);
+        }
+        let moments: Vec<Moment> = rounds.iter().map(Moment::of).collect();
+        let mut last = rounds.into_iter().next_back().unwrap();
+        let criteria = Criteria { max_growth_percent: 5.0, processors: 2 };
+        let judgements = judge(&last, History { moments: &moments, before: moments.first() }, &criteria);
+        tell(&mut last, judgements);
+        let terms = Terms {
+            fail_on: Verdict::Suspect,
+            rules: &[],
+            today: jiff::civil::date(2026, 1, 1),
+            baseline: Some(&known),
+            max_tasks: Some(1),
+            min_coverage_percent: 95.0,
+        };
+        conclude(&mut last, &terms);
     }
 
     /// Indices are checked when a recording is read; should one get past that, it is left out.

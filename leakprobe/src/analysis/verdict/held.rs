@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::model::{HeldLock, Recording, Task, WaitKind};
+use crate::model::{Recording, Task, WaitKind};
 
 /// A lock: which of the process's Go runtimes, and the lock's address there.
 type Lock = (u32, u64);
@@ -11,10 +11,37 @@ type Lock = (u32, u64);
 /// Most goroutines that are followed from one that waits to the one that holds it up.
 const MOST_LINKS: usize = 16;
 
+/// Who holds a lock, as far as it matters: however many they are, this is one word.
+#[derive(Clone, Copy, Debug, Default)]
+enum Who<'a> {
+    #[default]
+    NoOne,
+    One(&'a Task),
+    Several,
+}
+
+impl<'a> Who<'a> {
+    fn add(&mut self, task: &'a Task) {
+        *self = match *self {
+            Self::NoOne => Self::One(task),
+            Self::One(known) if is_same(known, task) => Self::One(known),
+            _ => Self::Several,
+        };
+    }
+}
+
+/// The holders of one lock.
+#[derive(Debug, Default)]
+struct Holders<'a> {
+    all: Who<'a>,
+    /// Those that do not share it.
+    alone: Who<'a>,
+}
+
 /// The locks that goroutines hold and wait for.
 #[derive(Debug, Default)]
 pub(super) struct Held<'a> {
-    holders: HashMap<Lock, Vec<(&'a Task, HeldLock)>>,
+    holders: HashMap<Lock, Holders<'a>>,
     /// Locks for which a writer waits: those who would read wait behind it.
     awaited_by_writers: HashSet<Lock>,
 }
@@ -29,7 +56,11 @@ impl<'a> Held<'a> {
                 // What it waits for in the function that is to release it, it has released before.
                 let is_retaken = lock.calls == 0 && awaited(task).is_some_and(|(_, address)| address == lock.address);
                 if !is_retaken {
-                    held.holders.entry((goroutine.runtime, lock.address)).or_default().push((task, *lock));
+                    let holders = held.holders.entry((goroutine.runtime, lock.address)).or_default();
+                    holders.all.add(task);
+                    if !lock.shared {
+                        holders.alone.add(task);
+                    }
                 }
             }
             if waits_to_write(task) {
@@ -41,17 +72,22 @@ impl<'a> Held<'a> {
 
     /// The goroutine that holds what this one waits for, if there is evidence of one alone.
     pub(super) fn holder(&self, waiter: &Task) -> Option<&'a Task> {
-        let mut holders = self.holders.get(&awaited(waiter)?)?.iter();
-        let (first, _) = holders.next()?;
-        holders.all(|(other, _)| is_same(other, first)).then_some(*first)
+        match self.holders.get(&awaited(waiter)?)?.all {
+            Who::One(holder) => Some(holder),
+            Who::NoOne | Who::Several => None,
+        }
     }
 
     /// Whether this goroutine itself holds the lock that it waits for: in a function that called the one that waits.
     pub(super) fn holds_itself(&self, waiter: &Task) -> bool {
-        let Some(holders) = awaited(waiter).and_then(|lock| self.holders.get(&lock)) else { return false };
-        let own = holders.iter().any(|(holder, lock)| is_same(holder, waiter) && lock.calls > 0);
+        let (Some(lock), Some(goroutine)) = (awaited(waiter), waiter.goroutine.as_deref()) else { return false };
+        let own = goroutine.holds.iter().any(|held| (goroutine.runtime, held.address) == lock && held.calls > 0);
         // Readers share a lock. Of any other there is one holder: if there seem to be two, one of them has released it.
-        own && holders.iter().all(|(holder, lock)| is_same(holder, waiter) || lock.shared)
+        own && self.holders.get(&lock).is_some_and(|holders| match holders.alone {
+            Who::NoOne => true,
+            Who::One(holder) => is_same(holder, waiter),
+            Who::Several => false,
+        })
     }
 
     /// Whether this goroutine is one of several that wait in a circle for locks that the next one holds.

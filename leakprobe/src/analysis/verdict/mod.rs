@@ -107,8 +107,14 @@ impl Judgements {
 #[must_use]
 pub fn judge(recording: &Recording, history: History<'_>, criteria: &Criteria) -> Judgements {
     let hopeless = hopeless_by_site(recording);
+    let mut counts: HashMap<&str, u64> = HashMap::new();
+    for site in &recording.sites {
+        let count = counts.entry(&site.id).or_default();
+        *count = count.saturating_add(site.count);
+    }
     let proven = |site: &Site| {
-        let evidence = proven(site, hopeless.get(site.id.as_str())?, recording);
+        let id = site.id.as_str();
+        let evidence = proven(hopeless.get(id)?, counts.get(id).copied().unwrap_or(0));
         Some(Judgement { ground: Some(Ground::CannotWake), evidence, ..Judgement::default() })
     };
     let proven: Vec<Option<Judgement>> = recording.sites.iter().map(proven).collect();
@@ -376,8 +382,7 @@ fn hopeless_by_site(recording: &Recording) -> HashMap<&str, BTreeMap<Hopeless, u
     by_site
 }
 
-fn proven(site: &Site, reasons: &BTreeMap<Hopeless, u64>, recording: &Recording) -> Vec<String> {
-    let all = recording.sites.iter().filter(|other| other.id == site.id).map(|site| site.count).sum();
+fn proven(reasons: &BTreeMap<Hopeless, u64>, all: u64) -> Vec<String> {
     reasons.iter().map(|(why, &count)| why.sentence(count, all)).collect()
 }
 
