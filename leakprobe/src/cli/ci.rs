@@ -222,7 +222,8 @@ impl CiArgs {
             max_rounds: self.max_rounds.max(self.rounds),
             retry: self.retry,
             settle: self.settle,
-            settle_max: self.settle_max.max(self.settle),
+            // Numbers can be level for that time only if more than that is waited for.
+            settle_max: if self.settle_max > self.settle { self.settle_max } else { self.settle.saturating_mul(2) },
             requests: self.requests,
             requests_from: self.requests_from,
             go_leak_profile: self.go_leak_profile,

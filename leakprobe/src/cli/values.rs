@@ -95,6 +95,9 @@ pub(super) fn pid(text: &str) -> Result<u32, String> {
     }
 }
 
+/// A hundred years. What is longer is a mistake, and its end could not be computed.
+const LONGEST_SECONDS: f64 = 100.0 * 365.0 * 24.0 * 3600.0;
+
 /// A span of time with its unit: `500ms`, `1.5s`, `2m`, `1h`, `250us`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let help = || format!("'{text}' is no duration; write a number and a unit, such as 500ms, 30s, 5m or 1h");
@@ -109,7 +112,11 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         "h" => 3600.0,
         _ => return Err(help()),
     };
-    Duration::try_from_secs_f64(number * unit_seconds).map_err(|_| help())
+    let seconds = number * unit_seconds;
+    if seconds > LONGEST_SECONDS {
+        return Err(format!("'{text}' is more than a hundred years"));
+    }
+    Duration::try_from_secs_f64(seconds).map_err(|_| help())
 }
 
 /// A span of time that is not zero.
@@ -308,7 +315,7 @@ mod tests {
         assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("250us"), Ok(Duration::from_micros(250)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        for bad in ["", "5", "s", "5 parsecs", "-1s", "infs", "1e400h", "5d"] {
+        for bad in ["", "5", "s", "5 parsecs", "-1s", "infs", "1e400h", "5d", "876001h", "5000000000000000h"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
     }

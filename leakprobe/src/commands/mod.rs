@@ -9,6 +9,7 @@ mod failure;
 mod follow;
 mod goroutines;
 mod governing;
+mod groups;
 mod locks;
 mod output;
 mod ring;

@@ -8,7 +8,10 @@ use std::{
     collections::BTreeMap,
     io::{self, IsTerminal},
     os::fd::{AsFd, AsRawFd, OwnedFd},
+    process,
     rc::Rc,
+    sync::Once,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -28,6 +31,7 @@ use tokio::{
 use super::{
     ExitCode, Failure,
     follow::Follower,
+    groups,
     ring::Ring,
     session::{Session, ended_early},
 };
@@ -35,6 +39,12 @@ use crate::{cli::Watch, model::Recording};
 
 /// Most records that are taken in before signals and the clock are looked at again.
 const RECORDS_AT_ONCE: usize = 1024;
+
+/// The exit code after a second signal: that of shells for Ctrl-C.
+const ENDED_AT_ONCE: i32 = 130;
+
+/// Within this time a signal is the same one, sent twice: so do timeout(1), and terminals that close.
+const SAME_SIGNAL: Duration = Duration::from_millis(500);
 
 /// How often it is looked at the end for records that were counted and have not come, and how long apart.
 const LOOKS_FOR_LATE: u32 = 5;
@@ -94,6 +104,7 @@ async fn run(
             biased;
             () = signals.wait() => {
                 let _ = stop.send(true);
+                Stop::end_at_the_next();
             }
             Some(done) = loops.join_next() => {
                 let (place, session) = done.map_err(|error| internal("go on watching", &error))??;
@@ -384,6 +395,24 @@ impl Stop {
         let listen = |kind| signal(kind).map_err(|error| internal("listen for signals", &error));
         let [interrupt, terminate, hangup] = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         Ok(Self([listen(interrupt)?, listen(terminate)?, listen(hangup)?]))
+    }
+
+    /// The next signal ends us and what we have started, at once and without a report: whatever we are at, nobody has to wait for it.
+    fn end_at_the_next() {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| {
+            thread::spawn(|| {
+                thread::sleep(SAME_SIGNAL);
+                let waited = in_event_loop(async {
+                    Self::listen()?.wait().await;
+                    Ok(())
+                });
+                if waited.is_ok() {
+                    groups::end_all();
+                    process::exit(ENDED_AT_ONCE);
+                }
+            });
+        });
     }
 
     async fn wait(&mut self) {

@@ -372,8 +372,8 @@ proptest! {
     fn judging_takes_anything(mut rounds in vec(recording(), 1..6), known in recording()) {
         // What is judged was counted, and nobody counts that far.
         for recording in &mut rounds {
-            for count in recording.sites.iter_mut().flat_map(|site| [&mut site.count, &mut site.parked, &mut site.with_timeout]) {
-                *count >>= 24;
+            for site in &mut recording.sites {
+                (site.count, site.parked, site.with_timeout) = (site.count >> 24, site.parked >> 24, site.with_timeout >> 24);
             }
             recording.losses.values_mut().for_each(|count| *count >>= 24);
             recording.growth.iter_mut().for_each(|sample| sample.tasks >>= 24);

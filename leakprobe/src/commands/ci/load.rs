@@ -8,10 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::{
-    sys::signal::{Signal, killpg},
-    unistd::Pid,
-};
 use regex::Regex;
 use tokio::{
     process::{Child, ChildStdout, Command},
@@ -20,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    super::{Failure, run::cannot_start, run::describe, watch::Observer},
+    super::{Failure, groups::Group, run::cannot_start, run::describe, watch::Observer},
     lines,
     server::own_stderr,
 };
@@ -62,7 +58,7 @@ impl Load<'_> {
     pub(super) async fn run(&self, observer: &mut Observer) -> Result<Ended, Failure> {
         let began = Instant::now();
         let mut child = self.start()?;
-        let group = child.id().map(Group);
+        let group = child.id().map(Group::of);
         let output = child.stdout.take().zip(self.requests_from.clone());
         let counted = output.map(|(output, regex)| count(output, regex, !self.is_quiet));
         let mut stopped = observer.stopped.clone();
@@ -109,18 +105,6 @@ impl Load<'_> {
             command.spawn()
         };
         start().map_err(|error| cannot_start(self.command, &error))
-    }
-}
-
-/// A process and what it has started. Whatever is left of them is ended when this is dropped.
-pub(super) struct Group(pub(super) u32);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Ok(leader) = i32::try_from(self.0) {
-            // If there is nobody left, there is nothing to do.
-            let _ = killpg(Pid::from_raw(leader), Signal::SIGKILL);
-        }
     }
 }
 

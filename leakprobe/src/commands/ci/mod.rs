@@ -264,6 +264,13 @@ fn judged(
     );
     let mut notes: Vec<String> =
         created.note(pids, options.watch.follow_forks).into_iter().chain(created.note_of_single()).collect();
+    let uncounted = rounds.iter().skip(1).filter(|round| round.requests.is_none()).count();
+    if uncounted > 0 && options.requests_from.is_some() {
+        let rounds = rounds.len() - 1;
+        notes.push(format!(
+            "the load's output had no number that fits --requests-from in {uncounted} of {rounds} rounds: rates are those of rounds"
+        ));
+    }
     if let Some((number, _)) = rounds.iter().enumerate().rfind(|(_, round)| !round.settled) {
         let which = if number == 0 { "the baseline".to_owned() } else { format!("round {number}") };
         notes.push(format!(

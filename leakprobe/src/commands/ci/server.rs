@@ -23,12 +23,12 @@ use tokio::{
 use super::{
     super::{
         ExitCode, Failure,
+        groups::Group,
         output::pattern,
         run::{Held, cannot_start, describe},
         watch::Observer,
     },
     lines,
-    load::Group,
 };
 use crate::cli::{Ready, Server};
 
@@ -82,7 +82,7 @@ impl Running {
         });
         let name = server.command.first().map(|name| name.display().to_string()).unwrap_or_default();
         let signal = Signal::try_from(server.stop_signal).unwrap_or(Signal::SIGTERM);
-        let group = Group(held.child.id());
+        let group = Group::of(held.child.id());
         Ok(Self { held, _group: group, name, signal, fitted, told: String::new() })
     }
 

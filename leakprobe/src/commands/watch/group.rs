@@ -65,6 +65,7 @@ pub(in crate::commands) fn observe<T>(
                 biased;
                 () = signals.wait() => {
                     let _ = stop.send(true);
+                    Stop::end_at_the_next();
                 }
                 Some(done) = loops.join_next() => {
                     let (place, session) = done.map_err(|error| internal("go on watching", &error))??;
