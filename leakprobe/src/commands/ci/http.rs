@@ -107,6 +107,23 @@ mod tests {
     }
 
     #[test]
+    fn who_drips_has_no_more_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap().to_string();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.write_all(b"HTTP/1.0 200 OK\r\n\r\n");
+            while stream.write_all(b"x").is_ok() {
+                thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let got = runtime.block_on(get(&at, "/", Duration::from_millis(300)));
+        assert_eq!(got, Err("did not answer within 0.3 s".to_owned()));
+        server.join().unwrap();
+    }
+
+    #[test]
     fn what_is_cut_short_does_no_harm() {
         let whole = b"HTTP/1.0 200 OK\r\nA: b\r\n\r\nbody";
         for end in 0..whole.len() {
