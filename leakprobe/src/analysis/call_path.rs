@@ -127,6 +127,22 @@ impl<'a> CallPaths<'a> {
         Self::new(&recording.frames, &recording.target.exe)
     }
 
+    /// The part of a creation stack that tells who creates: up to the innermost functions of the program's own, the one that creates
+    /// and the one that asked for it. Who asked that one, a request handler or another, is not told apart.
+    pub(super) fn creator<'s>(&self, creation: &'s [u32]) -> &'s [u32] {
+        const FUNCTIONS: usize = 2;
+        let mut functions = Vec::new();
+        let is_enough = |place: &u32| {
+            let Some(step) = self.steps.get(*place as usize).filter(|step| step.is_users) else { return false };
+            if !functions.contains(&step.function) {
+                functions.push(step.function);
+            }
+            functions.len() == FUNCTIONS
+        };
+        let end = creation.iter().position(is_enough).map_or(creation.len(), |last| last + 1);
+        &creation[..end]
+    }
+
     /// The path of a stack, innermost function first. Each place is that of a frame that stands for its function: see
     /// [`Self::function`].
     pub(super) fn path(&self, stack: &[u32]) -> Vec<u32> {

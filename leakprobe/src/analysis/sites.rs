@@ -487,7 +487,8 @@ fn span(ms: u64) -> String {
 /// The id of all tasks of one creator, made as those of sites are.
 pub(super) fn id_of_creator(task: TaskKind, creation: &[u32], paths: &CallPaths<'_>) -> String {
     let stack = Vec::new();
-    let key = SiteKey { task, role: Role::Own, creation: creation.to_vec(), stack, kind: WaitKind::Other };
+    let key =
+        SiteKey { task, role: Role::Own, creation: paths.creator(creation).to_vec(), stack, kind: WaitKind::Other };
     stable_id(&key, paths)
 }
 

@@ -35,6 +35,8 @@ pub(super) struct Cohorts {
     pub(super) old_woke: u64,
     /// Of the tasks that came after the baseline: those whose wait ends by a timer that has not been due since they came.
     pub(super) pending: u64,
+    /// Those of them whose wait ends by another task's timer.
+    pub(super) pending_by_others: u64,
     /// In how many ms the last of these timers fires.
     pub(super) due_ms: u64,
     pub(super) creators_gone: u64,
@@ -70,7 +72,7 @@ impl Cohorts {
     }
 
     /// Adds a task that is there at the end; it came in moment `came`, of which the last is `last`, and has done `habits` since. Its
-    /// timers say nothing of its end if one `has_fired` since the task was first seen.
+    /// timer says nothing of its end if it is one of many, see [`Track::has_fired`].
     fn add(&mut self, seen: &Seen, came: usize, habits: Habits, has_fired: bool, last: usize) {
         self.creators_gone += u64::from(seen.creator_gone);
         let Some(round) = came.checked_sub(1) else {
@@ -82,6 +84,7 @@ impl Cohorts {
         }
         if let Some(due_ms) = seen.ends_in_ms().filter(|_| !has_fired) {
             self.pending += 1;
+            self.pending_by_others += u64::from(seen.is_by_others);
             self.due_ms = self.due_ms.max(due_ms);
         }
         if came == last {
@@ -143,6 +146,17 @@ struct Track {
     always: Habits,
     /// What it did since it came to its site.
     at_site: Habits,
+    /// Whether a timer that was to end its wait has fired.
+    past_due: bool,
+}
+
+impl Track {
+    /// Whether a timer that was to end a wait of this task has fired, or must have: one that is shorter than the last round, which
+    /// took `round_ms`, is not the first that it sets.
+    fn has_fired(&self, seen: &Seen, round_ms: u64) -> bool {
+        let is_short = seen.timer_ms().is_some_and(|timer_ms| timer_ms < round_ms);
+        self.always.timer || self.past_due || (is_short && self.always.woke())
+    }
 }
 
 /// All units of a recording.
@@ -151,8 +165,9 @@ pub(super) struct Followed {
     pub(super) sites: Vec<Cohorts>,
     /// Of each creator that has tasks at the end.
     pub(super) creators: HashMap<CreatorKey, Cohorts>,
-    /// Sites at the end of which the load before the baseline has left all tasks, and nothing has woken one since.
-    pub(super) unused: HashSet<String>,
+    /// Sites at the end of which the load before the baseline has left all tasks, and nothing has woken one since; whether that holds
+    /// only if their own timers do not count.
+    pub(super) unused: HashMap<String, bool>,
 }
 
 /// Follows the tasks of `moments` through time. `recording` is the last moment's; tasks at the sites `excused` do not count for their
@@ -170,9 +185,9 @@ pub(super) fn follow(
     let mut by_site: HashMap<&str, Cohorts> = HashMap::new();
     let mut creators: HashMap<CreatorKey, Cohorts> = HashMap::new();
     let mut tracks: Vec<Track> = Vec::new();
-    let mut unused: HashMap<&str, bool> = HashMap::new();
+    let mut unused: HashMap<&str, Option<bool>> = HashMap::new();
     let Some((last, _)) = moments.split_last() else {
-        return Followed { sites: Vec::new(), creators, unused: HashSet::new() };
+        return Followed { sites: Vec::new(), creators, unused: HashMap::new() };
     };
     // A task that could not be read at one moment is back at the next: only what stays away has ended.
     let mut gone: HashMap<Who, Gone<'_>> = HashMap::new();
@@ -188,25 +203,24 @@ pub(super) fn follow(
             creators.entry(creator).or_insert_with(empty).end(track.first, number);
         }
     }
+    let earlier = moments.len().checked_sub(2).and_then(|earlier| moments.get(earlier));
+    let round_ms = earlier.map_or(0, |earlier| last.at_ms.saturating_sub(earlier.at_ms));
     for (seen, track) in last.tasks().iter().zip(&tracks) {
+        let has_fired = track.has_fired(seen, round_ms);
         let site = last.site_of(seen);
         if let Some(site) = site {
             let cohorts = by_site.entry(site).or_insert_with(empty);
-            cohorts.add(seen, track.here, track.at_site, track.always.timer, rounds);
+            cohorts.add(seen, track.here, track.at_site, has_fired, rounds);
             cohorts.moved += u64::from(track.first == 0 && track.here > 0);
             // Only what a load has left is a question: what has been there from the start belongs to the program.
             let of_load = before.is_some_and(|before| !before.has(seen));
-            let is_unused = of_load && track.here == 0 && !track.at_site.woke() && seen.ends_in_ms().is_none();
-            *unused.entry(site).or_insert(true) &= is_unused;
+            let Habits { used, ran, timer, .. } = track.at_site;
+            let is_unused = of_load && track.here == 0 && !used && !ran && seen.ends_in_ms().is_none();
+            let of_site = unused.entry(site).or_insert(Some(false));
+            *of_site = of_site.filter(|_| is_unused).map(|has_timers| has_timers | timer);
         }
         if let Some(creator) = last.creator_of(seen).filter(|_| !site.is_some_and(|site| excused.contains(site))) {
-            creators.entry(creator).or_insert_with(empty).add(
-                seen,
-                track.first,
-                track.always,
-                track.always.timer,
-                rounds,
-            );
+            creators.entry(creator).or_insert_with(empty).add(seen, track.first, track.always, has_fired, rounds);
         }
     }
     let excused_of = excused_counts(recording, paths, moments, excused);
@@ -234,7 +248,7 @@ pub(super) fn follow(
     Followed {
         sites: recording.sites.iter().map(of_site).collect(),
         creators,
-        unused: unused.into_iter().filter(|&(_, unused)| unused).map(|(site, _)| site.to_owned()).collect(),
+        unused: unused.into_iter().filter_map(|(site, timers)| Some((site.to_owned(), timers?))).collect(),
     }
 }
 
@@ -272,7 +286,8 @@ fn step<'a>(
     tracks: &[Track],
     gone: &mut HashMap<Who, Gone<'a>>,
 ) -> Vec<Track> {
-    let new = Track { first: number, here: number, always: Habits::default(), at_site: Habits::default() };
+    let new =
+        Track { first: number, here: number, always: Habits::default(), at_site: Habits::default(), past_due: false };
     let Some(before) = before else {
         return vec![new; moment.tasks().len()];
     };
@@ -297,6 +312,7 @@ fn step<'a>(
         }
         let mut track = *track;
         track.always.add(transition);
+        track.past_due |= Seen::is_past_due(old, elapsed_ms);
         if has_moved {
             (track.here, track.at_site) = (number, Habits::default());
         } else {

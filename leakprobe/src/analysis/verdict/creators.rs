@@ -12,6 +12,7 @@ use super::{
     moment::{self, CreatorKey},
     patterns::{self, functions},
     rule::{self, Nature},
+    waits_for_lock,
 };
 use crate::{
     analysis::{call_path::CallPaths, sites},
@@ -72,6 +73,7 @@ pub(super) fn judge(
         let nature = Nature {
             creates_itself: sites.iter().any(|&site| self_creating[site]),
             is_shrinking: sites.iter().any(|&site| is_shrinking(&recording.sites[site], recording)),
+            waits_for_lock: most_wait_for_locks(&sites, recording, cohorts),
             ..Nature::default()
         };
         let decision = rule::decide(cohorts, nature, exposure, criteria.max_growth_percent);
@@ -92,6 +94,13 @@ pub(super) fn judge(
     }
     judged.chosen.sort_by_key(|chosen| (std::cmp::Reverse(chosen.judgement.verdict), chosen.key));
     judged
+}
+
+/// Whether more than half of a creator's tasks wait for locks.
+fn most_wait_for_locks(sites: &[usize], recording: &Recording, cohorts: &Cohorts) -> bool {
+    let all = cohorts.counts.last().copied().unwrap_or(0);
+    let locked = sites.iter().filter_map(|&site| recording.sites.get(site)).filter(|site| waits_for_lock(site));
+    locked.map(|site| site.count).sum::<u64>() * 2 > all
 }
 
 /// Whether call sites tell of the growth as well: the same verdict or a worse one, and most of the tasks; a few of them, or such as

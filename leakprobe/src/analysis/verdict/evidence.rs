@@ -34,10 +34,16 @@ pub(super) fn of(cohorts: &Cohorts, ground: Ground, count: u64, recording: &Reco
             ));
         }
         Ground::Stopped => evidence.push("their number stopped growing while the load went on".to_owned()),
-        Ground::NotDue => evidence.push(format!(
-            "each of these waits ends by its own timer, the last in {}, and none of the timers has been due yet",
-            span(cohorts.due_ms)
-        )),
+        Ground::NotDue => {
+            let what = match cohorts.pending_by_others {
+                0 => "each of these waits ends by its own timer",
+                _ => {
+                    "each of these waits may end by a timer, its own or that of a task that it joins, created or waits behind"
+                }
+            };
+            let due = span(cohorts.due_ms);
+            evidence.push(format!("{what}, the last in {due}, and none of the timers has been due yet"));
+        }
         Ground::Tolerated => {
             let percent = 100.0 * last.saturating_sub(first) as f64 / first.max(1) as f64;
             let most = recording.check.as_ref().map_or(5.0, |check| check.max_growth_percent);
@@ -64,7 +70,8 @@ fn level(cohorts: &Cohorts, ground: Ground, count: u64) -> Vec<String> {
         _ => evidence.push(format!("level: {counts} after each round")),
     }
     let woke = cohorts.old_woke + cohorts.by_timer + cohorts.used + cohorts.busy;
-    if woke > 0 {
+    // Of these, no more than their own timers has woken any.
+    if woke > 0 && ground != Ground::Unused {
         evidence.push(format!("{woke} of {count} woke meanwhile"));
     }
     match ground {

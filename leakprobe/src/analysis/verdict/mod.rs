@@ -163,10 +163,12 @@ fn by_rounds(
             None => {
                 let nature = Nature {
                     is_blocked: is_blocked(site),
+                    waits_for_lock: waits_for_lock(site),
                     creates_itself: self_creating[place],
                     is_shrinking: is_shrinking(site, recording),
                     is_orphaned: is_orphaned(site, cohorts),
-                    is_unused: followed.unused.contains(&site.id),
+                    // HotSpot looks again each second whether a monitor is free.
+                    is_unused: followed.unused.get(&site.id).is_some_and(|&timers| !timers || waits_for_lock(site)),
                 };
                 let decision = match moment::serves_in_users_code(&site.stack, recording) {
                     true => of_runtime(site, recording),
@@ -182,12 +184,30 @@ fn by_rounds(
     }
     let verdict = |site: &Judgement| site.ground.map_or(Verdict::Unjudged, Ground::verdict);
     let verdicts: Vec<Verdict> = judgements.sites.iter().map(verdict).collect();
-    let by_creator =
-        creators::judge(recording, &paths, &followed, &verdicts, &self_creating, &excused, &exposure, criteria);
+    // What ends by timers is known by itself: whoever else has the same creator is another matter.
+    let not_due = |site: &&Judgement| site.ground == Some(Ground::NotDue);
+    let places = judgements.sites.iter().zip(&recording.sites);
+    let mut known_otherwise = excused.clone();
+    known_otherwise.extend(places.filter(|(judgement, _)| not_due(judgement)).map(|(_, site)| site.id.as_str()));
+    let of_creators = (known_otherwise.len() > excused.len())
+        .then(|| cohorts::follow(recording, &paths, history.moments, history.before, &known_otherwise));
+    let by_creator = creators::judge(
+        recording,
+        &paths,
+        of_creators.as_ref().unwrap_or(&followed),
+        &verdicts,
+        &self_creating,
+        &known_otherwise,
+        &exposure,
+        criteria,
+    );
     judgements.is_open |= by_creator.is_open;
     judgements.creators = by_creator.chosen;
     judgements.timers = timers::judge(recording, history.moments, &exposure);
-    judgements.unexplained = unexplained(&followed, history.moments);
+    let explained = judgements.sites.iter().zip(&followed.sites);
+    let explained = explained.filter(|(judgement, _)| judgement.ground != Some(Ground::Turnover)).map(|(_, site)| site);
+    judgements.unexplained = unexplained(explained, &judgements.creators, history.moments);
+    judgements.is_open |= judgements.unexplained.is_some();
     judgements
 }
 
@@ -280,11 +300,16 @@ fn of_runtime(site: &Site, recording: &Recording) -> rule::Decision {
 /// Whether the tasks of a site wait for something that neither an idle worker nor who looks after one ever waits for: to hand a value
 /// over, or for a lock.
 fn is_blocked(site: &Site) -> bool {
-    const BLOCKED: &[&str] = &["mutex", "rwlock", "monitor enter"];
+    site.kind == WaitKind::ChanSend || waits_for_lock(site)
+}
+
+/// Whether the tasks of a site wait for a lock.
+fn waits_for_lock(site: &Site) -> bool {
+    const LOCKS: &[&str] = &["mutex", "rwlock", "monitor enter"];
     match site.kind {
-        WaitKind::ChanSend | WaitKind::Lock => true,
+        WaitKind::Lock => true,
         WaitKind::Sync => site.wait.contains("Mutex"),
-        WaitKind::Futex => BLOCKED.iter().any(|start| site.wait.starts_with(start)),
+        WaitKind::Futex => LOCKS.iter().any(|start| site.wait.starts_with(start)),
         _ => false,
     }
 }
@@ -315,20 +340,23 @@ fn is_shrinking(site: &Site, recording: &Recording) -> bool {
     half.first().zip(half.last()).is_some_and(|(first, last)| first.0 > last.0 && first.1 > last.1)
 }
 
-/// What is to be said if the total grew with every round, and neither call sites nor creators explain half of that.
-fn unexplained(followed: &cohorts::Followed, moments: &[Moment]) -> Option<String> {
+/// What is to be said if the total grew with every round, and neither call sites nor creators of which it is known why they grew
+/// explain half of that.
+fn unexplained<'a>(
+    sites: impl Iterator<Item = &'a Cohorts>,
+    creators: &[ByCreator],
+    moments: &[Moment],
+) -> Option<String> {
     let totals: Vec<u64> = moments.iter().map(Moment::total).collect();
     // One or two rounds show nothing: something always runs.
     if totals.len() < 4 || !totals.windows(2).all(|pair| pair[0] < pair[1]) {
         return None;
     }
     let grown = totals.last()?.saturating_sub(*totals.first()?);
-    let of = |cohorts: &Cohorts| {
-        let ends = cohorts.counts.first().zip(cohorts.counts.last());
-        ends.map_or(0, |(first, last)| last.saturating_sub(*first))
-    };
-    let by_site: u64 = followed.sites.iter().map(of).sum();
-    let by_creator: u64 = followed.creators.values().map(of).sum();
+    let of = |counts: &[u64]| counts.first().zip(counts.last()).map_or(0, |(first, last)| last.saturating_sub(*first));
+    let by_site: u64 = sites.map(|cohorts| of(&cohorts.counts)).sum();
+    let courses = creators.iter().filter_map(|by_creator| by_creator.judgement.course.as_ref());
+    let by_creator: u64 = courses.map(|course| of(&course.counts)).sum();
     (by_site.max(by_creator) * 2 < grown).then(|| {
         format!(
             "the total grew with every round ({}), and neither call sites nor creators explain it",

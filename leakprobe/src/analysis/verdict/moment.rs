@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::super::call_path::CallPaths;
-use crate::model::{Link, Recording, Relation, Site, Task, TaskKind, TaskState, Wait};
+use crate::model::{Link, Recording, Relation, Site, Task, TaskKind, TaskState, Wait, WaitKind};
 
 /// No site, no creator.
 const NONE: u32 = u32::MAX;
@@ -26,6 +26,13 @@ pub struct Who {
     kind: TaskKind,
     runtime: u32,
     id: u64,
+}
+
+impl Who {
+    fn of(task: &Task) -> Self {
+        let runtime = task.goroutine.as_ref().map_or(0, |goroutine| goroutine.runtime);
+        Self { kind: task.kind, runtime, id: task.id }
+    }
 }
 
 /// By what the creator of a task is known again: the functions of its creation stack, and what sort of task it is.
@@ -48,6 +55,8 @@ pub(super) struct Seen {
     pub(super) creator_gone: bool,
     /// In how many ms a timer ends its wait, if one does within a year.
     due_ms: Option<u64>,
+    /// Whether that is another task's timer.
+    pub(super) is_by_others: bool,
     /// Whether that timer fires again and again, or the wait is one of a row of timed ones.
     repeats: bool,
 }
@@ -245,7 +254,7 @@ pub(super) fn creator(kind: TaskKind, creation: &[u32], paths: &CallPaths<'_>) -
     }
     let mut hasher = DefaultHasher::new();
     kind.hash(&mut hasher);
-    paths.hash(creation, &mut hasher);
+    paths.hash(paths.creator(creation), &mut hasher);
     Some(hasher.finish())
 }
 
@@ -300,32 +309,55 @@ pub(super) enum Transition {
     Unknown,
 }
 
-/// In how many ms the waits of threads end by timers that fire once.
-struct Ends(HashMap<u64, u64>);
+/// In how many ms waits end by timers that fire once: what others wait for ends with them.
+#[derive(Default)]
+struct Ends {
+    /// By thread.
+    threads: HashMap<u64, u64>,
+    /// By who created them, the latest of all that it created; `None` if one of them waits for something else, or runs.
+    children: HashMap<Who, Option<u64>>,
+}
 
 impl Ends {
     fn of(recording: &Recording) -> Self {
-        let due = |task: &Task| {
-            let wait = task.wait.as_ref().filter(|wait| wait.period_ms.is_none() && wait.slice_ms.is_none())?;
-            Some((task.id, wait.due_ms?))
-        };
-        Self(recording.tasks.iter().filter(|task| task.kind == TaskKind::Thread).filter_map(due).collect())
+        let mut ends = Self::default();
+        for task in &recording.tasks {
+            let wait = task.wait.as_ref().filter(|wait| wait.period_ms.is_none() && wait.slice_ms.is_none());
+            let due = wait.and_then(|wait| wait.due_ms);
+            if let Some(due) = due.filter(|_| task.kind == TaskKind::Thread) {
+                ends.threads.insert(task.id, due);
+            }
+            if let Some(parent) = task.created_by.task {
+                let of_parent = ends.children.entry(Who { id: parent, ..Who::of(task) }).or_insert(Some(0));
+                *of_parent = of_parent.zip(due).map(|(latest, due)| latest.max(due));
+            }
+        }
+        ends
     }
 
-    /// When a wait ends that lasts until another thread exits, if that one, or whom it waits for in the same way, is up to a timer.
-    fn joined(&self, wait: &Wait) -> Option<u64> {
-        let is_joined = |link: &&Link| link.owner.relation == Relation::Joined && link.owner.process.is_none();
-        wait.chain.iter().take_while(is_joined).find_map(|link| self.0.get(&link.owner.task).copied())
+    /// When a wait of a task ends that others have to end, and those are up to timers: who holds the lock or is to exit, or whom
+    /// that one waits for; or else all that the task has created, for whose results it may wait.
+    fn by_others(&self, task: &Task, wait: &Wait) -> Option<u64> {
+        let is_own = |link: &&Link| link.owner.relation != Relation::OtherEnd && link.owner.process.is_none();
+        let mut owners = wait.chain.iter().take_while(is_own).peekable();
+        if owners.peek().is_some() {
+            return owners.find_map(|link| self.threads.get(&link.owner.task).copied());
+        }
+        let may_be_for_them =
+            matches!(wait.kind, WaitKind::ChanReceive | WaitKind::Select | WaitKind::Sync | WaitKind::Futex);
+        self.children.get(&Who::of(task)).copied().flatten().filter(|_| may_be_for_them)
     }
 }
 
 impl Seen {
     fn of(task: &Task, creator: u32, recording: &Recording, ends: &Ends) -> Self {
-        let goroutine = task.goroutine.as_deref();
         let wait = task.wait.as_ref();
+        let own = wait.and_then(|wait| wait.due_ms);
+        let due = own.or_else(|| ends.by_others(task, wait?));
+        let is_by_others = own.is_none() && due.is_some();
         let site = task.site.filter(|&site| (site as usize) < recording.sites.len());
         Self {
-            who: Who { kind: task.kind, runtime: goroutine.map_or(0, |it| it.runtime), id: task.id },
+            who: Who::of(task),
             site: site.unwrap_or(NONE),
             creator,
             at_least_ms: wait.map(|wait| wait.age_ms),
@@ -333,7 +365,8 @@ impl Seen {
                 .map_or(0, |wait| if wait.exact { wait.age_ms } else { wait.at_most_ms.unwrap_or(u64::MAX) }),
             lifetime_ms: task.lifetime_ms,
             creator_gone: task.created_by.alive == Some(false),
-            due_ms: wait.and_then(|wait| wait.due_ms.or_else(|| ends.joined(wait))).filter(|&due| due < NEVER_MS),
+            due_ms: due.filter(|&due| due < NEVER_MS),
+            is_by_others,
             repeats: wait.is_some_and(|wait| wait.period_ms.is_some() || wait.slice_ms.is_some()),
         }
     }
@@ -344,18 +377,28 @@ impl Seen {
             || self.lifetime_ms.is_some_and(|lifetime| lifetime.saturating_add(SLACK_MS) >= ms)
     }
 
-    /// In how many ms its wait ends by a timer that fires once.
+    /// Whether the timer that was to end its wait, `earlier` and `elapsed_ms` ago, has fired since.
+    pub(super) fn is_past_due(earlier: &Self, elapsed_ms: u64) -> bool {
+        earlier.ends_in_ms().is_some_and(|due| due.saturating_add(SLACK_MS) < elapsed_ms)
+    }
+
+    /// How long the timer was, all in all, that ends its wait.
+    pub(super) fn timer_ms(&self) -> Option<u64> {
+        Some(self.ends_in_ms()?.saturating_add(self.at_least_ms?))
+    }
+
+    /// In how many ms its wait ends by a timer that fires once, its own or another task's.
     pub(super) fn ends_in_ms(&self) -> Option<u64> {
         self.due_ms.filter(|_| !self.repeats)
     }
 
     /// What it did in the last `elapsed_ms`, at the beginning of which it was `earlier`, at another place if it `has_moved`.
     pub(super) fn since(&self, earlier: &Self, elapsed_ms: u64, has_moved: bool) -> Transition {
-        // A wait that began just before the earlier moment is as old as the time since.
-        let sure = elapsed_ms.saturating_sub(SLACK_MS);
-        if self.lifetime_ms.is_some_and(|lifetime| lifetime < sure) {
+        if self.lifetime_ms.is_some_and(|lifetime| lifetime < elapsed_ms.saturating_sub(SLACK_MS)) {
             return Transition::Replaced;
         }
+        // A wait that has gone on is older than the time since by what it was old then; so a short load shows that ended it.
+        let sure = elapsed_ms.saturating_add(earlier.at_least_ms.unwrap_or(0)).saturating_sub(SLACK_MS);
         if self.at_least_ms.is_some_and(|at_least| at_least >= sure) {
             // What comes back to the same wait by its own timer alone counts as asleep; but its timer has fired.
             return if self.repeats && self.due_ms.is_some() { Transition::TimerWoke } else { Transition::Slept };

@@ -11,6 +11,8 @@ use crate::model::Ground;
 pub(super) struct Nature {
     /// The wait is one that no idle worker is in: it sends, or waits for a lock.
     pub(super) is_blocked: bool,
+    /// It waits for a lock.
+    pub(super) waits_for_lock: bool,
     /// Its tasks are created in the functions that they run themselves.
     pub(super) creates_itself: bool,
     /// Its number was still going down when the time to settle was over.
@@ -40,6 +42,8 @@ const GROWN_ROUNDS: usize = 3;
 const GROWN_ROUNDS_BLOCKED: usize = 2;
 /// Rounds that tasks which others wake must grow in, every one of them.
 const STEADY_ROUNDS: usize = 6;
+/// Rounds that tasks must grow in, every one of them, which end all the time, so that only their number shows it.
+const NET_ROUNDS: usize = 4;
 
 /// Judges a unit. `exposure` is the load of each round, in requests or any other unit; `max_growth_percent` is tolerated.
 pub(super) fn decide(cohorts: &Cohorts, nature: Nature, exposure: &[f64], max_growth_percent: f64) -> Decision {
@@ -63,33 +67,44 @@ pub(super) fn decide(cohorts: &Cohorts, nature: Nature, exposure: &[f64], max_gr
     if followed == 0 && cohorts.ended + cohorts.brief > 0 && rounds > 1 {
         return turnover(cohorts, nature);
     }
-    if has_stopped(left, exposure) {
-        return decided(Ground::Stopped);
+    match pace(left, exposure) {
+        // An idle worker waits for work: who waits for a lock and does not get it does not.
+        Pace::Stopped if nature.waits_for_lock && cohorts.used == 0 && cohorts.asleep + cohorts.by_timer > 0 => {
+            return decided(Ground::Unclear);
+        }
+        Pace::Stopped => return decided(Ground::Stopped),
+        Pace::Slower(from) => return behind(cohorts, from, exposure),
+        Pace::Steady => {}
     }
+    let net_is_steady = net_is_steady(&cohorts.net, exposure);
     // Old tasks that end by themselves as others come: what is there at the end came lately.
     let aged: u64 = left.iter().take(rounds / 2).sum();
     if rounds > 2 && cohorts.ended > followed && aged * 4 < followed {
-        return decided(Ground::Turnover);
+        return Decision { ground: Ground::Turnover, is_open: net_is_steady };
     }
     if cohorts.pending * 10 >= new * 9 {
         return decided(Ground::NotDue);
     }
     let growth = net_growth(&cohorts.net);
-    let stays = cohorts.ended == 0 && cohorts.old_ended == 0;
+    let nothing_ends = cohorts.ended == 0 && cohorts.old_ended == 0;
+    let stays = nothing_ends || (net_is_steady && rounds >= NET_ROUNDS);
     if growth as f64 <= max_growth_percent / 100.0 * cohorts.net.first().copied().unwrap_or(0) as f64
         && !(every_round && stays && rounds >= GROWN_ROUNDS)
     {
-        return decided(Ground::Tolerated);
+        return Decision { ground: Ground::Tolerated, is_open: net_is_steady };
     }
     // Most of the growth is in the place of others: workers that are replaced.
-    let is_replaced = cohorts.old_ended * 2 > new;
+    let is_replaced = cohorts.old_ended * 2 > new && !stays;
     let known = cohorts.asleep + cohorts.by_timer + cohorts.used + cohorts.busy;
-    let is_share = |part: u64| known > 0 && part * 10 >= known * 9;
+    // What is not known of most of them shows nothing.
+    let is_known = known > 0 && known * 2 >= followed;
+    let is_share = |part: u64| is_known && part * 10 >= known * 9;
     let enough = every_round || grown >= if nature.is_blocked { GROWN_ROUNDS_BLOCKED } else { GROWN_ROUNDS };
-    if enough && !is_replaced && cohorts.ended <= followed {
+    // A line in front of a lock that moves is a matter of load.
+    let moves_on = nature.waits_for_lock && !nothing_ends;
+    if enough && !is_replaced && (cohorts.ended <= followed || stays) && !moves_on {
         if is_share(cohorts.asleep) && cohorts.asleep > 0 {
-            let is_sure = nature.is_blocked && every_round;
-            return if is_sure { decided(Ground::EveryRound) } else { open(Ground::EveryRound) };
+            return open(Ground::EveryRound);
         }
         let is_steady = is_steady(left, exposure);
         let unused = cohorts.asleep + cohorts.by_timer;
@@ -123,8 +138,46 @@ fn stands(cohorts: &Cohorts) -> bool {
 fn turnover(cohorts: &Cohorts, nature: Nature) -> Decision {
     let steps: Vec<u64> = cohorts.net.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect();
     let (least, most) = (steps.iter().min().copied().unwrap_or(0), steps.iter().max().copied().unwrap_or(0));
-    let is_chain = nature.creates_itself && steps.len() >= GROWN_ROUNDS && least > 0 && least * 2 >= most;
-    Decision { ground: if is_chain { Ground::Chains } else { Ground::Turnover }, is_open: is_chain }
+    let goes_on = steps.len() >= GROWN_ROUNDS && least > 0 && least * 2 >= most;
+    // Of others it is not known who creates them: a saw tooth looks like that for a while.
+    let is_chain = goes_on && (nature.creates_itself || steps.len() >= STEADY_ROUNDS);
+    Decision { ground: if is_chain { Ground::Chains } else { Ground::Turnover }, is_open: goes_on }
+}
+
+/// Of a unit that grew fast at first and then more slowly, from round `from` on: a pool that fills up, or one that began to work and a
+/// leak behind it, which goes on at its own rate.
+fn behind(cohorts: &Cohorts, from: usize, exposure: &[f64]) -> Decision {
+    let (left, exposure) = (&cohorts.left[from..], &exposure[from.min(exposure.len())..]);
+    let (early, late) = left.split_at(left.len() / 2);
+    let rate = |tasks: &[u64]| tasks.iter().sum::<u64>() as f64 / tasks.len().max(1) as f64;
+    let grows = left.iter().all(|&left| left > 0);
+    let goes_on = left.len() >= NET_ROUNDS && rate(late) >= rate(early) && is_steady(left, exposure);
+    let is_asleep = cohorts.asleep > 0 && cohorts.used + cohorts.by_timer + cohorts.busy + cohorts.unclear == 0;
+    let ends = cohorts.ended + cohorts.old_ended > 0;
+    let ground = match grows && goes_on && !ends {
+        true if is_asleep => Ground::EveryRound,
+        true => Ground::Unclear,
+        false => Ground::Stopped,
+    };
+    Decision { ground, is_open: grows && !ends }
+}
+
+/// How growth goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    Steady,
+    /// It has become much less from this round on.
+    Slower(usize),
+    Stopped,
+}
+
+/// Whether the total rises with each round about as much, whatever comes and goes.
+fn net_is_steady(net: &[u64], exposure: &[f64]) -> bool {
+    let steps: Vec<u64> = net.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect();
+    let rates: Vec<f64> =
+        steps.iter().zip(exposure).map(|(&step, &load)| step as f64 / load.max(f64::MIN_POSITIVE)).collect();
+    let mean = rates.iter().sum::<f64>() / rates.len().max(1) as f64;
+    steps.len() >= GROWN_ROUNDS && steps.iter().all(|&step| step > 0) && rates.iter().all(|&rate| rate * 2.0 >= mean)
 }
 
 /// Whether there are more at the end, or on the whole: one moment may be an accident.
@@ -143,22 +196,32 @@ fn net_growth(net: &[u64]) -> u64 {
     ends.max((mean(late) - mean(early)).max(0.0) as u64)
 }
 
-/// Whether growth has stopped, or has become much less, though the load went on: the last rounds have so little of it as chance
-/// hardly makes them have at the rate of the rounds before.
-pub(super) fn has_stopped(left: &[u64], exposure: &[f64]) -> bool {
+/// Whether growth has stopped though the load went on, or has become much less: the last rounds have so little of it as chance hardly
+/// makes them have at the rate of the rounds before.
+fn pace(left: &[u64], exposure: &[f64]) -> Pace {
     let all: u64 = left.iter().sum();
     let quiet = left.iter().rev().take_while(|&&left| left == 0).count();
     if quiet >= if all == 1 { QUIET_ROUNDS_AFTER_ONE } else { QUIET_ROUNDS } {
-        return true;
+        return Pace::Stopped;
     }
     let whole: f64 = exposure.iter().sum();
     let (mut early, mut before) = (0, 0.0);
-    left.iter().zip(exposure).take(left.len().saturating_sub(1)).any(|(&tasks, &load)| {
+    let is_less = |(&tasks, &load): (&u64, &f64)| {
         (early, before) = (early + tasks, before + load);
         let (late, after) = (all - early, whole - before);
         let rate = |tasks: u64, load: f64| if load > 0.0 { tasks as f64 / load } else { 0.0 };
         rate(late, after) * 2.0 < rate(early, before) && at_most(late, all, after / whole) < IMPROBABLE
-    })
+    };
+    match left.iter().zip(exposure).take(left.len().saturating_sub(1)).position(is_less) {
+        None => Pace::Steady,
+        Some(round) if left[round + 1..].iter().all(|&left| left == 0) => Pace::Stopped,
+        Some(round) => Pace::Slower(round + 1),
+    }
+}
+
+/// Whether growth has stopped, or has become much less.
+pub(super) fn has_stopped(left: &[u64], exposure: &[f64]) -> bool {
+    pace(left, exposure) != Pace::Steady
 }
 
 /// Whether each round brought about as many for its load.
