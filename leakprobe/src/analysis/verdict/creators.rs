@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     analysis::{call_path::CallPaths, sites},
-    model::{Ground, Place, Recording, Role, Site, Task, TaskState, WaitKind, thousands},
+    model::{Ground, Place, Recording, Role, Site, Task, TaskState, Wait, WaitKind, thousands},
 };
 
 /// Places of one creator's tasks that are listed.
@@ -56,6 +56,7 @@ pub(super) fn judge(
     followed: &Followed,
     verdicts: &[Verdict],
     self_creating: &[bool],
+    renewing: &[bool],
     excused: &HashSet<&str>,
     exposure: &[f64],
     criteria: &Criteria,
@@ -72,6 +73,7 @@ pub(super) fn judge(
         let sites = sites_of.remove(&key).unwrap_or_default();
         let nature = Nature {
             creates_itself: sites.iter().any(|&site| self_creating[site]),
+            renews_itself: !sites.is_empty() && sites.iter().all(|&site| renewing[site]),
             is_shrinking: sites.iter().any(|&site| is_shrinking(&recording.sites[site], recording)),
             waits_for_lock: most_wait_for_locks(&sites, recording, cohorts),
             ..Nature::default()
@@ -140,6 +142,18 @@ pub(super) fn self_creating(recording: &Recording) -> Vec<bool> {
         creator.is_some_and(|creator| functions(&site.stack, recording).any(|function| function == creator.function))
     };
     recording.sites.iter().map(is_one).collect()
+}
+
+/// Of each site whether all of its tasks began their waits after the last load had ended.
+pub(super) fn renewing(recording: &Recording) -> Vec<bool> {
+    let rest_ms = recording.check.as_ref().and_then(|check| check.rounds.last()).map_or(0, |round| round.settle_ms);
+    let mut renewing = vec![rest_ms > 0; recording.sites.len()];
+    for task in &recording.tasks {
+        let Some(site) = task.site.and_then(|site| renewing.get_mut(site as usize)) else { continue };
+        let at_most = |wait: &Wait| if wait.exact { Some(wait.age_ms) } else { wait.at_most_ms };
+        *site &= task.wait.as_ref().and_then(at_most).is_some_and(|at_most| at_most < rest_ms);
+    }
+    renewing
 }
 
 /// Writes what was judged by creators into the recording: each becomes one site in the place of those that it has.

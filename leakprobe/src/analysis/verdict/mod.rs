@@ -151,6 +151,7 @@ fn by_rounds(
     let followed = cohorts::follow(recording, &paths, history.moments, history.before, &excused);
     let exposure = exposure(recording, history.moments.len() - 1);
     let self_creating = creators::self_creating(recording);
+    let renewing = creators::renewing(recording);
     let mut judgements = Judgements::default();
     for (place, (site, settled)) in both().enumerate() {
         let cohorts = &followed.sites[place];
@@ -165,6 +166,7 @@ fn by_rounds(
                     is_blocked: is_blocked(site),
                     waits_for_lock: waits_for_lock(site),
                     creates_itself: self_creating[place],
+                    renews_itself: renewing[place],
                     is_shrinking: is_shrinking(site, recording),
                     is_orphaned: is_orphaned(site, cohorts),
                     // HotSpot looks again each second whether a monitor is free.
@@ -197,6 +199,7 @@ fn by_rounds(
         of_creators.as_ref().unwrap_or(&followed),
         &verdicts,
         &self_creating,
+        &renewing,
         &known_otherwise,
         &exposure,
         criteria,
@@ -204,8 +207,11 @@ fn by_rounds(
     judgements.is_open |= by_creator.is_open;
     judgements.creators = by_creator.chosen;
     judgements.timers = timers::judge(recording, history.moments, &exposure);
-    let explained = judgements.sites.iter().zip(&followed.sites);
-    let explained = explained.filter(|(judgement, _)| judgement.ground != Some(Ground::Turnover)).map(|(_, site)| site);
+    // A saw tooth is explained by the load; what goes on without it is not.
+    let sites = judgements.sites.iter().zip(&followed.sites).zip(&renewing);
+    let is_explained = |judgement: &Judgement, renews: bool| judgement.ground != Some(Ground::Turnover) || !renews;
+    let explained =
+        sites.filter(|((judgement, _), renews)| is_explained(judgement, **renews)).map(|((_, cohorts), _)| cohorts);
     judgements.unexplained = unexplained(explained, &judgements.creators, history.moments);
     judgements.is_open |= judgements.unexplained.is_some();
     judgements

@@ -15,6 +15,8 @@ pub(super) struct Nature {
     pub(super) waits_for_lock: bool,
     /// Its tasks are created in the functions that they run themselves.
     pub(super) creates_itself: bool,
+    /// All of its tasks began what they wait for after the load had ended: something other than a request goes on.
+    pub(super) renews_itself: bool,
     /// Its number was still going down when the time to settle was over.
     pub(super) is_shrinking: bool,
     /// All of its tasks are old, have lost their creators, and nothing has ever woken them.
@@ -139,9 +141,9 @@ fn turnover(cohorts: &Cohorts, nature: Nature) -> Decision {
     let steps: Vec<u64> = cohorts.net.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect();
     let (least, most) = (steps.iter().min().copied().unwrap_or(0), steps.iter().max().copied().unwrap_or(0));
     let goes_on = steps.len() >= GROWN_ROUNDS && least > 0 && least * 2 >= most;
-    // Of others it is not known who creates them: a saw tooth looks like that for a while.
-    let is_chain = goes_on && (nature.creates_itself || steps.len() >= STEADY_ROUNDS);
-    Decision { ground: if is_chain { Ground::Chains } else { Ground::Turnover }, is_open: goes_on }
+    let is_chain = goes_on && (nature.creates_itself || (nature.renews_itself && steps.len() >= STEADY_ROUNDS));
+    let is_open = goes_on && (nature.creates_itself || nature.renews_itself);
+    Decision { ground: if is_chain { Ground::Chains } else { Ground::Turnover }, is_open }
 }
 
 /// Of a unit that grew fast at first and then more slowly, from round `from` on: a pool that fills up, or one that began to work and a
