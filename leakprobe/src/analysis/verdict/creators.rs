@@ -144,16 +144,17 @@ pub(super) fn self_creating(recording: &Recording) -> Vec<bool> {
     recording.sites.iter().map(is_one).collect()
 }
 
-/// Of each site whether all of its tasks began their waits after the last load had ended.
+/// Of each site whether most of its tasks came, or began their waits, after the last load had ended.
 pub(super) fn renewing(recording: &Recording) -> Vec<bool> {
     let rest_ms = recording.check.as_ref().and_then(|check| check.rounds.last()).map_or(0, |round| round.settle_ms);
-    let mut renewing = vec![rest_ms > 0; recording.sites.len()];
+    let mut new = vec![0_u64; recording.sites.len()];
     for task in &recording.tasks {
-        let Some(site) = task.site.and_then(|site| renewing.get_mut(site as usize)) else { continue };
+        let Some(new) = task.site.and_then(|site| new.get_mut(site as usize)) else { continue };
         let at_most = |wait: &Wait| if wait.exact { Some(wait.age_ms) } else { wait.at_most_ms };
-        *site &= task.wait.as_ref().and_then(at_most).is_some_and(|at_most| at_most < rest_ms);
+        let ages = [task.wait.as_ref().and_then(at_most), task.lifetime_ms];
+        *new += u64::from(ages.into_iter().flatten().min().is_some_and(|at_most| at_most < rest_ms));
     }
-    renewing
+    recording.sites.iter().zip(new).map(|(site, new)| new * 2 > site.count).collect()
 }
 
 /// Writes what was judged by creators into the recording: each becomes one site in the place of those that it has.

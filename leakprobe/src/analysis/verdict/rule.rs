@@ -15,7 +15,7 @@ pub(super) struct Nature {
     pub(super) waits_for_lock: bool,
     /// Its tasks are created in the functions that they run themselves.
     pub(super) creates_itself: bool,
-    /// All of its tasks began what they wait for after the load had ended: something other than a request goes on.
+    /// Most of its tasks came, or began their waits, after the load had ended: something other than a request goes on.
     pub(super) renews_itself: bool,
     /// Its number was still going down when the time to settle was over.
     pub(super) is_shrinking: bool,
