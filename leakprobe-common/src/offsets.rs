@@ -50,8 +50,28 @@ pub struct KernelOffsets {
     pub rq_clock: u32,
     /// `rq.clock_task`.
     pub rq_clock_task: u32,
+    /// `task_struct.files`: the table of descriptors.
+    pub task_files: u32,
+    /// `files_struct.fdt`.
+    pub files_fdt: u32,
+    /// `fdtable.max_fds`: how many descriptors there is room for.
+    pub fdtable_max_fds: u32,
+    /// `fdtable.fd`: what they lead to, by number.
+    pub fdtable_fd: u32,
+    /// `file.f_inode`.
+    pub file_inode: u32,
+    /// `inode.i_mode`: what sort of file it is.
+    pub inode_mode: u32,
+    /// `file.private_data`: of a socket's file the socket.
+    pub file_private_data: u32,
+    /// `socket.sk`.
+    pub socket_sk: u32,
+    /// `sock.sk_rcvtimeo`: after how many jiffies those who receive give up (`SO_RCVTIMEO`).
+    pub sock_rcvtimeo: u32,
+    /// `sock.sk_sndtimeo`: the same of those who send (`SO_SNDTIMEO`).
+    pub sock_sndtimeo: u32,
 }
-plain!(KernelOffsets, 20 * 4);
+plain!(KernelOffsets, 30 * 4);
 
 impl KernelOffsets {
     /// All fields absent.
@@ -76,5 +96,15 @@ impl KernelOffsets {
         cfs_rq_rq: ABSENT,
         rq_clock: ABSENT,
         rq_clock_task: ABSENT,
+        task_files: ABSENT,
+        files_fdt: ABSENT,
+        fdtable_max_fds: ABSENT,
+        fdtable_fd: ABSENT,
+        file_inode: ABSENT,
+        inode_mode: ABSENT,
+        file_private_data: ABSENT,
+        socket_sk: ABSENT,
+        sock_rcvtimeo: ABSENT,
+        sock_sndtimeo: ABSENT,
     };
 }

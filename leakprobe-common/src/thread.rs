@@ -41,8 +41,17 @@ pub struct ThreadRecord {
     pub comm: [u8; 16],
     /// The saved user registers; all zero if the thread has none.
     pub regs: Regs,
+    /// If the first argument of its system call is the descriptor of a socket: after how many jiffies the socket gives up
+    /// receiving. [`NO_TIMEOUT`] if it never does; 0 if that is not known.
+    pub receive_jiffies: u64,
+    /// The same of sending.
+    pub send_jiffies: u64,
 }
-plain!(ThreadRecord, 24 + 72 + 16 + 8 * crate::arch::REG_WORDS);
+plain!(ThreadRecord, 24 + 72 + 16 + 8 * crate::arch::REG_WORDS + 16);
+
+/// `MAX_SCHEDULE_TIMEOUT`: what a socket has that was given no timeout.
+/// Source: <https://elixir.bootlin.com/linux/v6.12/source/include/linux/sched.h#L298>
+pub const NO_TIMEOUT: u64 = i64::MAX as u64;
 
 /// What tells whether a thread has run since it was last looked at.
 #[derive(Clone, Copy, Debug)]

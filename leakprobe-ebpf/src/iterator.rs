@@ -11,7 +11,7 @@ use aya_ebpf::{
 };
 use leakprobe_common::{
     Plain,
-    arch::REG_WORDS,
+    arch::{ARGS, REG_WORDS},
     counter::Counter,
     thread::{KERNEL_FRAMES, KernelStack, ThreadBrief, ThreadRecord},
 };
@@ -169,6 +169,8 @@ fn full(task: *mut task_struct, tid: u32, seq: *mut seq_file) -> Result<(), Coun
         reader_clock,
         comm: fields.read(offset!(task_comm)).unwrap_or([0; 16]),
         regs: [0; REG_WORDS],
+        receive_jiffies: 0,
+        send_jiffies: 0,
     };
     // A thread that has exited has no stack in the kernel any more, and so no registers; it is listed all the same: the
     // process's first thread stays as a zombie for as long as others run.
@@ -177,8 +179,34 @@ fn full(task: *mut task_struct, tid: u32, seq: *mut seq_file) -> Result<(), Coun
         // counted.
         record.exit_state = fields.read(offset!(task_exit_state)).unwrap_or(0);
     }
+    if let Some(socket) = socket(fields, record.regs[ARGS[0]]) {
+        record.receive_jiffies = socket.read(offset!(sock_rcvtimeo)).unwrap_or(0);
+        record.send_jiffies = socket.read(offset!(sock_sndtimeo)).unwrap_or(0);
+    }
     emit(seq, &record);
     Ok(())
+}
+
+/// The `struct sock` that a descriptor of the task leads to; `None` if it is no socket's. Most arguments are no descriptors but
+/// addresses: those cost nothing.
+#[inline(always)]
+fn socket(task: Kernel, fd: u64) -> Option<Kernel> {
+    /// `S_IFMT` and `S_IFSOCK`. Source: <https://elixir.bootlin.com/linux/v6.12/source/include/uapi/linux/stat.h#L9>
+    const TYPE: u16 = 0o170_000;
+    const SOCKET: u16 = 0o140_000;
+    if fd > i32::MAX as u64 {
+        return None;
+    }
+    let table = task.follow(offset!(task_files))?.follow(offset!(files_fdt))?;
+    if fd >= u64::from(table.read::<u32>(offset!(fdtable_max_fds))?) {
+        return None;
+    }
+    let file = table.follow(offset!(fdtable_fd))?.follow(fd as u32 * size_of::<u64>() as u32)?;
+    if file.follow(offset!(file_inode))?.read::<u16>(offset!(inode_mode))? & TYPE != SOCKET {
+        return None;
+    }
+    // Of one that was opened as a path alone there is no socket: a null pointer, of which nothing is read.
+    file.follow(offset!(file_private_data))?.follow(offset!(socket_sk))
 }
 
 #[inline(always)]

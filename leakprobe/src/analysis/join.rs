@@ -128,6 +128,7 @@ fn in_runtime(wait: goroutines::RuntimeWait<'_>, clock: Clock) -> Doing {
 /// The wait of a thread that is blocked, at the moment `now_ns`.
 pub(super) fn thread_wait(thread: &LiveThread, blocking: &Blocking, now_ns: u64) -> Wait {
     let slices = thread.slices();
+    let end = End::of(blocking, now_ns);
     let since_ns = slices.map_or(blocking.since_ns, |(first_ns, _)| first_ns);
     Wait {
         kind: blocking.kind,
@@ -136,17 +137,41 @@ pub(super) fn thread_wait(thread: &LiveThread, blocking: &Blocking, now_ns: u64)
         age_ms: now_ns.saturating_sub(since_ns) / NS_PER_MS,
         exact: blocking.exact && slices.is_none(),
         at_most_ms: None,
-        timeout_ms: blocking.timeout_ms,
-        due_ms: blocking
-            .timeout_ms
-            .map(|timeout| timeout.saturating_sub(now_ns.saturating_sub(blocking.since_ns) / NS_PER_MS)),
-        period_ms: None,
+        timeout_ms: end.map(|end| end.timeout_ms),
+        due_ms: end.map(|end| end.timeout_ms.saturating_sub(now_ns.saturating_sub(blocking.since_ns) / NS_PER_MS)),
+        period_ms: end.and_then(|end| end.period_ms),
         slice_ms: slices.map(|(_, ms)| ms),
         queue: None,
         owner: blocking.other_ends.as_ref().and_then(OtherEnds::only).map(Box::new),
         owner_note: None,
         chain: Arc::default(),
         other_ends: blocking.other_ends.clone().map(Box::new),
+    }
+}
+
+/// How a thread's wait ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct End {
+    /// As [`Wait::timeout_ms`].
+    timeout_ms: u64,
+    /// As [`Wait::period_ms`].
+    period_ms: Option<u64>,
+}
+
+impl End {
+    /// By its own timeout, or by a timer that it waits for if that is earlier. `None` if by neither.
+    fn of(blocking: &Blocking, now_ns: u64) -> Option<Self> {
+        let age_ms = now_ns.saturating_sub(blocking.since_ns) / NS_PER_MS;
+        // The kernel's timers for sockets are late by an eighth at most. What is later than that has begun before the socket was
+        // given the timeout.
+        let is_late = |timeout: u64| age_ms > timeout.saturating_add(timeout / 4).saturating_add(1_000);
+        let own = blocking.timeout_ms.filter(|&timeout| blocking.kind != WaitKind::Socket || !is_late(timeout));
+        let own = own.map(|timeout_ms| Self { timeout_ms, period_ms: None });
+        let timer = blocking.timer.map(|timer| Self {
+            timeout_ms: timer.due_ns.saturating_sub(blocking.since_ns) / NS_PER_MS,
+            period_ms: timer.period_ns.map(|period| (period / NS_PER_MS).max(1)),
+        });
+        own.into_iter().chain(timer).min()
     }
 }
 

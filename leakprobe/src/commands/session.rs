@@ -334,6 +334,7 @@ impl Session {
                     since_ns: started_ns,
                     exact: true,
                     timeout_ms: None,
+                    timer: None,
                     subject: Subject::None,
                     other_ends: None,
                     futex: Some(Box::new(FutexWait::new(word, (op < futex::OP_WAITV).then(|| futex::command(op)), 0))),

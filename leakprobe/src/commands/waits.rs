@@ -124,6 +124,7 @@ impl Waits {
             let Some(told) = told.remove(&tid) else { continue };
             self.described.insert(tid, wait.since_ns);
             wait.object = told.object.unwrap_or_else(|| std::mem::take(&mut wait.object));
+            wait.timer = told.timer;
             wait.other_ends = told.other_ends;
         }
         if !wanted.slots.is_empty() {

@@ -42,7 +42,7 @@ pub use recording::{
 pub(crate) use rules::package;
 pub use rules::{Rule, RuleKind, Text};
 pub use site::{Place, Site};
-pub use snapshot::{Activity, Blocking, Change, ChangeKind, News, Snapshot, ThreadSample};
+pub use snapshot::{Activity, Blocking, Change, ChangeKind, News, Snapshot, ThreadSample, WaitTimer};
 pub(crate) use span::{numbers, span, thousands};
 pub use stack::{Stack, StackEnd, StackId, StackKind, StackTable};
 pub use subject::{Access, Children, Subject};

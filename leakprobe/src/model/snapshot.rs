@@ -72,14 +72,25 @@ pub struct Blocking {
     pub since_ns: u64,
     /// Whether `since_ns` is exact; if not, the wait may have begun earlier.
     pub exact: bool,
-    /// As [`super::Wait::timeout_ms`].
+    /// As [`super::Wait::timeout_ms`], of the wait's own timeout.
     pub timeout_ms: Option<u64>,
+    /// The timer that is waited for, if it is known: of several the one that fires first.
+    pub timer: Option<WaitTimer>,
     /// What the system call was given.
     pub subject: Subject,
     /// As [`super::Wait::other_ends`].
     pub other_ends: Option<OtherEnds>,
     /// The futex that is waited on, if it is one.
     pub futex: Option<Box<FutexWait>>,
+}
+
+/// A timer that ends a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WaitTimer {
+    /// When it fires, `CLOCK_MONOTONIC`, ns.
+    pub due_ns: u64,
+    /// After how many ns it fires again and again from then on, if it does.
+    pub period_ns: Option<u64>,
 }
 
 /// What was learned of a thread between snapshots.

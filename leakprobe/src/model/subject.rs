@@ -43,9 +43,9 @@ pub enum Subject {
 /// What is wanted of a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
-    /// To take something out of it.
+    /// To take something out of it: what was sent to it, a connection.
     Read,
-    /// To put something in.
+    /// To put something in, or to be connected for that.
     Write,
     /// Something else, or any of both.
     Other,

@@ -44,7 +44,8 @@ pub struct Btf {
 }
 
 /// The structs in which fields are looked up.
-const STRUCTS: &[&str] = &["task_struct", "signal_struct", "cfs_rq", "rq"];
+const STRUCTS: &[&str] =
+    &["task_struct", "signal_struct", "cfs_rq", "rq", "files_struct", "fdtable", "file", "inode", "socket", "sock"];
 
 /// The running kernel's BTF. The kernel hands out a page at a time: some 2 ms.
 ///
@@ -217,6 +218,16 @@ impl Btf {
             cfs_rq_rq: want("cfs_rq", "rq", 8),
             rq_clock: want("rq", "clock", 8),
             rq_clock_task: want("rq", "clock_task", 8),
+            task_files: want("task_struct", "files", 8),
+            files_fdt: want("files_struct", "fdt", 8),
+            fdtable_max_fds: want("fdtable", "max_fds", 4),
+            fdtable_fd: want("fdtable", "fd", 8),
+            file_inode: want("file", "f_inode", 8),
+            inode_mode: want("inode", "i_mode", 2),
+            file_private_data: want("file", "private_data", 8),
+            socket_sk: want("socket", "sk", 8),
+            sock_rcvtimeo: want("sock", "sk_rcvtimeo", 8),
+            sock_sndtimeo: want("sock", "sk_sndtimeo", 8),
         })
     }
 }
@@ -297,5 +308,18 @@ mod tests {
         let offsets = Btf::parse(&read_kernel().unwrap()).unwrap().kernel_offsets().unwrap();
         assert_ne!(offsets.sched_last_arrival, ABSENT);
         assert_ne!(offsets.rq_clock_task, ABSENT);
+        let sockets = [
+            offsets.task_files,
+            offsets.files_fdt,
+            offsets.fdtable_max_fds,
+            offsets.fdtable_fd,
+            offsets.file_inode,
+            offsets.inode_mode,
+            offsets.file_private_data,
+            offsets.socket_sk,
+            offsets.sock_rcvtimeo,
+            offsets.sock_sndtimeo,
+        ];
+        assert!(!sockets.contains(&ABSENT), "{sockets:?}");
     }
 }

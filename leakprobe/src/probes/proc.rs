@@ -169,6 +169,9 @@ impl ProcThreads {
             reader_clock: ktime,
             comm,
             regs,
+            // Nothing there tells of them.
+            receive_jiffies: 0,
+            send_jiffies: 0,
         };
         Some((record, stat.cpu))
     }

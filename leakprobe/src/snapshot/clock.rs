@@ -83,6 +83,8 @@ mod tests {
             ktime: 1160 * SECOND,
             reader_clock: 160 * SECOND,
             comm: [0; 16],
+            receive_jiffies: 0,
+            send_jiffies: 0,
             regs: [0; REG_WORDS],
         }
     }

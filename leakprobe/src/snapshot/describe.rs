@@ -13,7 +13,7 @@ use super::{
     ends::{self, Wanted},
     file_locks, proc,
 };
-use crate::model::{Access, Children, EndRole, OtherEnd, OtherEnds, Subject};
+use crate::model::{Access, Children, EndRole, OtherEnd, OtherEnds, Subject, WaitTimer};
 
 /// Threads with descriptors of their own of which so many are looked at.
 const MOST_TABLES: usize = 64;
@@ -23,6 +23,8 @@ const MOST_TABLES: usize = 64;
 pub struct Told {
     /// As [`crate::model::Wait::object`]; `None` if there is no better one than before.
     pub object: Option<String>,
+    /// As [`crate::model::Blocking::timer`].
+    pub timer: Option<WaitTimer>,
     /// As [`crate::model::Wait::other_ends`].
     pub other_ends: Option<OtherEnds>,
 }
@@ -93,7 +95,8 @@ impl Describer {
                 let (task, table) = tables.of(tid);
                 let described = table.describe(*fd);
                 let wants = other_end(task, table, *fd, &described, *access);
-                (as_told(&described), wants)
+                let timer = if *access == Access::Read { table.first_timer(&[*fd]) } else { None };
+                (Told { timer, ..as_told(&described) }, wants)
             }
             Subject::Copy { from, to } => {
                 let (task, table) = tables.of(tid);
@@ -105,6 +108,7 @@ impl Describer {
             Subject::Poll { fds, total } => {
                 let (task, table) = tables.of(tid);
                 let object = Some(table.describe_all(fds, *total));
+                let timer = table.first_timer(fds);
                 let wants = match (fds.as_slice(), total) {
                     ([fd], 1) => {
                         let described = table.describe(*fd);
@@ -112,7 +116,7 @@ impl Describer {
                     }
                     _ => nothing,
                 };
-                (Told { object, ..Told::default() }, wants)
+                (Told { object, timer, ..Told::default() }, wants)
             }
             Subject::Lock { fd } => {
                 let (task, table) = tables.of(tid);

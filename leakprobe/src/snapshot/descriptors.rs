@@ -9,12 +9,20 @@ mod words;
 
 use std::{collections::HashMap, sync::Arc};
 
+use nix::time::ClockId;
+
 pub(crate) use link::{Link, PipeId, fifo, open_descriptors};
 pub(crate) use words::count;
 
+use self::fdinfo::Member;
 pub(crate) use self::fdinfo::{FdInfo, MOST_MEMBERS};
-use super::sockets::Sockets;
-use crate::model::WaitKind;
+use super::{sockets::Sockets, waits::clock_ns};
+use crate::model::{WaitKind, WaitTimer};
+
+/// How deep timers are looked for: a descriptor, what an epoll watches, and that of an epoll in it.
+const DEPTH: u32 = 3;
+/// Members of an epoll that may be timers of which so many are looked at.
+const MOST_TIMERS: usize = 1024;
 
 /// What a descriptor of the task is, as a kind of wait and in words: `fd 5 (pipe:[1234])`. Costs two system calls or three.
 pub(crate) fn describe(task: u32, fd: i32) -> (WaitKind, String) {
@@ -39,13 +47,14 @@ pub(crate) struct Described {
 pub(crate) struct Descriptors {
     task: u32,
     known: HashMap<i32, Described>,
+    timers: HashMap<i32, Option<WaitTimer>>,
     sockets: Sockets,
 }
 
 impl Descriptors {
     /// Those of `task`: a thread that has the process's descriptors.
     pub(crate) fn new(task: u32) -> Self {
-        Self { task, known: HashMap::new(), sockets: Sockets::new(task) }
+        Self { task, known: HashMap::new(), timers: HashMap::new(), sockets: Sockets::new(task) }
     }
 
     /// The sockets of the task's network namespace.
@@ -61,6 +70,39 @@ impl Descriptors {
     /// What `fdinfo` says of a descriptor.
     pub(crate) fn info(&self, fd: i32) -> Option<FdInfo> {
         FdInfo::read(self.task, fd)
+    }
+
+    /// The timer that fires first of those that these descriptors lead to: timerfds, and those that an epoll watches. `None` if
+    /// there is none that is set.
+    pub(crate) fn first_timer(&mut self, fds: &[i32]) -> Option<WaitTimer> {
+        let mut first = |&fd: &i32| match self.timers.get(&fd) {
+            Some(known) => *known,
+            None => {
+                let timer = self.timer(fd, DEPTH);
+                self.timers.insert(fd, timer);
+                timer
+            }
+        };
+        fds.iter().filter_map(&mut first).min()
+    }
+
+    fn timer(&self, fd: i32, depth: u32) -> Option<WaitTimer> {
+        let depth = depth.checked_sub(1)?;
+        match Link::read(self.task, fd)? {
+            Link::Anonymous(name) if name == "[timerfd]" => {
+                let now_ns = clock_ns(ClockId::CLOCK_MONOTONIC);
+                self.info(fd).and_then(|info| info.timer(now_ns))
+            }
+            Link::Anonymous(name) if name == "[eventpoll]" && depth > 0 && !self.are_many() => {
+                let info = self.info(fd)?;
+                // What has no name in any file system is all of one inode: the epoll itself, and what may be a timer.
+                let may_be_timer =
+                    |member: &&Member| member.is_read && info.inode.is_none_or(|inode| inode == member.inode);
+                let members = info.members.iter().filter(may_be_timer).take(MOST_TIMERS);
+                members.filter_map(|member| self.timer(member.fd, depth)).min()
+            }
+            _ => None,
+        }
     }
 
     fn describe_nested(&mut self, fd: i32, with_members: bool) -> Described {
@@ -103,8 +145,7 @@ impl Descriptors {
 
     /// What an epoll descriptor watches.
     fn members(&mut self, epoll: i32) -> String {
-        // The kernel lists the members under a lock that the target needs: not if that can take long.
-        if open_descriptors(self.task).is_none_or(|open| open > MOST_MEMBERS) {
+        if self.are_many() {
             return "epoll of many".to_owned();
         }
         let Some(info) = self.info(epoll) else { return "epoll".to_owned() };
@@ -125,6 +166,12 @@ impl Descriptors {
             0 => "epoll of nothing".to_owned(),
             _ => format!("epoll of {}", words::list(&named, total)),
         }
+    }
+
+    /// Whether an epoll may watch that many descriptors that it is not looked at: the kernel lists the members under a lock that the
+    /// target needs.
+    fn are_many(&self) -> bool {
+        open_descriptors(self.task).is_none_or(|open| open > MOST_MEMBERS)
     }
 
     /// Several descriptors: `3 descriptors: fd 5 (pipe:[1234]), fd 7 (…) and 1 more`.

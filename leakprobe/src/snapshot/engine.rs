@@ -32,7 +32,7 @@ use super::{
     FrameSizes, ProcessMemory, StackMemory, Unwinder, arch, channels,
     clock::SchedClock,
     losses::Losses,
-    stack_pointer,
+    socket_timeouts, stack_pointer,
     waits::{self, Context, Now, Waiting},
 };
 use crate::{
@@ -520,7 +520,9 @@ fn blocking(record: &ThreadRecord, clock: Option<SchedClock>, context: &Context<
         let waiting = channels::waiting(&channel);
         return Activity::Blocked(waiting.since(since_ns, exact));
     }
-    Activity::Blocked(context.blocking(record.tid, record.state, &record.regs, since_ns, exact))
+    let mut wait = context.blocking(record.tid, record.state, &record.regs, since_ns, exact);
+    wait.timeout_ms = wait.timeout_ms.or_else(|| socket_timeouts::of_wait(record, &wait));
+    Activity::Blocked(wait)
 }
 
 impl Context<'_> {
@@ -532,7 +534,7 @@ impl Context<'_> {
 impl Waiting {
     fn since(self, since_ns: u64, exact: bool) -> Blocking {
         let Self { kind, reason, object, timeout_ms, subject, futex } = self;
-        Blocking { kind, reason, object, since_ns, exact, timeout_ms, subject, other_ends: None, futex }
+        Blocking { kind, reason, object, since_ns, exact, timeout_ms, timer: None, subject, other_ends: None, futex }
     }
 }
 

@@ -19,6 +19,7 @@ mod losses;
 mod memory;
 mod proc;
 mod rule;
+mod socket_timeouts;
 mod sockets;
 mod stack_memory;
 mod unwind;

@@ -226,6 +226,8 @@ impl Context<'_> {
             | Sysno::recvfrom
             | Sysno::recvmsg
             | Sysno::recvmmsg
+            | Sysno::accept
+            | Sysno::accept4
             | Sysno::getdents64 => self.on_fd(args[0], Access::Read, waiting),
             Sysno::write
             | Sysno::writev
@@ -235,11 +237,9 @@ impl Context<'_> {
             | Sysno::sendto
             | Sysno::sendmsg
             | Sysno::sendmmsg
-            | Sysno::vmsplice => self.on_fd(args[0], Access::Write, waiting),
-            Sysno::accept
-            | Sysno::accept4
             | Sysno::connect
-            | Sysno::ioctl
+            | Sysno::vmsplice => self.on_fd(args[0], Access::Write, waiting),
+            Sysno::ioctl
             | Sysno::fstat
             | Sysno::fsync
             | Sysno::fdatasync
