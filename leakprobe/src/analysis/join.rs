@@ -9,6 +9,7 @@ use std::{
 use super::{
     Live, LiveThread,
     goroutines::{self, GoId},
+    wait_end::WaitEnd,
 };
 use crate::model::{Activity, Blocking, Frame, GoStatus, OtherEnds, StackId, TaskState, Wait, WaitKind};
 
@@ -128,7 +129,7 @@ fn in_runtime(wait: goroutines::RuntimeWait<'_>, clock: Clock) -> Doing {
 /// The wait of a thread that is blocked, at the moment `now_ns`.
 pub(super) fn thread_wait(thread: &LiveThread, blocking: &Blocking, now_ns: u64) -> Wait {
     let slices = thread.slices();
-    let end = End::of(blocking, now_ns);
+    let end = WaitEnd::of(blocking, now_ns);
     let since_ns = slices.map_or(blocking.since_ns, |(first_ns, _)| first_ns);
     Wait {
         kind: blocking.kind,
@@ -146,32 +147,6 @@ pub(super) fn thread_wait(thread: &LiveThread, blocking: &Blocking, now_ns: u64)
         owner_note: None,
         chain: Arc::default(),
         other_ends: blocking.other_ends.clone().map(Box::new),
-    }
-}
-
-/// How a thread's wait ends by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct End {
-    /// As [`Wait::timeout_ms`].
-    timeout_ms: u64,
-    /// As [`Wait::period_ms`].
-    period_ms: Option<u64>,
-}
-
-impl End {
-    /// By its own timeout, or by a timer that it waits for if that is earlier. `None` if by neither.
-    fn of(blocking: &Blocking, now_ns: u64) -> Option<Self> {
-        let age_ms = now_ns.saturating_sub(blocking.since_ns) / NS_PER_MS;
-        // The kernel's timers for sockets are late by an eighth at most. What is later than that has begun before the socket was
-        // given the timeout.
-        let is_late = |timeout: u64| age_ms > timeout.saturating_add(timeout / 4).saturating_add(1_000);
-        let own = blocking.timeout_ms.filter(|&timeout| blocking.kind != WaitKind::Socket || !is_late(timeout));
-        let own = own.map(|timeout_ms| Self { timeout_ms, period_ms: None });
-        let timer = blocking.timer.map(|timer| Self {
-            timeout_ms: timer.due_ns.saturating_sub(blocking.since_ns) / NS_PER_MS,
-            period_ms: timer.period_ns.map(|period| (period / NS_PER_MS).max(1)),
-        });
-        own.into_iter().chain(timer).min()
     }
 }
 

@@ -22,6 +22,7 @@ mod timeline;
 mod timers;
 mod unseen;
 mod verdict;
+mod wait_end;
 
 pub use check::{Terms, conclude, fails};
 pub use diff::{Change, Diff, Numbers, Outcome, Row, Side, diff};

@@ -141,7 +141,7 @@ pub(super) fn shorten(name: &str, width: usize) -> String {
         name = without(&name, '<', '>');
     }
     if !fits(&name) {
-        name = name.replace("(…)", "").trim_end().into();
+        name = name.replace(" (…)", "").replace("(…)", "").trim_end().into();
     }
     // A name that begins with a bracket has no namespace before it.
     let mut rest = if name.starts_with('<') { "" } else { &name };
@@ -325,6 +325,7 @@ mod tests {
         assert_eq!(shorten(name, 3), "…op");
         assert_eq!(shorten(name, 1), "…");
         assert_eq!(shorten("entry: a::b::c::d(int)", 13), "entry: …::d");
+        assert_eq!(shorten("read (event), timeout 1 s", 20), "read, timeout 1 s");
         assert_eq!(shorten("<A as B>::c::d", 9), "<A …:c::d");
         let name = "shop/orders.(*Queue[go.shape.int]).put";
         assert_eq!(shorten(name, 30), "shop/orders.(*Queue[…]).put");

@@ -22,4 +22,5 @@ mod processes;
 mod run;
 mod shared_locks;
 mod stacks;
+mod timers;
 mod waits;

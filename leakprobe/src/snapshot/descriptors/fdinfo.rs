@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_timer_that_is_not_set_is_none() {
-        let timer = |value, interval| {
+        let timer = |value: u64, interval: u64| {
             FdInfo::parse(&format!("it_value: ({value}, 0)\nit_interval: ({interval}, 0)\n")).timer(2_000_000_000)
         };
         let once = WaitTimer { due_ns: 5_000_000_000, period_ns: None };
