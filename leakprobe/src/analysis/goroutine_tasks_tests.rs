@@ -153,6 +153,7 @@ fn blocked(kind: WaitKind, reason: &str, age_ns: u64, exact: bool) -> Activity {
         timeout_ms: None,
         subject: Subject::None,
         other_ends: None,
+        late_ms: 0,
         timer: None,
         futex: None,
     })

@@ -139,7 +139,7 @@ pub(super) fn thread_wait(thread: &LiveThread, blocking: &Blocking, now_ns: u64)
         exact: blocking.exact && slices.is_none(),
         at_most_ms: None,
         timeout_ms: end.map(|end| end.timeout_ms),
-        due_ms: end.map(|end| end.timeout_ms.saturating_sub(now_ns.saturating_sub(blocking.since_ns) / NS_PER_MS)),
+        due_ms: end.map(|end| end.due_ms),
         period_ms: end.and_then(|end| end.period_ms),
         slice_ms: slices.map(|(_, ms)| ms),
         queue: None,

@@ -22,6 +22,7 @@ fn sample(tid: u32, start_boottime: u64, since_ns: u64) -> ThreadSample {
             timeout_ms: None,
             subject: Subject::None,
             other_ends: None,
+            late_ms: 0,
             timer: None,
             futex: None,
         }),

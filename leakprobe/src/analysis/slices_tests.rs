@@ -21,6 +21,7 @@ fn seen(place: u64, since_ms: u64, timeout_ms: Option<u64>, switches: u64) -> Th
             timeout_ms,
             subject: Subject::None,
             other_ends: None,
+            late_ms: 0,
             timer: None,
             futex: None,
         }),

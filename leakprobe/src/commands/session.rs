@@ -334,6 +334,7 @@ impl Session {
                     since_ns: started_ns,
                     exact: true,
                     timeout_ms: None,
+                    late_ms: 0,
                     timer: None,
                     subject: Subject::None,
                     other_ends: None,

@@ -74,6 +74,8 @@ pub struct Blocking {
     pub exact: bool,
     /// As [`super::Wait::timeout_ms`], of the wait's own timeout.
     pub timeout_ms: Option<u64>,
+    /// How much later than that the kernel ends the wait at most, ms.
+    pub late_ms: u64,
     /// The timer that is waited for, if it is known: of several the one that fires first.
     pub timer: Option<WaitTimer>,
     /// What the system call was given.

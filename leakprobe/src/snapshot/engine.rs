@@ -521,7 +521,9 @@ fn blocking(record: &ThreadRecord, clock: Option<SchedClock>, context: &Context<
         return Activity::Blocked(waiting.since(since_ns, exact));
     }
     let mut wait = context.blocking(record.tid, record.state, &record.regs, since_ns, exact);
-    wait.timeout_ms = wait.timeout_ms.or_else(|| socket_timeouts::of_wait(record, &wait));
+    if let Some(timeout) = socket_timeouts::of_wait(record, &wait) {
+        (wait.timeout_ms, wait.late_ms) = (Some(timeout.ms), timeout.late_ms);
+    }
     Activity::Blocked(wait)
 }
 
@@ -534,7 +536,19 @@ impl Context<'_> {
 impl Waiting {
     fn since(self, since_ns: u64, exact: bool) -> Blocking {
         let Self { kind, reason, object, timeout_ms, subject, futex } = self;
-        Blocking { kind, reason, object, since_ns, exact, timeout_ms, timer: None, subject, other_ends: None, futex }
+        Blocking {
+            kind,
+            reason,
+            object,
+            since_ns,
+            exact,
+            timeout_ms,
+            late_ms: 0,
+            timer: None,
+            subject,
+            other_ends: None,
+            futex,
+        }
     }
 }
 

@@ -36,10 +36,13 @@ fn check(said: &BTreeMap<String, u64>, recording: &Recording) {
             assert!(!ends && (wait.timeout_ms, wait.due_ms) == (None, None), "{name}: {wait:?}");
             continue;
         };
-        // A timer was set before its thread began to wait, some minutes ago at most; a tick of the kernel may be 3.333333 ms.
-        let in_an_hour = HOUR_MS - 300_000..=HOUR_MS + 1;
-        assert!(ends && in_an_hour.contains(&timeout) && in_an_hour.contains(&due), "{name}: {wait:?}");
-        assert!((due + wait.age_ms).abs_diff(timeout) <= 1 || !wait.exact, "{name}: {wait:?}");
+        // A timer was set before its thread began to wait, some minutes ago at most. The kernel ends waits for sockets by an eighth
+        // too late.
+        let late_ms = if name.starts_with("socket") { HOUR_MS / 8 } else { 1 };
+        let earliest = HOUR_MS - 300_000;
+        assert!(ends && (earliest..=HOUR_MS).contains(&timeout), "{name}: {wait:?}");
+        assert!((earliest..=HOUR_MS + late_ms).contains(&due), "{name}: {wait:?}");
+        assert!((timeout..=timeout + late_ms).contains(&(due + wait.age_ms + 1)), "{name}: {wait:?}");
     }
 }
 
