@@ -106,7 +106,9 @@ pub(super) fn decide(cohorts: &Cohorts, nature: Nature, exposure: &[f64], max_gr
     let moves_on = nature.waits_for_lock && !nothing_ends;
     if enough && !is_replaced && (cohorts.ended <= followed || stays) && !moves_on {
         if is_share(cohorts.asleep) && cohorts.asleep > 0 {
-            return open(Ground::EveryRound);
+            // A line in front of a lock may move later on.
+            let is_sure = nature.is_blocked && !nature.waits_for_lock && every_round && nothing_ends;
+            return Decision { ground: Ground::EveryRound, is_open: !is_sure };
         }
         let is_steady = is_steady(left, exposure);
         let unused = cohorts.asleep + cohorts.by_timer;
