@@ -36,7 +36,7 @@ pub(crate) struct Args {
     /// All kernels that leakprobe promises to work on
     #[arg(long, conflicts_with = "kernels")]
     all: bool,
-    /// Leave out the tests of what is the same on every kernel: checks, output files, error messages
+    /// Leave out the tests of what is the same on every kernel: checks, tables, output files, error messages
     #[arg(long)]
     quick: bool,
     /// Run this shell command in the guests instead of leakprobe's steps; `kernel-test NAME` there runs some of the tests
