@@ -15,15 +15,15 @@ import (
 )
 
 const (
-	tickers   = 5
-	fast      = 10
-	oneShots  = 3
-	stopped   = 2
-	fired     = 2
-	plain     = 2
-	sleepers  = 3
-	readers   = 3
-	contexts  = 4
+	tickers  = 5
+	fast     = 10
+	oneShots = 3
+	stopped  = 2
+	fired    = 2
+	plain    = 2
+	sleepers = 3
+	readers  = 3
+	contexts = 4
 
 	treeContexts = 40
 
