@@ -31,6 +31,8 @@ pub(super) struct Cohorts {
     pub(super) brief: u64,
     /// Tasks of the baseline that have ended.
     pub(super) old_ended: u64,
+    /// Tasks that went on to another place.
+    pub(super) went_on: u64,
     /// Tasks of the baseline that have woken.
     pub(super) old_woke: u64,
     /// Of the tasks that came after the baseline: those whose wait ends by a timer that has not been due since they came.
@@ -191,9 +193,13 @@ pub(super) fn follow(
     };
     // A task that could not be read at one moment is back at the next: only what stays away has ended.
     let mut gone: HashMap<Who, Gone<'_>> = HashMap::new();
+    let mut went_on: HashMap<&str, u64> = HashMap::new();
     for (number, moment) in moments.iter().enumerate() {
         let earlier = number.checked_sub(1).and_then(|earlier| moments.get(earlier));
-        tracks = step(number, earlier, moment, &tracks, &mut gone);
+        tracks = step(number, earlier, moment, &tracks, &mut gone, &mut went_on);
+    }
+    for (site, count) in went_on {
+        by_site.entry(site).or_insert_with(empty).went_on = count;
     }
     for Gone { moment, number, seen, track } in gone.into_values() {
         if let Some(site) = moment.site_of(seen) {
@@ -214,8 +220,9 @@ pub(super) fn follow(
             cohorts.moved += u64::from(track.first == 0 && track.here > 0);
             // Only what a load has left is a question: what has been there from the start belongs to the program.
             let of_load = before.is_some_and(|before| !before.has(seen));
-            let Habits { used, ran, timer, .. } = track.at_site;
-            let is_unused = of_load && track.here == 0 && !used && !ran && seen.ends_in_ms().is_none();
+            let Habits { used, ran, timer, unclear } = track.at_site;
+            let is_asleep = !used && !ran && !unclear;
+            let is_unused = of_load && track.here == 0 && is_asleep && seen.ends_in_ms().is_none();
             let of_site = unused.entry(site).or_insert(Some(false));
             *of_site = of_site.filter(|_| is_unused).map(|has_timers| has_timers | timer);
         }
@@ -278,13 +285,14 @@ struct Gone<'a> {
 }
 
 /// From one moment to the next; both lists are sorted. Who is not there any more is put into `gone`, and taken from there if it is
-/// back.
+/// back; how many went on from which site is added to `went_on`.
 fn step<'a>(
     number: usize,
     before: Option<&'a Moment>,
     moment: &Moment,
     tracks: &[Track],
     gone: &mut HashMap<Who, Gone<'a>>,
+    went_on: &mut HashMap<&'a str, u64>,
 ) -> Vec<Track> {
     let new =
         Track { first: number, here: number, always: Habits::default(), at_site: Habits::default(), past_due: false };
@@ -314,6 +322,9 @@ fn step<'a>(
         track.always.add(transition);
         track.past_due |= Seen::is_past_due(old, elapsed_ms);
         if has_moved {
+            if let Some(site) = before.site_of(old) {
+                *went_on.entry(site).or_default() += 1;
+            }
             (track.here, track.at_site) = (number, Habits::default());
         } else {
             track.at_site.add(transition);

@@ -103,7 +103,7 @@ pub(super) fn decide(cohorts: &Cohorts, nature: Nature, exposure: &[f64], max_gr
     let is_share = |part: u64| is_known && part * 10 >= known * 9;
     let enough = every_round || grown >= if nature.is_blocked { GROWN_ROUNDS_BLOCKED } else { GROWN_ROUNDS };
     // A line in front of a lock that moves is a matter of load.
-    let moves_on = nature.waits_for_lock && !nothing_ends;
+    let moves_on = nature.waits_for_lock && !(nothing_ends && cohorts.went_on == 0);
     if enough && !is_replaced && (cohorts.ended <= followed || stays) && !moves_on {
         if is_share(cohorts.asleep) && cohorts.asleep > 0 {
             // A line in front of a lock may move later on.

@@ -44,6 +44,6 @@ static inline struct timespec after_ms(long ms)
         pthread_detach(thread); \
     } while (0)
 
-extern const struct field_case servers[], pools[], crowds[], locks[], expiring[];
+extern const struct field_case servers[], pools[], crowds[], locks[], expiring[], lines[];
 
 #endif

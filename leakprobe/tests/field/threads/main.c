@@ -28,7 +28,7 @@ void serve(void (*request)(void))
 
 int main(int count, char **args)
 {
-    const struct field_case *all[] = {servers, pools, crowds, locks, expiring};
+    const struct field_case *all[] = {servers, pools, crowds, locks, expiring, lines};
     // None outlives its test for long, whatever becomes of that.
     alarm(900);
     for (size_t i = 0; count > 1 && i < sizeof all / sizeof *all; i++)
