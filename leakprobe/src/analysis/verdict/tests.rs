@@ -293,6 +293,44 @@ fn a_timer_counts_only_once_it_was_due() {
 }
 
 #[test]
+fn a_leak_behind_a_pool_is_found_and_a_pool_alone_is_not_accused() {
+    let behind = |a_round: u64| {
+        move |round: usize| {
+            let pool = (0..20 * u64::from(round > 0)).map(|n| made(n + 1, "main.leak", ROUND + ROUND / 2));
+            pool.chain(leak(a_round, round)).collect()
+        }
+    };
+    assert_eq!(judged(&rounds(8, behind(1)), "main.leak").verdict, Verdict::Likely);
+    assert_eq!(judged(&rounds(8, behind(0)), "main.leak").ground, Some(Ground::Stopped));
+    assert!(all_judged(&rounds(3, behind(1))).is_open);
+}
+
+#[test]
+fn who_never_gets_a_lock_is_suspect_though_no_more_come() {
+    let locked = |wait: WaitKind| {
+        move |round: usize| {
+            let task = |id| Made { wait, ..made(id, "main.leak", ROUND + ROUND / 2) };
+            (1..=2 * u64::from(round > 0)).map(task).collect::<Vec<_>>()
+        }
+    };
+    assert_eq!(judged(&rounds(6, locked(WaitKind::Lock)), "main.leak").verdict, Verdict::Suspect);
+    assert_eq!(judged(&rounds(6, locked(WaitKind::ChanReceive)), "main.leak").verdict, Verdict::Idle);
+}
+
+#[test]
+fn use_by_a_load_of_a_few_ms_is_seen() {
+    // Each round brings a worker; all of them were last used just after the look before the last.
+    let workers = |round: usize| {
+        let used = ROUND * round as u64 + 30;
+        let mut workers = leak(1, round);
+        workers.iter_mut().filter(|task| task.born_ms < used).for_each(|task| task.since_ms = used);
+        workers
+    };
+    let course = judged(&rounds(4, workers), "main.leak").course.unwrap();
+    assert_eq!((course.followed, course.woke), (3, 3));
+}
+
+#[test]
 fn who_waits_until_another_exits_waits_for_the_timer_of_that_one() {
     // Of each pair, one sleeps and the other waits until it exits; one more waits for that.
     let pair = |sleeps: bool| {
