@@ -160,34 +160,13 @@ fn on_thread(thread: &LiveThread, native: usize, clock: Clock) -> Doing {
         Activity::Exited => unknown("system call or C code"),
         activity => {
             let state = if *activity == Activity::Running { TaskState::Running } else { TaskState::Runnable };
-            Doing { state, wait: (native > 0).then(|| lasting(WaitKind::Cgo, "C code")), native }
+            Doing { state, wait: (native > 0).then(|| Wait::unknown(WaitKind::Cgo, "C code")), native }
         }
     }
 }
 
 fn unknown(reason: &str) -> Doing {
-    Doing { state: TaskState::Blocked, wait: Some(lasting(WaitKind::Other, reason)), native: 0 }
-}
-
-/// Nobody knows for how long.
-fn lasting(kind: WaitKind, reason: &str) -> Wait {
-    Wait {
-        kind,
-        reason: reason.into(),
-        object: Arc::default(),
-        age_ms: 0,
-        exact: false,
-        at_most_ms: None,
-        timeout_ms: None,
-        due_ms: None,
-        period_ms: None,
-        slice_ms: None,
-        queue: None,
-        owner: None,
-        owner_note: None,
-        chain: Arc::default(),
-        other_ends: None,
-    }
+    Doing { state: TaskState::Blocked, wait: Some(Wait::unknown(WaitKind::Other, reason)), native: 0 }
 }
 
 /// How many of a thread's innermost frames are C code that Go has called. None if that cannot be seen: then the thread may be

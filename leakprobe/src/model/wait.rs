@@ -193,16 +193,15 @@ impl Wait {
     }
 }
 
-#[cfg(test)]
 impl Wait {
-    /// A wait of which only its kind and its exact age are known.
-    pub(crate) fn lasting(kind: WaitKind, age_ms: u64) -> Self {
+    /// A wait of which nothing but its kind and its [`Self::reason`] is known, not even for how long it has lasted.
+    pub(crate) fn unknown(kind: WaitKind, reason: &str) -> Self {
         Self {
             kind,
-            reason: kind.name().into(),
+            reason: reason.into(),
             object: Arc::default(),
-            age_ms,
-            exact: true,
+            age_ms: 0,
+            exact: false,
             at_most_ms: None,
             timeout_ms: None,
             due_ms: None,
@@ -218,27 +217,24 @@ impl Wait {
 }
 
 #[cfg(test)]
+impl Wait {
+    /// A wait of which only its kind and its exact age are known.
+    pub(crate) fn lasting(kind: WaitKind, age_ms: u64) -> Self {
+        Self { age_ms, exact: true, ..Self::unknown(kind, kind.name()) }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_timeout_is_known_only_if_the_beginning_is() {
         let wait = |age_ms, at_most_ms, exact, timeout_ms| Wait {
-            kind: WaitKind::Sleep,
-            reason: "sleep".into(),
-            object: Arc::default(),
-            age_ms,
             exact,
             at_most_ms,
             timeout_ms,
-            due_ms: None,
-            period_ms: None,
-            slice_ms: None,
-            queue: None,
-            owner: None,
-            owner_note: None,
-            chain: Arc::default(),
-            other_ends: None,
+            ..Wait::lasting(WaitKind::Sleep, age_ms)
         };
         for (wait, known) in [
             (wait(0, None, false, Some(3)), None),

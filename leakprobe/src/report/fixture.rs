@@ -268,23 +268,8 @@ pub(crate) fn wait(kind: WaitKind, age_ms: u64) -> Wait {
         WaitKind::Runtime => ("finalizer wait", ""),
         WaitKind::Cgo => ("cgo call", ""),
     };
-    Wait {
-        kind,
-        reason: reason.into(),
-        object: object.into(),
-        age_ms,
-        exact: kind == WaitKind::Futex && age_ms < 11_520_000,
-        at_most_ms: None,
-        timeout_ms: None,
-        due_ms: None,
-        period_ms: None,
-        slice_ms: None,
-        queue: None,
-        owner: None,
-        owner_note: None,
-        chain: Arc::default(),
-        other_ends: None,
-    }
+    let exact = kind == WaitKind::Futex && age_ms < 11_520_000;
+    Wait { object: object.into(), age_ms, exact, ..Wait::unknown(kind, reason) }
 }
 
 fn ended(kind: WaitKind, count: u64, total_ms: u64, longest_ms: u64, stack: Vec<u32>) -> EndedWait {

@@ -37,7 +37,7 @@ pub(super) struct Cohorts {
     pub(super) old_woke: u64,
     /// Of the tasks that came after the baseline: those whose wait ends by a timer that has not been due since they came.
     pub(super) pending: u64,
-    /// Those of them whose wait ends by another task's timer.
+    /// Of those that count as `pending`, the tasks whose wait ends by another task's timer.
     pub(super) pending_by_others: u64,
     /// In how many ms the last of these timers fires.
     pub(super) due_ms: u64,

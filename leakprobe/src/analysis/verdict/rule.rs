@@ -11,7 +11,7 @@ use crate::model::Ground;
 pub(super) struct Nature {
     /// The wait is one that no idle worker is in: it sends, or waits for a lock.
     pub(super) is_blocked: bool,
-    /// It waits for a lock.
+    /// Its tasks wait for a lock.
     pub(super) waits_for_lock: bool,
     /// Its tasks are created in the functions that they run themselves.
     pub(super) creates_itself: bool,
@@ -169,9 +169,11 @@ fn behind(cohorts: &Cohorts, from: usize, exposure: &[f64]) -> Decision {
 /// How growth goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pace {
+    /// The last rounds may have as much growth as those before.
     Steady,
-    /// It has become much less from this round on.
+    /// Growth has become much less from the round with this number on, the first being 0, but has not stopped.
     Slower(usize),
+    /// The last rounds have none, though at the rate before they should.
     Stopped,
 }
 
