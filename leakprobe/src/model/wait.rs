@@ -184,11 +184,17 @@ pub struct Wait {
 }
 
 impl Wait {
+    /// How long it has lasted at most, ms; `None` if that is not known.
+    #[must_use]
+    pub fn longest_ms(&self) -> Option<u64> {
+        if self.exact { Some(self.age_ms) } else { self.at_most_ms }
+    }
+
     /// [`Self::timeout_ms`] of a goroutine, which is counted from the latest moment at which the wait can have begun: `None` if it
     /// may be longer by more than a tenth.
     #[must_use]
     pub fn goroutine_timeout_ms(&self) -> Option<u64> {
-        let at_most_ms = if self.exact { self.age_ms } else { self.at_most_ms? };
+        let at_most_ms = self.longest_ms()?;
         self.timeout_ms.filter(|ms| at_most_ms.saturating_sub(self.age_ms) <= ms / 10)
     }
 }

@@ -150,8 +150,7 @@ pub(super) fn renewing(recording: &Recording) -> Vec<bool> {
     let mut new = vec![0_u64; recording.sites.len()];
     for task in &recording.tasks {
         let Some(new) = task.site.and_then(|site| new.get_mut(site as usize)) else { continue };
-        let at_most = |wait: &Wait| if wait.exact { Some(wait.age_ms) } else { wait.at_most_ms };
-        let ages = [task.wait.as_ref().and_then(at_most), task.lifetime_ms];
+        let ages = [task.wait.as_ref().and_then(Wait::longest_ms), task.lifetime_ms];
         *new += u64::from(ages.into_iter().flatten().min().is_some_and(|at_most| at_most < rest_ms));
     }
     recording.sites.iter().zip(new).map(|(site, new)| new * 2 > site.count).collect()

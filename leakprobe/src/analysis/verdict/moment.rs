@@ -361,8 +361,7 @@ impl Seen {
             site: site.unwrap_or(NONE),
             creator,
             at_least_ms: wait.map(|wait| wait.age_ms),
-            at_most_ms: wait
-                .map_or(0, |wait| if wait.exact { wait.age_ms } else { wait.at_most_ms.unwrap_or(u64::MAX) }),
+            at_most_ms: wait.map_or(0, |wait| wait.longest_ms().unwrap_or(u64::MAX)),
             lifetime_ms: task.lifetime_ms,
             creator_gone: task.created_by.alive == Some(false),
             due_ms: due.filter(|&due| due < NEVER_MS),
