@@ -98,12 +98,13 @@ fn check_short(goroutine: &Goroutine) -> Result<usize, &'static str> {
     let functions = goroutine.functions();
     let own = functions.iter().position(|function| function.starts_with("main.")).unwrap_or(functions.len());
     let (runtime, own) = functions.split_at(own);
-    // One that has not run yet is at the entry of what passes the arguments on.
+    // One that has not run yet is at the entry of what passes the arguments on; one that was stopped in there by a signal, at
+    // any of its instructions, has the runtime's frames for that as well.
     let passes_on = |function: &&str| ["main.spawner.func1", "main.spawner.gowrap1"].contains(function);
     if own.first().is_some_and(passes_on) {
-        let alone =
-            runtime.is_empty() && own.get(1..).is_some_and(|rest| rest.is_empty() || rest == ["runtime.goexit"]);
-        return if alone { Ok(1) } else { Err("it runs already") };
+        let has_not_called = runtime.iter().all(|function| function.starts_with("runtime.asyncPreempt"));
+        let alone = own.get(1..).is_some_and(|rest| rest.is_empty() || rest == ["runtime.goexit"]);
+        return if has_not_called && alone { Ok(1) } else { Err("it runs already") };
     }
     let packages = ["runtime.", "sync.", "time.", "internal/", "sync/atomic."];
     if !runtime.iter().all(|function| packages.iter().any(|package| function.starts_with(package))) {
@@ -134,6 +135,8 @@ fn wrong_stacks_of_the_churn_are_told() {
         check_short(&parse(&text).unwrap()[0])
     };
     assert_eq!(goroutine("runnable", &["main.spawner.gowrap1", "runtime.goexit"], ""), Ok(1));
+    let preempted = ["runtime.asyncPreempt2", "runtime.asyncPreempt", "main.spawner.func1", "runtime.goexit"];
+    assert_eq!(goroutine("runnable", &preempted, ""), Ok(1));
     assert_eq!(goroutine("chan send", &["main.leaf", "main.grow", "main.grow", "main.short"], ""), Ok(4));
     assert_eq!(goroutine("sleep", &["time.Sleep", "main.leaf", "main.grow", "main.short"], ""), Ok(3));
     assert_eq!(goroutine("chan send", &["main.leaf", "main.grow"], "...additional frames elided...\n"), Ok(2));

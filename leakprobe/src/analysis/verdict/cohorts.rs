@@ -6,6 +6,10 @@ use super::super::call_path::CallPaths;
 use super::moment::{self, CreatorKey, Moment, Seen, Transition, Who, is_of_strangers, place};
 use crate::model::{Course, Recording, Site};
 
+/// So many times older than any that ended became must a task be to count as one that stays. If tasks end by chance, at any age with
+/// the same probability, then of n that ended about one in n² becomes so old.
+const FAR_OLDER: usize = 2;
+
 /// The tasks of a site, or of one creator, over the rounds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Cohorts {
@@ -31,6 +35,8 @@ pub(super) struct Cohorts {
     pub(super) brief: u64,
     /// Tasks of the baseline that have ended.
     pub(super) old_ended: u64,
+    /// Rounds that the one of those that have ended which lasted longest was there for, at most.
+    pub(super) longest: usize,
     /// Tasks that went on to another place.
     pub(super) went_on: u64,
     /// Tasks of the baseline that have woken.
@@ -53,6 +59,13 @@ impl Cohorts {
     /// Those of them that came before the last round.
     pub(super) fn followed(&self) -> u64 {
         self.left.split_last().map_or(0, |(_, before)| before.iter().sum())
+    }
+
+    /// The tasks that each of the earliest rounds left and that are older by far than any became that ended: they are not of the
+    /// same sort. None if none has ended.
+    pub(super) fn outlasting(&self) -> &[u64] {
+        let too_young = if self.longest == 0 { self.left.len() } else { FAR_OLDER * self.longest };
+        &self.left[..self.left.len().saturating_sub(too_young)]
     }
 
     /// What a recording tells of them.
@@ -104,6 +117,7 @@ impl Cohorts {
 
     /// Counts a task that has ended after moment `last_seen`; it came in moment `came`.
     fn end(&mut self, came: usize, last_seen: usize) {
+        self.longest = self.longest.max(last_seen + 1 - came.min(last_seen));
         match came {
             0 => self.old_ended += 1,
             _ if last_seen > came => self.ended += 1,

@@ -17,6 +17,14 @@ pub(super) fn of(cohorts: &Cohorts, ground: Ground, count: u64, recording: &Reco
     if cohorts.ended > 0 {
         evidence.push(format!("{} that stayed for a round ended later", cohorts.ended));
     }
+    let stay: u64 = cohorts.outlasting().iter().sum();
+    if stay > 0 && ground != Ground::Turnover {
+        let plural = if cohorts.longest == 1 { "" } else { "s" };
+        evidence.push(format!(
+            "{stay} of the earliest rounds stay, while all that ended did so within {} round{plural}",
+            cohorts.longest
+        ));
+    }
     if cohorts.creators_gone > 0 {
         evidence.push(format!("the creators of {} of {count} are gone", cohorts.creators_gone));
     }

@@ -17,6 +17,9 @@ const NONE: u32 = u32::MAX;
 /// A timer that fires so late, ms, does not end a wait for any practical purpose.
 pub(super) const NEVER_MS: u64 = 365 * 24 * 60 * 60 * 1000;
 
+/// A lock is held for moments, and a line in front of it that somebody lets wait for longer than this, ms, is no matter of patience.
+const LONGEST_HOLD_MS: u64 = 5 * 60 * 1000;
+
 /// How far the clocks of two moments, and that of a wait, may be apart, ms.
 const SLACK_MS: u64 = 100;
 
@@ -341,7 +344,9 @@ impl Ends {
         let is_own = |link: &&Link| link.owner.relation != Relation::OtherEnd && link.owner.process.is_none();
         let mut owners = wait.chain.iter().take_while(is_own).peekable();
         if owners.peek().is_some() {
-            return owners.find_map(|link| self.threads.get(&link.owner.task).copied());
+            let due_ms = owners.find_map(|link| self.threads.get(&link.owner.task).copied());
+            let is_of_lock = wait.chain.iter().take_while(is_own).any(|link| link.owner.relation.is_holds());
+            return due_ms.filter(|&due_ms| !is_of_lock || due_ms <= LONGEST_HOLD_MS);
         }
         let may_be_for_them =
             matches!(wait.kind, WaitKind::ChanReceive | WaitKind::Select | WaitKind::Sync | WaitKind::Futex);

@@ -40,8 +40,8 @@ const QUIET_ROUNDS: usize = 4;
 const QUIET_ROUNDS_AFTER_ONE: usize = 2;
 /// Rounds with growth that it takes, unless every round has some.
 const GROWN_ROUNDS: usize = 3;
-/// The same for waits that no idle worker is in.
-const GROWN_ROUNDS_BLOCKED: usize = 2;
+/// The same if other things speak for it, too: no idle worker is in such a wait, or the number rises with each of the last rounds.
+const FEW_GROWN_ROUNDS: usize = 2;
 /// Rounds that tasks which others wake must grow in, every one of them.
 const STEADY_ROUNDS: usize = 6;
 /// Rounds that tasks must grow in, every one of them, which end all the time, so that only their number shows it.
@@ -79,10 +79,8 @@ pub(super) fn decide(cohorts: &Cohorts, nature: Nature, exposure: &[f64], max_gr
         Pace::Steady => {}
     }
     let net_is_steady = net_is_steady(&cohorts.net, exposure);
-    // Old tasks that end by themselves as others come: what is there at the end came lately.
-    let aged: u64 = left.iter().take(rounds / 2).sum();
-    if rounds > 2 && cohorts.ended > followed && aged * 4 < followed {
-        return Decision { ground: Ground::Turnover, is_open: net_is_steady };
+    if let Some(decision) = among_others(cohorts, net_is_steady) {
+        return decision;
     }
     if cohorts.pending * 10 >= new * 9 {
         return decided(Ground::NotDue);
@@ -101,7 +99,7 @@ pub(super) fn decide(cohorts: &Cohorts, nature: Nature, exposure: &[f64], max_gr
     // What is not known of most of them shows nothing.
     let is_known = known > 0 && known * 2 >= followed;
     let is_share = |part: u64| is_known && part * 10 >= known * 9;
-    let enough = every_round || grown >= if nature.is_blocked { GROWN_ROUNDS_BLOCKED } else { GROWN_ROUNDS };
+    let enough = every_round || grown >= if nature.is_blocked { FEW_GROWN_ROUNDS } else { GROWN_ROUNDS };
     // A line in front of a lock that moves is a matter of load.
     let moves_on = nature.waits_for_lock && !(nothing_ends && cohorts.went_on == 0);
     if enough && !is_replaced && (cohorts.ended <= followed || stays) && !moves_on {
@@ -146,6 +144,31 @@ fn turnover(cohorts: &Cohorts, nature: Nature) -> Decision {
     let is_chain = goes_on && (nature.creates_itself || (nature.renews_itself && steps.len() >= STEADY_ROUNDS));
     let is_open = goes_on && (nature.creates_itself || nature.renews_itself);
     Decision { ground: if is_chain { Ground::Chains } else { Ground::Turnover }, is_open }
+}
+
+/// Of a unit most of whose tasks end, and others take their place: some may stay for ever among those. `None` if neither can be said.
+fn among_others(cohorts: &Cohorts, net_is_steady: bool) -> Option<Decision> {
+    let (left, followed) = (&cohorts.left, cohorts.followed());
+    if left.len() <= 2 || cohorts.ended <= followed {
+        return None;
+    }
+    let rounds_with = |left: &[u64]| left.iter().filter(|&&left| left > 0).count();
+    let are_asleep = cohorts.used + cohorts.by_timer + cohorts.busy + cohorts.unclear == 0;
+    let stay = rounds_with(cohorts.outlasting());
+    let are_older = rounds_with(&left[..left.len().saturating_sub(cohorts.longest)]);
+    let steps = cohorts.net.windows(2).rev().take(NET_ROUNDS);
+    let rises = steps.len() == NET_ROUNDS && steps.clone().all(|pair| pair[1] > pair[0]);
+    let enough = if rises { FEW_GROWN_ROUNDS } else { GROWN_ROUNDS };
+    // What is there at the end came lately.
+    let aged: u64 = left.iter().take(left.len() / 2).sum();
+    let ground = match stay {
+        _ if stay >= enough && are_asleep => Ground::EveryRound,
+        FEW_GROWN_ROUNDS.. => Ground::Unclear,
+        _ if rises && are_older >= FEW_GROWN_ROUNDS => Ground::Unclear,
+        _ if aged * 4 < followed => Ground::Turnover,
+        _ => return None,
+    };
+    Some(Decision { ground, is_open: net_is_steady || are_older > 0 })
 }
 
 /// Of a unit that grew fast at first and then more slowly, from round `from` on: a pool that fills up, or one that began to work and a

@@ -306,6 +306,29 @@ fn a_leak_behind_a_pool_is_found_and_a_pool_alone_is_not_accused() {
 }
 
 #[test]
+fn who_stays_among_those_that_come_and_go_is_found() {
+    // Of those that a round brings, `stay` stay, and five end after so many rounds.
+    let among = |stay: u64, lasts: usize| {
+        move |round: usize| {
+            let passing = (1..=round).filter(|came| round - came < lasts).flat_map(|came| {
+                (0..5).map(move |n| made(5_000 + came as u64 * 100 + n, "main.leak", ROUND * came as u64 + ROUND / 2))
+            });
+            leak(stay, round).into_iter().chain(passing).collect()
+        }
+    };
+    let ground = |stay, lasts, most| judged(&rounds(most, among(stay, lasts)), "main.leak").ground;
+    assert_eq!(ground(1, 2, 8), Some(Ground::EveryRound));
+    // Those that end become older, so that in as many rounds fewer are older by far.
+    assert_eq!(ground(1, 3, 8), Some(Ground::EveryRound));
+    assert_eq!(ground(1, 3, 7), Some(Ground::Unclear));
+    assert!(all_judged(&rounds(5, among(1, 3))).is_open, "a task is left that is older than any that ended");
+    for lasts in 2..4 {
+        assert_eq!(ground(0, lasts, 8), Some(Ground::Turnover));
+        assert!(!all_judged(&rounds(6, among(0, lasts))).is_open);
+    }
+}
+
+#[test]
 fn who_never_gets_a_lock_is_suspect_though_no_more_come() {
     let locked = |wait: WaitKind| {
         move |round: usize| {
@@ -331,9 +354,9 @@ fn use_by_a_load_of_a_few_ms_is_seen() {
 }
 
 #[test]
-fn who_waits_until_another_exits_waits_for_the_timer_of_that_one() {
-    // Of each pair, one sleeps and the other waits until it exits; one more waits for that.
-    let pair = |sleeps: bool| {
+fn who_waits_for_another_waits_for_the_timer_of_that_one() {
+    // Of each three, one sleeps so long, if at all, another waits until it exits or gives a lock back, and one more waits for that.
+    let three = |sleeps_ms: Option<u64>, relation: Relation| {
         move |round: usize| -> Recording {
             let thread = |id, at, wait, due_ms| Made {
                 kind: TaskKind::Thread,
@@ -341,7 +364,7 @@ fn who_waits_until_another_exits_waits_for_the_timer_of_that_one() {
                 due_ms,
                 ..made(id, at, ROUND * (id / 10) + 10)
             };
-            let due = |n: u64| sleeps.then(|| 90_000 - ROUND * (round as u64 - n));
+            let due = |n: u64| Some(sleeps_ms? - ROUND * (round as u64 - n));
             let tasks = (1..=round as u64).flat_map(|n| {
                 [
                     thread(10 * n, "expire", WaitKind::Sleep, due(n)),
@@ -351,17 +374,27 @@ fn who_waits_until_another_exits_waits_for_the_timer_of_that_one() {
             });
             let mut recording = recording(round, &tasks.collect::<Vec<_>>());
             for task in recording.tasks.iter_mut().filter(|task| task.id % 10 > 0) {
-                let owner = |id| Owner { task: id, relation: Relation::Joined, ..Owner::default() };
+                let owner = |id| Owner { task: id, relation, ..Owner::default() };
                 let chain = (1..=task.id % 10).map(|n| Link { owner: owner(task.id - n), wait: None }).collect();
                 task.wait.as_mut().unwrap().chain = chain;
             }
             recording
         }
     };
+    let ground = |at, sleeps_ms, relation: Relation| {
+        let recordings: Vec<_> = (0..=3).map(three(sleeps_ms, relation)).collect();
+        judged(&recordings, at).ground.unwrap()
+    };
     for at in ["expire", "join", "join_again"] {
-        let ground = |sleeps| judged(&(0..=3).map(pair(sleeps)).collect::<Vec<_>>(), at).ground.unwrap();
-        assert_eq!((ground(true), ground(false).verdict()), (Ground::NotDue, Verdict::Likely), "{at}");
+        for relation in [Relation::Joined, Relation::Holds] {
+            assert_eq!(ground(at, Some(90_000), relation), Ground::NotDue, "{at}");
+            assert_eq!(ground(at, None, relation).verdict(), Verdict::Likely, "{at}");
+        }
     }
+    // Nobody holds a lock for an hour on purpose.
+    let hour_ms = 3_600_000;
+    assert_eq!(ground("join", Some(hour_ms), Relation::Joined), Ground::NotDue);
+    assert_eq!(ground("join", Some(hour_ms), Relation::Holds).verdict(), Verdict::Likely);
 }
 
 #[test]

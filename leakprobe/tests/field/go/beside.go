@@ -12,6 +12,7 @@ import (
 func init() {
 	cases["leak-behind-pool"] = leakBehindPool
 	mistake("beside-turnover", func() { reconnect(false) }, func() { reconnect(true) })
+	mistake("long-poll", func() { poll(true) }, func() { poll(false) })
 	mistake("chain", func() { schedule(true) }, func() { schedule(false) })
 	cases["workers-in-use"] = workersInUse
 }
@@ -64,6 +65,30 @@ func reconnect(isFixed bool) {
 		done := make(chan bool)
 		forgotten = append(forgotten, done)
 		go serveConnection(done)
+	}
+}
+
+var (
+	polls     sync.Mutex
+	polling   []chan bool
+	requested int
+)
+
+//go:noinline
+func awaitNews(news chan bool) { <-news }
+
+// Each request waits until fourteen others have come; of six, one is forgotten.
+func poll(isLeak bool) {
+	polls.Lock()
+	defer polls.Unlock()
+	news := make(chan bool)
+	go awaitNews(news)
+	if requested++; isLeak && requested%6 == 0 {
+		return
+	}
+	if polling = append(polling, news); len(polling) > 14 {
+		close(polling[0])
+		polling = polling[1:]
 	}
 }
 
