@@ -12,7 +12,7 @@ import (
 func init() {
 	cases["leak-behind-pool"] = leakBehindPool
 	mistake("beside-turnover", func() { reconnect(false) }, func() { reconnect(true) })
-	mistake("long-poll", func() { poll(true) }, func() { poll(false) })
+	mistake("long-poll", func() { longPoll(true) }, func() { longPoll(false) })
 	mistake("chain", func() { schedule(true) }, func() { schedule(false) })
 	cases["workers-in-use"] = workersInUse
 }
@@ -78,7 +78,7 @@ var (
 func awaitNews(news chan bool) { <-news }
 
 // Each request waits until fourteen others have come; of six, one is forgotten.
-func poll(isLeak bool) {
+func longPoll(isLeak bool) {
 	polls.Lock()
 	defer polls.Unlock()
 	news := make(chan bool)
