@@ -32,6 +32,7 @@ impl Created {
     /// Looks at those of the processes that are watched, at this moment.
     pub(super) fn look(&mut self, watched: Vec<u32>) {
         let found = family(&watched);
+        self.work.keep(|pid| found.contains_key(&pid) || watched.contains(&pid));
         self.watched = watched;
         if self.counts.is_empty() {
             self.first = found.iter().map(|(&id, stat)| (id, stat.start_ticks)).collect();

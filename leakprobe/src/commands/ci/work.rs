@@ -24,7 +24,7 @@ impl Work {
         self.before = times(roots).map(|process| (process.who, process.cpu_ns)).collect();
     }
 
-    /// It has ended. What processes that have ended meanwhile did is not known: they leave nothing behind, either.
+    /// It has ended.
     pub(super) fn end(&mut self, roots: &[u32]) {
         let before = std::mem::take(&mut self.before);
         for process in times(roots) {
@@ -32,6 +32,11 @@ impl Work {
             let done = self.done.entry(process.who.0).or_default();
             *done = done.saturating_add(used);
         }
+    }
+
+    /// Once all is at rest: forgets processes that have ended by now, which leave nothing behind.
+    pub(super) fn keep(&mut self, is_there: impl Fn(u32) -> bool) {
+        self.done.retain(|&pid, _| is_there(pid));
     }
 
     /// The part that processes other than these did, percent; `None` if it is too little to be work.
@@ -88,5 +93,12 @@ mod tests {
         assert_eq!(of(100_000_000, 20_000_000), None);
         assert_eq!(of(1_000_000, 99_000_000), Some(99));
         assert_eq!(of(u64::MAX, u64::MAX), Some(50));
+    }
+
+    #[test]
+    fn who_has_ended_has_left_nothing() {
+        let mut work = Work { done: [(1, 1_000_000), (2, 99_000_000), (3, 0)].into(), ..Work::default() };
+        work.keep(|pid| pid != 2);
+        assert_eq!(work.percent_without(&HashSet::from([1])), None);
     }
 }
