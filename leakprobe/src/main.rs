@@ -7,10 +7,13 @@ use std::{
     process::ExitCode,
 };
 
-use leakprobe::{cli, commands};
+use leakprobe::{cli, commands, symbols};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    if symbols::is_helper() {
+        return ExitCode::SUCCESS;
+    }
     let cli = match cli::parse(env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {

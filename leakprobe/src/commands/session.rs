@@ -373,13 +373,14 @@ impl Session {
         self.target.refresh();
     }
 
-    /// CPU time that leakprobe has used so far.
+    /// CPU time that leakprobe has used so far, with the process that reads debug information.
     pub(super) fn cpu_time() -> Duration {
-        getrusage(UsageWho::RUSAGE_SELF).map_or(Duration::ZERO, |usage| {
+        let (of_helper, _) = symbols::helper_cost();
+        getrusage(UsageWho::RUSAGE_SELF).map_or(of_helper, |usage| {
             let micros = |time: nix::sys::time::TimeVal| {
                 u64::try_from(time.tv_sec()).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_usec()).unwrap_or(0)
             };
-            Duration::from_micros(micros(usage.user_time()) + micros(usage.system_time()))
+            of_helper + Duration::from_micros(micros(usage.user_time()) + micros(usage.system_time()))
         })
     }
 

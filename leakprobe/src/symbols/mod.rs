@@ -16,7 +16,6 @@ mod jit;
 mod kernel;
 mod name;
 mod perfmap;
-mod shrunk;
 mod stacks;
 mod symtab;
 #[cfg(test)]
@@ -26,7 +25,7 @@ mod zstd;
 use std::{
     collections::HashMap,
     fs::File,
-    os::{fd::AsRawFd, unix::fs::MetadataExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -46,6 +45,7 @@ use crate::{
     target::{Root, open_regular},
 };
 
+pub use dwarf::{helper_cost, is_helper};
 pub use go::GoCode;
 pub use stacks::Stacks;
 
@@ -129,6 +129,8 @@ pub struct Symbolizer {
     /// The target's, in which debug information is looked for first.
     root: Option<Root>,
     dwarf: dwarf::Reader,
+    /// Files with debug information so far, by which they are numbered.
+    files: u64,
     modules: HashMap<(String, Identity), Known>,
 }
 
@@ -144,7 +146,7 @@ enum Identity {
 struct Known {
     frames: HashMap<Lookup, Vec<Frame>>,
     debug: Debug,
-    /// The module itself, if its debug information is in it: whoever opened it first may close it.
+    /// The module itself, if its debug information is in it.
     own: Option<File>,
     /// The debug file of the module; its symbols are of use even where its DWARF is not.
     split: Option<File>,
@@ -158,7 +160,8 @@ enum Debug {
     #[default]
     NotLooked,
     None,
-    In(PathBuf),
+    /// In the debug file, or in the module itself if there is none; it has this number.
+    There(u64),
     Unusable(String),
 }
 
@@ -168,7 +171,7 @@ impl Symbolizer {
     pub fn new(options: Options) -> Self {
         let directories = options.debug_directories.clone();
         let dwarf = dwarf::Reader::new(directories, options.debug_info_timeout);
-        Self { dwarf, options, root: None, modules: HashMap::new() }
+        Self { dwarf, options, root: None, files: 0, modules: HashMap::new() }
     }
 
     /// From now on debug information is looked for in this root first, which is that of the target, and then in our own.
@@ -299,8 +302,8 @@ impl Symbolizer {
         {
             search.corrupt = Some(format!(".gnu_debugdata: {why}"));
         }
-        let scopes = match &known.debug {
-            Debug::In(file) => self.dwarf.resolve(path, file, &probes),
+        let scopes = match (&known.debug, known.split.as_ref().or(known.own.as_ref())) {
+            (&Debug::There(number), Some(file)) => self.dwarf.resolve(path, number, file, &probes),
             _ => Ok(Vec::new()),
         };
         let mut scopes = scopes.unwrap_or_else(|why| {
@@ -319,27 +322,29 @@ impl Symbolizer {
     }
 
     /// Finds out where a module's debug information is: in itself, else in a file of its own.
-    fn find_debug(&self, facts: elf::Facts, file: &File, module: &Path, known: &mut Known) {
-        let path_of = |file: &File| PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    fn find_debug(&mut self, facts: elf::Facts, file: &File, module: &Path, known: &mut Known) {
         known.own = file.try_clone().ok();
-        let mut found = (known.own.as_ref().map(path_of).unwrap_or_default(), facts.dwarf);
+        let mut found = facts.dwarf;
         let link = facts.debug_link.as_ref();
         let proof = Proof::of(facts.build_id.as_deref(), link);
-        if let (Dwarf::Absent, Some(proof)) = (&found.1, proof) {
+        if let (Dwarf::Absent, Some(proof)) = (&found, proof) {
             let path = module.to_str().and_then(|path| path.strip_suffix(" (deleted)")).map_or(module, Path::new);
             let candidates = debugfile::candidates(proof, link, path, &self.options.debug_directories);
             let mut files = candidates.iter().flat_map(|candidate| self.files_at(candidate));
             if let Some((split, dwarf)) = files.find_map(|file| self.proven(file, proof)) {
-                found = (path_of(&split), dwarf);
+                found = dwarf;
                 known.split = Some(split);
                 known.own = None;
             }
         }
         known.debug = match found {
             _ if !self.options.debug_info => Debug::None,
-            (path, Dwarf::Present) => Debug::In(path),
-            (_, Dwarf::Refused(why)) => Debug::Unusable(why),
-            (_, Dwarf::Absent) => Debug::None,
+            Dwarf::Present => {
+                self.files += 1;
+                Debug::There(self.files)
+            }
+            Dwarf::Refused(why) => Debug::Unusable(why),
+            Dwarf::Absent => Debug::None,
         };
     }
 

@@ -12,6 +12,7 @@ mod mappers;
 mod maps;
 mod modules;
 mod namespace;
+mod own;
 mod root;
 mod stat;
 
@@ -24,6 +25,7 @@ pub use modules::{
     Code, Located, MappedFile, MappedPlace, Module, ModuleId, ModuleSource, Modules, Placed, has_memory,
 };
 pub use namespace::{Namespace, own_thread_ids};
+pub use own::peak_memory_kb;
 pub use root::{Root, open_regular};
 pub use stat::Stat;
 

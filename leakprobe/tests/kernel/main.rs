@@ -11,6 +11,7 @@ mod creation;
 mod ends;
 mod errors;
 mod governor;
+mod helper;
 mod live;
 mod locks;
 mod machine;

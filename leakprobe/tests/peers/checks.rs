@@ -87,7 +87,10 @@ fn a_healthy_postgresql_is_called_healthy() {
     // Each connection has a process of its own, which has ended before anybody could look at it twice: it leaves nothing. Others, which
     // write to the disk, stay, and do more of the work in one run than in the next.
     let (outcome, code, report) = checked("PostgreSQL, postmaster", server.program.pid(), &server, &load);
-    assert!(matches!((outcome, code), (CheckOutcome::Passed, Some(0)) | (CheckOutcome::Incomplete, Some(6))), "{report}");
+    assert!(
+        matches!((outcome, code), (CheckOutcome::Passed, Some(0)) | (CheckOutcome::Incomplete, Some(6))),
+        "{report}"
+    );
     assert!(report.contains("not judged: "), "{report}");
     let (pid, load) = (server.program.pid().to_string(), load.replace("PORT", &server.port.to_string()));
     let whole = ["ci", "-p", &pid, "--follow-forks", "--settle", "700ms", "-i", "150ms", "--", "/bin/sh", "-c", &load];

@@ -10,7 +10,7 @@ use crate::{
     analysis::{self, Facts, Live, Signs},
     model::{Cost, Recording, StackEnd, StackTable, TargetInfo, TaskKind},
     symbols,
-    target::Namespace,
+    target::{Namespace, peak_memory_kb},
 };
 
 impl Session {
@@ -162,15 +162,7 @@ fn looks(first: Option<Duration>, later: (u32, Duration)) -> Cost {
 fn used(cost: Cost) -> Cost {
     Cost {
         cpu_ms: u64::try_from(Session::cpu_time().as_millis()).unwrap_or(u64::MAX),
-        rss_mb: (peak_memory_kb().unwrap_or(0) as f64 / 102.4).round() / 10.0,
+        rss_mb: ((peak_memory_kb() + symbols::helper_cost().1) as f64 / 102.4).round() / 10.0,
         ..cost
     }
-}
-
-/// Our largest resident memory. Not that of getrusage, which counts from before exec: it would be that of whoever started us,
-/// if that is larger. Source: <https://elixir.bootlin.com/linux/v6.12/source/fs/exec.c#L1002>
-fn peak_memory_kb() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    peak.trim().trim_end_matches("kB").trim_end().parse().ok()
 }
