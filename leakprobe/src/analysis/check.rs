@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use jiff::civil::Date;
 
 use super::diff::HIDING;
-use crate::model::{CheckOutcome, Ground, Recording, Rule, RuleKind, Site, StackEnd, TaskState, UnseenTasks, Verdict};
+use crate::model::{
+    CheckOutcome, Ground, Recording, Round, Rule, RuleKind, Site, StackEnd, TaskState, UnseenTasks, Verdict,
+};
 
 /// What a check is measured by.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +32,7 @@ pub fn conclude(recording: &mut Recording, terms: &Terms<'_>) {
     let Some(mut check) = recording.check.take() else {
         return;
     };
-    let accepted = accept(recording, terms, &mut check.notes);
+    let accepted = accept(recording, terms, &check.rounds, &mut check.notes);
     for (site, accepted) in recording.sites.iter_mut().zip(accepted) {
         site.accepted = accepted.filter(|_| site.verdict >= Verdict::Suspect);
     }
@@ -114,11 +116,21 @@ fn leaks(recording: &Recording, fail_on: Verdict) -> Vec<String> {
 }
 
 /// For each site why it is accepted, if it is. Notes what is to be said of the rules themselves.
-fn accept(recording: &Recording, terms: &Terms<'_>, notes: &mut Vec<String>) -> Vec<Option<String>> {
+fn accept(recording: &Recording, terms: &Terms<'_>, rounds: &[Round], notes: &mut Vec<String>) -> Vec<Option<String>> {
     let known: HashMap<&str, &Site> =
         terms.baseline.iter().flat_map(|baseline| &baseline.sites).map(|site| (site.id.as_str(), site)).collect();
     let mut accepted: Vec<Option<String>> =
         recording.sites.iter().map(|site| known_before(site, known.get(site.id.as_str())?)).collect();
+    if let Some(baseline) = terms.baseline {
+        for (site, accepted) in recording.sites.iter().zip(&mut accepted).filter(|(_, accepted)| accepted.is_some()) {
+            let before = known.get(site.id.as_str());
+            let rounds_then = baseline.check.as_ref().map_or(&[][..], |check| &check.rounds);
+            if let Some(why) = before.and_then(|before| has_become_worse((site, rounds), (before, rounds_then))) {
+                *accepted = None;
+                notes.push(why);
+            }
+        }
+    }
     for rule in terms.rules {
         let (line, words) = (rule.line, rule.words());
         if let Some(last) = rule.expires.filter(|&last| last < terms.today) {
@@ -165,6 +177,34 @@ fn known_before(site: &Site, before: &Site) -> Option<String> {
         verdict => (verdict >= site.verdict).then(|| format!("known: {} in the baseline, too", verdict.name())),
     }
 }
+
+/// That a leak which is known grows far faster than it did, beyond what chance makes of the same rate.
+fn has_become_worse(now: (&Site, &[Round]), then: (&Site, &[Round])) -> Option<String> {
+    let site = now.0;
+    let [now, then] = [now, then].map(|(site, rounds)| {
+        let rounds = rounds.get(1..)?;
+        let requests: Option<u64> = rounds.iter().map(|round| round.requests).sum();
+        Some((site.course.as_ref()?.new as f64, rounds.len() as f64, requests.map(|requests| requests as f64)))
+    });
+    let ((new, rounds, requests), (new_then, rounds_then, requests_then)) = (now?, then?);
+    let by_requests = requests.zip(requests_then).filter(|&(now, then)| now > 0.0 && then > 0.0);
+    let (load, load_then, unit) =
+        by_requests.map_or((rounds, rounds_then, "round"), |(now, then)| (now, then, "request"));
+    let expected = new_then * load / load_then.max(1.0);
+    let is_worse = new > WORSE * expected + MANY_DEVIATIONS * expected.max(1.0).sqrt();
+    is_worse.then(|| {
+        format!(
+            "site {} is known from the baseline, but has become worse: {:.2} tasks a {unit}, and {:.2} there",
+            site.id,
+            new / load,
+            new_then / load_then
+        )
+    })
+}
+
+/// A known leak may grow so many times as fast, and by so many standard deviations of what chance makes of the same rate.
+const WORSE: f64 = 1.5;
+const MANY_DEVIATIONS: f64 = 3.0;
 
 /// The program's own tasks that are alive, whether they are listed or not.
 fn own_tasks(recording: &Recording) -> u64 {
@@ -232,6 +272,29 @@ mod tests {
         conclude(&mut recording, terms);
         let check = recording.check.unwrap();
         (check.outcome, [check.reasons, check.incomplete].concat(), check.notes)
+    }
+
+    #[test]
+    fn a_known_leak_that_has_become_worse_is_not_accepted() {
+        use crate::model::Course;
+
+        let of = |new: u64, requests: Option<u64>| {
+            let mut recording = checked();
+            let round = Round { requests, ..Round::default() };
+            recording.check.as_mut().unwrap().rounds = vec![round; 4];
+            recording.sites[0].course = Some(Course { new, ..Course::default() });
+            recording
+        };
+        let outcome = |now: &Recording, then: &Recording| concluded(now.clone(), &terms(&[], Some(then)));
+        assert_eq!(outcome(&of(20, None), &of(18, None)).0, CheckOutcome::Passed);
+        let (failed, _, notes) = outcome(&of(45, None), &of(18, None));
+        assert_eq!(failed, CheckOutcome::Failed);
+        assert!(notes[0].ends_with("has become worse: 15.00 tasks a round, and 6.00 there"), "{notes:?}");
+        // Ten times the load is ten times as many.
+        assert_eq!(outcome(&of(180, Some(300)), &of(18, Some(30))).0, CheckOutcome::Passed);
+        assert_eq!(outcome(&of(180, Some(100)), &of(18, Some(30))).0, CheckOutcome::Failed);
+        // Few are more or fewer by chance.
+        assert_eq!(outcome(&of(4, None), &of(1, None)).0, CheckOutcome::Passed);
     }
 
     fn innermost(recording: &Recording) -> String {

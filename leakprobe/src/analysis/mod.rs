@@ -32,7 +32,7 @@ pub use join::{Callback, GoFacts};
 pub use live::{Creation, Live, LiveThread};
 pub use recording::{Facts, record};
 pub use unseen::{Signs, unseen};
-pub use verdict::{Criteria, History, Judgement, Judgements, Moment, judge, knots, power, tell};
+pub use verdict::{Criteria, History, Judgement, Judgements, Moment, WaitedFor, judge, knots, power, tell};
 
 use crate::model::StackId;
 

@@ -168,10 +168,11 @@ struct Track {
 
 impl Track {
     /// Whether a timer that was to end a wait of this task has fired, or must have: one that is shorter than the last round, which
-    /// took `round_ms`, is not the first that it sets.
-    fn has_fired(&self, seen: &Seen, round_ms: u64) -> bool {
-        let is_short = seen.timer_ms().is_some_and(|timer_ms| timer_ms < round_ms);
-        self.always.timer || self.past_due || (is_short && self.always.woke())
+    /// took `round_ms`, is not the first that it sets if it has woken since; nor is one that is shorter than the numbers were level
+    /// for, `rest_ms`.
+    fn has_fired(&self, seen: &Seen, round_ms: u64, rest_ms: u64) -> bool {
+        let is_shorter = |ms| seen.timer_ms().is_some_and(|timer_ms| timer_ms < ms);
+        self.always.timer || self.past_due || is_shorter(rest_ms) || (is_shorter(round_ms) && self.always.woke())
     }
 }
 
@@ -225,8 +226,10 @@ pub(super) fn follow(
     }
     let earlier = moments.len().checked_sub(2).and_then(|earlier| moments.get(earlier));
     let round_ms = earlier.map_or(0, |earlier| last.at_ms.saturating_sub(earlier.at_ms));
+    let round = recording.check.as_ref().and_then(|check| check.rounds.last());
+    let rest_ms = round.filter(|round| round.settled).map_or(0, |round| round.settle_ms);
     for (seen, track) in last.tasks().iter().zip(&tracks) {
-        let has_fired = track.has_fired(seen, round_ms);
+        let has_fired = track.has_fired(seen, round_ms, rest_ms);
         let site = last.site_of(seen);
         if let Some(site) = site {
             let cohorts = by_site.entry(site).or_insert_with(empty);

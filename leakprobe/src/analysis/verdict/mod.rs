@@ -17,6 +17,7 @@ mod patterns;
 mod power;
 mod presets;
 mod rule;
+mod siblings;
 mod timers;
 
 use std::{
@@ -26,7 +27,7 @@ use std::{
 };
 
 pub use knots::knots;
-pub use moment::Moment;
+pub use moment::{Moment, WaitedFor};
 pub use power::power;
 
 use super::{call_path::CallPaths, sites::grown};
@@ -153,6 +154,7 @@ fn by_rounds(
     let self_creating = creators::self_creating(recording);
     let renewing = creators::renewing(recording);
     let mut judgements = Judgements::default();
+    let mut is_open = vec![false; recording.sites.len()];
     for (place, (site, settled)) in both().enumerate() {
         let cohorts = &followed.sites[place];
         let mut judgement = match settled {
@@ -176,7 +178,7 @@ fn by_rounds(
                     true => of_runtime(site, recording),
                     false => rule::decide(cohorts, nature, &exposure, criteria.max_growth_percent),
                 };
-                judgements.is_open |= decision.is_open;
+                is_open[place] = decision.is_open;
                 let evidence = evidence::of(cohorts, decision.ground, site.count, recording);
                 Judgement { ground: Some(decision.ground), evidence, ..Judgement::default() }
             }
@@ -184,6 +186,10 @@ fn by_rounds(
         judgement.course = Some(cohorts.course());
         judgements.sites.push(judgement);
     }
+    judgements.timers = timers::judge(recording, history.moments, &exposure);
+    let Judgements { sites, timers, .. } = &mut judgements;
+    siblings::judge(recording, &paths, &followed.sites, timers, sites, &mut is_open);
+    judgements.is_open |= is_open.contains(&true);
     let verdict = |site: &Judgement| site.ground.map_or(Verdict::Unjudged, Ground::verdict);
     let verdicts: Vec<Verdict> = judgements.sites.iter().map(verdict).collect();
     // What ends by timers is known by itself: whoever else has the same creator is another matter.
@@ -206,7 +212,6 @@ fn by_rounds(
     );
     judgements.is_open |= by_creator.is_open;
     judgements.creators = by_creator.chosen;
-    judgements.timers = timers::judge(recording, history.moments, &exposure);
     // A saw tooth is explained by the load; what goes on without it is not.
     let sites = judgements.sites.iter().zip(&followed.sites).zip(&renewing);
     let is_explained = |judgement: &Judgement, renews: bool| judgement.ground != Some(Ground::Turnover) || !renews;

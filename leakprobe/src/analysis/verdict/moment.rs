@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::super::call_path::CallPaths;
-use crate::model::{Link, Recording, Relation, Site, Task, TaskKind, TaskState, Wait, WaitKind};
+use crate::model::{Link, Recording, Relation, Site, Task, TaskKind, TaskState, TimerUse, Wait, WaitKind};
 
 /// No site, no creator.
 const NONE: u32 = u32::MAX;
@@ -62,6 +62,14 @@ pub(super) struct Seen {
     pub(super) is_by_others: bool,
     /// Whether that timer fires again and again, or the wait is one of a row of timed ones.
     repeats: bool,
+}
+
+/// What was waited for: see [`Moment::due_within`].
+#[derive(Debug, Default)]
+pub struct WaitedFor {
+    tasks: HashSet<Who>,
+    /// Ids of groups of timers.
+    timers: HashSet<String>,
 }
 
 /// The tasks of a process at one moment. What is not the program's own work is left out.
@@ -162,13 +170,14 @@ impl Moment {
     }
 
     /// How long to wait until every task of `recording` that came after this moment, and whose timer ends its wait within `times`, has
-    /// had its timer fire; `None` if there is no such task. Each is waited for once: those in `waited_for` have had their chance.
+    /// had its timer fire, and likewise the timers that call a function and of which there are more than at this moment; `None` if there
+    /// is nothing to wait for. Each is waited for once: those in `waited_for` have had their chance.
     #[must_use]
     pub fn due_within(
         &self,
         recording: &Recording,
         times: RangeInclusive<Duration>,
-        waited_for: &mut HashSet<Who>,
+        waited_for: &mut WaitedFor,
     ) -> Option<Duration> {
         let ms = |duration: &Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let (least, most) = (ms(times.start()), ms(times.end()));
@@ -183,8 +192,17 @@ impl Moment {
             let Some(due) = seen.ends_in_ms().filter(|&due| due <= most && !self.has(&seen)) else {
                 continue;
             };
-            if waited_for.insert(seen.who) {
+            if waited_for.tasks.insert(seen.who) {
                 longest = longest.max(Some(due));
+            }
+        }
+        // What a timer calls may end tasks that wait for something else.
+        for timers in
+            recording.timers.iter().filter(|timers| timers.usage == TimerUse::Callback && timers.periodic == 0)
+        {
+            let is_new = timers.count > self.timers(&timers.id) && timers.latest_ms <= most;
+            if is_new && waited_for.timers.insert(timers.id.clone()) {
+                longest = longest.max(Some(timers.latest_ms));
             }
         }
         longest.map(Duration::from_millis)

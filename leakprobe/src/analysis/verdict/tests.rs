@@ -398,6 +398,43 @@ fn who_waits_for_another_waits_for_the_timer_of_that_one() {
 }
 
 #[test]
+fn who_may_wait_for_as_many_siblings_as_are_not_due_is_not_judged() {
+    // Each round brings two that wait for what nobody knows, and so many that sleep for 90 s from then on.
+    let pair = |sleeping: u64, wait: WaitKind, creator: &'static str| {
+        move |round: usize| {
+            let rounds = 1..=round as u64;
+            let born = |n: u64| ROUND * n + ROUND / 2;
+            let sleep = move |n: u64, id: u64| Made {
+                due_ms: Some(90_000 - ROUND * (round as u64 - n)),
+                wait: WaitKind::Sleep,
+                creator,
+                ..made(5_000 + n * 100 + id, "main.expire", born(n))
+            };
+            let waiting = move |n: u64, id: u64| Made { wait, ..made(1_000 + n * 100 + id, "main.await", born(n)) };
+            rounds
+                .flat_map(|n| (0..sleeping).map(move |id| sleep(n, id)).chain((0..2).map(move |id| waiting(n, id))))
+                .collect()
+        }
+    };
+    let ground =
+        |sleeping, wait, creator| judged(&rounds(3, pair(sleeping, wait, creator)), "main.await").ground.unwrap();
+    let receives = WaitKind::ChanReceive;
+    assert_eq!(ground(2, receives, "main.start"), Ground::NotDue);
+    assert!(!all_judged(&rounds(3, pair(2, receives, "main.start"))).is_open);
+    for (sleeping, wait, creator) in [
+        // Of another function, or not as many.
+        (2, receives, "main.other"),
+        (1, receives, "main.start"),
+        (3, receives, "main.start"),
+        (4, receives, "main.start"),
+        // Who sleeps receives nothing.
+        (2, WaitKind::ChanSend, "main.start"),
+    ] {
+        assert_eq!(ground(sleeping, wait, creator), Ground::EveryRound, "{sleeping} {wait} {creator}");
+    }
+}
+
+#[test]
 fn chains_need_tasks_that_create_their_successors() {
     let chains = |creator: &'static str, count: fn(u64) -> u64| {
         move |round: usize| {

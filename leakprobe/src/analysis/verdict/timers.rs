@@ -6,8 +6,8 @@ use crate::model::{Ground, Recording, Verdict, numbers, span};
 /// What is thought of the pending timers of one use and callback.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct TimersJudgement {
-    counts: Vec<u64>,
-    ground: Option<Ground>,
+    pub(super) counts: Vec<u64>,
+    pub(super) ground: Option<Ground>,
     evidence: Vec<String>,
 }
 

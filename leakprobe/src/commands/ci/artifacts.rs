@@ -1,6 +1,9 @@
 //! Every report of a check, in one directory.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use super::super::{ExitCode, Failure, output::Plan};
 use crate::{
@@ -31,6 +34,13 @@ pub(super) fn check(options: &Ci) -> Result<(), Failure> {
     })
 }
 
+/// Writes what a later check takes for known. Of the other processes the names have their ids.
+pub(super) fn write_baseline(path: &Path, recording: &Recording, is_other: bool, plan: &Plan) -> Result<(), Failure> {
+    let pid = recording.target.pid;
+    let path = if is_other { report::path_of_process(path, pid) } else { path.to_owned() };
+    plan.write_one(recording, Format::Json, &path)
+}
+
 /// Writes them all; the first failure is told once all were tried. Of the other processes the names have their ids.
 pub(super) fn write(
     options: &Ci,
@@ -40,14 +50,11 @@ pub(super) fn write(
     plan: &Plan,
 ) -> Result<(), Failure> {
     let place = |path: PathBuf| if is_other { report::path_of_process(&path, recording.target.pid) } else { path };
+    let Some(directory) = &options.artifacts else {
+        return Ok(());
+    };
     let mut failure = None;
     let mut keep = |result: Result<(), Failure>| failure = failure.take().or(result.err());
-    if let Some(path) = &options.write_baseline {
-        keep(plan.write_one(recording, Format::Json, &place(path.clone())));
-    }
-    let Some(directory) = &options.artifacts else {
-        return failure.map_or(Ok(()), Err);
-    };
     for (name, format) in REPORTS {
         keep(plan.write_one(recording, format, &place(directory.join(name))));
     }

@@ -6,6 +6,7 @@ use super::{
     MOST_PROCESSES,
     work::{Work, family},
 };
+use crate::target;
 
 /// Most that are named.
 const MOST_NAMED: usize = 5;
@@ -21,6 +22,8 @@ pub(super) struct Created {
     last: Vec<(u32, String)>,
     /// The ids of those that were there at the baseline as well as at the last look, and have not ended.
     stayed: Vec<u32>,
+    /// The ids of those that are there at the last look and have more than one thread.
+    threaded: Vec<u32>,
     /// The processes that are watched, once there was a look.
     watched: Vec<u32>,
     /// Of those that did not live through a round, the ones that never had more than one thread.
@@ -41,6 +44,8 @@ impl Created {
         let stayed =
             found.iter().filter(|(id, stat)| self.first.contains(&(**id, stat.start_ticks)) && !stat.is_over());
         self.stayed = stayed.map(|(&id, _)| id).collect();
+        let has_threads = |stat: &&target::Stat| stat.threads > 1 && !stat.is_over();
+        self.threaded = found.iter().filter(|(_, stat)| has_threads(stat)).map(|(&id, _)| id).collect();
         self.last = found.into_iter().map(|(id, stat)| (id, stat.name())).collect();
     }
 
@@ -72,6 +77,19 @@ impl Created {
         ))
     }
 
+    /// That the program did nothing while loads ran.
+    pub(super) fn untouched(&self) -> Option<String> {
+        let (idle, loads) = self.work.idle();
+        let which = match idle {
+            0 => return None,
+            _ if idle == loads => "any load".to_owned(),
+            _ => format!("{idle} of {loads} loads"),
+        };
+        Some(format!(
+            "the program did nothing during {which}: did it reach this process? See -p, and the address that the load uses"
+        ))
+    }
+
     /// That some were there all the time and not judged, though all were to be.
     pub(super) fn missed(&self, judged: &HashSet<u32>) -> Option<String> {
         let count = self.stayed.iter().filter(|id| !judged.contains(id)).count();
@@ -81,6 +99,18 @@ impl Created {
             format!(
                 "{count} {processes} that it has created {were} there all the time and {were} not judged: at most {MOST_PROCESSES} are \
                  watched at once, and each takes time to begin with; check some of them by their ids with -p"
+            )
+        })
+    }
+
+    /// That some are there and have threads that were not judged, though all were to be.
+    pub(super) fn too_new(&self, judged: &HashSet<u32>) -> Option<String> {
+        let count = self.threaded.iter().filter(|id| !judged.contains(id) && !self.stayed.contains(id)).count();
+        let (processes, have) = if count == 1 { ("process", "has") } else { ("processes", "have") };
+        (count > 0).then(|| {
+            format!(
+                "{count} {processes} that it has created {have} more than one thread and came too late to be judged: make rounds \
+                 shorter, or let them live longer"
             )
         })
     }
@@ -155,6 +185,13 @@ mod tests {
         assert!(missed(2, &[1, 7]).unwrap().starts_with("1 process that it has created was there all the time"));
         assert_eq!(missed(2, &[1, 7, 8]), None);
         assert_eq!(missed(1, &[1]), None);
+    }
+
+    #[test]
+    fn who_came_late_and_has_threads_keeps_a_check_from_passing() {
+        let created = Created { threaded: vec![7, 8, 9], stayed: vec![9], ..Created::default() };
+        assert!(created.too_new(&HashSet::from([7])).unwrap().starts_with("1 process that it has created has more"));
+        assert_eq!(created.too_new(&HashSet::from([7, 8])), None);
     }
 
     #[test]

@@ -69,11 +69,20 @@ pub(super) fn ci(options: &Ci) -> Result<ExitCode, Failure> {
         baselines.push(baseline);
     }
     plan.write(&recordings)?;
+    let (outcome, worst) = worst(&recordings);
     for (place, (recording, baseline)) in recordings.iter().zip(&baselines).enumerate() {
         github::tell(recording, &plan);
-        artifacts::write(options, recording, baseline.as_ref(), place > 0, &plan)?;
+        if let Some(path) = &options.write_baseline {
+            artifacts::write_baseline(path, recording, place > 0, &plan)?;
+        }
+        // Whoever looks at one file alone must see what failed.
+        artifacts::write(options, recording, baseline.as_ref(), place != worst, &plan)?;
     }
-    let explained = options.explain.as_deref().map(|site| explain(&recordings, site, &plan));
+    if let Some(Err(failure)) = options.explain.as_deref().map(|site| explain(&recordings, site, &plan)) {
+        // The site may be gone because it was mended.
+        tracing::warn!("{failure}");
+    }
+    summarize(&recordings, outcome, &plan)?;
     if matches!(cut_short, Some(Cut::NoTarget)) {
         let target = &recordings[0].target;
         return Err(Failure::new(
@@ -84,8 +93,7 @@ pub(super) fn ci(options: &Ci) -> Result<ExitCode, Failure> {
             ),
         ));
     }
-    explained.transpose()?;
-    Ok(match worst(&recordings, &plan) {
+    Ok(match outcome {
         CheckOutcome::Passed => ExitCode::Done,
         CheckOutcome::Failed => ExitCode::Leak,
         CheckOutcome::Incomplete => ExitCode::Incomplete,
@@ -98,18 +106,34 @@ fn explain(recordings: &[Recording], site: &str, plan: &Plan) -> Result<(), Fail
     recordings.iter().find(has).or(recordings.first()).map_or(Ok(()), |recording| plan.explain(recording, site))
 }
 
-/// The outcome that counts: a leak, or else what is not known, of whichever process.
-fn worst(recordings: &[Recording], plan: &Plan) -> CheckOutcome {
-    let outcome = |recording: &Recording| recording.check.as_ref().map(|check| check.outcome).unwrap_or_default();
-    let of = |wanted: CheckOutcome| recordings.iter().filter(move |recording| outcome(recording) == wanted);
+/// What a process came to.
+fn outcome(recording: &Recording) -> CheckOutcome {
+    recording.check.as_ref().map(|check| check.outcome).unwrap_or_default()
+}
+
+/// The outcome that counts, and the first process that has it: a leak, or else what is not known, of whichever process.
+fn worst(recordings: &[Recording]) -> (CheckOutcome, usize) {
+    let first = |wanted: CheckOutcome| recordings.iter().position(|recording| outcome(recording) == wanted);
     let order = [CheckOutcome::Failed, CheckOutcome::Incomplete];
-    let worst = order.into_iter().find(|&one| of(one).next().is_some()).unwrap_or_default();
-    if recordings.len() > 1 {
-        let pids: Vec<String> = of(worst).map(|recording| recording.target.pid.to_string()).collect();
-        let (worst, all) = (worst.name().to_uppercase(), recordings.len());
-        plan.say(&format!("{worst}: {} of {all} processes ({})", pids.len(), pids.join(", ")));
+    let worst = order.into_iter().find_map(|wanted| Some((wanted, first(wanted)?)));
+    worst.unwrap_or((CheckOutcome::Passed, 0))
+}
+
+/// Says of several processes in one line what they come to together, and which of them have it.
+fn summarize(recordings: &[Recording], worst: CheckOutcome, plan: &Plan) -> Result<(), Failure> {
+    if recordings.len() < 2 {
+        return Ok(());
     }
-    worst
+    let of = recordings.iter().filter(|recording| outcome(recording) == worst);
+    let pids: Vec<String> = of.map(|recording| recording.target.pid.to_string()).collect();
+    let (worst, all) = (worst.name().to_uppercase(), recordings.len());
+    let line = format!("{worst}: {} of {all} processes ({})", pids.len(), pids.join(", "));
+    if plan.has_text_on_stdout() {
+        super::print(format!("\n{line}\n").as_bytes())?;
+    } else {
+        plan.say(&line);
+    }
+    Ok(())
 }
 
 /// A check that was made.
@@ -281,10 +305,12 @@ fn judged(
         // Without an end that was waited for, numbers say nothing; what can never wake does.
         moments.clear();
     }
+    incomplete.extend(created.untouched().filter(|_| cut_short.is_none()));
     incomplete.extend(leak_profile.problem());
     incomplete.extend(created.work(pids, options.watch.follow_forks).filter(|_| cut_short.is_none()));
     let follows = options.watch.follow_forks && cut_short.is_none();
     incomplete.extend(created.missed(pids).filter(|_| follows));
+    incomplete.extend(created.too_new(pids).filter(|_| follows));
     incomplete.extend(created.growth().filter(|_| cut_short.is_none()));
     let replaced = replaced(baseline.as_ref(), &recording).filter(|_| cut_short.is_none());
     let can_find = cut_short.is_none() && replaced.is_none();

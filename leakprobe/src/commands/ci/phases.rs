@@ -1,9 +1,6 @@
 //! The phases of a check, one after the other: warm-up, baseline, rounds of load.
 
-use std::{
-    collections::HashSet,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use tokio::time;
 
@@ -16,7 +13,7 @@ use super::{
     workers::Workers,
 };
 use crate::{
-    analysis::{self, Criteria, History, Judgements, Moment},
+    analysis::{self, Criteria, History, Judgements, Moment, WaitedFor},
     cli::Ci,
     model::{Check, Recording, Round, Verdict},
 };
@@ -192,7 +189,7 @@ impl Phases<'_> {
     /// the last one, what ends by its own timer within that time is no leak: its end is waited for.
     async fn settled(&mut self, is_last: bool) -> Result<(Recording, bool), Broken> {
         let deadline = Instant::now() + self.patience();
-        let mut waited_for = HashSet::new();
+        let mut waited_for = WaitedFor::default();
         loop {
             let is_level = self.level(deadline).await?;
             let recording = self.observer.recording().await.ok_or_else(|| self.why_ended())?;

@@ -8,12 +8,16 @@ use crate::{snapshot::process_cpu_time, target};
 const SHARE_PERCENT: u64 = 25;
 /// Less CPU time than this in all loads together is no work, ns.
 const LEAST_NS: u64 = 500_000;
+/// Less CPU time than this in a load shows that it did not reach the program, ns: to accept a connection takes more.
+const IDLE_NS: u64 = 10_000;
 
 /// CPU time during the loads, ns.
 #[derive(Debug, Default)]
 pub(super) struct Work {
     /// By process id. An id that is used again stands for both.
     done: HashMap<u32, u64>,
+    /// In each load, of all processes that were there at its end.
+    loads: Vec<u64>,
     /// At the begin of the load that runs, by process and when that began.
     before: HashMap<(u32, u64), u64>,
 }
@@ -27,11 +31,19 @@ impl Work {
     /// It has ended.
     pub(super) fn end(&mut self, roots: &[u32]) {
         let before = std::mem::take(&mut self.before);
+        let mut all = 0_u64;
         for process in times(roots) {
             let used = process.cpu_ns.saturating_sub(before.get(&process.who).copied().unwrap_or(0));
+            all = all.saturating_add(used);
             let done = self.done.entry(process.who.0).or_default();
             *done = done.saturating_add(used);
         }
+        self.loads.push(all);
+    }
+
+    /// In how many of the loads the program did nothing, and how many there were.
+    pub(super) fn idle(&self) -> (usize, usize) {
+        (self.loads.iter().filter(|&&used| used < IDLE_NS).count(), self.loads.len())
     }
 
     /// Once all is at rest: forgets processes that have ended by now, which leave nothing behind.
