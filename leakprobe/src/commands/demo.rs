@@ -17,8 +17,16 @@ use std::{
     time::Duration,
 };
 
-use super::{ExitCode, Failure, output::Plan, session::Session, watch};
-use crate::cli::{self, Watch};
+use super::{
+    ExitCode, Failure,
+    output::{self, Plan},
+    session::Session,
+    watch,
+};
+use crate::{
+    cli::{self, Watch},
+    report::files,
+};
 
 /// How long the demo watches if nothing else is asked for.
 const DURATION: Duration = Duration::from_secs(5);
@@ -31,7 +39,11 @@ const MOST_REQUESTS: usize = 1000;
 pub(super) fn demo(options: &Watch) -> Result<ExitCode, Failure> {
     let mut output = options.output.clone();
     if output.files.is_empty() {
-        output.files.push(PathBuf::from("parked.svg"));
+        let picture = PathBuf::from("parked.svg");
+        match files::check_default(&picture, output::caller()) {
+            Ok(()) => output.files.push(picture),
+            Err(error) => tracing::warn!("{error}"),
+        }
     }
     let plan = Plan::of(&output, None)?;
     let program = Program::start().map_err(|error| {

@@ -52,6 +52,11 @@ impl Failure {
         Self::new(code, "")
     }
 
+    /// The same with another exit code.
+    pub(super) fn with_code(self, code: ExitCode) -> Self {
+        Self { code, ..self }
+    }
+
     fn from_error(code: ExitCode, error: impl Into<anyhow::Error>) -> Self {
         let error = error.into();
         Self { code, message: error.to_string(), source: Some(error) }

@@ -10,6 +10,7 @@ mod follow;
 mod goroutines;
 mod governing;
 mod groups;
+mod limits;
 mod locks;
 mod output;
 mod ring;
@@ -33,6 +34,10 @@ use crate::cli::{self, Command};
 /// # Errors
 /// One sentence, and the exit code that goes with it.
 pub fn execute(command: Command) -> Result<ExitCode, Failure> {
+    // What we start as our own child does as it was started.
+    if !matches!(command, Command::ExecWhenTold(_)) {
+        limits::prepare();
+    }
     match command {
         Command::Attach { targets, watch } => attach::attach(&targets, &watch),
         Command::Run { command, watch } => run::run(&command, &watch),

@@ -13,7 +13,11 @@ use crate::{
     cli::{Color, Kind, Output, View, Weight},
     config,
     model::Recording,
-    report::{self, Format, diff::Pair, files::Owner},
+    report::{
+        self, Format,
+        diff::Pair,
+        files::{self, Owner},
+    },
 };
 
 /// Where everything goes, checked before any work is done: a format that does not exist is found out at once.
@@ -32,6 +36,7 @@ impl Plan {
     /// Takes the options apart. `by_default` is written where no output is named.
     pub(super) fn of(output: &Output, by_default: Option<PathBuf>) -> Result<Self, Failure> {
         let named = output.format.as_deref().map(Format::from_name).transpose()?;
+        let owner = caller();
         let mut files = Vec::new();
         for path in &output.files {
             let format = match named {
@@ -39,7 +44,7 @@ impl Plan {
                 _ if path.as_os_str() == "-" => Format::Txt,
                 _ => Format::from_path(path)?,
             };
-            check_place(path)?;
+            check_place(path, owner)?;
             files.push((path.clone(), format));
         }
         let stdout_taken = files.iter().any(|(path, _)| path.as_os_str() == "-");
@@ -82,7 +87,7 @@ impl Plan {
                 source_root: source_root(),
                 width: terminal.then(terminal_width).flatten(),
             },
-            owner: caller(),
+            owner,
             quiet: output.quiet,
         })
     }
@@ -172,6 +177,11 @@ impl Plan {
         self.quiet
     }
 
+    /// Whose the files are to be.
+    pub(super) const fn owner(&self) -> Option<Owner> {
+        self.owner
+    }
+
     /// The formats of all outputs.
     pub(super) fn formats(&self) -> impl Iterator<Item = Format> {
         self.stdout.into_iter().chain(self.files.iter().map(|&(_, format)| format))
@@ -208,7 +218,9 @@ impl Plan {
         }
         if let Some(path) = &self.by_default {
             let path = report::path_of_process(path, pid);
-            match report::write_file(recording, Format::Svg, &pictures, &path, self.owner) {
+            let written = files::check_default(&path, self.owner)
+                .and_then(|()| report::write_file(recording, Format::Svg, &pictures, &path, self.owner));
+            match written {
                 Ok(_) => self.wrote(&path),
                 Err(error) => tracing::warn!("{error}"),
             }
@@ -257,15 +269,9 @@ pub(super) fn render_again(file: &Path, explain: Option<&str>, output: &Output) 
     Ok(ExitCode::Done)
 }
 
-/// Finds out before hours of watching that there is no such directory.
-fn check_place(path: &Path) -> Result<(), Failure> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if folder.is_dir() {
-        return Ok(());
-    }
-    let (path, folder) = (path.display(), folder.display());
-    let what = format!("cannot write {path}: there is no directory {folder}; create it or choose another");
-    Err(Failure::new(ExitCode::Usage, what))
+/// Finds out before hours of watching that nothing can be written there.
+fn check_place(path: &Path, owner: Option<Owner>) -> Result<(), Failure> {
+    files::check(path, owner).map_err(|error| Failure::from(error).with_code(ExitCode::Usage))
 }
 
 /// The folder below which sources are the user's own: where we were started, or all of what a job of GitHub Actions has checked out.
@@ -276,7 +282,7 @@ fn source_root() -> Option<PathBuf> {
 }
 
 /// The user who called sudo, to whom output files belong.
-fn caller() -> Option<Owner> {
+pub(super) fn caller() -> Option<Owner> {
     let id = |name: &str| env::var(name).ok()?.parse().ok();
     Some(Owner { uid: id("SUDO_UID")?, gid: id("SUDO_GID")? })
 }

@@ -14,20 +14,21 @@ use std::{
         unix::process::{CommandExt, ExitStatusExt},
     },
     path::PathBuf,
-    process::{Child, Command, ExitStatus},
+    process::{self, Child, Command, ExitStatus},
 };
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 
-use super::{ExitCode, Failure, output::Plan, session::Session, watch};
+use super::{ExitCode, Failure, groups, limits, output::Plan, session::Session, watch};
 use crate::cli::{self, Watch};
 
-/// Carries the descriptors of both pipes to the child: the one that it says on that it runs, and the one that it waits on.
+/// Carries the descriptors of both pipes to the child: the one that it says on that it runs, and the one that it waits on. And our
+/// process id, if the program must not outlive us.
 const PIPES: &str = "LEAKPROBE_EXEC_PIPES";
 
 /// Starts the program and watches it until it ends.
 pub(super) fn run(command: &[OsString], options: &Watch) -> Result<ExitCode, Failure> {
-    let mut held = Held::start(command, |_| {})?;
+    let mut held = Held::start(command, false, |_| {})?;
     let options = Watch { pid: held.child.id(), ..options.clone() };
     let plan = Plan::of(&options.output, Some(PathBuf::from("leakprobe.svg")))?;
     let session = Session::open(&options, true)?;
@@ -62,16 +63,23 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Starts ourselves, to become `command` once told. `set_up` may say where its input and output go.
-    pub(super) fn start(command: &[OsString], set_up: impl FnOnce(&mut Command)) -> Result<Self, Failure> {
+    /// Starts ourselves, to become `command` once told. `ends_with_us`: whether it is killed when we end, however that is. `set_up`
+    /// may say where its input and output go.
+    pub(super) fn start(
+        command: &[OsString],
+        ends_with_us: bool,
+        set_up: impl FnOnce(&mut Command),
+    ) -> Result<Self, Failure> {
         let start = || -> io::Result<Self> {
             let ((runs, says), (told, go)) = (io::pipe()?, io::pipe()?);
             for inherited in [says.as_fd(), told.as_fd()] {
                 fcntl(inherited, FcntlArg::F_SETFD(FdFlag::empty()))?;
             }
             let mut ourselves = Command::new(env::current_exe()?);
-            let pipes = format!("{} {}", says.as_raw_fd(), told.as_raw_fd());
+            let parent = ends_with_us.then(|| format!(" {}", process::id())).unwrap_or_default();
+            let pipes = format!("{} {}{parent}", says.as_raw_fd(), told.as_raw_fd());
             ourselves.arg(cli::EXEC_WHEN_TOLD).args(command).env(PIPES, pipes);
+            limits::as_before(&mut ourselves);
             set_up(&mut ourselves);
             let mut held = Self { child: ourselves.spawn()?, go: Some(go), runs };
             drop(says);
@@ -105,15 +113,16 @@ impl Drop for Held {
 /// The child's side. Returns only if it cannot become the program.
 pub(super) fn exec_when_told(command: &[OsString]) -> Failure {
     let pipes = env::var(PIPES).unwrap_or_default();
-    let pipes = pipes.split_once(' ').and_then(|(says, told)| {
-        let says = inherited(says, OpenOptions::new().write(true))?;
-        Some((says, inherited(told, OpenOptions::new().read(true))?))
-    });
+    let mut words = pipes.split(' ');
+    let says = words.next().and_then(|says| inherited(says, OpenOptions::new().write(true)));
+    let pipes = says.zip(words.next().and_then(|told| inherited(told, OpenOptions::new().read(true))));
+    // Before we say that we run: a parent that ends from then on takes us with it, and one that has ended gives no word.
+    let is_bound = words.next().is_none_or(|parent| parent.parse().is_ok_and(|id| groups::end_with(id).is_ok()));
     // The first stays open until another program takes our place.
     let Some((mut says, mut told)) = pipes else {
         return Failure::new(ExitCode::Usage, "exec-when-told is for leakprobe's own use; use `leakprobe run -- CMD`");
     };
-    if says.write_all(b"r").is_err() || told.read_exact(&mut [0]).is_err() {
+    if !is_bound || says.write_all(b"r").is_err() || told.read_exact(&mut [0]).is_err() {
         // leakprobe has ended without giving the word.
         return Failure::new(ExitCode::Failed, "leakprobe ended before the program could start");
     }

@@ -35,7 +35,7 @@ use super::{
     ring::Ring,
     session::{Session, ended_early},
 };
-use crate::{cli::Watch, model::Recording};
+use crate::{cli::Watch, model::Recording, report::files};
 
 /// Most records that are taken in before signals and the clock are looked at again.
 const RECORDS_AT_ONCE: usize = 1024;
@@ -123,6 +123,8 @@ async fn run(
         }
     }
     common.progress.finish();
+    // What comes now may wait for whoever reads it.
+    Stop::end_at_the_second();
     let mut sessions: Vec<Session> = ended.into_values().collect();
     if let (Some(first), Some(gap)) = (sessions.first_mut(), follower.gap()) {
         first.gap(gap);
@@ -399,16 +401,29 @@ impl Stop {
 
     /// The next signal ends us and what we have started, at once and without a report: whatever we are at, nobody has to wait for it.
     fn end_at_the_next() {
+        Self::end_after(1);
+    }
+
+    /// The same when watching has ended without a signal: a first one asks for the report, which is on its way.
+    fn end_at_the_second() {
+        Self::end_after(2);
+    }
+
+    fn end_after(signals: u32) {
         static ONCE: Once = Once::new();
         ONCE.call_once(|| {
-            thread::spawn(|| {
-                thread::sleep(SAME_SIGNAL);
+            thread::spawn(move || {
                 let waited = in_event_loop(async {
+                    if signals > 1 {
+                        Self::listen()?.wait().await;
+                    }
+                    time::sleep(SAME_SIGNAL).await;
                     Self::listen()?.wait().await;
                     Ok(())
                 });
                 if waited.is_ok() {
                     groups::end_all();
+                    files::remove_temporary();
                     process::exit(ENDED_AT_ONCE);
                 }
             });

@@ -1,13 +1,29 @@
-//! Puts an output where the user wants it: a whole file or none, and theirs.
+//! Puts an output where the user wants it: a whole file or none, and theirs. All outputs go through here.
+
+mod pending;
+mod place;
 
 use std::{
-    fs::{self, OpenOptions, Permissions},
-    io::{self, BufWriter, Write},
-    os::unix::fs::{FileTypeExt, PermissionsExt, fchown},
+    ffi::OsStr,
+    fs::File,
+    io::{self, BufWriter, Read, Write},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::fchown,
+    },
     path::Path,
 };
 
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, linkat, open, openat},
+    io::Errno,
+};
+
 use super::Error;
+use pending::Pending;
+pub use pending::remove as remove_temporary;
+use place::{Missing, Place, Refused, Trust};
 
 /// Who is to own output files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +32,15 @@ pub struct Owner {
     pub uid: u32,
     /// Group id, as in `SUDO_GID`.
     pub gid: u32,
+}
+
+/// Whose an output is, and for whom.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// The user who called us by sudo; they get the file if we are root.
+    pub owner: Option<Owner>,
+    /// Whether only its owner may read the file: mode 0600. If not, the mode is that of any new file under the present umask.
+    pub private: bool,
 }
 
 /// How far an output got.
@@ -30,26 +55,116 @@ pub enum Written {
 
 /// Writes what `render` writes to the file `path`, or to stdout if that is `-`.
 ///
-/// The file appears only when it is complete: it is written under a temporary name in the same directory, which needs write
-/// permission there, and then renamed over what was at `path`. Its mode is that of any new file under the present umask. If we
-/// are root it is given to `owner`. Devices, pipes and what lies in `/dev` or `/proc` are written in place.
+/// The file appears only when it is complete: it is written without a name, or under a temporary one in the same directory, which
+/// needs write permission there, and then renamed over what was at `path`. If that was a link, the link is replaced. Character
+/// devices and FIFOs with a reader are written in place, and so are descriptors that we were started with, as `/dev/fd/3`; block
+/// devices never are. A link on the way that another user may have put there is not followed.
 ///
 /// # Errors
 ///
 /// [`Error::Write`]; then `path` is as it was, and nothing else was left behind.
 pub fn write(
     path: &Path,
-    owner: Option<Owner>,
+    access: Access,
     render: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<Written, Error> {
-    let result = if path == Path::new("-") {
-        stream(&mut io::stdout().lock(), render)
-    } else if is_written_in_place(path) {
-        OpenOptions::new().append(true).open(path).and_then(|mut file| stream(&mut file, render))
-    } else {
-        replace(path, owner, render).map(|()| Written::Whole)
-    };
+    let result = Place::find(path, &Trust::of(access.owner)).and_then(|place| match place {
+        Place::Descriptor(descriptor) => {
+            io::stdout().flush()?;
+            stream(&mut Patient(File::from(descriptor)), render)
+        }
+        Place::InPlace(handle, kind) => stream(&mut Patient(open_in_place(&handle, kind)?), render),
+        Place::Name { directory, name, .. } => {
+            replace(&directory, &name, access, true, render).map(|()| Written::Whole)
+        }
+    });
     result.map_err(|source| Error::Write { path: path.into(), source })
+}
+
+/// Finds out before any work whether there is a place `path` that could be written to.
+///
+/// # Errors
+///
+/// [`Error::Write`].
+pub fn check(path: &Path, owner: Option<Owner>) -> Result<(), Error> {
+    let found = Place::find(path, &Trust::of(owner)).map(drop);
+    found.map_err(|source| Error::Write { path: path.into(), source })
+}
+
+/// The same for a name that was not given by the user: it must be that of a file, or of a link, which is replaced, and the user who
+/// called sudo must be allowed to create it by themselves.
+///
+/// # Errors
+///
+/// [`Error::Write`].
+pub fn check_default(path: &Path, owner: Option<Owner>) -> Result<(), Error> {
+    let find = || match Place::find(path, &Trust::of(owner))? {
+        Place::Name { directory, .. } => match owner.filter(|_| nix::unistd::geteuid().is_root()) {
+            Some(owner) if !place::may_create(&directory, owner)? => Err(Refused::NotForCaller(owner.uid).into()),
+            _ => Ok(()),
+        },
+        _ => Err(Refused::NotRegular.into()),
+    };
+    find().map_err(|source| Error::Write { path: path.into(), source })
+}
+
+/// Adds to the end of a file, which is created if there is none. It must be a regular file with one name, and no link.
+///
+/// # Errors
+///
+/// [`Error::Write`].
+pub fn append(path: &Path, access: Access, bytes: &[u8]) -> Result<(), Error> {
+    let add = || {
+        let (directory, name, what) = match Place::find(path, &Trust::of(access.owner))? {
+            Place::Name { directory, name, what } => (directory, name, what),
+            Place::Descriptor(descriptor) => return Patient(File::from(descriptor)).write_all(bytes),
+            Place::InPlace(handle, kind) => return Patient(open_in_place(&handle, kind)?).write_all(bytes),
+        };
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC;
+        let mut file = match what {
+            None => {
+                let file = openat(&directory, &name, flags | OFlags::CREATE | OFlags::EXCL, mode(access))?;
+                give_away(File::from(file), access.owner)?
+            }
+            Some((_, FileType::Symlink)) => return Err(Refused::Link.into()),
+            // A hard link is a file of another directory, which may be another's.
+            Some((handle, _)) if fstat(&handle)?.st_nlink != 1 => return Err(Refused::ManyNames.into()),
+            Some((handle, _)) => reopen(&handle, flags)?,
+        };
+        file.write_all(bytes)
+    };
+    add().map_err(|source| Error::Write { path: path.into(), source })
+}
+
+/// Creates a directory and those above it, as far as they are not there. They are given to the owner if we are root.
+///
+/// # Errors
+///
+/// [`Error::Write`].
+pub fn create_directory(path: &Path, owner: Option<Owner>) -> Result<(), Error> {
+    let created = place::directory(path, &Trust::of(owner), Missing::Create(owner)).map(drop);
+    created.map_err(|source| Error::Write { path: path.into(), source })
+}
+
+/// Opens a file that is to be read. It must be a regular one, so that nothing is waited for that may never come, or a descriptor that
+/// we were started with: `-` is stdin.
+///
+/// # Errors
+///
+/// What the system answers; a FIFO, socket or device is not opened.
+pub fn open_input(path: &Path) -> io::Result<Box<dyn Read>> {
+    if path == Path::new("-") {
+        return Ok(Box::new(io::stdin().lock()));
+    }
+    if let Some(number) = place::own_descriptor(path) {
+        return Ok(Box::new(File::from(place::duplicate(number)?)));
+    }
+    let handle = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    match FileType::from_raw_mode(fstat(&handle)?.st_mode) {
+        FileType::RegularFile => Ok(Box::new(reopen(&handle, OFlags::RDONLY | OFlags::CLOEXEC)?)),
+        FileType::Directory => Err(io::ErrorKind::IsADirectory.into()),
+        _ => Err(Refused::NotRegular.into()),
+    }
 }
 
 /// Writes to something that has a reader, who may leave.
@@ -65,163 +180,98 @@ fn stream(out: &mut dyn Write, render: impl FnOnce(&mut dyn Write) -> io::Result
     }
 }
 
-/// Whether renaming a file over `path` would destroy more than a file: as root it would even replace `/dev/null`.
-fn is_written_in_place(path: &Path) -> bool {
-    let Ok(target) = fs::metadata(path) else {
-        return false;
-    };
-    let kind = target.file_type();
-    if kind.is_char_device() || kind.is_block_device() || kind.is_fifo() || kind.is_socket() {
-        return true;
-    }
-    // `/dev/stdout` and `/proc/self/fd/1` are links to wherever stdout goes, which may be a plain file.
-    let is_link = path.is_symlink();
-    let directory = directory_of(path).canonicalize();
-    is_link && directory.is_ok_and(|dir| dir.starts_with("/dev") || dir.starts_with("/proc"))
+/// Opens what a handle stands for, whatever its name has come to mean since.
+fn reopen(handle: &OwnedFd, flags: OFlags) -> io::Result<File> {
+    let path = format!("/proc/self/fd/{}", handle.as_raw_fd());
+    Ok(open(path, flags, Mode::empty()).map(File::from)?)
 }
 
-/// Writes a new file and puts it in the place of `path`. A link at `path` is replaced, not followed: in a directory that
-/// others can write to, it could lead root anywhere.
-fn replace(path: &Path, owner: Option<Owner>, render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    // Renaming would say so too, but only after all the work.
-    if path.is_dir() || path.file_name().is_none() {
-        return Err(io::ErrorKind::IsADirectory.into());
+/// Opens a character device or FIFO without waiting for whoever is at its other end.
+fn open_in_place(handle: &OwnedFd, kind: FileType) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    reopen(handle, flags).map_err(|error| match error.raw_os_error() {
+        Some(libc::ENXIO) if kind == FileType::Fifo => Refused::NoReader.into(),
+        _ => error,
+    })
+}
+
+/// Waits where the other end is slow. Signals end us meanwhile as ever.
+struct Patient(File);
+
+impl Write for Patient {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.0.write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return done,
+            }
+            match poll(&mut [PollFd::new(&self.0, PollFlags::OUT)], None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
-    let file = tempfile::Builder::new()
-        .prefix(".leakprobe-")
-        .suffix(".tmp")
-        // The umask is taken off this, as for any new file.
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(directory_of(path))?;
-    let mut out = BufWriter::new(file);
-    render(&mut out)?;
-    let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn mode(access: Access) -> Mode {
+    // The umask is taken off this, as for any new file.
+    Mode::from_raw_mode(if access.private { 0o600 } else { 0o666 })
+}
+
+fn give_away(file: File, owner: Option<Owner>) -> io::Result<File> {
     if let Some(owner) = owner.filter(|_| nix::unistd::geteuid().is_root()) {
-        fchown(file.as_file(), Some(owner.uid), Some(owner.gid))?;
+        fchown(&file, Some(owner.uid), Some(owner.gid))?;
     }
-    // File systems that allocate late tell only now that they are full.
-    file.as_file().sync_data()?;
-    file.persist(path)?;
-    Ok(())
+    Ok(file)
 }
 
-fn directory_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(directory) if !directory.as_os_str().is_empty() => directory,
-        _ => Path::new("."),
-    }
+/// Writes a new file and puts it in the place of `name`. A link is replaced, not followed: it could lead root anywhere.
+/// `unnamed`: whether it may be without a name until it is complete, where the file system can do that.
+fn replace(
+    directory: &OwnedFd,
+    name: &OsStr,
+    access: Access,
+    unnamed: bool,
+    render: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let without_name = || match openat(directory, ".", flags | OFlags::TMPFILE, mode(access)) {
+        Ok(file) => Ok(Some(file)),
+        // What file systems and kernels answer that cannot.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL | Errno::NOSYS) => Ok(None),
+        Err(error) => Err(error),
+    };
+    let (file, pending) = match unnamed.then(without_name).transpose()?.flatten() {
+        Some(file) => (file, None),
+        None => {
+            let pending = Pending::new(directory)?;
+            let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+            (openat(directory, pending.name(), flags, mode(access))?, Some(pending))
+        }
+    };
+    let mut out = BufWriter::new(File::from(file));
+    let result = render(&mut out).and_then(|()| out.flush());
+    // What is still buffered has failed once; dropping the writer would try again.
+    let (file, _) = out.into_parts();
+    result?;
+    let file = give_away(file, access.owner)?;
+    // File systems that allocate late tell only now that they are full.
+    file.sync_data()?;
+    let pending = match pending {
+        Some(pending) => pending,
+        None => {
+            let pending = Pending::new(directory)?;
+            let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+            linkat(CWD, path, pending.directory(), pending.name(), AtFlags::SYMLINK_FOLLOW)?;
+            pending
+        }
+    };
+    pending.rename(name)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::{MetadataExt, symlink};
-
-    use super::*;
-
-    fn names_in(directory: &Path) -> Vec<String> {
-        let mut names: Vec<String> =
-            fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
-
-    fn hello(out: &mut dyn Write) -> io::Result<()> {
-        out.write_all(b"hello")
-    }
-
-    #[test]
-    fn a_file_is_replaced_and_has_the_mode_of_a_plain_new_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x.svg");
-        fs::write(&path, "old and longer").unwrap();
-        assert_eq!(write(&path, None, hello).unwrap(), Written::Whole);
-        assert_eq!(fs::read_to_string(&path).unwrap(), "hello");
-
-        let plain = dir.path().join("plain");
-        fs::write(&plain, "").unwrap();
-        let mode = |path: &Path| fs::metadata(path).unwrap().mode();
-        assert_eq!(mode(&path), mode(&plain));
-        assert_eq!(names_in(dir.path()), ["plain", "x.svg"]);
-    }
-
-    #[test]
-    fn a_failure_leaves_everything_as_it_was() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x.svg");
-        fs::write(&path, "old").unwrap();
-        let error = write(&path, None, |out| {
-            out.write_all(b"half")?;
-            Err(io::ErrorKind::StorageFull.into())
-        });
-        let error = error.unwrap_err().to_string();
-        let sentence = "no space is left in";
-        assert!(error.contains(sentence), "{error}");
-        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
-        assert_eq!(names_in(dir.path()), ["x.svg"]);
-    }
-
-    #[test]
-    fn places_that_cannot_be_written_are_told_in_one_sentence() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("file"), "").unwrap();
-        let mut errors = String::new();
-        for path in ["missing/x.svg", "file/x.svg", "", "file/.."] {
-            let error = write(&dir.path().join(path), None, hello).unwrap_err();
-            let place = dir.path().display().to_string();
-            errors += &format!("{error}\n").replace(&place, "DIR");
-        }
-        insta::assert_snapshot!(errors);
-        assert_eq!(names_in(dir.path()), ["file"]);
-    }
-
-    #[test]
-    fn root_gives_the_file_away() {
-        if !nix::unistd::geteuid().is_root() {
-            return;
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x.json");
-        let owner = Owner { uid: 1234, gid: 56 };
-        assert_eq!(write(&path, Some(owner), hello).unwrap(), Written::Whole);
-        let found = fs::metadata(&path).unwrap();
-        assert_eq!((found.uid(), found.gid()), (1234, 56));
-    }
-
-    #[test]
-    fn devices_and_links_to_descriptors_are_not_replaced() {
-        assert!(is_written_in_place(Path::new("/dev/null")));
-        assert_eq!(write(Path::new("/dev/null"), None, hello).unwrap(), Written::Whole);
-        let full = write(Path::new("/dev/full"), None, hello).unwrap_err();
-        assert!(full.to_string().contains("no space is left"), "{full}");
-        assert!(fs::metadata("/dev/full").unwrap().file_type().is_char_device());
-
-        let dir = tempfile::tempdir().unwrap();
-        let target = dir.path().join("target");
-        let link = dir.path().join("link");
-        fs::write(&target, "old").unwrap();
-        symlink(&target, &link).unwrap();
-        assert!(!is_written_in_place(&link));
-        assert_eq!(write(&link, None, hello).unwrap(), Written::Whole);
-        assert_eq!(fs::read_to_string(&target).unwrap(), "old");
-        assert!(!link.is_symlink());
-
-        let file = fs::File::open(&target).unwrap();
-        let descriptor = std::os::fd::AsRawFd::as_raw_fd(&file);
-        let link = format!("/proc/self/fd/{descriptor}");
-        assert!(is_written_in_place(Path::new(&link)));
-    }
-
-    #[test]
-    fn a_reader_who_leaves_is_no_error() {
-        struct Closed;
-        impl Write for Closed {
-            fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
-                Err(io::ErrorKind::BrokenPipe.into())
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-        assert_eq!(stream(&mut Closed, hello).unwrap(), Written::UntilReaderLeft);
-    }
-}
+mod tests;

@@ -189,6 +189,24 @@ impl Format {
             .ok_or_else(|| Error::UnknownFormat { name: name.into() })
     }
 
+    /// Whether its files are for their owner alone: they hold what the target keeps in memory besides the names of its functions
+    /// and threads, above all profiler labels.
+    #[must_use]
+    pub fn is_private(self) -> bool {
+        match self {
+            Self::Json | Self::Html | Self::Txt | Self::GoroutinesTxt | Self::Pprof => true,
+            Self::Svg
+            | Self::Folded
+            | Self::Speedscope
+            | Self::Perfetto
+            | Self::WaitsSvg
+            | Self::Dot
+            | Self::Junit
+            | Self::Sarif
+            | Self::Markdown => false,
+        }
+    }
+
     /// What writes it.
     #[must_use]
     pub fn report(self) -> &'static dyn Report {
@@ -307,7 +325,8 @@ pub fn write_file(
     path: &Path,
     owner: Option<files::Owner>,
 ) -> Result<files::Written, Error> {
-    files::write(path, owner, |out| format.report().write(recording, options, out))
+    let access = files::Access { owner, private: format.is_private() };
+    files::write(path, access, |out| format.report().write(recording, options, out))
 }
 
 /// The same of the page of a check, with what came since `baseline`.
@@ -322,7 +341,8 @@ pub fn write_page_of_check(
     path: &Path,
     owner: Option<files::Owner>,
 ) -> Result<files::Written, Error> {
-    files::write(path, owner, |out| html::write(recording, Some(baseline), options, out))
+    let access = files::Access { owner, private: Format::Html.is_private() };
+    files::write(path, access, |out| html::write(recording, Some(baseline), options, out))
 }
 
 #[cfg(test)]

@@ -159,7 +159,8 @@ pub(super) fn executable(pid: u32) -> Option<PathBuf> {
     })
 }
 
-fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
+/// A descriptor of a process, which outlives it and never comes to mean another one.
+pub(crate) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: takes two integers; kernel 5.3.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     let fd = i32::try_from(fd).unwrap_or(-1);

@@ -19,6 +19,7 @@ mod stat;
 pub use family::{children, descendants, processes};
 pub use find::Pattern;
 pub use groups::{containers_that_run, group_path};
+pub(crate) use identity::pidfd_open;
 pub use identity::{Target, TargetError};
 pub use lock_owners::LockOwners;
 pub use modules::{

@@ -1,15 +1,12 @@
 //! Every report of a check, in one directory.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use super::super::{ExitCode, Failure, output::Plan};
 use crate::{
     cli::Ci,
     model::Recording,
-    report::{self, Format, diff::Pair},
+    report::{self, Format, diff::Pair, files},
 };
 
 /// What is written, and in which formats.
@@ -23,15 +20,16 @@ const REPORTS: [(&str, Format); 7] = [
     ("after.folded", Format::Folded),
 ];
 
-/// Finds out before hours of load that the directory cannot be had.
-pub(super) fn check(options: &Ci) -> Result<(), Failure> {
-    let Some(directory) = &options.artifacts else {
-        return Ok(());
-    };
-    fs::create_dir_all(directory).map_err(|error| {
-        let what = format!("cannot create {}: {error}; choose another directory for --artifacts", directory.display());
-        Failure::new(ExitCode::Usage, what)
-    })
+/// Finds out before hours of load that nothing can be written there.
+pub(super) fn check(options: &Ci, plan: &Plan) -> Result<(), Failure> {
+    let usage = |error: report::Error| Failure::from(error).with_code(ExitCode::Usage);
+    if let Some(path) = &options.write_baseline {
+        files::check(path, plan.owner()).map_err(usage)?;
+    }
+    match &options.artifacts {
+        Some(directory) => files::create_directory(directory, plan.owner()).map_err(usage),
+        None => Ok(()),
+    }
 }
 
 /// Writes what a later check takes for known. Of the other processes the names have their ids.

@@ -2,7 +2,6 @@
 
 use std::{
     env,
-    fs::OpenOptions,
     io::{self, Write},
     path::PathBuf,
 };
@@ -10,7 +9,10 @@ use std::{
 use super::super::output::Plan;
 use crate::{
     model::Recording,
-    report::{self, Format},
+    report::{
+        self, Format,
+        files::{self, Access},
+    },
 };
 
 /// Tells it, if this is such a job. What it cannot be told is a warning: the verdict does not depend on it.
@@ -31,12 +33,13 @@ pub(super) fn tell(recording: &Recording, plan: &Plan) {
     }
     if let Some(path) = env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()).map(PathBuf::from) {
         let mut summary = Vec::new();
-        let written = Format::Markdown.report().write(recording, plan.options(), &mut summary).and_then(|()| {
-            let mut file = OpenOptions::new().append(true).create(true).open(&path)?;
-            file.write_all(&summary)
-        });
+        let access = Access { owner: plan.owner(), private: Format::Markdown.is_private() };
+        let rendered = Format::Markdown.report().write(recording, plan.options(), &mut summary);
+        let written = rendered
+            .map_err(|source| report::Error::Write { path: path.clone(), source })
+            .and_then(|()| files::append(&path, access, &summary));
         if let Err(error) = written {
-            tracing::warn!("cannot write the job summary to {}: {error}", path.display());
+            tracing::warn!("the job has no summary: {error}");
         }
     }
 }

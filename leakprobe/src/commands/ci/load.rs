@@ -16,7 +16,13 @@ use tokio::{
 };
 
 use super::{
-    super::{Failure, groups::Group, run::cannot_start, run::describe, watch::Observer},
+    super::{
+        Failure,
+        groups::{self, Group},
+        limits,
+        run::{cannot_start, describe},
+        watch::Observer,
+    },
     lines,
     server::own_stderr,
 };
@@ -58,7 +64,7 @@ impl Load<'_> {
     pub(super) async fn run(&self, observer: &mut Observer) -> Result<Ended, Failure> {
         let began = Instant::now();
         let mut child = self.start()?;
-        let group = child.id().map(Group::of);
+        let group = child.id().map(Group::of).transpose().map_err(|error| cannot_start(self.command, &error))?;
         let output = child.stdout.take().zip(self.requests_from.clone());
         let counted = output.map(|(output, regex)| count(output, regex, !self.is_quiet));
         let mut stopped = observer.stopped.clone();
@@ -102,6 +108,8 @@ impl Load<'_> {
             });
             // With what it starts in turn it can be ended as a whole; Ctrl-C is for us.
             command.process_group(0);
+            groups::ends_with_us(command.as_std_mut());
+            limits::as_before(command.as_std_mut());
             command.spawn()
         };
         start().map_err(|error| cannot_start(self.command, &error))

@@ -56,7 +56,7 @@ const RULES: &str = "leakprobe.toml";
 pub(super) fn ci(options: &Ci) -> Result<ExitCode, Failure> {
     let plan = Plan::of(&options.watch.output, None)?;
     let rules = rules(options.config.as_deref())?;
-    artifacts::check(options)?;
+    artifacts::check(options, &plan)?;
     if options.selftest {
         plan.say("self-test: planting leaks and looking for them");
         super::selftest::must_find_all()?;

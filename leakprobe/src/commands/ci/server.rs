@@ -59,7 +59,7 @@ impl Running {
             Some(Ready::Line(text)) => Some(pattern("--ready", text)?),
             _ => None,
         };
-        let mut held = Held::start(&server.command, |command| {
+        let mut held = Held::start(&server.command, true, |command| {
             command.stdin(Stdio::null());
             if regex.is_some() {
                 command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -82,7 +82,7 @@ impl Running {
         });
         let name = server.command.first().map(|name| name.display().to_string()).unwrap_or_default();
         let signal = Signal::try_from(server.stop_signal).unwrap_or(Signal::SIGTERM);
-        let group = Group::of(held.child.id());
+        let group = Group::of(held.child.id()).map_err(|error| cannot_start(&server.command, &error))?;
         Ok(Self { held, _group: group, name, signal, fitted, told: String::new() })
     }
 

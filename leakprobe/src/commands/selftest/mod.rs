@@ -207,6 +207,7 @@ fn build(go: &str) -> Result<Built, String> {
     if env::var_os("HOME").is_none() && env::var_os("GOCACHE").is_none() {
         command.env("GOCACHE", directory.path().join("cache"));
     }
+    super::limits::as_before(&mut command);
     let output = command.output().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => format!("there is no `{go}` to build the program with"),
         _ => format!("cannot start {go}: {error}"),

@@ -53,7 +53,8 @@ impl Pair {
         owner: Option<files::Owner>,
     ) -> Result<files::Written, Error> {
         check_format(format)?;
-        files::write(path, owner, |out| self.write(format, options, out))
+        let access = files::Access { owner, private: format.is_private() };
+        files::write(path, access, |out| self.write(format, options, out))
     }
 
     /// Writes the comparison; nothing if there is no comparison in that format.
