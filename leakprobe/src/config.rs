@@ -1,13 +1,20 @@
 //! `leakprobe.toml`: rules about sites. What is wrong in it is told with its line.
 
-use std::{fs, io, ops::Range, path::Path};
+use std::{
+    io::{self, Read},
+    ops::Range,
+    path::Path,
+};
 
 use jiff::civil::Date;
 use regex::{Regex, RegexBuilder};
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::model::{Rule, RuleKind, Text};
+use crate::{
+    model::{Rule, RuleKind, Text},
+    report::files,
+};
 
 /// The largest file that is read, bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -68,12 +75,13 @@ struct Given {
 pub fn read(path: &Path) -> Result<Vec<Rule>, ConfigError> {
     let name = path.display().to_string();
     let failed = |error| ConfigError::Read { path: name.clone(), error };
-    // A device or FIFO never ends.
-    let metadata = fs::metadata(path).map_err(failed)?;
-    if !metadata.is_file() || metadata.len() > MAX_BYTES {
-        return Err(failed(io::Error::other("it is no regular file, or larger than 1 MiB")));
+    let mut text = String::new();
+    let input = files::open_input(path).map_err(failed)?;
+    input.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(failed(io::Error::other("it is larger than 1 MiB")));
     }
-    parse(&fs::read_to_string(path).map_err(failed)?).map_err(|(line, what)| ConfigError::Content {
+    parse(&text).map_err(|(line, what)| ConfigError::Content {
         path: name,
         line,
         what,
@@ -211,7 +219,7 @@ mod tests {
     #[test]
     fn files_that_are_none_are_not_read() {
         let error = read(Path::new("/dev/zero")).unwrap_err().to_string();
-        assert_eq!(error, "cannot read /dev/zero: it is no regular file, or larger than 1 MiB; check --config");
+        assert_eq!(error, "cannot read /dev/zero: it is not a regular file; check --config");
         assert!(
             read(Path::new("/nowhere/leakprobe.toml")).unwrap_err().to_string().starts_with("cannot read /nowhere")
         );

@@ -59,6 +59,12 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// Many small things in a file, as no run records them, would fill memory.
+    #[error("cannot read the recording {}: it takes more than 3 bytes of memory for each byte of the file, as no recording of leakprobe does; check that it is the right file", path.display())]
+    TooMuchMemory {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file is not JSON, or ends in the middle.
     #[error("cannot read the recording {}: it is not valid JSON ({source}); give a file that leakprobe wrote with the extension .json", path.display())]
     NotJson {
@@ -136,6 +142,9 @@ fn write_reason(path: &Path, error: &io::Error) -> String {
         }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             format!("no space is left in {directory}; free some or choose another directory")
+        }
+        io::ErrorKind::FileTooLarge => {
+            "it would be larger than files may be (RLIMIT_FSIZE); raise that limit, or choose a smaller format".into()
         }
         io::ErrorKind::ReadOnlyFilesystem => {
             format!("{directory} is on a read-only file system; choose another directory")

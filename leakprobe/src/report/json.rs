@@ -1,16 +1,20 @@
 //! The recording as JSON: written, read back and checked, and described by a schema.
 
+mod document;
+mod metered;
+
 use std::{
-    fs::File,
     io::{self, Read},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Serializer, ser::Formatter};
+use serde::{Serialize, de::DeserializeSeed};
+use serde_json::{Serializer, error::Category, ser::Formatter};
 
-use super::{Error, Options, Report};
-use crate::model::{Recording, SCHEMA};
+use super::{Error, Options, Report, files, words};
+use crate::model::Recording;
+use document::{Document, Schema};
+use metered::{Limit, Metered};
 
 /// The largest file that is read, bytes. A recording of a million threads is well below it.
 pub const MAX_BYTES: u64 = 1 << 30;
@@ -27,17 +31,14 @@ impl Report for Json {
 }
 
 /// Reads the recording in the file `path`, or from stdin if that is `-`, and checks that it can be used without a second look:
-/// its schema is ours, and every index in it points to something.
+/// its schema is ours, and every index in it points to something. It takes at most 3 bytes of memory for each byte of the file.
 ///
 /// # Errors
 ///
 /// One of [`Error`]'s variants about recordings.
 pub fn read(path: &Path) -> Result<Recording, Error> {
-    if path == Path::new("-") {
-        return read_from(io::stdin().lock(), path);
-    }
-    let file = File::open(path).map_err(|source| Error::Read { path: path.into(), source })?;
-    read_from(file, path)
+    let input = files::open_input(path).map_err(|source| Error::Read { path: path.into(), source })?;
+    read_from(input, path)
 }
 
 /// As [`read`], from any reader; `path` is what errors call it.
@@ -50,33 +51,30 @@ pub fn read_from(reader: impl Read, path: &Path) -> Result<Recording, Error> {
 }
 
 fn read_up_to(max_bytes: u64, reader: impl Read, path: &Path) -> Result<Recording, Error> {
-    let mut bytes = Vec::new();
-    reader.take(max_bytes + 1).read_to_end(&mut bytes).map_err(|source| Error::Read { path: path.into(), source })?;
-    if bytes.len() as u64 > max_bytes {
-        return Err(Error::TooLarge { path: path.into() });
-    }
-    check_schema(&bytes, path)?;
-    let damaged = |what: String| Error::Damaged { path: path.into(), what };
-    let recording: Recording = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
-    check_indices(&recording).map_err(damaged)?;
+    let (reader, reached) = Metered::new(reader, max_bytes);
+    let mut schema = Schema::default();
+    let mut deserializer = serde_json::Deserializer::from_reader(reader);
+    let read = Document(&mut schema).deserialize(&mut deserializer);
+    let read = read.and_then(|recording| deserializer.end().map(|()| recording));
+    let path: PathBuf = path.into();
+    let recording = match (read, schema) {
+        (_, Schema::Other(found)) => {
+            return Err(Error::OtherSchema { path, found: words::harmless(&words::cut_middle(&found, 60)) });
+        }
+        (Ok(recording), _) => recording,
+        (Err(error), schema) => {
+            return Err(match (error.classify(), reached.get()) {
+                (Category::Io, Some(Limit::Size)) => Error::TooLarge { path },
+                (Category::Io, Some(Limit::Memory)) => Error::TooMuchMemory { path },
+                (Category::Io, None) => Error::Read { path, source: error.into() },
+                (Category::Syntax | Category::Eof, _) => Error::NotJson { path, source: error },
+                (Category::Data, _) if schema == Schema::Ours => Error::Damaged { path, what: error.to_string() },
+                (Category::Data, _) => Error::NotARecording { path },
+            });
+        }
+    };
+    check_indices(&recording).map_err(|what| Error::Damaged { path, what })?;
     Ok(recording)
-}
-
-/// Looks at nothing but the schema, so that a recording of another version is told from a damaged one.
-fn check_schema(bytes: &[u8], path: &Path) -> Result<(), Error> {
-    #[derive(Deserialize)]
-    struct Head {
-        schema: String,
-    }
-    match serde_json::from_slice::<Head>(bytes) {
-        Ok(head) if head.schema == SCHEMA => Ok(()),
-        Ok(head) => Err(Error::OtherSchema {
-            path: path.into(),
-            found: super::words::harmless(&super::words::cut_middle(&head.schema, 60)),
-        }),
-        Err(source) if source.is_data() => Err(Error::NotARecording { path: path.into() }),
-        Err(source) => Err(Error::NotJson { path: path.into(), source }),
-    }
 }
 
 /// Says which index of a recording points nowhere.
@@ -106,7 +104,7 @@ fn check_indices(recording: &Recording) -> Result<(), String> {
         check(&site.creation, &|| format!("the creation stack of site {place}"))?;
     }
     for timers in &recording.timers {
-        check(&timers.callback, &|| format!("the callback of timers {}", super::words::harmless(&timers.id)))?;
+        check(&timers.callback, &|| format!("the callback of timers {}", words::harmless(&timers.id)))?;
     }
     for (place, wait) in recording.ended_waits.iter().enumerate() {
         check(&wait.stack, &|| format!("the stack of ended wait {place}"))?;
@@ -209,8 +207,6 @@ impl Formatter for LinePerItem {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
     use crate::{model::TimedWait, report::fixture};
 
@@ -266,6 +262,25 @@ mod tests {
         let error = read(Path::new("/")).unwrap_err();
         errors += &format!("{error}\n");
         insta::assert_snapshot!(errors);
+    }
+
+    #[test]
+    fn the_schema_may_come_later() {
+        let text = written(&fixture::idle());
+        let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(!value.to_string().starts_with("{\"schema\""), "it is sorted by name");
+        assert_eq!(read_text(&value.to_string()).unwrap(), fixture::idle());
+        value["schema"] = "leakprobe/99".into();
+        assert!(matches!(read_text(&value.to_string()).unwrap_err(), Error::OtherSchema { .. }));
+        value.as_object_mut().unwrap().remove("schema");
+        assert!(matches!(read_text(&value.to_string()).unwrap_err(), Error::NotARecording { .. }));
+    }
+
+    #[test]
+    fn deep_nesting_is_no_recording() {
+        for text in ["[".repeat(1 << 20), format!("{{\"schema\":\"leakprobe/1\",\"x\":{}", "[{\"x\":".repeat(1 << 20))] {
+            assert!(matches!(read_text(&text).unwrap_err(), Error::NotJson { .. } | Error::NotARecording { .. }));
+        }
     }
 
     #[test]
