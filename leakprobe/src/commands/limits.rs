@@ -1,15 +1,18 @@
 //! Limits of the process: raised as far as they may be for us, and as they were for what we start.
 
-use std::{
-    os::unix::process::CommandExt,
-    process::Command,
-    sync::OnceLock,
-};
+use std::{error::Error, fs::File, io, os::unix::process::CommandExt, process::Command, sync::OnceLock};
 
 use nix::sys::{
     resource::{Resource, getrlimit, rlim_t, setrlimit},
     signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction},
 };
+
+use super::{ExitCode, Failure};
+
+/// Descriptors that are free whenever something begins that cannot do without: an event loop, a child with its pipes, an output.
+pub(super) const SPARE: usize = 24;
+/// The same before a process is watched: programs, maps, links, events.
+pub(super) const SPARE_OF_SESSION: usize = 32;
 
 /// How many descriptors we might have had open before that was changed: the soft and the hard limit.
 static DESCRIPTORS: OnceLock<(rlim_t, rlim_t)> = OnceLock::new();
@@ -30,6 +33,43 @@ pub(super) fn prepare() {
 }
 
 extern "C" fn do_nothing(_signal: libc::c_int) {}
+
+/// Makes sure that some descriptors are left. Libraries panic where they get none, and others say that something is not permitted.
+pub(super) fn check_descriptors(count: usize) -> Result<(), Failure> {
+    let spare: io::Result<Vec<File>> = (0..count).map(|_| File::open("/")).collect();
+    match spare {
+        Err(error) if is_too_few(&error) => Err(too_few()),
+        _ => Ok(()),
+    }
+}
+
+/// What to say where descriptors have run out, whatever was tried by that.
+pub(super) fn too_few() -> Failure {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+    let what = format!(
+        "leakprobe needs more open files than its limit of {limit} (RLIMIT_NOFILE); raise it, for example by `ulimit -n 1024`, or watch \
+         fewer processes"
+    );
+    Failure::new(ExitCode::Failed, what)
+}
+
+/// Whether an error comes of too few descriptors.
+pub(super) fn comes_of_too_few(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        // Some libraries keep no more of an error than its words.
+        let number = format!("(os error {})", libc::EMFILE);
+        if error.downcast_ref::<io::Error>().is_some_and(is_too_few) || error.to_string().contains(&number) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn is_too_few(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EMFILE)
+}
 
 /// Gives the process of a command the limits that we were started with: some programs take time or memory for each descriptor that
 /// they may have.

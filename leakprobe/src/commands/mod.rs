@@ -37,7 +37,12 @@ pub fn execute(command: Command) -> Result<ExitCode, Failure> {
     // What we start as our own child does as it was started.
     if !matches!(command, Command::ExecWhenTold(_)) {
         limits::prepare();
+        limits::check_descriptors(limits::SPARE)?;
     }
+    carry_out(command).map_err(|failure| if limits::comes_of_too_few(&failure) { limits::too_few() } else { failure })
+}
+
+fn carry_out(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Attach { targets, watch } => attach::attach(&targets, &watch),
         Command::Run { command, watch } => run::run(&command, &watch),

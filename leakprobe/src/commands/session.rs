@@ -3,6 +3,7 @@
 mod facts;
 
 use std::{
+    io,
     sync::Once,
     time::{Duration, Instant},
 };
@@ -19,7 +20,7 @@ use nix::{
     time::ClockId,
 };
 
-use super::{ExitCode, Failure, goroutines::Goroutines, governing::Governing, locks, signs, waits::Waits};
+use super::{ExitCode, Failure, goroutines::Goroutines, governing::Governing, limits, locks, signs, waits::Waits};
 use crate::{
     analysis::Live,
     cli::{Probe, Watch},
@@ -85,6 +86,7 @@ pub(super) struct Session {
 impl Session {
     /// Takes hold of the target and loads the programs. `events`: whether more than one snapshot is wanted.
     pub(super) fn open(watch: &Watch, events: bool) -> Result<Self, Failure> {
+        limits::check_descriptors(limits::SPARE_OF_SESSION)?;
         let mut target = Target::open(watch.pid)?;
         let options = probes::Options {
             tgid: watch.pid,
@@ -121,8 +123,12 @@ impl Session {
                 Failure::new(
                     ExitCode::NotPermitted,
                     format!(
-                        "cannot read the mappings of process {}: {error}; run with sudo, or grant CAP_SYS_PTRACE",
-                        watch.pid
+                        "cannot read the mappings of process {}: {error}{}",
+                        watch.pid,
+                        match error.kind() {
+                            io::ErrorKind::PermissionDenied => probes::privileges::advice_to_read_others(),
+                            _ => String::new(),
+                        }
                     ),
                 )
             } else {

@@ -31,7 +31,7 @@ use tokio::{
 use super::{
     ExitCode, Failure,
     follow::Follower,
-    groups,
+    groups, limits,
     ring::Ring,
     session::{Session, ended_early},
 };
@@ -68,6 +68,7 @@ pub(super) fn watch(
 
 /// On this thread alone.
 fn in_event_loop<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    limits::check_descriptors(limits::SPARE)?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()

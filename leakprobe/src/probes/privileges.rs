@@ -16,6 +16,8 @@ pub const NEEDED: &str =
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Capability {
+    /// Read files and search directories whatever their mode says: `/proc/PID/syscall`, `/proc/PID/fd`, tracefs.
+    DacReadSearch = 2,
     /// Read another user's process.
     SysPtrace = 19,
     /// Nearly everything; stands for the two below.
@@ -35,6 +37,17 @@ pub fn has(capability: Capability) -> bool {
     let set = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or(0);
     set >> capability as u32 & 1 == 1
+}
+
+/// What to do where a process of another user cannot be read: the capabilities that we lack for that. Empty if we have them.
+#[must_use]
+pub fn advice_to_read_others() -> String {
+    let wanted = [(Capability::SysPtrace, "CAP_SYS_PTRACE"), (Capability::DacReadSearch, "CAP_DAC_READ_SEARCH")];
+    let lacking: Vec<&str> = wanted.into_iter().filter(|(it, _)| !has(*it)).map(|(_, name)| name).collect();
+    match lacking.as_slice() {
+        [] => String::new(),
+        lacking => format!("; run with sudo, or grant {}", lacking.join(" and ")),
+    }
 }
 
 /// Whether we may load tracing programs.

@@ -52,8 +52,9 @@ impl Source {
         let mut gaps = vec![format!("this is from /proc, without BPF: {lost}; because: {why}")];
         if !threads.has_calls() {
             gaps.push(format!(
-                "system calls and stacks of process {} may not be read; run with sudo, or grant CAP_SYS_PTRACE{}",
+                "system calls and stacks of process {} may not be read{}{}",
                 options.tgid,
+                privileges::advice_to_read_others(),
                 if privileges::restricts_ptrace() { " (kernel.yama.ptrace_scope keeps users from it)" } else { "" }
             ));
         }

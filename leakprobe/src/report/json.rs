@@ -14,7 +14,7 @@ use serde_json::{Serializer, error::Category, ser::Formatter};
 use super::{Error, Options, Report, files, words};
 use crate::model::Recording;
 use document::{Document, Schema};
-use metered::{Limit, Metered};
+use metered::{Limit, MOST_TEXT, Metered};
 
 /// The largest file that is read, bytes. A recording of a million threads is well below it.
 pub const MAX_BYTES: u64 = 1 << 30;
@@ -66,6 +66,9 @@ fn read_up_to(max_bytes: u64, reader: impl Read, path: &Path) -> Result<Recordin
             return Err(match (error.classify(), reached.get()) {
                 (Category::Io, Some(Limit::Size)) => Error::TooLarge { path },
                 (Category::Io, Some(Limit::Memory)) => Error::TooMuchMemory { path },
+                (Category::Io, Some(Limit::Text)) => {
+                    Error::Damaged { path, what: format!("a text in it is longer than {} MiB", MOST_TEXT >> 20) }
+                }
                 (Category::Io, None) => Error::Read { path, source: error.into() },
                 (Category::Syntax | Category::Eof, _) => Error::NotJson { path, source: error },
                 (Category::Data, _) if schema == Schema::Ours => Error::Damaged { path, what: error.to_string() },
@@ -278,7 +281,7 @@ mod tests {
 
     #[test]
     fn deep_nesting_is_no_recording() {
-        for text in ["[".repeat(1 << 20), format!("{{\"schema\":\"leakprobe/1\",\"x\":{}", "[{\"x\":".repeat(1 << 20))] {
+        for text in ["[".repeat(200), format!("{{\"schema\":\"leakprobe/1\",\"x\":{}", "[{\"x\":".repeat(200))] {
             assert!(matches!(read_text(&text).unwrap_err(), Error::NotJson { .. } | Error::NotARecording { .. }));
         }
     }

@@ -3,7 +3,11 @@
 //! A snapshot says what is cheap to know of each thread. This goes through waits once more, all at once: it may ask the kernel for
 //! lists of sockets and look through the descriptors of all processes, so it is not done each time that a thread waits.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    path::PathBuf,
+};
 
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
@@ -53,7 +57,8 @@ impl Describer {
     /// Describes the waits of these threads, each given by its id and what its call was given. `task` is a thread that has the
     /// process's descriptors.
     pub fn describe(&mut self, task: u32, waits: &[(u32, &Subject)]) -> Vec<Told> {
-        let mut tables = Tables { task, own: Descriptors::new(task), others: HashMap::new() };
+        let mut tables =
+            Tables { task, network: network(task), own: Descriptors::new(task), others: HashMap::new() };
         let mut told = Vec::with_capacity(waits.len());
         let mut wanted: Vec<Vec<Wanted>> = Vec::with_capacity(waits.len());
         for (tid, subject) in waits {
@@ -64,6 +69,14 @@ impl Describer {
         self.gaps.clear();
         if let Some(why) = tables.own.sockets().problem() {
             self.gaps.push(format!("idle times of sockets and who is at their other end are not known: {why}"));
+        }
+        let tables = [&tables.own].into_iter().chain(tables.others.values());
+        let unlisted = tables.flat_map(|table| table.unlisted_sockets()).collect::<HashSet<u64>>().len();
+        if unlisted > 0 {
+            let sockets = if unlisted == 1 { "1 socket".to_owned() } else { format!("{unlisted} sockets") };
+            self.gaps.push(format!(
+                "nothing is known of {sockets}: not connected, or of another network namespace than the threads that wait"
+            ));
         }
         let all: HashSet<Wanted> = wanted.iter().flatten().cloned().collect();
         if !all.is_empty() {
@@ -157,9 +170,10 @@ impl Describer {
     }
 }
 
-/// The descriptors of the process, and of threads that have some of their own.
+/// The descriptors of the process, and of threads that have some of their own, or a network of their own, in which their sockets are.
 struct Tables {
     task: u32,
+    network: Option<PathBuf>,
     own: Descriptors,
     others: HashMap<u32, Descriptors>,
 }
@@ -167,11 +181,17 @@ struct Tables {
 impl Tables {
     /// Those of a thread, and by which task they are reached.
     fn of(&mut self, tid: u32) -> (u32, &mut Descriptors) {
-        if children::share_descriptors(self.task, tid) || self.others.len() >= MOST_TABLES {
+        let shares = || children::share_descriptors(self.task, tid) && network(tid) == self.network;
+        if tid == self.task || self.others.len() >= MOST_TABLES || shares() {
             return (self.task, &mut self.own);
         }
         (tid, self.others.entry(tid).or_insert_with(|| Descriptors::new(tid)))
     }
+}
+
+/// The network namespace of a task, as its link in /proc names it.
+fn network(task: u32) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{task}/ns/net")).ok()
 }
 
 fn as_told(described: &Described) -> Told {
@@ -235,4 +255,42 @@ fn tracer(tid: u32) -> Option<OtherEnd> {
     let pid = proc::status_field(thread, "Tgid")?.parse().ok()?;
     let name = proc::comm(pid).unwrap_or_default();
     Some(OtherEnd { role: EndRole::Tracer, pid, is_target: false, name, fd: None, state: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, os::fd::AsRawFd, process, sync::mpsc, thread};
+
+    use nix::sched::{CloneFlags, unshare};
+
+    use super::*;
+
+    #[test]
+    fn a_socket_in_the_network_of_its_thread_is_described_and_that_of_another_is_a_gap() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let (tell, told) = mpsc::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        let thread = thread::spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let tid = u32::try_from(nix::unistd::gettid().as_raw()).unwrap();
+            tell.send((tid, listener.as_raw_fd(), listener.local_addr().unwrap())).unwrap();
+            let _ = ended.recv();
+        });
+        let (tid, fd, at) = told.recv().unwrap();
+        let own = process::id();
+        let subject = Subject::Fd { fd, access: Access::Read };
+        let mut describer = Describer::new(own);
+        let described = describer.describe(own, &[(tid, &subject)]);
+        let words = described[0].object.clone().unwrap();
+        assert!(words.contains(&format!("tcp {at}, listening")), "{words}");
+        assert!(!describer.gaps().iter().any(|gap| gap.contains("nothing is known of")), "{:?}", describer.gaps());
+        describer.describe(own, &[(own, &subject)]);
+        let gap = "nothing is known of 1 socket: ";
+        assert!(describer.gaps().iter().any(|it| it.starts_with(gap)), "{:?}", describer.gaps());
+        drop(end);
+        thread.join().unwrap();
+    }
 }

@@ -62,6 +62,11 @@ impl Descriptors {
         &mut self.sockets
     }
 
+    /// Sockets that were met and are in no list of the task's network namespace, by their inodes.
+    pub(crate) fn unlisted_sockets(&self) -> impl Iterator<Item = u64> {
+        self.sockets.unlisted()
+    }
+
     /// What a descriptor is: `fd 7 (tcp 127.0.0.1:80 → 127.0.0.1:40112, established, idle 3.2 s)`.
     pub(crate) fn describe(&mut self, fd: i32) -> Described {
         self.describe_nested(fd, true)

@@ -9,7 +9,7 @@ mod table;
 mod words;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
 };
 
@@ -63,6 +63,8 @@ pub(crate) struct Sockets {
     unix_list: Option<HashMap<u64, Unix>>,
     /// Other protocols, by inode, in words.
     others: HashMap<&'static str, HashMap<u64, String>>,
+    /// Those of TCP and UDP that were asked for and are in no list.
+    unlisted: HashSet<u64>,
 }
 
 impl Sockets {
@@ -76,6 +78,7 @@ impl Sockets {
             unix: HashMap::new(),
             unix_list: None,
             others: HashMap::new(),
+            unlisted: HashSet::new(),
         }
     }
 
@@ -84,16 +87,21 @@ impl Sockets {
         self.kernel.as_ref()?.as_ref().err().map(String::as_str)
     }
 
+    /// Sockets that were met and are in no list of this namespace: they are not connected, or of another one.
+    pub(crate) fn unlisted(&self) -> impl Iterator<Item = u64> {
+        self.unlisted.iter().copied()
+    }
+
     /// What a socket is: `tcp 127.0.0.1:80 → 127.0.0.1:40112, established, idle 3.2 s`; `None` if nothing is known of it.
     pub(crate) fn words(&mut self, task: u32, fd: i32, inode: u64) -> Option<String> {
         match protocol(task, fd).as_deref() {
             // What is said of a connection of MPTCP is that of its first path, by which the kernel lists it.
             Some("TCP" | "TCPv6" | "MPTCP" | "MPTCPv6") => {
-                let socket = self.inet(TCP)?.get(&inode)?.clone();
+                let socket = self.listed(TCP, inode)?;
                 let idle = self.idle_ms(&socket);
                 Some(words::tcp(&socket, idle))
             }
-            Some("UDP" | "UDPv6") => Some(words::datagram("udp", self.inet(UDP)?.get(&inode)?)),
+            Some("UDP" | "UDPv6") => Some(words::datagram("udp", &self.listed(UDP, inode)?)),
             Some("UNIX" | "UNIX-STREAM") => self.unix_words(inode),
             Some("NETLINK") => self.other("netlink", inode),
             Some("PACKET") => self.other("packet", inode),
@@ -160,6 +168,15 @@ impl Sockets {
             self.inet.insert(protocol, sockets);
         }
         self.inet.get(&protocol)
+    }
+
+    /// One of them, which is known to be of that protocol.
+    fn listed(&mut self, protocol: u8, inode: u64) -> Option<Inet> {
+        let socket = self.inet(protocol)?.get(&inode).cloned();
+        if socket.is_none() {
+            self.unlisted.insert(inode);
+        }
+        socket
     }
 
     /// How long nothing has come or gone on a TCP connection, ms.

@@ -12,6 +12,7 @@ mod ends;
 mod errors;
 mod governor;
 mod helper;
+mod hostile;
 mod live;
 mod locks;
 mod machine;

@@ -14,11 +14,42 @@ const ALLOWANCE: u64 = 64 << 20;
 const STEP: u64 = 1 << 20;
 const BUFFER: usize = 64 << 10;
 
+/// Most bytes of one text, as it is written: reports hold several copies of a name at a time.
+pub(super) const MOST_TEXT: u64 = 1 << 20;
+
 /// Why reading was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Limit {
     Size,
     Memory,
+    Text,
+}
+
+/// How long the text is that a JSON document is in the middle of.
+#[derive(Debug, Default)]
+struct Text {
+    /// `None` between texts.
+    length: Option<u64>,
+    is_escaped: bool,
+}
+
+impl Text {
+    /// Goes on over the next bytes; whether no text was too long.
+    fn is_short(&mut self, bytes: &[u8]) -> bool {
+        for &byte in bytes {
+            self.length = match (self.length, byte) {
+                (None, b'"') => Some(0),
+                (Some(_), b'"') if !self.is_escaped => None,
+                (Some(MOST_TEXT), _) => return false,
+                (Some(length), _) => {
+                    self.is_escaped = byte == b'\\' && !self.is_escaped;
+                    Some(length + 1)
+                }
+                (None, _) => None,
+            };
+        }
+        true
+    }
 }
 
 /// Reads from another reader as long as limits are kept.
@@ -27,6 +58,7 @@ pub(super) struct Metered<R> {
     most_bytes: u64,
     read: u64,
     memory_before: u64,
+    text: Text,
     reached: Rc<Cell<Option<Limit>>>,
 }
 
@@ -34,8 +66,14 @@ impl<R: Read> Metered<R> {
     /// The reader, and where it says which limit was reached.
     pub(super) fn new(from: R, most_bytes: u64) -> (BufReader<Self>, Rc<Cell<Option<Limit>>>) {
         let reached = Rc::default();
-        let metered =
-            Self { from, most_bytes, read: 0, memory_before: resident().unwrap_or(0), reached: Rc::clone(&reached) };
+        let metered = Self {
+            from,
+            most_bytes,
+            read: 0,
+            memory_before: resident().unwrap_or(0),
+            text: Text::default(),
+            reached: Rc::clone(&reached),
+        };
         (BufReader::with_capacity(BUFFER, metered), reached)
     }
 
@@ -56,7 +94,9 @@ impl<R: Read> Read for Metered<R> {
         let count = self.from.read(buffer)?;
         let before = self.read;
         self.read = self.read.saturating_add(count as u64);
-        if let Some(limit) = self.limit(before) {
+        let is_short = self.text.is_short(buffer.get(..count).unwrap_or_default());
+        let limit = if is_short { self.limit(before) } else { Some(Limit::Text) };
+        if let Some(limit) = limit {
             self.reached.set(Some(limit));
             return Err(io::ErrorKind::FileTooLarge.into());
         }
@@ -84,6 +124,20 @@ mod tests {
         let (mut reader, reached) = Metered::new(io::repeat(b' ').take(100_000), 100_000);
         assert_eq!(io::copy(&mut reader, &mut io::sink()).unwrap(), 100_000);
         assert_eq!(reached.get(), None);
+    }
+
+    #[test]
+    fn a_text_is_bounded_and_others_are_not() {
+        let most = usize::try_from(MOST_TEXT).unwrap();
+        let long = |length: usize| format!("\"{}\"", "x".repeat(length));
+        assert!(Text::default().is_short(long(most).as_bytes()));
+        assert!(!Text::default().is_short(long(most + 1).as_bytes()));
+        let mut text = Text::default();
+        for _ in 0..100 {
+            assert!(text.is_short(br#" ["a\\", "\"b", 1234567890, "","#) && text.length.is_none());
+            assert!(text.is_short(long(most / 2).as_bytes()));
+        }
+        assert!(text.is_short(br#""\""#) && text.length == Some(2), "it has not ended");
     }
 
     #[test]
