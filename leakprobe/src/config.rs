@@ -81,11 +81,7 @@ pub fn read(path: &Path) -> Result<Vec<Rule>, ConfigError> {
     if text.len() as u64 > MAX_BYTES {
         return Err(failed(io::Error::other("it is larger than 1 MiB")));
     }
-    parse(&text).map_err(|(line, what)| ConfigError::Content {
-        path: name,
-        line,
-        what,
-    })
+    parse(&text).map_err(|(line, what)| ConfigError::Content { path: name, line, what })
 }
 
 /// The rules, or a line and what is wrong there.

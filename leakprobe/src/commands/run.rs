@@ -76,7 +76,7 @@ impl Held {
                 fcntl(inherited, FcntlArg::F_SETFD(FdFlag::empty()))?;
             }
             let mut ourselves = Command::new(env::current_exe()?);
-            let parent = ends_with_us.then(|| format!(" {}", process::id())).unwrap_or_default();
+            let parent = if ends_with_us { format!(" {}", process::id()) } else { String::new() };
             let pipes = format!("{} {}{parent}", says.as_raw_fd(), told.as_raw_fd());
             ourselves.arg(cli::EXEC_WHEN_TOLD).args(command).env(PIPES, pipes);
             limits::as_before(&mut ourselves);

@@ -73,7 +73,7 @@ pub fn write(
             io::stdout().flush()?;
             stream(&mut Patient(File::from(descriptor)), render)
         }
-        Place::InPlace(handle, kind) => stream(&mut Patient(open_in_place(&handle, kind)?), render),
+        Place::Special(handle, kind) => stream(&mut Patient(open_in_place(&handle, kind)?), render),
         Place::Name { directory, name, .. } => {
             replace(&directory, &name, access, true, render).map(|()| Written::Whole)
         }
@@ -118,7 +118,7 @@ pub fn append(path: &Path, access: Access, bytes: &[u8]) -> Result<(), Error> {
         let (directory, name, what) = match Place::find(path, &Trust::of(access.owner))? {
             Place::Name { directory, name, what } => (directory, name, what),
             Place::Descriptor(descriptor) => return Patient(File::from(descriptor)).write_all(bytes),
-            Place::InPlace(handle, kind) => return Patient(open_in_place(&handle, kind)?).write_all(bytes),
+            Place::Special(handle, kind) => return Patient(open_in_place(&handle, kind)?).write_all(bytes),
         };
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC;
         let mut file = match what {

@@ -57,8 +57,7 @@ impl Describer {
     /// Describes the waits of these threads, each given by its id and what its call was given. `task` is a thread that has the
     /// process's descriptors.
     pub fn describe(&mut self, task: u32, waits: &[(u32, &Subject)]) -> Vec<Told> {
-        let mut tables =
-            Tables { task, network: network(task), own: Descriptors::new(task), others: HashMap::new() };
+        let mut tables = Tables { task, network: network(task), own: Descriptors::new(task), others: HashMap::new() };
         let mut told = Vec::with_capacity(waits.len());
         let mut wanted: Vec<Vec<Wanted>> = Vec::with_capacity(waits.len());
         for (tid, subject) in waits {

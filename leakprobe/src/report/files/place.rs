@@ -89,8 +89,8 @@ pub(super) enum Missing {
 pub(super) enum Place {
     /// One of the descriptors that we were started with.
     Descriptor(OwnedFd),
-    /// A character device or FIFO, by a handle on it.
-    InPlace(OwnedFd, FileType),
+    /// A character device or FIFO, which is written in place, by a handle on it.
+    Special(OwnedFd, FileType),
     /// A name in a directory: of a regular file, of a link, or of nothing yet.
     Name { directory: OwnedFd, name: OsString, what: Option<(OwnedFd, FileType)> },
 }
@@ -115,7 +115,7 @@ impl Place {
             FileType::Directory => Err(io::ErrorKind::IsADirectory.into()),
             FileType::BlockDevice => Err(Refused::BlockDevice.into()),
             FileType::Socket => Err(Refused::Socket.into()),
-            kind @ (FileType::CharacterDevice | FileType::Fifo) => Ok(Self::InPlace(found, kind)),
+            kind @ (FileType::CharacterDevice | FileType::Fifo) => Ok(Self::Special(found, kind)),
             // Others rely on these.
             FileType::Symlink if is_dev(&directory)? => Err(Refused::LinkInDev.into()),
             kind => Ok(Self::Name { directory, name, what: Some((found, kind)) }),

@@ -88,9 +88,8 @@ fn a_file_system_without_unnamed_files_will_do() {
     let dir = tempfile::tempdir().unwrap();
     let directory = OwnedFd::from(File::open(dir.path()).unwrap());
     let private = Access { private: true, ..Access::default() };
-    let named = |render: fn(&mut dyn Write) -> io::Result<()>| {
-        replace(&directory, "x.json".as_ref(), private, false, render)
-    };
+    let named =
+        |render: fn(&mut dyn Write) -> io::Result<()>| replace(&directory, "x.json".as_ref(), private, false, render);
     named(hello).unwrap();
     let path = dir.path().join("x.json");
     assert_eq!((fs::read_to_string(&path).unwrap().as_str(), mode_of(&path)), ("hello", 0o600));
@@ -234,7 +233,11 @@ fn links_of_others_are_not_followed_on_the_way() {
     assert_eq!(plain(&dir.path().join("closed/b")).unwrap(), Written::Whole, "only root could have put it there");
     let owner = Some(Owner { uid: OTHER, gid: OTHER });
     let by_caller = Access { owner, private: false };
-    assert_eq!(write(&open.join("theirs/c"), by_caller, hello).unwrap(), Written::Whole, "the link is the caller's own");
+    assert_eq!(
+        write(&open.join("theirs/c"), by_caller, hello).unwrap(),
+        Written::Whole,
+        "the link is the caller's own"
+    );
     assert_eq!(names_in(&victim), ["a", "b", "c"]);
     symlink("loop", open.join("loop")).unwrap();
     assert!(plain(&open.join("loop/x")).is_err());
