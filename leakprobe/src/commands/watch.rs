@@ -413,7 +413,8 @@ impl Stop {
     fn end_after(signals: u32) {
         static ONCE: Once = Once::new();
         ONCE.call_once(|| {
-            thread::spawn(move || {
+            // Where there may be no more threads, signals wait until the report is written.
+            let _ = thread::Builder::new().spawn(move || {
                 let waited = in_event_loop(async {
                     if signals > 1 {
                         Self::listen()?.wait().await;
