@@ -140,4 +140,28 @@ mod tests {
         pending.rename("y".as_ref()).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
+
+    /// Where the child of the test below puts its file.
+    const FOLDER: &str = "LEAKPROBE_TEST_FOLDER";
+
+    #[test]
+    #[ignore = "it is started by the next test, and ends by a signal"]
+    fn ends_by_a_signal_while_a_file_is_pending() {
+        let Some(folder) = std::env::var_os(FOLDER) else { return };
+        let pending = Pending::new(std::fs::File::open(&folder).unwrap()).unwrap();
+        std::fs::write(std::path::Path::new(&folder).join(pending.name()), "half").unwrap();
+        raise(Signal::SIGTERM).unwrap();
+        unreachable!("SIGTERM ends it");
+    }
+
+    #[test]
+    fn a_signal_removes_it_and_ends_the_process() {
+        use std::os::unix::process::ExitStatusExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let name = "report::files::pending::tests::ends_by_a_signal_while_a_file_is_pending";
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        let output = child.args(["--exact", name, "--ignored"]).env(FOLDER, folder.path()).output().unwrap();
+        assert_eq!(output.status.signal(), Some(libc::SIGTERM), "{output:?}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
 }
