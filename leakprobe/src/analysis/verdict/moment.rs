@@ -25,7 +25,7 @@ const SLACK_MS: u64 = 100;
 
 /// By what a task is known again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Who {
+pub(super) struct Who {
     kind: TaskKind,
     runtime: u32,
     id: u64,
