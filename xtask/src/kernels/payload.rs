@@ -38,7 +38,7 @@ exec /opt/kernel --test-threads=1 "$@"
 "#;
 
 /// Tests of what user space does with what it has read: the same on every kernel, and they take most of the time.
-const SAME_EVERYWHERE: [&str; 5] = ["checks::", "outputs::", "errors::", "live::", "run::"];
+const SAME_EVERYWHERE: [&str; 6] = ["checks::", "outputs::", "errors::", "hostile::", "live::", "run::"];
 
 /// Files and steps for every guest.
 #[derive(Default)]

@@ -13,6 +13,9 @@ func init() {
 	cases["leak-behind-pool"] = leakBehindPool
 	mistake("beside-turnover", func() { reconnect(false) }, func() { reconnect(true) })
 	mistake("long-poll", func() { longPoll(true) }, func() { longPoll(false) })
+	cases["sessions-of-60s"] = sessions(time.Minute)
+	cases["sessions-of-3s"] = sessions(3 * time.Second)
+	mistake("waits-for-sleepers", func() { expireBeside(false) }, func() { expireBeside(true) })
 	mistake("chain", func() { schedule(true) }, func() { schedule(false) })
 	cases["workers-in-use"] = workersInUse
 }
@@ -89,6 +92,48 @@ func longPoll(isLeak bool) {
 	if polling = append(polling, news); len(polling) > 14 {
 		close(polling[0])
 		polling = polling[1:]
+	}
+}
+
+//go:noinline
+func serveSession(commands chan int, done chan bool) {
+	select {
+	case <-commands:
+	case <-done:
+	}
+}
+
+// Each request opens a session, which a timer closes.
+func sessions(ttl time.Duration) func([]string) http.HandlerFunc {
+	return func([]string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			done := make(chan bool)
+			go serveSession(make(chan int), done)
+			time.AfterFunc(ttl, func() { close(done) })
+		}
+	}
+}
+
+//go:noinline
+func awaitAll(workers *sync.WaitGroup) { workers.Wait() }
+
+//go:noinline
+func awaitOne(never chan bool) { <-never }
+
+// Each request starts two workers that take a minute, and one that waits until both have ended; or that waits for ever.
+func expireBeside(isFixed bool) {
+	workers := new(sync.WaitGroup)
+	for i := 0; i < 2; i++ {
+		workers.Add(1)
+		go func() {
+			defer workers.Done()
+			time.Sleep(time.Minute)
+		}()
+	}
+	if isFixed {
+		go awaitAll(workers)
+	} else {
+		go awaitOne(make(chan bool))
 	}
 }
 
