@@ -183,8 +183,9 @@ fn has_become_worse(now: (&Site, &[Round]), then: (&Site, &[Round])) -> Option<S
     let site = now.0;
     let [now, then] = [now, then].map(|(site, rounds)| {
         let rounds = rounds.get(1..)?;
-        let requests: Option<u64> = rounds.iter().map(|round| round.requests).sum();
-        Some((site.course.as_ref()?.new as f64, rounds.len() as f64, requests.map(|requests| requests as f64)))
+        // As they may come from any recording, they need not fit into an integer.
+        let requests: Option<f64> = rounds.iter().map(|round| round.requests.map(|requests| requests as f64)).sum();
+        Some((site.course.as_ref()?.new as f64, rounds.len() as f64, requests))
     });
     let ((new, rounds, requests), (new_then, rounds_then, requests_then)) = (now?, then?);
     let by_requests = requests.zip(requests_then).filter(|&(now, then)| now > 0.0 && then > 0.0);

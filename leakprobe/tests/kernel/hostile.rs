@@ -13,15 +13,13 @@ use std::{
 
 use leakprobe::model::Recording;
 use nix::{
-    sys::{
-        resource::{UsageWho, getrusage},
-        stat::{Mode, SFlag, mknod},
-    },
+    sys::stat::{Mode, SFlag, mknod},
     unistd::mkfifo,
 };
 
 use crate::support::{
-    Ended, NOBODY, Program, Running, Variant, children_of, leakprobe, leakprobe_binary, need_root, settle, wait_for,
+    Ended, NOBODY, Program, Running, Variant, children_of, leakprobe, leakprobe_binary, need_root, proc_status, settle,
+    wait_for,
 };
 
 fn parked() -> (Program, String) {
@@ -189,8 +187,16 @@ fn a_recording_takes_no_more_memory_than_its_size_allows() {
     });
     let file = folder.path().join("a.json");
     let bytes = fs::metadata(&file).unwrap().len();
-    leakprobe(["report", "-q", file.to_str().unwrap(), "-o", "x.svg"]).succeeded();
-    let most = u64::try_from(getrusage(UsageWho::RUSAGE_CHILDREN).unwrap().max_rss()).unwrap() * 1024;
+    let running = Running::start(["report", "-q", file.to_str().unwrap(), "-o", "x.svg"]);
+    // Not by getrusage: it counts from before exec, and this test process is large.
+    let peak_kb = || proc_status(running.pid(), "VmHWM")?.trim_end_matches("kB").trim().parse::<u64>().ok();
+    let mut most = 0;
+    while let Some(peak) = peak_kb() {
+        most = peak * 1024;
+        thread::sleep(Duration::from_millis(2));
+    }
+    running.end().succeeded();
+    assert!(most > bytes / 10, "it was not seen how much it took: {most}");
     assert!(most < 3 * bytes + (150 << 20), "{most} bytes of memory for {bytes} bytes");
     fs::write(&file, format!("{{\"schema\":\"leakprobe/1\",\"frames\":[{}", "{},".repeat(8 << 20))).unwrap();
     leakprobe(["report", file.to_str().unwrap()]).failed(2, &["a.json", "memory for each byte"]);
@@ -226,8 +232,9 @@ fn what_a_check_has_started_ends_with_it_however_that_ends() {
         ]);
         let phase = running.directory().join("phase");
         wait_for("the load to run", || phase.exists().then_some(()));
+        // And perhaps the reader of debug information.
         let started = children_of(running.pid());
-        assert_eq!(started.len(), 2, "the server and the load");
+        assert!((2..=3).contains(&started.len()), "the server and the load");
         running.kill(signal);
         assert_eq!(running.end().code, None);
         for pid in started {

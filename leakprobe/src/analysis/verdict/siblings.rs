@@ -120,7 +120,8 @@ fn is_kin(by: By<'_>, creator: Option<CreatorKey>, site: &Site, recording: &Reco
 fn are_as_many(pending: &Pending<'_>, cohorts: &Cohorts, site: &Site) -> bool {
     let waits_for_several = site.kind == WaitKind::Sync && site.wait.contains("WaitGroup");
     let rounds = || cohorts.left.iter().zip(&pending.left);
-    let (left, pending): (u64, u64) = (cohorts.left.iter().sum(), pending.left.iter().sum());
+    let sum = |left: &[u64]| left.iter().fold(0, |sum: u64, &left| sum.saturating_add(left));
+    let (left, pending) = (sum(&cohorts.left), sum(&pending.left));
     let times = if waits_for_several { (pending / left.max(1)).max(1) } else { 1 };
     pending > 0 && rounds().all(|(&left, &pending)| left.checked_mul(times) == Some(pending))
 }

@@ -288,6 +288,9 @@ fn judged(
     );
     let mut notes: Vec<String> =
         created.note(pids, options.watch.follow_forks).into_iter().chain(created.note_of_single()).collect();
+    let untouched = created.untouched().filter(|_| cut_short.is_none());
+    let can_find = cut_short.is_none() && untouched.is_none();
+    notes.extend(untouched);
     let uncounted = rounds.iter().skip(1).filter(|round| round.requests.is_none()).count();
     if uncounted > 0 && options.requests_from.is_some() {
         let rounds = rounds.len() - 1;
@@ -305,7 +308,6 @@ fn judged(
         // Without an end that was waited for, numbers say nothing; what can never wake does.
         moments.clear();
     }
-    incomplete.extend(created.untouched().filter(|_| cut_short.is_none()));
     incomplete.extend(leak_profile.problem());
     incomplete.extend(created.work(pids, options.watch.follow_forks).filter(|_| cut_short.is_none()));
     let follows = options.watch.follow_forks && cut_short.is_none();
@@ -313,7 +315,7 @@ fn judged(
     incomplete.extend(created.too_new(pids).filter(|_| follows));
     incomplete.extend(created.growth().filter(|_| cut_short.is_none()));
     let replaced = replaced(baseline.as_ref(), &recording).filter(|_| cut_short.is_none());
-    let can_find = cut_short.is_none() && replaced.is_none();
+    let can_find = can_find && replaced.is_none();
     incomplete.extend(replaced);
     let most = options.max_rounds.max(options.rounds) as usize;
     let power = analysis::power(&rounds, most, options.max_growth_percent).filter(|_| can_find);
