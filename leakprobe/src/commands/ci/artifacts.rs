@@ -1,6 +1,9 @@
 //! Every report of a check, in one directory.
 
-use std::path::{Path, PathBuf};
+use std::{
+    error::Error as _,
+    path::{Path, PathBuf},
+};
 
 use super::super::{ExitCode, Failure, output::Plan};
 use crate::{
@@ -27,7 +30,12 @@ pub(super) fn check(options: &Ci, plan: &Plan) -> Result<(), Failure> {
         files::check(path, plan.owner()).map_err(usage)?;
     }
     match &options.artifacts {
-        Some(directory) => files::create_directory(directory, plan.owner()).map_err(usage),
+        Some(directory) => files::create_directory(directory, plan.owner()).map_err(|error| {
+            let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            let what =
+                format!("cannot create {}: {why}; choose another directory for --artifacts", directory.display());
+            Failure::new(ExitCode::Usage, what)
+        }),
         None => Ok(()),
     }
 }

@@ -80,9 +80,11 @@ pub(super) fn send(
     let descriptors: Vec<RawFd> = file.iter().map(|file| file.as_raw_fd()).collect();
     let control = [ControlMessage::ScmRights(&descriptors)];
     let control = if descriptors.is_empty() { &control[..0] } else { &control[..] };
-    stream.set_write_timeout(Some(left(until)?))?;
     // Four bytes always fit, or none of them do.
-    sendmsg::<()>(stream.as_raw_fd(), &[IoSlice::new(&length)], control, MsgFlags::MSG_NOSIGNAL, None)?;
+    repeated(|| {
+        stream.set_write_timeout(Some(left(until)?))?;
+        Ok(sendmsg::<()>(stream.as_raw_fd(), &[IoSlice::new(&length)], control, MsgFlags::MSG_NOSIGNAL, None)?)
+    })?;
     let (mut rest, mut stream) = (&body[..], stream);
     while !rest.is_empty() {
         stream.set_write_timeout(Some(left(until)?))?;
@@ -119,15 +121,28 @@ pub(super) fn receive_request(stream: &UnixStream, idle: Duration) -> Option<(Re
 
 /// Waits until a reply begins.
 pub(super) fn await_reply(stream: &UnixStream, until: Instant) -> io::Result<()> {
-    stream.set_read_timeout(Some(left(until)?))?;
     let mut length = [0; 4];
-    let mut into = [IoSliceMut::new(&mut length)];
-    let message = recvmsg::<()>(stream.as_raw_fd(), &mut into, None, MsgFlags::MSG_PEEK);
-    match message.map_err(io::Error::from) {
-        Ok(message) if message.bytes == 0 => Err(io::ErrorKind::UnexpectedEof.into()),
+    let received = repeated(|| {
+        stream.set_read_timeout(Some(left(until)?))?;
+        let mut into = [IoSliceMut::new(&mut length)];
+        Ok(recvmsg::<()>(stream.as_raw_fd(), &mut into, None, MsgFlags::MSG_PEEK)?.bytes)
+    });
+    match received {
+        Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(io::ErrorKind::TimedOut.into()),
         Err(error) => Err(error),
+    }
+}
+
+/// What `call` gives once no signal comes in between: the kernel never restarts calls on sockets that have a time-out
+/// (<https://man7.org/linux/man-pages/man7/signal.7.html>, "Interruption of system calls").
+fn repeated<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
     }
 }
 
