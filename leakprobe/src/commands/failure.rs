@@ -52,7 +52,7 @@ impl Failure {
         Self::new(code, "")
     }
 
-    /// The same with another exit code.
+    /// This failure, with `code` as the exit code of leakprobe.
     pub(super) fn with_code(self, code: ExitCode) -> Self {
         Self { code, ..self }
     }

@@ -11,7 +11,7 @@ use super::{ExitCode, Failure};
 
 /// Descriptors that are free whenever something begins that cannot do without: an event loop, a child with its pipes, an output.
 pub(super) const SPARE: usize = 24;
-/// The same before a process is watched: programs, maps, links, events.
+/// Descriptors that must be free before a process is watched: for BPF programs, maps, links and perf events.
 pub(super) const SPARE_OF_SESSION: usize = 32;
 
 /// How many descriptors we might have had open before that was changed: the soft and the hard limit.

@@ -405,7 +405,8 @@ impl Stop {
         Self::end_after(1);
     }
 
-    /// The same when watching has ended without a signal: a first one asks for the report, which is on its way.
+    /// Where watching has ended without a signal: the first one is ignored, since the report that it asks for is being written, and the
+    /// second one ends leakprobe and what it has started at once.
     fn end_at_the_second() {
         Self::end_after(2);
     }

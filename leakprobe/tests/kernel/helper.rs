@@ -11,10 +11,15 @@ use crate::support::{
 
 const OF_HELPER: &str = "debuginfo";
 
-/// The helper of a leakprobe that has begun to read.
-fn helper_of(leakprobe: &Running) -> u32 {
+/// A program, a leakprobe that watches it, and the helper that this has started.
+fn watched() -> (Program, Running, u32) {
+    need_root();
+    let program = Program::ready(PROGRAM, Variant::Pie);
+    let leakprobe = attach(&program, &[]);
     let is_helper = |pid: &u32| proc_status(*pid, "Name").as_deref() == Some(OF_HELPER);
-    wait_for("the reader of debug information", || children_of(leakprobe.pid()).into_iter().find(is_helper))
+    let helper =
+        wait_for("the reader of debug information", || children_of(leakprobe.pid()).into_iter().find(is_helper));
+    (program, leakprobe, helper)
 }
 
 /// A program with debug information: that of Rust's own library, which is linked into it.
@@ -27,10 +32,7 @@ fn has_lines(recording: &Recording) -> bool {
 
 #[test]
 fn debug_information_is_read_by_a_process_without_any_privilege() {
-    need_root();
-    let program = Program::ready(PROGRAM, Variant::Pie);
-    let leakprobe = attach(&program, &[]);
-    let helper = helper_of(&leakprobe);
+    let (_program, leakprobe, helper) = watched();
     // It enters its sandbox as soon as it runs.
     let status = |key: &str| proc_status(helper, key).unwrap();
     wait_for("its sandbox", || (status("NoNewPrivs") == "1").then_some(()));
@@ -47,10 +49,7 @@ fn debug_information_is_read_by_a_process_without_any_privilege() {
 
 #[test]
 fn a_reader_that_is_killed_costs_no_report() {
-    need_root();
-    let program = Program::ready(PROGRAM, Variant::Pie);
-    let leakprobe = attach(&program, &[]);
-    let helper = helper_of(&leakprobe);
+    let (_program, leakprobe, helper) = watched();
     // SAFETY: two integers; the helper is waited for by leakprobe alone, which does so when it stops.
     assert_eq!(unsafe { libc::kill(helper as i32, libc::SIGBUS) }, 0);
     let recording = leakprobe.stop();

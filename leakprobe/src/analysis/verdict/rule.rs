@@ -11,7 +11,7 @@ use crate::model::Ground;
 pub(super) struct Nature {
     /// The wait is one that no idle worker is in: it sends, or waits for a lock.
     pub(super) is_blocked: bool,
-    /// Its tasks wait for a lock.
+    /// The tasks of the unit wait for a lock.
     pub(super) waits_for_lock: bool,
     /// Its tasks are created in the functions that they run themselves.
     pub(super) creates_itself: bool,
@@ -40,7 +40,8 @@ const QUIET_ROUNDS: usize = 4;
 const QUIET_ROUNDS_AFTER_ONE: usize = 2;
 /// Rounds with growth that it takes, unless every round has some.
 const GROWN_ROUNDS: usize = 3;
-/// The same if other things speak for it, too: no idle worker is in such a wait, or the number rises with each of the last rounds.
+/// Rounds with growth that are enough where something else indicates a leak: no idle worker is in such a wait, or the number rises with
+/// each of the last rounds.
 const FEW_GROWN_ROUNDS: usize = 2;
 /// Rounds that tasks which others wake must grow in, every one of them.
 const STEADY_ROUNDS: usize = 6;
@@ -146,7 +147,8 @@ fn turnover(cohorts: &Cohorts, nature: Nature) -> Decision {
     Decision { ground: if is_chain { Ground::Chains } else { Ground::Turnover }, is_open }
 }
 
-/// Of a unit most of whose tasks end, and others take their place: some may stay for ever among those. `None` if neither can be said.
+/// Decides on a unit whose tasks mostly end and are replaced, but among which some may never end. `None` if the numbers show neither
+/// turnover nor tasks that stay.
 fn among_others(cohorts: &Cohorts, net_is_steady: bool) -> Option<Decision> {
     let (left, followed) = (&cohorts.left, cohorts.followed());
     if left.len() <= 2 || cohorts.ended <= followed {

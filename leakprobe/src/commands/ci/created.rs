@@ -56,7 +56,7 @@ impl Created {
         }
     }
 
-    /// It has ended.
+    /// A load has ended: what it made the processes do is counted.
     pub(super) fn load_ended(&mut self) {
         if !self.watched.is_empty() {
             self.work.end(&self.watched);

@@ -72,11 +72,12 @@ pub(super) fn ci(options: &Ci) -> Result<ExitCode, Failure> {
     let (outcome, worst) = worst(&recordings);
     for (place, (recording, baseline)) in recordings.iter().zip(&baselines).enumerate() {
         github::tell(recording, &plan);
-        if let Some(path) = &options.write_baseline {
-            artifacts::write_baseline(path, recording, place > 0, &plan)?;
-        }
+        // One that cannot be written does not cost the others.
+        let for_later = options.write_baseline.as_deref();
+        let written = for_later.map_or(Ok(()), |path| artifacts::write_baseline(path, recording, place > 0, &plan));
         // Whoever looks at one file alone must see what failed.
         artifacts::write(options, recording, baseline.as_ref(), place != worst, &plan)?;
+        written?;
     }
     if let Some(Err(failure)) = options.explain.as_deref().map(|site| explain(&recordings, site, &plan)) {
         // The site may be gone because it was mended.

@@ -28,7 +28,7 @@ impl Work {
         self.before = times(roots).map(|process| (process.who, process.cpu_ns)).collect();
     }
 
-    /// It has ended.
+    /// A load has ended: adds what each process has done since it began.
     pub(super) fn end(&mut self, roots: &[u32]) {
         let before = std::mem::take(&mut self.before);
         let mut all = 0_u64;

@@ -101,7 +101,7 @@ pub fn remove() {
 
 extern "C" fn remove_and_end(signal: libc::c_int) {
     remove();
-    // Its handler is no more this one, so that it ends us.
+    // The default action is back in place, so that raising it again ends this process.
     if let Ok(signal) = Signal::try_from(signal) {
         let _ = raise(signal);
     }

@@ -1,4 +1,4 @@
-//! A recording whose schema is looked at before all else, so that one of another version is told from a damaged one.
+//! Reads a recording, its schema first: a recording of another version gets another error than a damaged one.
 
 use std::fmt;
 
