@@ -4,6 +4,7 @@
 //! does not. ARCHITECTURE.md walks through one run.
 
 pub mod analysis;
+mod aside;
 pub mod cli;
 pub mod commands;
 pub mod config;

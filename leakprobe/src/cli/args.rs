@@ -42,7 +42,8 @@ Examples:
 Exit codes:
   0 done, no leak (ci, diff), 1 leak found (ci), more parked (diff),
   2 wrong usage, 3 leakprobe failed, 4 no such process, 5 not permitted,
-  or the kernel cannot, 6 what was seen does not tell (ci, diff)";
+  or the kernel cannot, 6 what was seen does not tell (ci, diff),
+  7 the process does not answer";
 
 #[derive(Debug, Subcommand)]
 enum Action {

@@ -77,6 +77,8 @@ pub enum Command {
     SelftestLoad,
     /// Not for users: waits until it is told, and becomes the program of `run`.
     ExecWhenTold(Vec<OsString>),
+    /// Not for users: copies a file that may never answer, so that we need not touch it.
+    CopyMapped(Vec<OsString>),
 }
 
 /// Which processes are meant.
@@ -198,6 +200,8 @@ pub const DEMO_TARGET: &str = "demo-target";
 /// See [`DEMO_TARGET`].
 pub const EXEC_WHEN_TOLD: &str = "exec-when-told";
 /// See [`DEMO_TARGET`].
+pub const COPY_MAPPED: &str = "copy-mapped";
+/// See [`DEMO_TARGET`].
 pub const SELFTEST_TARGET: &str = "selftest-target";
 /// See [`DEMO_TARGET`].
 pub const SELFTEST_LOAD: &str = "selftest-load";
@@ -208,6 +212,7 @@ fn own(args: &[OsString]) -> Option<Command> {
         [_, word] if word == SELFTEST_TARGET => Some(Command::SelftestTarget),
         [_, word] if word == SELFTEST_LOAD => Some(Command::SelftestLoad),
         [_, word, command @ ..] if word == EXEC_WHEN_TOLD => Some(Command::ExecWhenTold(command.to_vec())),
+        [_, word, place @ ..] if word == COPY_MAPPED => Some(Command::CopyMapped(place.to_vec())),
         _ => None,
     }
 }

@@ -20,6 +20,8 @@ pub enum ExitCode {
     NotPermitted = 5,
     /// What was seen does not tell.
     Incomplete = 6,
+    /// Reading the target has hung, and there is no report.
+    Unanswered = 7,
     /// Not seen by users: what the child of `run` ends with if it cannot become the program, as a shell would.
     CannotExec = 127,
 }

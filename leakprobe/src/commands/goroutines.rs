@@ -288,7 +288,7 @@ impl Goroutines {
     }
 
     fn memory(&self, modules: &Modules) -> ProcessMemory {
-        ProcessMemory::new(modules.reader().unwrap_or(self.pid))
+        modules.memory().unwrap_or_else(|| ProcessMemory::new(self.pid))
     }
 }
 

@@ -27,7 +27,10 @@ use std::io::{self, Write};
 
 pub use failure::{ExitCode, Failure};
 
-use crate::cli::{self, Command};
+use crate::{
+    cli::{self, Command},
+    target,
+};
 
 /// Carries out a command.
 ///
@@ -57,8 +60,16 @@ fn carry_out(command: Command) -> Result<ExitCode, Failure> {
         Command::SelftestTarget => selftest::target(),
         Command::SelftestLoad => selftest::load(),
         Command::ExecWhenTold(command) => Err(run::exec_when_told(&command)),
+        Command::CopyMapped(place) => copy_mapped(&place),
         Command::Completions(shell) => completions(shell),
     }
+}
+
+fn copy_mapped(place: &[std::ffi::OsString]) -> Result<ExitCode, Failure> {
+    let Err(why) = target::copy_mapped(place) else { return Ok(ExitCode::Done) };
+    // For whoever has started us, without our name.
+    let _ = io::stderr().write_all(why.as_bytes());
+    Err(Failure::silent(ExitCode::Failed))
 }
 
 fn completions(shell: clap_complete::Shell) -> Result<ExitCode, Failure> {

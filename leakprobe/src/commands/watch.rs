@@ -2,16 +2,14 @@
 //! Each process has a loop of its own, on the one thread; those that are forked are added.
 
 pub(super) mod group;
+pub(super) mod guard;
 
 use std::{
     cell::RefCell,
     collections::BTreeMap,
     io::{self, IsTerminal},
     os::fd::{AsFd, AsRawFd, OwnedFd},
-    process,
     rc::Rc,
-    sync::Once,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -22,29 +20,23 @@ use tokio::{
         unix::{AsyncFd, AsyncFdReadyGuard},
     },
     runtime,
-    signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, oneshot, watch},
     task::{JoinSet, LocalSet},
     time::{self, MissedTickBehavior},
 };
 
+use self::guard::{AtWork, Guard};
 use super::{
     ExitCode, Failure,
     follow::Follower,
-    groups, limits,
+    limits,
     ring::Ring,
     session::{Session, ended_early},
 };
-use crate::{cli::Watch, model::Recording, report::files};
+use crate::{cli::Watch, model::Recording};
 
 /// Most records that are taken in before signals and the clock are looked at again.
 const RECORDS_AT_ONCE: usize = 1024;
-
-/// The exit code after a second signal: that of shells for Ctrl-C.
-const ENDED_AT_ONCE: i32 = 130;
-
-/// Within this time a signal is the same one, sent twice: so do timeout(1), and terminals that close.
-const SAME_SIGNAL: Duration = Duration::from_millis(500);
 
 /// How often it is looked at the end for records that were counted and have not come, and how long apart.
 const LOOKS_FOR_LATE: u32 = 5;
@@ -58,12 +50,14 @@ pub(super) fn watch(
     begin: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<Vec<Recording>, Failure> {
     let pid = sessions.first().map_or(0, |session| session.target.pid);
-    let sessions = in_event_loop(run(sessions, options, begin))?;
+    let (sessions, guard) = in_event_loop(run(sessions, options, begin))?;
     let seen: Vec<Session> = sessions.into_iter().filter(Session::has_seen_something).collect();
     if seen.is_empty() {
         return Err(ended_early(pid));
     }
-    Ok(seen.into_iter().map(|session| session.into_recording(false)).collect())
+    let recordings = seen.into_iter().map(|session| session.into_recording(false)).collect();
+    drop(guard);
+    Ok(recordings)
 }
 
 /// On this thread alone.
@@ -80,7 +74,7 @@ async fn run(
     sessions: Vec<Session>,
     options: &Watch,
     begin: impl FnOnce() -> Result<(), Failure>,
-) -> Result<Vec<Session>, Failure> {
+) -> Result<(Vec<Session>, Guard), Failure> {
     let (stop, stopped) = watch::channel(false);
     let (forks, mut forked) = mpsc::unbounded_channel();
     let common = Rc::new(Common {
@@ -89,7 +83,7 @@ async fn run(
         progress: Progress::new(options.output.quiet),
         forks,
     });
-    let mut signals = Stop::listen()?;
+    let guard = Guard::start(stop, common.deadline)?;
     let mut follower = Follower::new(options, sessions.len());
     let mut loops = JoinSet::new();
     let watched: Vec<Watched> = sessions.into_iter().map(Watched::new).collect::<Result<_, _>>()?;
@@ -103,10 +97,6 @@ async fn run(
     while !loops.is_empty() {
         tokio::select! {
             biased;
-            () = signals.wait() => {
-                let _ = stop.send(true);
-                Stop::end_at_the_next();
-            }
             Some(done) = loops.join_next() => {
                 let (place, session) = done.map_err(|error| internal("go on watching", &error))??;
                 ended.insert(place, session);
@@ -124,13 +114,11 @@ async fn run(
         }
     }
     common.progress.finish();
-    // What comes now may wait for whoever reads it.
-    Stop::end_at_the_second();
     let mut sessions: Vec<Session> = ended.into_values().collect();
     if let (Some(first), Some(gap)) = (sessions.first_mut(), follower.gap()) {
         first.gap(gap);
     }
-    Ok(sessions)
+    Ok((sessions, guard))
 }
 
 /// For whoever wants to know of a target while it is watched.
@@ -360,6 +348,7 @@ async fn events<'a>(
 
 /// Takes a snapshot; what comes meanwhile is kept.
 fn snapshot(session: &mut Session, ring: Option<&Ring>) -> Result<(), Failure> {
+    let _at_work = AtWork::on(session.target.pid);
     let _helping = ring.map(Ring::help);
     session.snapshot(|| pending(ring))
 }
@@ -367,6 +356,7 @@ fn snapshot(session: &mut Session, ring: Option<&Ring>) -> Result<(), Failure> {
 /// Takes in up to `most` records; returns how many.
 fn drain(session: &mut Session, ring: Option<&Ring>, most: usize) -> usize {
     let Some(ring) = ring else { return 0 };
+    let _at_work = AtWork::on(session.target.pid);
     let mut taken = 0;
     while taken < most {
         let Some(record) = ring.next() else {
@@ -388,59 +378,6 @@ fn pending(ring: Option<&Ring>) -> Vec<Vec<u8>> {
         records.push(record);
     }
     records
-}
-
-/// Ctrl-C, and what service managers and closed terminals send.
-struct Stop([Signal; 3]);
-
-impl Stop {
-    fn listen() -> Result<Self, Failure> {
-        let listen = |kind| signal(kind).map_err(|error| internal("listen for signals", &error));
-        let [interrupt, terminate, hangup] = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-        Ok(Self([listen(interrupt)?, listen(terminate)?, listen(hangup)?]))
-    }
-
-    /// The next signal ends us and what we have started, at once and without a report: whatever we are at, nobody has to wait for it.
-    fn end_at_the_next() {
-        Self::end_after(1);
-    }
-
-    /// Where watching has ended without a signal: the first one is ignored, since the report that it asks for is being written, and the
-    /// second one ends leakprobe and what it has started at once.
-    fn end_at_the_second() {
-        Self::end_after(2);
-    }
-
-    fn end_after(signals: u32) {
-        static ONCE: Once = Once::new();
-        ONCE.call_once(|| {
-            // Where there may be no more threads, signals wait until the report is written.
-            let _ = thread::Builder::new().spawn(move || {
-                let waited = in_event_loop(async {
-                    if signals > 1 {
-                        Self::listen()?.wait().await;
-                    }
-                    time::sleep(SAME_SIGNAL).await;
-                    Self::listen()?.wait().await;
-                    Ok(())
-                });
-                if waited.is_ok() {
-                    groups::end_all();
-                    files::remove_temporary();
-                    process::exit(ENDED_AT_ONCE);
-                }
-            });
-        });
-    }
-
-    async fn wait(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
-    }
 }
 
 /// One line on the terminal.

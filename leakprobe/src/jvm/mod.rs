@@ -71,6 +71,5 @@ impl Finder {
 /// The JVM's library, if there is one, and the memory that it is in.
 fn library(modules: &Modules) -> Option<(Result<MappedFile, String>, ProcessMemory)> {
     let place = modules.mapped_files().find(|file| file.path.rsplit('/').next() == Some("libjvm.so"))?;
-    let reader = modules.reader()?;
-    Some((modules.open_mapped(&place).map_err(|error| error.to_string()), ProcessMemory::new(reader)))
+    Some((modules.open_mapped(&place).map_err(|error| error.to_string()), modules.memory()?))
 }

@@ -288,17 +288,29 @@ impl Clocks {
     }
 }
 
-/// By the class of its executable; a program that cannot be read is held to be a 64-bit one, as is one that begins no other.
+/// By how the kernel has written down what it passed to the program; a program of which that cannot be read is held to be a 64-bit one,
+/// as is one that begins no other. Not by its file, which may never answer.
 fn code_segment(pid: u32) -> u64 {
-    use io::Read;
-    let mut head = [0; 5];
-    let read = fs::File::open(format!("/proc/{pid}/exe")).and_then(|mut exe| exe.read_exact(&mut head));
-    if read.is_ok() && head == *b"\x7fELF\x01" { CODE_32 } else { CODE_64 }
+    let passed = fs::read(format!("/proc/{pid}/auxv")).unwrap_or_default();
+    if is_of_32_bits(&passed) { CODE_32 } else { CODE_64 }
+}
+
+/// Whether these are pairs of 32-bit numbers: of 64-bit ones, the upper half of each first one, which is a small number, is 0.
+fn is_of_32_bits(passed: &[u8]) -> bool {
+    passed.chunks_exact(16).any(|pair| pair.get(4..8) != Some(&[0; 4]))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_width_of_a_program_is_known_by_what_was_passed_to_it() {
+        assert_eq!(code_segment(std::process::id()), if cfg!(target_pointer_width = "64") { CODE_64 } else { CODE_32 });
+        let numbers = [32_u32, 0xf7f0_0550, 33, 0xf7f0_0000, 51, 3584, 16, 0x0f8b_fbff, 0, 0];
+        let passed: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        assert!(is_of_32_bits(&passed) && !is_of_32_bits(&[]) && !is_of_32_bits(&passed[..4]));
+    }
 
     #[test]
     fn what_is_cut_short_is_nothing() {

@@ -196,6 +196,11 @@ fn loss(name: &str, n: u64) -> String {
         "regs_unreadable" => ("event", "recorded without a stack: registers could not be read".into()),
         "event_stack_unreadable" => ("event", "recorded without a stack: its memory could not be read".into()),
         "stack_unreadable" => ("stack", "whose memory could not be read".into()),
+        "thread_memory_unanswered" => (
+            "thread",
+            "whose stack does not answer: it is memory that a userfaultfd handler or a file server is to provide"
+                .into(),
+        ),
         "thread_unstable" => ("stack", "not read: the thread ran whenever it was looked at".into()),
         "stack_too_deep" => ("stack", "cut: deeper than what is read of one".into()),
         "stack_register_unknown" => {
@@ -300,6 +305,7 @@ mod tests {
         let losses = snapshot::Losses {
             unstable: 2,
             unreadable: 2,
+            unanswered: 2,
             too_deep: 2,
             no_unwind_info: 2,
             register_unknown: 2,

@@ -15,7 +15,10 @@
 
 mod sleepers;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use leakprobe_common::{
     arch::Regs,
@@ -51,6 +54,8 @@ const FIRST_READ: usize = 1024;
 const FEW: usize = 32;
 /// Threads whose stacks are read by one system call.
 const BATCH: usize = 128;
+/// Most threads that are remembered to have memory that does not answer.
+const MOST_COUNTED: usize = 1 << 20;
 /// `TASK_INTERRUPTIBLE`.
 const SLEEPING: u32 = 1;
 /// `PF_KTHREAD | PF_USER_WORKER | PF_IO_WORKER`: workers of the kernel within the process, which have no user stack.
@@ -93,6 +98,8 @@ pub struct Engine {
     unwinder: Unwinder,
     known: HashMap<u32, Known>,
     losses: Losses,
+    /// Threads with a stack in memory that does not answer.
+    unanswered: HashSet<u32>,
     snapshots: u64,
     /// The CPU time of the whole process, read just before the last pass, ns.
     cpu_time: Option<u64>,
@@ -108,13 +115,14 @@ impl Engine {
         Ok(Self {
             pid,
             from_proc: false,
-            memory: ProcessMemory::new(pid),
+            memory: modules.memory().unwrap_or_else(|| ProcessMemory::new(pid)),
             generation: modules.generation(),
             modules,
             by_older_code: Vec::new(),
             unwinder: Unwinder::default(),
             known: HashMap::new(),
             losses: Losses::default(),
+            unanswered: HashSet::new(),
             snapshots: 0,
             cpu_time: None,
         })
@@ -152,7 +160,7 @@ impl Engine {
     /// What was not seen so far.
     #[must_use]
     pub fn losses(&self) -> Losses {
-        self.losses
+        Losses { unanswered: self.unanswered.len() as u64, ..self.losses }
     }
 
     /// Snapshots taken so far.
@@ -168,7 +176,8 @@ impl Engine {
     pub fn restart(&mut self) -> std::io::Result<()> {
         let fresh = if self.from_proc { Self::from_proc(self.pid)? } else { Self::new(self.pid)? };
         let (losses, snapshots) = (self.losses, self.snapshots);
-        *self = Self { losses, snapshots, ..fresh };
+        let unanswered = std::mem::take(&mut self.unanswered);
+        *self = Self { losses, unanswered, snapshots, ..fresh };
         Ok(())
     }
 
@@ -381,7 +390,7 @@ impl Engine {
         stacks: &mut StackTable,
     ) -> Result<(), ProbeError> {
         let reader = self.modules.find_reader().unwrap_or(self.pid);
-        self.memory = ProcessMemory::new(reader);
+        self.memory = self.memory.through(reader);
         let (code_read_ns, read) = self.read_stacks(wanted);
         if self.modules.take_reuse() {
             stacks.forget_addresses();
@@ -404,7 +413,9 @@ impl Engine {
             } else {
                 stack
             };
-            self.losses.count(&stack);
+            if !self.unanswered.contains(&record.tid) {
+                self.losses.count(&stack);
+            }
             let activity = blocking(record, clock, &context, probes);
             let mut futex = None;
             if let Activity::Blocked(blocking) = &activity {
@@ -488,11 +499,22 @@ impl Engine {
         if record.flags & WORKER != 0 {
             return (Stack::of_thread(Vec::new(), StackEnd::None), false);
         }
+        let sp = stack_pointer(&record.regs);
         if bytes.is_empty() {
+            self.count_unanswered(record.tid, self.memory.is_unanswered(sp));
             return (Stack::of_thread(Vec::new(), StackEnd::Unreadable), false);
         }
-        let mut memory = StackMemory::live(stack_pointer(&record.regs), bytes, &self.memory);
-        self.unwinder.unwind(&mut self.modules, &record.regs, &mut memory)
+        let mut memory = StackMemory::live(sp, bytes, &self.memory);
+        let unwound = self.unwinder.unwind(&mut self.modules, &record.regs, &mut memory);
+        let is_unanswered = memory.is_unanswered;
+        self.count_unanswered(record.tid, is_unanswered);
+        unwound
+    }
+
+    fn count_unanswered(&mut self, tid: u32, is_unanswered: bool) {
+        if is_unanswered && self.unanswered.len() < MOST_COUNTED {
+            self.unanswered.insert(tid);
+        }
     }
 }
 

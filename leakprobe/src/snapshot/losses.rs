@@ -9,6 +9,8 @@ pub struct Losses {
     pub unstable: u64,
     /// Stacks of which not one word could be read.
     pub unreadable: u64,
+    /// Threads with a stack in memory that does not answer: whoever is to provide it does not.
+    pub unanswered: u64,
     /// Stacks deeper than what was read.
     pub too_deep: u64,
     /// Stacks from whose last frame no unwind information led on.
@@ -38,6 +40,7 @@ impl Losses {
         [
             ("thread_unstable", self.unstable),
             ("stack_unreadable", self.unreadable),
+            ("thread_memory_unanswered", self.unanswered),
             ("stack_too_deep", self.too_deep),
             ("stack_no_unwind_info", self.no_unwind_info),
             ("stack_register_unknown", self.register_unknown),

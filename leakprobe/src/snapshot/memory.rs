@@ -1,14 +1,10 @@
-//! Reading the target's memory: `process_vm_readv`, which neither stops nor writes.
+//! Reading the target's memory.
 
-use std::io::IoSliceMut;
+use std::{ops::Range, sync::Arc};
 
-use nix::{
-    sys::uio::{RemoteIoVec, process_vm_readv},
-    unistd::Pid,
-};
+use nix::unistd::Pid;
 
-/// Most pieces that one system call reads (`IOV_MAX`).
-const MAX_PIECES: usize = 1024;
+use super::answers::Answers;
 
 /// A piece of memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,55 +49,50 @@ impl Memory for ProcessMemory {
 
     /// One system call for up to 1024 pieces; another one after each piece that is cut short.
     fn read_all(&self, pieces: &[Piece], into: &mut [u8]) -> Vec<usize> {
-        let mut lengths = Vec::with_capacity(pieces.len());
-        let mut rest = into;
-        while lengths.len() < pieces.len() {
-            let batch = pieces.get(lengths.len()..).unwrap_or_default();
-            let batch = batch.get(..MAX_PIECES).unwrap_or(batch);
-            let remote: Vec<_> = batch
-                .iter()
-                .map(|piece| RemoteIoVec { base: usize::try_from(piece.address).unwrap_or(0), len: piece.len })
-                .collect();
-            let size = batch.iter().map(|piece| piece.len).sum::<usize>().min(rest.len());
-            let mut left = process_vm_readv(self.pid, &mut [IoSliceMut::new(&mut rest[..size])], &remote).unwrap_or(0);
-            let mut passed = 0;
-            for piece in batch {
-                let read = left.min(piece.len);
-                left -= read;
-                passed += piece.len;
-                lengths.push(read);
-                if read < piece.len {
-                    // The kernel stops in the first piece that it cannot read to its end; go on after it.
-                    break;
-                }
-            }
-            rest = &mut rest[passed.min(size)..];
-        }
-        lengths
+        self.answers.read_all(self.pid, pieces, into)
     }
 }
 
-/// The memory of a process.
-#[derive(Clone, Copy, Debug)]
+/// The memory of a process, as a thread of it sees it.
+///
+/// Memory may never answer: what is read from a page that a userfaultfd handler or a file system is to provide, and does not, sleeps
+/// as long as our process lives. So it is read aside, and the caller gets an answer within half a second (see [`Answers`]).
+#[derive(Clone, Debug)]
 pub struct ProcessMemory {
     pid: Pid,
+    answers: Arc<Answers>,
 }
 
 impl ProcessMemory {
     /// The memory of `pid`. Reading needs `CAP_SYS_PTRACE`, or the same user and no ptrace restrictions.
     #[must_use]
     pub fn new(pid: u32) -> Self {
-        Self { pid: Pid::from_raw(i32::try_from(pid).unwrap_or(-1)) }
+        Self { pid: raw(pid), answers: Arc::default() }
+    }
+
+    /// The same memory, read through another thread.
+    #[must_use]
+    pub fn through(&self, thread: u32) -> Self {
+        Self { pid: raw(thread), answers: Arc::clone(&self.answers) }
+    }
+
+    /// From now on, of these mappings only pages are touched that are in the target's memory already: they are of files that may never
+    /// answer.
+    pub(crate) fn set_served_by_others(&self, ranges: Vec<Range<u64>>) {
+        self.answers.set_served_by_others(ranges);
+    }
+
+    /// Whether memory at this address could not be read since whoever is to provide it does not answer.
+    #[must_use]
+    pub fn is_unanswered(&self, address: u64) -> bool {
+        self.answers.is_unanswered(address)
     }
 
     /// Reads from `address` on; returns how many bytes could be read, which is fewer where the mapping ends.
     #[must_use]
     pub fn read(&self, address: u64, into: &mut [u8]) -> usize {
-        let Ok(base) = usize::try_from(address) else {
-            return 0;
-        };
-        let remote = [RemoteIoVec { base, len: into.len() }];
-        process_vm_readv(self.pid, &mut [IoSliceMut::new(into)], &remote).unwrap_or(0)
+        let piece = Piece { address, len: into.len() };
+        self.answers.read_all(self.pid, &[piece], into).first().copied().unwrap_or(0)
     }
 
     /// Reads `size` bytes from each address into one buffer, one piece after another; see [`Memory::read_all`].
@@ -117,6 +108,10 @@ impl ProcessMemory {
         let mut bytes = [0; 8];
         (self.read(address, &mut bytes) == bytes.len()).then(|| u64::from_le_bytes(bytes))
     }
+}
+
+fn raw(pid: u32) -> Pid {
+    Pid::from_raw(i32::try_from(pid).unwrap_or(-1))
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Every thread of the target at one moment, with its stack: read from outside, nothing stopped.
 
+mod answers;
 mod arch;
+mod careful;
 mod cfi;
 mod channels;
 mod children;

@@ -23,6 +23,8 @@ pub struct StackMemory<'a> {
     /// Where more can be read; `None` if this is all there is.
     more: Option<&'a ProcessMemory>,
     pub(super) missed: Missed,
+    /// Whether it was asked for memory that does not answer.
+    pub(super) is_unanswered: bool,
 }
 
 /// A piece of it that was read.
@@ -73,7 +75,7 @@ impl<'a> StackMemory<'a> {
     #[must_use]
     pub fn captured(base: u64, bytes: &[u8]) -> Self {
         let pieces = vec![Piece { start: base, bytes: bytes.to_vec() }];
-        Self { base, pieces, left: MAX_READ, more: None, missed: Missed::Nothing }
+        Self { base, pieces, left: MAX_READ, more: None, missed: Missed::Nothing, is_unanswered: false }
     }
 
     /// The word at an address.
@@ -115,9 +117,11 @@ impl<'a> StackMemory<'a> {
         let have = piece.bytes.len();
         let wanted = if have == 0 { BEYOND } else { piece.next() }.min(self.left);
         piece.bytes.resize(have + wanted, 0);
-        let read = memory.read(piece.start.saturating_add(have as u64), &mut piece.bytes[have..]);
+        let start = piece.start.saturating_add(have as u64);
+        let read = memory.read(start, &mut piece.bytes[have..]);
         piece.bytes.truncate(have + read);
         self.left -= read;
+        self.is_unanswered |= read == 0 && memory.is_unanswered(start);
         read > 0
     }
 

@@ -13,7 +13,6 @@ use framehop::{Error, FrameAddress, Unwinder as _};
 use leakprobe_common::arch::{Regs, SP};
 
 use super::{
-    ProcessMemory,
     arch::{self, Cache},
     cfi::{Cfi, Plan, Saved},
     epilogue,
@@ -342,7 +341,7 @@ fn step_by_epilogue(
     (regs, known): (&mut arch::UnwindRegs, &mut Known),
     memory: &mut StackMemory<'_>,
 ) -> Option<Caller> {
-    let code_memory = ProcessMemory::new(modules.reader()?);
+    let code_memory = modules.memory()?;
     let mut code = [0; epilogue::CODE];
     let length = code_memory.read(frame.address(), &mut code);
     let (mut left, mut then_known) = (*regs, *known);

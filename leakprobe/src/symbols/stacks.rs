@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     analysis::Frames,
+    aside,
     model::{Frame, Stack, StackId, StackKind, StackTable},
-    snapshot::ProcessMemory,
     target::{self, Code, ModuleId, ModuleSource, Modules, Root},
 };
 
@@ -129,6 +129,7 @@ impl Stacks {
             };
             let plain: Vec<Lookup> = lookups.iter().map(|(lookup, _)| *lookup).collect();
             let frames = self.symbolizer.resolve(&source, &plain);
+            aside::beat();
             for ((lookup, address), mut frames) in lookups.into_iter().zip(frames) {
                 if place.is_unloaded {
                     frames.iter_mut().for_each(|frame| frame.module.push_str(" (unloaded)"));
@@ -190,7 +191,7 @@ impl Stacks {
     ) -> Option<u32> {
         let [place] = known else { return None };
         let frame = self.frames.get(*place as usize).filter(|frame| frame.function.is_empty())?.clone();
-        let memory = ProcessMemory::new(modules.reader()?);
+        let memory = modules.memory()?;
         let caller = *stack.addresses.get(depth + 1).filter(|_| stack.is_return(depth + 1))?;
         let read = |address: u64, buffer: &mut [u8]| memory.read(address, buffer) == buffer.len();
         let callee = (*callees.entry(caller).or_insert_with(|| called::callee(caller, read)))?;

@@ -5,7 +5,7 @@
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read},
-    ops::ControlFlow,
+    ops::{ControlFlow, Range},
 };
 
 /// Longest line that is taken for one; a path has 4 KB at most.
@@ -52,6 +52,11 @@ impl Mapping<'_> {
         Some((u32::try_from(major).ok()?, u32::try_from(minor).ok()?))
     }
 
+    /// The same; `None` without a file. Most mappings have none, and are told apart quickly.
+    pub(super) fn file_device(&self) -> Option<(u32, u32)> {
+        if self.device == b"00:00" { None } else { self.device() }
+    }
+
     pub(super) fn inode(&self) -> Option<u64> {
         std::str::from_utf8(self.inode).ok()?.parse().ok()
     }
@@ -73,11 +78,27 @@ impl Mapping<'_> {
     }
 }
 
-/// The executable mappings that a thread sees, `most` at most.
-pub(super) fn executable(thread: u32, most: usize) -> io::Result<Vec<Line>> {
+/// The executable mappings that a thread sees, `most` at most; `visit` sees all, the others, too.
+pub(super) fn executable(thread: u32, most: usize, mut visit: impl FnMut(&Mapping<'_>)) -> io::Result<Vec<Line>> {
     let mut lines = Vec::new();
-    each(thread, |mapping| executable_line(&mapping, most, &mut lines))?;
+    each(thread, |mapping| {
+        visit(&mapping);
+        executable_line(&mapping, most, &mut lines)
+    })?;
     Ok(lines)
+}
+
+/// The mappings that a thread sees which hold any of these addresses, each with its device: `None` for memory without a file.
+pub(crate) fn kinds_at(thread: u32, addresses: &[u64]) -> io::Result<Vec<(Range<u64>, Option<(u32, u32)>)>> {
+    let mut found = Vec::new();
+    each(thread, |mapping| {
+        let range = mapping.start..mapping.end;
+        if addresses.iter().any(|address| range.contains(address)) {
+            found.push((range, mapping.file_device()));
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(found)
 }
 
 fn executable_line(mapping: &Mapping<'_>, most: usize, lines: &mut Vec<Line>) -> ControlFlow<()> {

@@ -4,6 +4,7 @@ pub mod containers;
 pub mod elf;
 pub mod exec;
 mod family;
+mod filesystems;
 mod find;
 mod groups;
 mod identity;
@@ -17,13 +18,15 @@ mod root;
 mod stat;
 
 pub use family::{children, descendants, processes};
+pub(crate) use filesystems::{Filesystems, Served};
 pub use find::Pattern;
 pub use groups::{containers_that_run, group_path};
 pub(crate) use identity::pidfd_open;
 pub use identity::{Target, TargetError};
 pub use lock_owners::LockOwners;
+pub(crate) use maps::kinds_at;
 pub use modules::{
-    Code, Located, MappedFile, MappedPlace, Module, ModuleId, ModuleSource, Modules, Placed, has_memory,
+    Code, Located, MappedFile, MappedPlace, Module, ModuleId, ModuleSource, Modules, Placed, copy_mapped, has_memory,
 };
 pub use namespace::{Namespace, own_thread_ids};
 pub use own::peak_memory_kb;

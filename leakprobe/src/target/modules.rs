@@ -1,26 +1,31 @@
 //! The target's code: which file, or none, each executable address belongs to.
 
+mod copied;
 mod open;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap, HashSet},
     fs::{self, File},
     io,
     ops::Range,
     os::unix::fs::MetadataExt,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
+pub use copied::copy_mapped;
 use nix::time::{ClockId, clock_gettime};
 
-use super::{elf::Elf, exec, maps};
+use super::{elf::Elf, exec, filesystems::Filesystems, maps};
+use crate::{aside::Aside, snapshot::ProcessMemory};
 
 /// Most executable mappings that are kept.
 const MAX_MAPPINGS: usize = 1 << 20;
 /// Most mappings that are remembered when they are gone.
 const MAX_GONE: usize = 1 << 10;
+/// How long the list of the mappings is waited for, unless it is being made.
+const LONGEST_LOCKED: Duration = Duration::from_secs(2);
 /// One part in so many of a CPU may be spent on reading mappings in vain.
 const VAIN_SHARE: u32 = 50;
 /// Mappings that are older are read again before stacks are unwound, however long that takes: code may have been replaced
@@ -183,6 +188,13 @@ pub struct Modules {
     /// Mappings of modules that were seen in use and are no more: stacks that were taken before still name them.
     gone: Vec<Gone>,
     modules: Vec<Module>,
+    memory: ProcessMemory,
+    /// Does what may not come back.
+    aside: Aside,
+    /// Which mapped files may never answer. `None`: not looked yet.
+    filesystems: Option<Filesystems>,
+    /// Devices whose files do not answer, and what such files are of the process.
+    unanswered: Mutex<(HashSet<(u32, u32)>, BTreeMap<String, String>)>,
     /// Modules by file; several, since one file may be mapped at several places.
     opened: HashMap<Arc<FileKey>, Vec<ModuleId>>,
     generation: u64,
@@ -231,6 +243,10 @@ impl Modules {
             mappings: in_order(mappings),
             gone: Vec::new(),
             modules,
+            memory: ProcessMemory::new(0),
+            aside: Aside::default(),
+            filesystems: None,
+            unanswered: Mutex::default(),
             opened: HashMap::new(),
             generation: 1,
             is_reused: false,
@@ -255,6 +271,12 @@ impl Modules {
     #[must_use]
     pub fn reader(&self) -> Option<u32> {
         self.other.or(self.pid)
+    }
+
+    /// The process's memory, through [`Self::reader`]. `None` without a process.
+    #[must_use]
+    pub fn memory(&self) -> Option<ProcessMemory> {
+        self.reader().map(|reader| self.memory.through(reader))
     }
 
     /// Reads the mappings again; modules that are open stay so.
@@ -320,7 +342,25 @@ impl Modules {
     }
 
     fn read(&mut self, pid: u32) -> io::Result<()> {
-        let code = maps::executable(self.find_reader().unwrap_or(pid), MAX_MAPPINGS)?;
+        let reader = self.find_reader().unwrap_or(pid);
+        let mut filesystems = self.filesystems.take().unwrap_or_else(|| Filesystems::of(reader));
+        // The list takes a lock that is held for as long as a page does not come.
+        let read = self.aside.within(LONGEST_LOCKED, move || {
+            let (mut of_others, mut is_fresh) = (Vec::new(), false);
+            let code = maps::executable(reader, MAX_MAPPINGS, |mapping| {
+                let Some(device) = mapping.file_device() else { return };
+                if filesystems.is_unknown(device) && !std::mem::replace(&mut is_fresh, true) {
+                    filesystems = Filesystems::of(reader);
+                }
+                if filesystems.may_hang(device) && of_others.len() < MAX_MAPPINGS {
+                    of_others.push(mapping.start..mapping.end);
+                }
+            });
+            code.map(|code| (code, of_others, filesystems))
+        });
+        let (code, of_others, filesystems) = read.ok_or_else(|| io::Error::other("they do not answer"))??;
+        self.filesystems = Some(filesystems);
+        self.memory.set_served_by_others(of_others);
         let mappings = code.into_iter().map(|line| {
             let maps::Line { start, end, offset, device, inode, name } = line;
             let is_file = name.starts_with('/') || matches!(name.as_str(), "[vdso]" | "[vsyscall]");
@@ -392,6 +432,12 @@ impl Modules {
     #[must_use]
     pub fn age(&self) -> Duration {
         self.refreshed.elapsed()
+    }
+
+    /// The mapped files that do not answer, each with its file system.
+    #[must_use]
+    pub fn unanswered(&self) -> BTreeMap<String, String> {
+        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
     }
 
     /// A number that changes whenever an address may have come to mean other code.

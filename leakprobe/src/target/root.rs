@@ -7,20 +7,25 @@
 use std::{
     fs::{File, Metadata, OpenOptions},
     io,
-    os::{
-        fd::{AsRawFd, OwnedFd},
-        unix::fs::{MetadataExt, OpenOptionsExt},
-    },
+    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
     path::Path,
 };
 
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use rustix::fs::{AtFlags, StatxFlags, statx};
+
+use super::filesystems::{Filesystems, Served};
+
+/// `RESOLVE_CACHED`, kernel 5.12: <https://elixir.bootlin.com/linux/v6.12/source/include/uapi/linux/openat2.h#L40>
+const CACHED: ResolveFlag = ResolveFlag::from_bits_retain(0x20);
 
 /// The root directory of a process, which may be another one than ours. Held, so that it outlives the process.
 #[derive(Debug)]
 pub struct Root {
     directory: File,
     is_ours: bool,
+    /// Set if any file system that is seen from there may never answer.
+    careful: Option<Filesystems>,
 }
 
 impl Root {
@@ -32,7 +37,14 @@ impl Root {
         let directory = open_place(Path::new(&format!("/proc/{task}/root")), libc::O_DIRECTORY)?;
         let mut root = Self::held(directory)?;
         root.is_ours &= is_in_our_mounts(task);
+        root.careful = Some(Filesystems::of(task)).filter(Filesystems::have_others);
         Ok(root)
+    }
+
+    /// The same root for whoever may wait: files are opened, and paths looked up, even if whoever serves them may never answer.
+    #[must_use]
+    pub fn that_waits(self) -> Self {
+        Self { careful: None, ..self }
     }
 
     /// A directory that is taken for the root.
@@ -44,10 +56,9 @@ impl Root {
     }
 
     fn held(directory: File) -> io::Result<Self> {
-        let place = |metadata: &Metadata| (metadata.dev(), metadata.ino());
-        let ours =
-            std::fs::metadata("/").is_ok_and(|ours| directory.metadata().is_ok_and(|it| place(&it) == place(&ours)));
-        Ok(Self { directory, is_ours: ours })
+        let ours = open_place(Path::new("/"), libc::O_DIRECTORY)?;
+        let is_ours = Known::of(&directory)? == Known::of(&ours)?;
+        Ok(Self { directory, is_ours, careful: None })
     }
 
     /// Whether it is our own root, as far as that can be told.
@@ -63,7 +74,7 @@ impl Root {
     /// # Errors
     /// If it is not there, leads out, or is no regular file, which is then not opened.
     pub fn open(&self, path: &Path) -> io::Result<File> {
-        open_again(&File::from(self.look_up(path, OFlag::empty(), ResolveFlag::empty())?))
+        self.open_again(&self.look_up(path, OFlag::empty(), ResolveFlag::empty())?)
     }
 
     /// The same for a path in which there are no links, such as the kernel tells: should there be one now, it is not followed.
@@ -71,7 +82,7 @@ impl Root {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_told(&self, path: &Path) -> io::Result<File> {
-        open_again(&File::from(self.look_up(path, OFlag::empty(), ResolveFlag::RESOLVE_NO_SYMLINKS)?))
+        self.open_again(&self.look_up(path, OFlag::empty(), ResolveFlag::RESOLVE_NO_SYMLINKS)?)
     }
 
     /// The same, but what `path` names must be the file itself and no link to it. Returns what was known of it before it was opened.
@@ -79,7 +90,8 @@ impl Root {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_no_link(&self, path: &Path) -> io::Result<(File, Metadata)> {
-        let place = File::from(self.look_up(path, OFlag::O_NOFOLLOW, ResolveFlag::empty())?);
+        let place = self.look_up(path, OFlag::O_NOFOLLOW, ResolveFlag::empty())?;
+        self.check(&place)?;
         let metadata = place.metadata()?;
         if metadata.is_symlink() {
             return Err(io::Error::other("it is a symbolic link"));
@@ -87,19 +99,78 @@ impl Root {
         Ok((open_again(&place)?, metadata))
     }
 
-    fn look_up(&self, path: &Path, flags: OFlag, resolve: ResolveFlag) -> io::Result<OwnedFd> {
-        let how = OpenHow::new()
-            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC | flags)
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS | resolve);
+    /// As [`open_again`], if what serves the file is sure to answer.
+    fn open_again(&self, place: &File) -> io::Result<File> {
+        self.check(place)?;
+        open_again(place)
+    }
+
+    fn check(&self, place: &File) -> io::Result<()> {
+        match self
+            .careful
+            .as_ref()
+            .map(|systems| Ok::<_, io::Error>(systems.served(Known::of(place)?.device)))
+            .transpose()?
+        {
+            Some(Served::ByOthers(system)) => Err(unasked(&format!("it lies on {system}, which may never answer"))),
+            _ => Ok(()),
+        }
+    }
+
+    fn look_up(&self, path: &Path, flags: OFlag, resolve: ResolveFlag) -> io::Result<File> {
+        let Some(systems) = &self.careful else { return self.ask(path, flags, resolve) };
+        let in_vain = |error: &io::Error, errno| error.raw_os_error() == Some(errno);
+        // What the kernel knows already it says without asking anybody (5.12).
+        match self.ask_once(path, flags, resolve | CACHED) {
+            Err(error) if in_vain(&error, libc::EAGAIN) || in_vain(&error, libc::EINVAL) => {}
+            known => return known,
+        }
+        if !systems.may_hang_at(path) {
+            // A link might lead anywhere.
+            match self.ask(path, flags, resolve | ResolveFlag::RESOLVE_NO_SYMLINKS) {
+                Err(error) if in_vain(&error, libc::ELOOP) => {}
+                found => return found,
+            }
+        }
+        Err(unasked("its path may lead past a file system that never answers"))
+    }
+
+    fn ask(&self, path: &Path, flags: OFlag, resolve: ResolveFlag) -> io::Result<File> {
         // A rename within the root, while `..` is resolved, makes the kernel ask to try again.
         for _ in 0..16 {
-            match openat2(&self.directory, path, how) {
-                Err(nix::errno::Errno::EAGAIN) => {}
-                found => return Ok(found?),
+            match self.ask_once(path, flags, resolve) {
+                Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {}
+                found => return found,
             }
         }
         Err(io::Error::other("its directories are being moved about"))
     }
+
+    fn ask_once(&self, path: &Path, flags: OFlag, resolve: ResolveFlag) -> io::Result<File> {
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC | flags)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS | resolve);
+        Ok(openat2(&self.directory, path, how)?.into())
+    }
+}
+
+/// What the kernel knows of a file without asking whoever serves it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Known {
+    device: (u32, u32),
+    inode: u64,
+}
+
+impl Known {
+    fn of(place: &File) -> io::Result<Self> {
+        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+        let found = statx(place, "", flags, StatxFlags::INO)?;
+        Ok(Self { device: (found.stx_dev_major, found.stx_dev_minor), inode: found.stx_ino })
+    }
+}
+
+fn unasked(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::WouldBlock, why)
 }
 
 /// Whether a process or thread sees the same mounts as we do, if perhaps from another root.

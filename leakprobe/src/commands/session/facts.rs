@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::Session;
+use super::{super::watch::guard::AtWork, Session};
 use crate::{
     analysis::{self, Facts, Live, Signs},
     model::{Cost, Recording, StackEnd, StackTable, TargetInfo, TaskKind},
@@ -16,6 +16,7 @@ use crate::{
 impl Session {
     /// The result.
     pub(in crate::commands) fn into_recording(mut self, single: bool) -> Recording {
+        let _at_work = AtWork::on(self.target.pid);
         let facts = self.facts(single);
         let signs = self.signs.now(&mut self.engine, &mut self.jvm);
         let Self { live, stacks, symbols, namespace, goroutines, engine, .. } = self;
@@ -26,6 +27,7 @@ impl Session {
 
     /// The result so far; watching goes on.
     pub(in crate::commands) fn recording(&mut self) -> Recording {
+        let _at_work = AtWork::on(self.target.pid);
         let facts = self.facts(false);
         let signs = self.signs.now(&mut self.engine, &mut self.jvm);
         recorded(&self.live, &self.stacks, &self.symbols, &self.namespace, facts, &signs)
@@ -71,6 +73,11 @@ impl Session {
         gaps.extend(self.jvm.gap());
         gaps.extend(self.waits.gaps());
         gaps.extend(self.unloaded());
+        let unanswered = self.engine.modules().unanswered().into_iter();
+        gaps.extend(
+            unanswered
+                .map(|(path, system)| format!("no names, and stacks cut, in {path}: it does not answer ({system})")),
+        );
         if self.stacks.iter().any(|(_, stack)| stack.end == StackEnd::ThirtyTwoBit) {
             gaps.push("no stacks of 32-bit code: only those of 64-bit code are read".to_owned());
         }

@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{
     super::{Failure, follow::Follower},
-    Common, Observer, Progress, Session, Stop, Watched, ended_early, in_event_loop, internal,
+    Common, Guard, Observer, Progress, Session, Watched, ended_early, in_event_loop, internal,
 };
 use crate::{cli::Watch, model::Recording};
 
@@ -33,12 +33,12 @@ pub(in crate::commands) fn observe<T>(
     phases: impl AsyncFnOnce(Observer, Others) -> T,
 ) -> Result<(T, Ends), Failure> {
     let pid = first.target.pid;
-    let (told, sessions) = in_event_loop(async {
+    let (told, sessions, guard) = in_event_loop(async {
         let (stop, stopped) = watch::channel(false);
         let (forks, mut forked) = mpsc::unbounded_channel();
         let common =
             Rc::new(Common { interval: options.interval, deadline: None, progress: Progress::new(true), forks });
-        let mut signals = Stop::listen()?;
+        let guard = Guard::start(stop.clone(), None)?;
         let mut follower = Follower::new(options, 1 + others.len());
         let observers = Others::default();
         let mut loops = JoinSet::new();
@@ -63,10 +63,6 @@ pub(in crate::commands) fn observe<T>(
         let told = loop {
             tokio::select! {
                 biased;
-                () = signals.wait() => {
-                    let _ = stop.send(true);
-                    Stop::end_at_the_next();
-                }
                 Some(done) = loops.join_next() => {
                     let (place, session) = done.map_err(|error| internal("go on watching", &error))??;
                     // Of one that ends meanwhile there is what was seen at the looks: who respawns in a loop must not fill memory.
@@ -99,13 +95,14 @@ pub(in crate::commands) fn observe<T>(
         if let (Some(first), Some(gap)) = (ended.get_mut(&0), follower.gap()) {
             first.gap(gap);
         }
-        Ok((told, ended))
+        Ok((told, ended, guard))
     })?;
     let mut recordings: BTreeMap<usize, Recording> = sessions
         .into_iter()
         .filter(|(_, session)| session.has_seen_something())
         .map(|(place, session)| (place, session.into_recording(false)))
         .collect();
+    drop(guard);
     let first = recordings.remove(&0).ok_or_else(|| ended_early(pid))?;
     let others = recordings.into_iter().map(|(place, recording)| (place - 1, recording)).collect();
     Ok((told, Ends { first, others }))

@@ -2,17 +2,17 @@
 
 use crate::snapshot::{Memory, Piece};
 
-/// Bytes that are read at once, from a multiple of them: a span of small objects.
-const SIZE: usize = 8 << 10;
+/// Bytes that are read at once, from a multiple of them: some spans of small objects.
+const SIZE: usize = 32 << 10;
 /// How many such pieces are kept.
-const KEPT: usize = 64;
+const KEPT: usize = 32;
 
 /// The parts of memory that were read last.
 #[derive(Debug, Default)]
 pub(super) struct Pages {
     kept: Vec<(u64, Vec<u8>)>,
-    /// For an object on the border of two.
-    both: Vec<u8>,
+    /// For an object on the border of two, or behind what cannot be read.
+    single: Vec<u8>,
 }
 
 impl Pages {
@@ -26,8 +26,7 @@ impl Pages {
     pub(super) fn get(&mut self, memory: &dyn Memory, object: Piece) -> Option<&[u8]> {
         let at = (object.address % SIZE as u64) as usize;
         if at + object.len > SIZE {
-            self.both.resize(object.len, 0);
-            return (memory.read(object.address, &mut self.both) == object.len).then_some(&self.both);
+            return self.single(memory, object);
         }
         let start = object.address - at as u64;
         self.kept.resize_with(KEPT, Default::default);
@@ -38,6 +37,14 @@ impl Pages {
             bytes.truncate(read);
             *known = start;
         }
-        bytes.get(at..at + object.len)
+        if at + object.len > bytes.len() {
+            return self.single(memory, object);
+        }
+        self.kept.get((start / SIZE as u64) as usize % KEPT)?.1.get(at..at + object.len)
+    }
+
+    fn single(&mut self, memory: &dyn Memory, object: Piece) -> Option<&[u8]> {
+        self.single.resize(object.len, 0);
+        (memory.read(object.address, &mut self.single) == object.len).then_some(&self.single)
     }
 }

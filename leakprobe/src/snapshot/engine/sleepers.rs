@@ -11,7 +11,7 @@ use super::{Engine, FEW, Known, is_at_rest};
 use crate::{
     model::FutexMemory,
     probes::{ProbeError, Source},
-    snapshot::{ProcessMemory, futexes},
+    snapshot::futexes,
 };
 
 /// The memory around the futex word that a thread waits on, read at two moments between which the thread slept.
@@ -38,7 +38,7 @@ impl Engine {
         if waits.is_empty() {
             return Vec::new();
         }
-        self.memory = ProcessMemory::new(self.modules.find_reader().unwrap_or(self.pid));
+        self.memory = self.memory.through(self.modules.find_reader().unwrap_or(self.pid));
         futexes::read(&self.memory, &waits)
     }
 

@@ -8,13 +8,18 @@ use std::{
         unix::fs::{FileExt, MetadataExt},
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, PoisonError},
 };
 
-use super::{FileKey, MappedFile, MappedPlace, Mapping, Module, ModuleId, ModuleSource, Modules, place};
+use super::{
+    FileKey, MappedFile, MappedPlace, Mapping, Module, ModuleId, ModuleSource, Modules,
+    copied::{self, NoCopy},
+    place,
+};
 use crate::{
     snapshot::ProcessMemory,
     target::{
+        Served,
         elf::Elf,
         root::{Root, is_in_our_mounts, open_regular},
     },
@@ -23,6 +28,8 @@ use crate::{
 /// Pages by which code in memory is compared with a file's.
 const COMPARED_PAGES: u64 = 64;
 pub(super) const PAGE: u64 = 4096;
+/// Most files that are listed as not answering.
+const MOST_UNANSWERED: usize = 100;
 /// Largest vdso image that is read; real ones have two pages or so.
 const MAX_VDSO: u64 = 1 << 20;
 
@@ -101,47 +108,87 @@ impl Modules {
     }
 
     fn vdso(&self, mapping: &Mapping) -> ModuleSource {
-        let Some(reader) = self.reader() else {
+        let Some(memory) = self.memory() else {
             return ModuleSource::Missing("was not recorded".to_owned());
         };
         let len = (mapping.end - mapping.start).min(MAX_VDSO);
         let mut image = vec![0; usize::try_from(len).unwrap_or(0)];
-        let memory = ProcessMemory::new(reader);
         let read = memory.read(mapping.start, &mut image);
         image.truncate(read);
         ModuleSource::Image(image.into())
     }
 
-    /// Opens the very file that is mapped: by `map_files`, which leads to it even if it was deleted or replaced; else by
-    /// its path as the process sees it, if that still is the same file.
+    /// Opens the very file that is mapped, or a copy of it if it may never answer.
     fn open_file(&self, file: &FileKey, mapping: &Mapping) -> io::Result<ModuleSource> {
         let reader = self.reader().ok_or_else(|| io::Error::other("was not recorded"))?;
-        let by_map = PathBuf::from(format!("/proc/{reader}/map_files/{:x}-{:x}", mapping.start, mapping.end));
-        let path = file.path.strip_suffix(" (deleted)").unwrap_or(&file.path);
-        let handle = match open_regular(&by_map) {
-            Ok(handle) => handle,
-            Err(_) => {
-                let handle = open_by_path(reader, Path::new(path))?;
-                if !is_of_inode(&handle.metadata()?, file) && !is_same_code(&handle, mapping, reader) {
-                    return Err(io::Error::other("the file was replaced since it was mapped"));
-                }
-                handle
+        let may_hang = self.filesystems.as_ref().is_some_and(|systems| systems.may_hang(file.dev));
+        let handle = if may_hang {
+            self.copy(reader, file, mapping)?
+        } else {
+            match opened(reader, file, mapping, &self.memory.through(reader), false) {
+                // Its path leads past what may never answer.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.copy(reader, file, mapping)?,
+                handle => handle?,
             }
         };
         // Not by its path: that may come to lead elsewhere.
         let visible = PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd()));
         Ok(ModuleSource::File { handle: Arc::new(handle), visible })
     }
+
+    /// A copy of the file. Once one has not answered, the others of its file system are not asked.
+    fn copy(&self, reader: u32, file: &FileKey, mapping: &Mapping) -> io::Result<File> {
+        let mut unanswered = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
+        let (devices, files) = &mut *unanswered;
+        let copy =
+            if devices.contains(&file.dev) { Err(NoCopy::Unanswered) } else { copied::copy(reader, file, mapping) };
+        copy.map_err(|error| match error {
+            NoCopy::Failed(error) => error,
+            NoCopy::Unanswered => {
+                let system = match self.filesystems.as_ref().map(|systems| systems.served(file.dev)) {
+                    Some(Served::ByOthers(system)) => system,
+                    _ => "its file system".to_owned(),
+                };
+                devices.insert(file.dev);
+                if files.len() < MOST_UNANSWERED {
+                    files.insert(file.path.clone(), system.clone());
+                }
+                io::Error::other(format!("its file does not answer ({system})"))
+            }
+        })
+    }
+}
+
+/// Opens the very file that is mapped: by `map_files`, which leads to it even if it was deleted or replaced; else by its path as
+/// the process sees it, if that still is the same file. `waits`: even if it takes somebody who may never answer.
+pub(super) fn opened(
+    reader: u32,
+    file: &FileKey,
+    mapping: &Mapping,
+    memory: &ProcessMemory,
+    waits: bool,
+) -> io::Result<File> {
+    let by_map = PathBuf::from(format!("/proc/{reader}/map_files/{:x}-{:x}", mapping.start, mapping.end));
+    if let Ok(handle) = open_regular(&by_map) {
+        return Ok(handle);
+    }
+    let path = file.path.strip_suffix(" (deleted)").unwrap_or(&file.path);
+    let handle = open_by_path(reader, Path::new(path), waits)?;
+    if !is_of_inode(&handle.metadata()?, file) && !is_same_code(&handle, mapping, memory) {
+        return Err(io::Error::other("the file was replaced since it was mapped"));
+    }
+    Ok(handle)
 }
 
 /// Opens a mapped file by its path: within the root of the thread that has it mapped. The kernel tells the path as we would
 /// see it, which is another one than that thread's if it has another root in the same mount namespace as we.
-fn open_by_path(reader: u32, path: &Path) -> io::Result<File> {
-    let root = Root::of(reader)?;
+fn open_by_path(reader: u32, path: &Path, waits: bool) -> io::Result<File> {
+    let careful = |root: Root| if waits { root.that_waits() } else { root };
+    let root = careful(Root::of(reader)?);
     if root.is_ours() || !is_in_our_mounts(reader) {
         return root.open(path);
     }
-    Root::at(Path::new("/"))?.open_told(path)
+    careful(Root::of(std::process::id())?).open_told(path)
 }
 
 fn is_of_inode(metadata: &Metadata, file: &FileKey) -> bool {
@@ -151,8 +198,7 @@ fn is_of_inode(metadata: &Metadata, file: &FileKey) -> bool {
 
 /// Whether the code in memory is that of the file. Some file systems, such as overlayfs and btrfs, tell another device or
 /// inode number for an open file than for a mapped one, so that different numbers do not mean different files.
-pub(super) fn is_same_code(file: &File, mapping: &Mapping, reader: u32) -> bool {
-    let memory = ProcessMemory::new(reader);
+pub(super) fn is_same_code(file: &File, mapping: &Mapping, memory: &ProcessMemory) -> bool {
     let pages = (mapping.end - mapping.start) / PAGE;
     let compared = pages.min(COMPARED_PAGES);
     let is_same_page = |index: u64| {

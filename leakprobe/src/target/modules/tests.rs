@@ -121,10 +121,11 @@ fn code_tells_files_apart_where_inode_numbers_do_not() {
     let directory = tempfile::tempdir().unwrap();
     let copy = directory.path().join("copy");
     fs::copy("/proc/self/exe", &copy).unwrap();
-    assert!(is_same_code(&File::open(&copy).unwrap(), mapping, std::process::id()));
+    let memory = ProcessMemory::new(std::process::id());
+    assert!(is_same_code(&File::open(&copy).unwrap(), mapping, &memory));
     let other = Mapping { offset: mapping.offset + PAGE, ..mapping.clone() };
-    assert!(!is_same_code(&File::open(&copy).unwrap(), &other, std::process::id()));
-    assert!(!is_same_code(&File::open("/etc/passwd").unwrap(), mapping, std::process::id()));
+    assert!(!is_same_code(&File::open(&copy).unwrap(), &other, &memory));
+    assert!(!is_same_code(&File::open("/etc/passwd").unwrap(), mapping, &memory));
 }
 
 #[test]

@@ -1,0 +1,206 @@
+//! Work that may never come back: it is done by threads that own nothing else, and that are left behind if it does not.
+//!
+//! Memory behind userfaultfd, a file system whose server is gone, a lock that is never released: whoever touches them sleeps in the
+//! kernel, where only the end of the whole process reaches it. So whoever serves signals and the clock must not touch them.
+
+use std::{
+    fs,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::unistd::gettid;
+
+/// From one look at whether work that has not come back is to be waited for to the next.
+const LOOK: Duration = Duration::from_millis(200);
+/// Most threads that are left behind, of all targets together.
+const MOST_LEFT: usize = 64;
+/// What such a thread needs for what it does.
+const STACK_BYTES: usize = 512 << 10;
+
+/// Threads that have nothing to do.
+static IDLE: Mutex<Vec<Worker>> = Mutex::new(Vec::new());
+/// Threads that were left behind and have not come back.
+static LEFT: AtomicUsize = AtomicUsize::new(0);
+/// How often something has come to an end that could have gone on and on.
+static BEATS: AtomicU64 = AtomicU64::new(0);
+
+/// What becomes of a piece of work.
+const WORKS: u8 = 0;
+const DONE: u8 = 1;
+const LEFT_BEHIND: u8 = 2;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A thread that does one thing after another.
+struct Worker {
+    tid: i32,
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Worker {
+    fn start() -> Option<Self> {
+        let (jobs, received) = mpsc::channel::<Job>();
+        let (says, told) = mpsc::sync_channel(1);
+        let work = move || {
+            let _ = says.send(gettid().as_raw());
+            // Until whoever gives it work leaves it behind.
+            received.into_iter().for_each(|job| job());
+        };
+        thread::Builder::new().name("leakprobe-aside".to_owned()).stack_size(STACK_BYTES).spawn(work).ok()?;
+        Some(Self { tid: told.recv().ok()?, jobs })
+    }
+
+    /// Whether it is on a CPU or waits for one, rather than for what it has asked for.
+    fn runs(&self) -> bool {
+        let stat = fs::read(format!("/proc/self/task/{}/stat", self.tid)).unwrap_or_default();
+        // The name in parentheses may hold anything.
+        let after = stat.iter().rposition(|&byte| byte == b')').and_then(|at| stat.get(at + 2));
+        after == Some(&b'R')
+    }
+}
+
+/// Work that has not come back for a while.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pending {
+    /// How long it has been at work.
+    pub(crate) since: Duration,
+    /// Whether it makes use of a CPU, or waits for one.
+    pub(crate) runs: bool,
+}
+
+/// Does work aside for one target, and knows how much of it has not come back.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Aside {
+    left: Arc<AtomicUsize>,
+}
+
+impl Aside {
+    /// Does `work` on another thread, at the cost of two switches between threads (10 to 30 µs). While it does not come back, `wait` is
+    /// asked five times a second whether to go on waiting. `None`: it was left behind, or not begun since too much was left behind already.
+    pub(crate) fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+        mut wait: impl FnMut(Pending) -> bool,
+    ) -> Option<T> {
+        let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if idle.is_none() && LEFT.load(Ordering::Relaxed) >= MOST_LEFT {
+            return None;
+        }
+        // Where no thread can be had, nothing else can be done than to do it here.
+        let Some(worker) = idle.or_else(Worker::start) else { return Some(work()) };
+        let state = Arc::new(AtomicU8::new(WORKS));
+        let (reply, replied) = mpsc::sync_channel(1);
+        let (left, its_state) = (Arc::clone(&self.left), Arc::clone(&state));
+        let job = move || {
+            let _ = reply.send(work());
+            if its_state.swap(DONE, Ordering::AcqRel) == LEFT_BEHIND {
+                left.fetch_sub(1, Ordering::Relaxed);
+                LEFT.fetch_sub(1, Ordering::Relaxed);
+            }
+        };
+        worker.jobs.send(Box::new(job)).ok()?;
+        let began = Instant::now();
+        let done = loop {
+            match replied.recv_timeout(LOOK) {
+                Ok(done) => break Some(done),
+                // It has panicked, and its thread with it.
+                Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+            }
+            if wait(Pending { since: began.elapsed(), runs: worker.runs() }) {
+                continue;
+            }
+            self.left.fetch_add(1, Ordering::Relaxed);
+            LEFT.fetch_add(1, Ordering::Relaxed);
+            if state.swap(LEFT_BEHIND, Ordering::AcqRel) == DONE {
+                self.left.fetch_sub(1, Ordering::Relaxed);
+                LEFT.fetch_sub(1, Ordering::Relaxed);
+                break replied.recv().ok();
+            }
+            break None;
+        };
+        beat();
+        if done.is_some() {
+            IDLE.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
+        }
+        done
+    }
+
+    /// Does `work` on another thread, and waits for it for `patience`, and for as long as it makes use of a CPU beyond that.
+    pub(crate) fn within<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        self.run(work, |pending| pending.runs || pending.since < patience)
+    }
+
+    /// How much of its work was left behind and has not come back.
+    pub(crate) fn left(&self) -> usize {
+        self.left.load(Ordering::Relaxed)
+    }
+}
+
+/// Says that something has come to an end that could have gone on and on.
+pub(crate) fn beat() {
+    BEATS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// How often that was said.
+pub(crate) fn beats() -> u64 {
+    BEATS.load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_back_is_answered_and_what_does_not_is_left_behind() {
+        let aside = Aside::default();
+        assert_eq!(aside.run(|| 7, |_| true), Some(7));
+        let (go, waits) = mpsc::channel::<()>();
+        let mut asked = 0;
+        let hangs = aside.run(
+            move || waits.recv().is_ok(),
+            |pending| {
+                assert!(!pending.runs);
+                asked += 1;
+                asked < 3
+            },
+        );
+        assert_eq!((hangs, asked, aside.left()), (None, 3, 1));
+        assert_eq!(aside.within(Duration::ZERO, || 8), Some(8), "others go on");
+        go.send(()).unwrap();
+        let began = Instant::now();
+        while aside.left() > 0 {
+            assert!(began.elapsed().as_secs() < 60, "what has come back counts no more");
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn what_works_hard_is_waited_for() {
+        let work = || {
+            let began = Instant::now();
+            while began.elapsed() < 2 * LOOK {
+                std::hint::spin_loop();
+            }
+            9
+        };
+        assert_eq!(Aside::default().within(Duration::ZERO, work), Some(9));
+    }
+
+    #[test]
+    fn a_panic_is_no_answer() {
+        let aside = Aside::default();
+        assert_eq!(aside.run(|| assert!(std::hint::black_box(false)), |_| true), None);
+        assert_eq!(aside.run(|| 1, |_| true), Some(1));
+    }
+}

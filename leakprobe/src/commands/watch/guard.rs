@@ -1,0 +1,188 @@
+//! Signals, and the last line of defence against what hangs: a thread that touches no target, so that it always answers.
+
+use std::{
+    process,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+    time,
+};
+
+use super::{
+    super::{ExitCode, Failure, groups},
+    in_event_loop, internal,
+};
+use crate::{aside, report::files};
+
+/// The exit code after a second signal: that of shells for Ctrl-C.
+const ENDED_AT_ONCE: i32 = 130;
+/// Within this time a signal is the same one, sent twice: so do timeout(1), and terminals that close.
+const SAME_SIGNAL: Duration = Duration::from_millis(500);
+/// From one look at whether a target is still being read to the next.
+const LOOK: Duration = Duration::from_secs(1);
+/// Once watching is to end, reading a target may go on for so long without any progress. One file's debug information may take 20 s.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The process that is being read; 0 if there is none.
+static AT_WORK: AtomicU32 = AtomicU32::new(0);
+
+/// A target is being read until this is dropped.
+pub(in crate::commands) struct AtWork(u32);
+
+impl AtWork {
+    /// From now on.
+    pub(in crate::commands) fn on(pid: u32) -> Self {
+        aside::beat();
+        Self(AT_WORK.swap(pid, Ordering::Relaxed))
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        aside::beat();
+        AT_WORK.store(self.0, Ordering::Relaxed);
+    }
+}
+
+/// Serves signals until the end of the process, and ends it if watching does not end though it should, until this is dropped.
+pub(super) struct Guard(Arc<AtomicBool>);
+
+impl Guard {
+    /// From now on the first signal is passed on to `stop`; the next one ends us and what we have started, at once and without a report.
+    /// `deadline`: when watching is to end without any signal.
+    pub(super) fn start(stop: watch::Sender<bool>, deadline: Option<time::Instant>) -> Result<Self, Failure> {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (says, told) = mpsc::sync_channel(1);
+        let over = Arc::clone(&is_over);
+        let serve = move || {
+            let served = in_event_loop(async {
+                let signals = Signals::listen()?;
+                let _ = says.send(());
+                serve(signals, &stop, deadline, &over).await;
+                Ok(())
+            });
+            if let Err(error) = served {
+                tracing::warn!("{error}");
+            }
+        };
+        let started = thread::Builder::new().name("leakprobe-guard".to_owned()).spawn(serve);
+        started.map_err(|error| internal("start a thread for signals", &error))?;
+        told.recv().map_err(|error| internal("listen for signals", &error))?;
+        Ok(Self(is_over))
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+async fn serve(
+    mut signals: Signals,
+    stop: &watch::Sender<bool>,
+    deadline: Option<time::Instant>,
+    is_over: &AtomicBool,
+) {
+    let mut first: Option<Instant> = None;
+    let mut progress = Progress::now();
+    let mut looks = time::interval(LOOK);
+    loop {
+        tokio::select! {
+            () = signals.next() => {
+                if first.is_some_and(|first| first.elapsed() < SAME_SIGNAL) {
+                    continue;
+                }
+                // What is done once watching has ended is nothing that a signal could end early.
+                if first.is_some() || is_over.load(Ordering::Relaxed) {
+                    end(ENDED_AT_ONCE);
+                }
+                first = Some(Instant::now());
+                let _ = stop.send(true);
+            }
+            _ = looks.tick() => {
+                let is_due = first.is_some() || deadline.is_some_and(|deadline| time::Instant::now() > deadline);
+                let pid = AT_WORK.load(Ordering::Relaxed);
+                let stuck = progress.stuck(aside::beats(), pid != 0 && is_due && !is_over.load(Ordering::Relaxed));
+                if stuck >= PATIENCE {
+                    tracing::error!(
+                        "process {pid} does not answer: reading it has made no progress for {} s, and there is no report; a file \
+                         system or another program that it depends on may be gone",
+                        PATIENCE.as_secs()
+                    );
+                    end(ExitCode::Unanswered as i32);
+                }
+            }
+        }
+    }
+}
+
+#[expect(clippy::exit, reason = "the thread that would end the process in order hangs")]
+/// Ends us and what we have started, at once; what is being written is taken back.
+fn end(code: i32) -> ! {
+    groups::end_all();
+    files::remove_temporary();
+    process::exit(code)
+}
+
+/// Since when nothing has come to an end.
+struct Progress {
+    beats: u64,
+    since: Instant,
+}
+
+impl Progress {
+    fn now() -> Self {
+        Self { beats: aside::beats(), since: Instant::now() }
+    }
+
+    /// For how long nothing has come to an end while something was to.
+    fn stuck(&mut self, beats: u64, is_at_work: bool) -> Duration {
+        if !is_at_work || beats != self.beats {
+            *self = Self { beats, since: Instant::now() };
+        }
+        self.since.elapsed()
+    }
+}
+
+/// Ctrl-C, and what service managers and closed terminals send.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| internal("listen for signals", &error));
+        let [interrupt, terminate, hangup] = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        Ok(Self([listen(interrupt)?, listen(terminate)?, listen(hangup)?]))
+    }
+
+    async fn next(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_work_without_progress_is_stuck() {
+        let earlier = || Progress { beats: 7, since: Instant::now().checked_sub(PATIENCE).unwrap() };
+        assert!(earlier().stuck(7, true) >= PATIENCE);
+        assert!(earlier().stuck(8, true) < PATIENCE, "something has come to an end");
+        assert!(earlier().stuck(7, false) < PATIENCE, "nothing is being read");
+    }
+}

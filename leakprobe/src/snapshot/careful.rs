@@ -1,0 +1,109 @@
+//! Which pages can be touched without waiting for anybody: those that are there, as `/proc/PID/pagemap` says without touching them.
+
+use std::{fs::File, ops::Range, os::unix::fs::FileExt};
+
+use super::Piece;
+
+const PAGE: u64 = 4096;
+/// Most pages of one piece that are looked at; what lies behind counts as absent.
+const MOST_PAGES: u64 = 1 << 16;
+/// In memory, or in the swap area. What is neither has to be made by whoever serves the page.
+/// Source: <https://www.kernel.org/doc/html/v6.12/admin-guide/mm/pagemap.html>
+const THERE: u64 = 1 << 63 | 1 << 62;
+
+/// Tells which pages of a process are there.
+pub(super) struct Pagemap(File);
+
+impl Pagemap {
+    /// That of a thread's memory. Needs what reading the memory needs.
+    pub(super) fn of(thread: i32) -> Option<Self> {
+        File::open(format!("/proc/{thread}/pagemap")).ok().map(Self)
+    }
+
+    /// For each page from the one of `address` on, whether it is there; fewer than `count` if the kernel tells of no more.
+    fn are_there(&self, address: u64, count: u64) -> Vec<bool> {
+        let mut entries = vec![[0; 8]; usize::try_from(count.min(MOST_PAGES)).unwrap_or(0)];
+        let at = address / PAGE * 8;
+        let read = self.0.read_at(entries.as_flattened_mut(), at).unwrap_or(0);
+        entries.iter().take(read / 8).map(|entry| u64::from_le_bytes(*entry) & THERE != 0).collect()
+    }
+
+    /// The pages of a piece that are not there.
+    pub(super) fn absent(&self, piece: Piece) -> Vec<u64> {
+        let there = self.are_there(piece.address, pages(piece));
+        let addresses = (piece.address & !(PAGE - 1)..).step_by(PAGE as usize);
+        addresses.zip(there).filter(|(_, is_there)| !is_there).map(|(address, _)| address).collect()
+    }
+
+    /// How many bytes of the piece come before the first page that lies in one of `ranges`, which are in order, and is not there.
+    pub(super) fn touchable(&self, piece: Piece, ranges: &[Range<u64>]) -> usize {
+        let there = self.are_there(piece.address, pages(piece));
+        prefix(piece, ranges, |page| there.get(page).copied().unwrap_or(false))
+    }
+}
+
+/// How many bytes of the piece come before the first page that lies in one of `ranges`.
+pub(super) fn outside(piece: Piece, ranges: &[Range<u64>]) -> usize {
+    prefix(piece, ranges, |_| false)
+}
+
+/// Whether any part of the piece lies in one of `ranges`, which are in order.
+pub(super) fn touches(piece: Piece, ranges: &[Range<u64>]) -> bool {
+    let next = ranges.partition_point(|range| range.end <= piece.address);
+    ranges.get(next).is_some_and(|range| range.start < piece.end())
+}
+
+fn pages(piece: Piece) -> u64 {
+    if piece.len == 0 { 0 } else { (piece.end() - 1) / PAGE - piece.address / PAGE + 1 }
+}
+
+fn prefix(piece: Piece, ranges: &[Range<u64>], is_there: impl Fn(usize) -> bool) -> usize {
+    let mut page = piece.address & !(PAGE - 1);
+    for index in 0..usize::try_from(pages(piece)).unwrap_or(0) {
+        let is_careful = touches(Piece { address: page, len: 1 }, ranges);
+        if is_careful && !is_there(index) {
+            return usize::try_from(page.saturating_sub(piece.address)).unwrap_or(0);
+        }
+        let Some(next) = page.checked_add(PAGE) else { break };
+        page = next;
+    }
+    piece.len
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn piece(address: u64, len: usize) -> Piece {
+        Piece { address, len }
+    }
+
+    #[test]
+    fn a_piece_ends_before_the_first_page_that_is_not_there() {
+        let ranges = [0x3000..0x5000];
+        assert_eq!(outside(piece(0x1000, 0x1000), &ranges), 0x1000);
+        assert_eq!(outside(piece(0x2800, 0x1000), &ranges), 0x800);
+        assert_eq!(outside(piece(0x3800, 8), &ranges), 0);
+        assert_eq!(prefix(piece(0x3800, 0x1000), &ranges, |page| page == 0), 0x800);
+        assert_eq!(prefix(piece(0x2800, 0x4000), &ranges, |page| page < 4), 0x4000);
+        assert_eq!(prefix(piece(u64::MAX - 7, 8), &ranges, |_| false), 7, "the last byte cannot be counted");
+        assert_eq!(prefix(piece(0x3000, 0), &ranges, |_| false), 0);
+        assert!(touches(piece(0x2fff, 2), &ranges) && !touches(piece(0x2fff, 1), &ranges));
+    }
+
+    #[test]
+    fn pages_that_were_never_touched_are_not_there() {
+        // So large that it is mapped of its own, and so small that no huge page fits.
+        let mut memory = vec![0_u8; 1 << 20];
+        let page = PAGE as usize;
+        let first = memory.as_ptr().align_offset(page);
+        memory[first + 2 * page] = 1;
+        let start = memory.as_ptr() as u64 + first as u64;
+        let pagemap = Pagemap::of(nix::unistd::getpid().as_raw()).unwrap();
+        let absent = pagemap.absent(piece(start, 8 * page));
+        assert!(absent.contains(&(start + 5 * PAGE)) && !absent.contains(&(start + 2 * PAGE)), "{absent:x?}");
+        let all = [start..start + 8 * PAGE];
+        assert_eq!(pagemap.touchable(piece(start + 2 * PAGE, 2 * page), &all), page);
+        assert_eq!(memory[first + 2 * page], 1);
+    }
+}

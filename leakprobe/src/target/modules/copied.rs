@@ -1,0 +1,134 @@
+//! Copies of mapped files that others serve: a program (FUSE), or another machine (NFS).
+//!
+//! Whoever serves a file may be gone, and then each call that touches it sleeps in the kernel, some of them so that not even SIGKILL
+//! ends it: even our own end would wait. So a process of its own copies the file into memory, and is left behind if it gets no further.
+
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::{self, Read, Write},
+    os::unix::ffi::OsStringExt,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::sys::{
+    memfd::{MFdFlags, memfd_create},
+    prctl::set_pdeathsig,
+    signal::Signal,
+};
+
+use super::{FileKey, Mapping, open::opened};
+use crate::{cli::COPY_MAPPED, snapshot::ProcessMemory};
+
+/// Most bytes of all copies together: they are held in memory.
+const MOST_BYTES: u64 = 256 << 20;
+/// How long a copy may make no progress.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long it may take: what is as slow as that is read for nothing else.
+const LONGEST: Duration = Duration::from_secs(20);
+/// From one look at it to the next.
+const LOOK: Duration = Duration::from_millis(2);
+/// Most bytes of what it says of why it failed.
+const LONGEST_REASON: u64 = 300;
+
+/// Bytes of all copies so far.
+static COPIED: AtomicU64 = AtomicU64::new(0);
+
+/// Why there is no copy.
+#[derive(Debug)]
+pub(super) enum NoCopy {
+    /// Whoever serves the file does not answer.
+    Unanswered,
+    /// It cannot be had.
+    Failed(io::Error),
+}
+
+/// Copies a file that is mapped there.
+pub(super) fn copy(reader: u32, file: &FileKey, mapping: &Mapping) -> Result<File, NoCopy> {
+    let copy: File = memfd_create("leakprobe-copy", MFdFlags::MFD_CLOEXEC).map_err(failed)?.into();
+    let room = MOST_BYTES.saturating_sub(COPIED.load(Ordering::Relaxed));
+    let place = [u64::from(reader), mapping.start, mapping.end, mapping.offset, file.inode, room];
+    let numbers = place.into_iter().chain([u64::from(file.dev.0), u64::from(file.dev.1)]).map(|n| n.to_string());
+    // Whoever has replaced our own file since, it is still us.
+    let mut child = Command::new("/proc/self/exe")
+        .arg(COPY_MAPPED)
+        .args(numbers)
+        .arg(OsString::from_vec(file.path.as_bytes().to_vec()))
+        .stdin(Stdio::null())
+        .stdout(copy.try_clone().map_err(NoCopy::Failed)?)
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(NoCopy::Failed)?;
+    let Some(status) = end_of(&mut child, || copy.metadata().map_or(0, |metadata| metadata.len())) else {
+        // It ends once it is answered. That is not waited for.
+        let _ = child.kill();
+        return Err(NoCopy::Unanswered);
+    };
+    if !status.success() {
+        let mut reason = String::new();
+        let said = child.stderr.take().map(|says| says.take(LONGEST_REASON).read_to_string(&mut reason));
+        let reason = if matches!(said, Some(Ok(1..))) { reason } else { format!("its copying {status}") };
+        return Err(NoCopy::Failed(io::Error::other(reason)));
+    }
+    COPIED.fetch_add(copy.metadata().map_err(NoCopy::Failed)?.len(), Ordering::Relaxed);
+    Ok(copy)
+}
+
+fn failed(error: nix::errno::Errno) -> NoCopy {
+    NoCopy::Failed(error.into())
+}
+
+/// Waits for the end of a copy, as long as it grows.
+fn end_of(child: &mut Child, length: impl Fn() -> u64) -> Option<ExitStatus> {
+    let began = Instant::now();
+    let mut last = (0, began);
+    while last.1.elapsed() < PATIENCE && began.elapsed() < LONGEST {
+        if let Ok(Some(status)) = child.try_wait() {
+            return Some(status);
+        }
+        let length = length();
+        if length != last.0 {
+            last = (length, Instant::now());
+        }
+        thread::sleep(LOOK);
+    }
+    child.try_wait().ok().flatten()
+}
+
+/// The other process's side: writes the file to stdout.
+///
+/// # Errors
+/// In words, if the file cannot be had.
+pub fn copy_mapped(args: &[OsString]) -> Result<(), String> {
+    // Whoever has started us reads what we write, and nobody else.
+    let _ = set_pdeathsig(Signal::SIGKILL);
+    let [numbers @ .., path] = args else { return Err("it is for leakprobe's own use".to_owned()) };
+    let numbers: Vec<u64> = numbers.iter().filter_map(|number| number.to_str()?.parse().ok()).collect();
+    let [reader, start, end, offset, inode, room, major, minor] = numbers[..] else {
+        return Err("it is for leakprobe's own use".to_owned());
+    };
+    let (Ok(reader), Ok(major), Ok(minor)) = (u32::try_from(reader), u32::try_from(major), u32::try_from(minor)) else {
+        return Err("it is for leakprobe's own use".to_owned());
+    };
+    let file = FileKey { dev: (major, minor), inode, path: path.to_string_lossy().into_owned() };
+    let mapping = Mapping { start, end, offset, file: None, module: None };
+    write(reader, &file, &mapping, room).map_err(|error| error.to_string())
+}
+
+fn write(reader: u32, file: &FileKey, mapping: &Mapping, room: u64) -> io::Result<()> {
+    let from = opened(reader, file, mapping, &ProcessMemory::new(reader), true)?;
+    let length = from.metadata()?.len();
+    if length > room {
+        return Err(io::Error::other(format!(
+            "it is served by others, and with its {} MiB more than {} MiB would have to be held in memory",
+            length >> 20,
+            MOST_BYTES >> 20
+        )));
+    }
+    let mut to = io::stdout().lock();
+    io::copy(&mut from.take(room), &mut to)?;
+    to.flush()
+}
