@@ -119,7 +119,13 @@ impl Session {
         }
         let engine = if probes.is_proc() { Engine::from_proc(watch.pid) } else { Engine::new(watch.pid) };
         let engine = engine.map_err(|error| {
-            if target.is_alive() {
+            if error.kind() == std::io::ErrorKind::TimedOut {
+                let pid = watch.pid;
+                let what = format!(
+                    "process {pid} does not answer: {error}; what it waits for may be a file system that is gone"
+                );
+                Failure::new(ExitCode::Unanswered, what)
+            } else if target.is_alive() {
                 Failure::new(
                     ExitCode::NotPermitted,
                     format!(

@@ -16,7 +16,10 @@ use super::{
     maps,
     modules::own_cpu_time,
 };
-use crate::model::{ById, LockMemory, OtherMappers, OwnerClaim, OwnerFacts};
+use crate::{
+    aside::Aside,
+    model::{ById, LockMemory, OtherMappers, OwnerClaim, OwnerFacts},
+};
 
 /// CPU time for looking up ids at most.
 const MOST_TIME: Duration = Duration::from_millis(500);
@@ -31,9 +34,19 @@ const PID_FROM_NAMESPACE: libc::c_ulong = 0x8004_b706;
 /// `KCMP_VM`. Source: <https://man7.org/linux/man-pages/man2/kcmp.2.html>
 const KCMP_VM: libc::c_int = 1;
 
+/// How long is waited for the mappings of processes, unless they are being read.
+const LONGEST_LOCKED: Duration = Duration::from_secs(2);
+
 /// Looks up the owners of locks of one process.
 #[derive(Debug)]
 pub struct LockOwners {
+    aside: Aside,
+    finder: Finder,
+}
+
+/// Does so, and may hang: the list of a process's mappings takes a lock that is held for as long as a page does not come.
+#[derive(Debug)]
+struct Finder {
     pid: u32,
     last: Option<Search>,
 }
@@ -64,13 +77,33 @@ impl LockOwners {
     /// Of the process `pid`.
     #[must_use]
     pub fn new(pid: u32) -> Self {
-        Self { pid, last: None }
+        Self { aside: Aside::default(), finder: Finder { pid, last: None } }
     }
 
     /// What there is to know of each of `claims`. `reader` is a thread of the process that has memory. All processes are looked
     /// through only if a lock lies in shared memory or the kernel does not translate ids, and at most for a second; more
     /// often than a CPU should be used for it, what was found last is said again. Needs `CAP_SYS_PTRACE` for other users' processes.
     pub fn find(&mut self, reader: u32, claims: &BTreeSet<OwnerClaim>) -> HashMap<OwnerClaim, OwnerFacts> {
+        let mut finder = Finder { pid: self.finder.pid, last: self.finder.last.take() };
+        let of = claims.clone();
+        // What hangs would hang again.
+        let found = (self.aside.left() == 0).then(|| {
+            self.aside.within(LONGEST_LOCKED, move || {
+                let facts = finder.find(reader, &of);
+                (facts, finder)
+            })
+        });
+        let Some((facts, finder)) = found.flatten() else {
+            let unknown = OwnerFacts { memory: None, by_id: ById::Unknown, others: None, is_forked: true };
+            return claims.iter().map(|&claim| (claim, unknown.clone())).collect();
+        };
+        self.finder = finder;
+        facts
+    }
+}
+
+impl Finder {
+    fn find(&mut self, reader: u32, claims: &BTreeSet<OwnerClaim>) -> HashMap<OwnerClaim, OwnerFacts> {
         let is_forked = Stat::of(self.pid).is_none_or(|stat| stat.flags & FORKED != 0);
         let (memory, objects) = memory_of(reader, claims.iter().map(|claim| claim.word), is_forked);
         let ids = Ids::of(reader);

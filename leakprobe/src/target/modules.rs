@@ -292,9 +292,9 @@ impl Modules {
         self.refreshed = Instant::now();
         self.is_due = false;
         let result = self.read(pid);
-        self.took = own_cpu_time().saturating_sub(began);
+        self.took = own_cpu_time().saturating_sub(began) + result.as_ref().map_or(Duration::ZERO, |aside| *aside);
         self.in_vain = (self.generation == before).then_some(self.took);
-        result
+        result.map(drop)
     }
 
     /// Reads the mappings again if they are old: so old that it takes one part in `VAIN_SHARE` of a CPU at most, or `MAX_AGE`.
@@ -341,11 +341,17 @@ impl Modules {
         self.generation != before
     }
 
-    fn read(&mut self, pid: u32) -> io::Result<()> {
+    /// Returns the CPU time that was used aside.
+    fn read(&mut self, pid: u32) -> io::Result<Duration> {
+        // It would not answer now either.
+        if self.aside.left() > 0 {
+            return Err(unanswered());
+        }
         let reader = self.find_reader().unwrap_or(pid);
         let mut filesystems = self.filesystems.take().unwrap_or_else(|| Filesystems::of(reader));
         // The list takes a lock that is held for as long as a page does not come.
         let read = self.aside.within(LONGEST_LOCKED, move || {
+            let began = own_cpu_time();
             let (mut of_others, mut is_fresh) = (Vec::new(), false);
             let code = maps::executable(reader, MAX_MAPPINGS, |mapping| {
                 let Some(device) = mapping.file_device() else { return };
@@ -356,9 +362,9 @@ impl Modules {
                     of_others.push(mapping.start..mapping.end);
                 }
             });
-            code.map(|code| (code, of_others, filesystems))
+            code.map(|code| (code, of_others, filesystems, own_cpu_time().saturating_sub(began)))
         });
-        let (code, of_others, filesystems) = read.ok_or_else(|| io::Error::other("they do not answer"))??;
+        let (code, of_others, filesystems, took) = read.unwrap_or_else(|| Err(unanswered()))?;
         self.filesystems = Some(filesystems);
         self.memory.set_served_by_others(of_others);
         let mappings = code.into_iter().map(|line| {
@@ -369,7 +375,8 @@ impl Modules {
             self.named_as_before(mapping)
         });
         let mappings = mappings.collect();
-        self.replace(in_order(mappings))
+        self.replace(in_order(mappings))?;
+        Ok(took)
     }
 
     /// A mapping with the name that its file had before, if that was renamed or deleted meanwhile: it is the same code. The file is
@@ -541,6 +548,11 @@ fn place(elf: &Result<Arc<Elf>, String>, mapping: &Mapping) -> u64 {
     let bias = elf.as_ref().ok().and_then(|elf| elf.bias(mapping.start, mapping.offset));
     // Without an ELF file its own addresses are file offsets.
     bias.unwrap_or(mapping.start.wrapping_sub(mapping.offset))
+}
+
+/// The list of mappings takes a lock that somebody holds who waits for what does not come.
+fn unanswered() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the list of its mappings does not answer")
 }
 
 /// CPU time of this thread so far.

@@ -25,4 +25,5 @@ mod run;
 mod shared_locks;
 mod stacks;
 mod timers;
+mod unanswered;
 mod waits;

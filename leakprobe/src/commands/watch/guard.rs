@@ -126,8 +126,8 @@ async fn serve(
     }
 }
 
-#[expect(clippy::exit, reason = "the thread that would end the process in order hangs")]
 /// Ends us and what we have started, at once; what is being written is taken back.
+#[expect(clippy::exit, reason = "the thread that would end the process in order hangs")]
 fn end(code: i32) -> ! {
     groups::end_all();
     files::remove_temporary();

@@ -1,0 +1,117 @@
+//! Memory and files that never answer cost their own threads and names, and nothing else: other threads, other targets, the clock and
+//! signals go on.
+
+use std::time::{Duration, Instant};
+
+use leakprobe::{
+    model::{Recording, TaskKind},
+    report::json,
+};
+
+use crate::support::{Program, Running, Variant, attach, chain, leakprobe, need_root, settle, snapshot, tasks_named};
+
+/// The threads of the program `unanswered` whose stacks lie in memory that does not answer.
+const TRAPPED: usize = 3;
+/// By when whatever depends on nobody's answer is done, on a machine that is busy.
+const SOON: Duration = Duration::from_secs(20);
+const LOSS: &str = "thread_memory_unanswered";
+
+fn unanswered(mode: &str) -> Program {
+    need_root();
+    let program = Program::ready_with("unanswered", Variant::Pie, &[mode]);
+    settle_but(&program, mode);
+    program
+}
+
+/// A thread that makes pages vanish never rests.
+fn settle_but(program: &Program, mode: &str) {
+    if mode != "vanish" && mode != "mapped" {
+        settle(program.pid());
+    }
+}
+
+/// Whoever else lives in the process is seen whole.
+fn others_are_complete(recording: &Recording) {
+    let bystanders = tasks_named(recording, "bystander");
+    assert_eq!(bystanders.len(), 2);
+    bystanders.iter().for_each(|task| chain(recording, &task.stack, &["park", "bystander"]));
+    let trapped = tasks_named(recording, "trapped");
+    assert_eq!(trapped.len(), TRAPPED);
+    assert!(trapped.iter().all(|task| task.stack.is_empty() && task.kind == TaskKind::Thread));
+}
+
+#[test]
+fn memory_that_never_answers_costs_its_own_threads_alone() {
+    for mode in ["uffd", "mapped"] {
+        let program = unanswered(mode);
+        let began = Instant::now();
+        let recording = snapshot(program.pid());
+        assert!(began.elapsed() < SOON, "{mode}");
+        others_are_complete(&recording);
+        assert_eq!(recording.losses.get(LOSS), Some(&(TRAPPED as u64)), "{mode}: {:?}", recording.losses);
+        let pid = program.pid().to_string();
+        let text = leakprobe(["snapshot", "-p", &pid, "-m", "0s"]).succeeded().stdout.replace("\n               ", " ");
+        assert!(text.contains("3 threads whose stack does not answer"), "{text}");
+    }
+}
+
+#[test]
+fn the_clock_and_signals_are_served_whatever_hangs() {
+    let program = unanswered("uffd");
+    let began = Instant::now();
+    let recording = attach(&program, &["-d", "1s"]).recording();
+    assert!(began.elapsed() < SOON);
+    others_are_complete(&recording);
+    let leakprobe = attach(&program, &[]);
+    let began = Instant::now();
+    others_are_complete(&leakprobe.stop());
+    assert!(began.elapsed() < SOON);
+}
+
+#[test]
+fn another_target_misses_no_snapshot() {
+    let (hung, many) = (unanswered("uffd"), Program::ready_with("many", Variant::Pie, &["3"]));
+    settle(many.pid());
+    let list = format!("{},{}", hung.pid(), many.pid());
+    let ended = Running::record(&["attach", "-p", &list, "-d", "5s", "-i", "500ms", "-m", "0s"]).end();
+    let read = |pid: u32| json::read(&ended.directory.path().join(format!("recording-{pid}.json"))).unwrap();
+    ended.succeeded();
+    let [hung, many] = [&hung, &many].map(|program| read(program.pid()));
+    others_are_complete(&hung);
+    assert_eq!((many.tasks.len(), many.coverage.snapshots), (4, hung.coverage.snapshots));
+    assert!(many.coverage.snapshots >= 8, "{}", many.coverage.snapshots);
+}
+
+#[test]
+fn pages_that_vanish_while_they_are_read_stop_nobody() {
+    let program = unanswered("vanish");
+    let began = Instant::now();
+    let leakprobe = attach(&program, &["-d", "2s", "-i", "20ms"]);
+    let recording = leakprobe.recording();
+    assert!(began.elapsed() < SOON);
+    assert_eq!(tasks_named(&recording, "trapped").len(), TRAPPED);
+    tasks_named(&recording, "bystander").iter().for_each(|task| chain(&recording, &task.stack, &["park", "bystander"]));
+}
+
+/// The file is that of the program itself. What can be known without it is: its threads, what they wait for, its libraries.
+#[test]
+fn a_program_whose_file_system_hangs_is_seen_without_it() {
+    let mut program = unanswered("file");
+    let recording = snapshot(program.pid());
+    assert_eq!(recording.losses.get(LOSS), None);
+    tasks_named(&recording, "bystander").iter().for_each(|task| chain(&recording, &task.stack, &["park", "bystander"]));
+    program.ask("hang", "hangs");
+    let began = Instant::now();
+    let pid = program.pid().to_string();
+    let ended = Running::record(&["attach", "-p", &pid, "-d", "1s", "-m", "0s"]).end();
+    assert!(began.elapsed() < SOON);
+    let recording = json::read(&ended.succeeded().directory.path().join("recording.json")).unwrap();
+    assert_eq!(recording.tasks.len(), 3);
+    let gap = "no names, and stacks cut, in /tmp/f: it does not answer (fuse)";
+    assert!(recording.coverage.gaps.iter().any(|told| told == gap), "{:?}", recording.coverage.gaps);
+    // Ctrl-C reports, too.
+    let leakprobe = attach(&program, &[]);
+    let began = Instant::now();
+    assert_eq!(leakprobe.stop().tasks.len(), 3);
+    assert!(began.elapsed() < SOON);
+}
