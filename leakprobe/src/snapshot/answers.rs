@@ -3,14 +3,14 @@
 //!
 //! Three lines of defence:
 //! 1. In mappings of files that others serve, only pages are touched that are there already (`careful.rs`).
-//! 2. Each read is done aside. What does not come back is left behind, and the mapping becomes one of those of 1.
-//! 3. When pages vanish between look and touch, over and over, such mappings are not touched any more, and at last nothing is.
+//! 2. Each read is done aside. What does not come back is left behind, and from then on all of the process's memory is read as in 1.
+//! 3. When pages vanish between look and touch, the mappings in which they do are not touched any more, and at last nothing is.
 
 use std::{
     io::IoSliceMut,
     ops::Range,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -39,7 +39,8 @@ const LONGEST_LOCKED: Duration = Duration::from_secs(2);
 /// So many reads of one process may hang: after the first number the mappings that made them hang are touched no more, after the
 /// second nothing is.
 const CAREFUL_LEFT: usize = 2;
-const MOST_LEFT: usize = 6;
+const MOST_LEFT: usize = 16;
+const EVERYWHERE: [Range<u64>; 1] = [0..u64::MAX];
 /// Most mappings that are remembered to have made a read hang.
 const MOST_HUNG: usize = 1 << 10;
 
@@ -56,26 +57,38 @@ pub(super) struct Answers {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// Mappings of files that others serve.
+    /// Mappings of files that others serve, in order.
     served_by_others: Vec<Range<u64>>,
-    /// Mappings that have made a read hang.
-    hung: Vec<Range<u64>>,
-    /// Both, in order and without overlaps.
-    all: Arc<[Range<u64>]>,
+    /// Mappings that have made a read hang, in order and without overlaps.
+    hung: Arc<[Range<u64>]>,
+    /// Where only pages are touched that are there, likewise: `served_by_others`, or all memory once a read has hung.
+    careful: Arc<[Range<u64>]>,
 }
 
 impl Known {
-    fn join(&mut self) {
-        let mut ranges: Vec<Range<u64>> = self.served_by_others.iter().chain(&self.hung).cloned().collect();
-        ranges.sort_unstable_by_key(|range| range.start);
-        // Mappings may have changed between the looks at which they were found.
-        ranges.dedup_by(|next, last| {
-            let is_one = next.start <= last.end;
-            last.end = if is_one { last.end.max(next.end) } else { last.end };
-            is_one
-        });
-        self.all = ranges.into();
+    fn set_served_by_others(&mut self, ranges: Vec<Range<u64>>) {
+        if self.served_by_others != ranges {
+            self.careful = if self.hung.is_empty() { joined(ranges.clone()) } else { EVERYWHERE.into() };
+            self.served_by_others = ranges;
+        }
     }
+
+    fn add_hung(&mut self, ranges: Vec<Range<u64>>) {
+        let all = self.hung.iter().cloned().chain(ranges).take(MOST_HUNG).collect();
+        self.hung = joined(all);
+        self.careful = EVERYWHERE.into();
+    }
+}
+
+/// In order. Mappings may have changed between the looks at which they were found, so that they overlap.
+fn joined(mut ranges: Vec<Range<u64>>) -> Arc<[Range<u64>]> {
+    ranges.sort_unstable_by_key(|range| range.start);
+    ranges.dedup_by(|next, last| {
+        let is_one = next.start <= last.end;
+        last.end = if is_one { last.end.max(next.end) } else { last.end };
+        is_one
+    });
+    ranges.into()
 }
 
 /// How a read ended that did not come back.
@@ -88,19 +101,34 @@ enum Hangs {
 
 impl Answers {
     pub(super) fn set_served_by_others(&self, ranges: Vec<Range<u64>>) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.served_by_others != ranges {
-            known.served_by_others = ranges;
-            known.join();
+        self.known().set_served_by_others(ranges);
+    }
+
+    pub(super) fn is_unanswered(&self, pid: Pid, address: u64) -> bool {
+        let piece = Piece { address, len: 1 };
+        let has_hung = {
+            let known = self.known();
+            if touches(piece, &known.hung) || touches(piece, &known.served_by_others) {
+                return true;
+            }
+            !known.hung.is_empty()
+        };
+        if self.is_silent() {
+            return true;
         }
+        if !has_hung {
+            return false;
+        }
+        // Is it mapped, and was not touched since it is not there?
+        self.aside.within(LONGEST_LOCKED, move || Absent::from(pid, &[piece])).is_none_or(|absent| {
+            let is_none = absent.ranges.is_empty();
+            self.known().add_hung(absent.ranges);
+            !is_none
+        })
     }
 
-    pub(super) fn is_unanswered(&self, address: u64) -> bool {
-        self.is_silent() || touches(Piece { address, len: 1 }, &self.careful())
-    }
-
-    fn careful(&self) -> Arc<[Range<u64>]> {
-        Arc::clone(&self.known.lock().unwrap_or_else(PoisonError::into_inner).all)
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_silent(&self) -> bool {
@@ -112,12 +140,15 @@ impl Answers {
     pub(super) fn read_all(&self, pid: Pid, pieces: &[Piece], into: &mut [u8]) -> Vec<usize> {
         // Each time that it hangs, one more is left behind.
         while !self.is_silent() {
-            let careful = self.careful();
+            let (careful, hung) = {
+                let known = self.known();
+                (Arc::clone(&known.careful), Arc::clone(&known.hung))
+            };
             let work = Work {
                 pid,
                 pieces: pieces.to_vec(),
                 careful: if pieces.iter().any(|&piece| touches(piece, &careful)) { careful } else { Arc::default() },
-                is_touched: self.aside.left() < CAREFUL_LEFT,
+                untouched: if self.aside.left() < CAREFUL_LEFT { Arc::default() } else { hung },
             };
             let mut room = std::mem::take(&mut *self.room.lock().unwrap_or_else(PoisonError::into_inner));
             room.resize(into.len().max(room.len()), 0);
@@ -142,13 +173,7 @@ impl Answers {
                 return lengths;
             }
             match hangs {
-                Some(Hangs::In(ranges)) => {
-                    let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-                    let new = ranges.into_iter().filter(|range| !known.hung.contains(range)).collect::<Vec<_>>();
-                    known.hung.extend(new);
-                    known.hung.truncate(MOST_HUNG);
-                    known.join();
-                }
+                Some(Hangs::In(ranges)) => self.known().add_hung(ranges),
                 Some(Hangs::Somewhere) => self.is_silent.store(true, Ordering::Relaxed),
                 None => break, // too much is left behind already
             }
@@ -169,12 +194,13 @@ impl Answers {
         }
         let pieces = pieces.to_vec();
         // That takes the lock of the address space, which may be held for as long as a page does not come.
-        match self.aside.within(LONGEST_LOCKED, move || absent_from(pid, &pieces)) {
-            Some(found) if !found.is_empty() => {
-                if suspects.as_ref() == Some(&found) {
-                    return Some(Hangs::In(found));
+        match self.aside.within(LONGEST_LOCKED, move || Absent::from(pid, &pieces)) {
+            Some(Absent { ranges, are_others_slow }) if !ranges.is_empty() => {
+                let is_settled = !are_others_slow || pending.since >= LONGEST_LOCKED;
+                if is_settled && suspects.as_ref() == Some(&ranges) {
+                    return Some(Hangs::In(ranges));
                 }
-                *suspects = Some(found);
+                *suspects = Some(ranges);
                 None
             }
             Some(_) if pending.since < LONGEST => None,
@@ -183,30 +209,44 @@ impl Answers {
     }
 }
 
-/// The mappings that others provide the pages of, or may do so, and in which pages of these pieces are not there.
-fn absent_from(pid: Pid, pieces: &[Piece]) -> Vec<Range<u64>> {
-    let Some(pagemap) = Pagemap::of(pid.as_raw()) else { return Vec::new() };
-    let absent: Vec<u64> = pieces.iter().flat_map(|&piece| pagemap.absent(piece)).collect();
-    let thread = u32::try_from(pid.as_raw()).unwrap_or(0);
-    let found = if absent.is_empty() { Vec::new() } else { kinds_at(thread, &absent).unwrap_or_default() };
-    let mut systems = None;
-    let others = found.into_iter().filter(|(_, device)| {
-        // userfaultfd is for memory; a page of a file on a disk of ours is on its way.
-        device.is_none_or(|device| {
-            systems.get_or_insert_with(|| Filesystems::of(thread)).served(device) != Served::ByDisk
-        })
-    });
-    others.map(|(range, _)| range).collect()
+/// Pages that are not there.
+struct Absent {
+    /// The mappings in which they are, as far as others provide their pages, or may do so.
+    ranges: Vec<Range<u64>>,
+    /// Whether other pages come from the swap area: perhaps it is these that take so long.
+    are_others_slow: bool,
+}
+
+impl Absent {
+    /// Those of these pieces.
+    fn from(pid: Pid, pieces: &[Piece]) -> Self {
+        let Some(pagemap) = Pagemap::of(pid.as_raw()) else {
+            return Self { ranges: Vec::new(), are_others_slow: false };
+        };
+        let mut absent: Vec<u64> = pieces.iter().flat_map(|&piece| pagemap.absent(piece)).collect();
+        absent.sort_unstable();
+        let thread = u32::try_from(pid.as_raw()).unwrap_or(0);
+        let found = if absent.is_empty() { Vec::new() } else { kinds_at(thread, &absent).unwrap_or_default() };
+        let mut systems = None;
+        let others = found.into_iter().filter(|(_, device)| {
+            // userfaultfd is for memory; a page of a file on a disk of ours is on its way.
+            device.is_none_or(|device| {
+                systems.get_or_insert_with(|| Filesystems::of(thread)).served(device) != Served::ByDisk
+            })
+        });
+        let ranges = others.map(|(range, _)| range).collect();
+        Self { ranges, are_others_slow: pieces.iter().any(|&piece| pagemap.is_swapped(piece)) }
+    }
 }
 
 /// A read, with all that it needs.
 struct Work {
     pid: Pid,
     pieces: Vec<Piece>,
-    /// Mappings to be careful with.
+    /// Where only pages are touched that are there.
     careful: Arc<[Range<u64>]>,
-    /// Whether pages of those are touched that are there.
-    is_touched: bool,
+    /// Where none is.
+    untouched: Arc<[Range<u64>]>,
 }
 
 impl Work {
@@ -214,18 +254,18 @@ impl Work {
         if self.careful.is_empty() {
             return read_all(self.pid, &self.pieces, into);
         }
-        let pagemap = Pagemap::of(self.pid.as_raw()).filter(|_| self.is_touched);
+        let pagemap = Pagemap::of(self.pid.as_raw());
         let mut lengths = Vec::with_capacity(self.pieces.len());
         let mut rest = into;
         for &piece in &self.pieces {
             let (own, others) = rest.split_at_mut(piece.len.min(rest.len()));
             rest = others;
+            let piece = Piece { len: outside(piece, &self.untouched).min(own.len()), ..piece };
             let touchable = match &pagemap {
-                _ if !touches(piece, &self.careful) => piece.len,
                 Some(pagemap) => pagemap.touchable(piece, &self.careful),
                 None => outside(piece, &self.careful),
             };
-            let piece = Piece { len: touchable.min(own.len()), ..piece };
+            let piece = Piece { len: touchable, ..piece };
             lengths.extend(read_all(self.pid, &[piece], &mut own[..piece.len]));
         }
         lengths
@@ -258,4 +298,51 @@ fn read_all(pid: Pid, pieces: &[Piece], into: &mut [u8]) -> Vec<usize> {
         rest = &mut rest[passed.min(size)..];
     }
     lengths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own() -> Pid {
+        nix::unistd::getpid()
+    }
+
+    fn piece(of: &[u8]) -> Piece {
+        Piece { address: of.as_ptr() as u64, len: of.len() }
+    }
+
+    #[test]
+    fn once_a_read_has_hung_only_pages_are_touched_that_are_there() {
+        let (answers, here) = (Answers::default(), [7_u8; 16]);
+        // So large that it is mapped of its own; its pages but the first have never been touched.
+        let absent = vec![0_u8; 1 << 20];
+        let pieces = [piece(&here), Piece { len: 16, ..piece(&absent[600 << 10..]) }, piece(&here)];
+        let mut into = [1; 48];
+        assert_eq!(answers.read_all(own(), &pieces, &mut into), [16, 16, 16]);
+        assert!(!answers.is_unanswered(own(), piece(&here).address));
+        let absent = vec![0_u8; 1 << 20];
+        let pieces = [piece(&here), Piece { len: 16, ..piece(&absent[600 << 10..]) }, piece(&here)];
+        answers.known().add_hung(vec![0x1000..0x2000]);
+        assert_eq!(answers.read_all(own(), &pieces, &mut into), [16, 0, 16]);
+        assert_eq!((into[0], into[47]), (7, 7));
+        assert!(answers.is_unanswered(own(), pieces[1].address) && answers.is_unanswered(own(), 0x1fff));
+        assert!(!answers.is_unanswered(own(), pieces[0].address) && !answers.is_unanswered(own(), 0x2000));
+    }
+
+    #[test]
+    fn files_of_others_are_touched_only_where_they_are_there() {
+        let (answers, absent, here) = (Answers::default(), vec![0_u8; 1 << 20], [7_u8; 16]);
+        let start = piece(&absent).address;
+        answers.set_served_by_others(vec![start..start + (1 << 20)]);
+        let pieces = [Piece { len: 16, ..piece(&absent[600 << 10..]) }, piece(&here)];
+        assert_eq!(answers.read_all(own(), &pieces, &mut [0; 32]), [0, 16]);
+        answers.set_served_by_others(Vec::new());
+        assert_eq!(answers.read_all(own(), &pieces, &mut [0; 32]), [16, 16]);
+    }
+
+    #[test]
+    fn ranges_are_in_order_and_do_not_overlap() {
+        assert_eq!(joined(vec![8..9, 1..3, 2..5, 5..6])[..], [1..6, 8..9]);
+    }
 }

@@ -9,7 +9,8 @@ const PAGE: u64 = 4096;
 const MOST_PAGES: u64 = 1 << 16;
 /// In memory, or in the swap area. What is neither has to be made by whoever serves the page.
 /// Source: <https://www.kernel.org/doc/html/v6.12/admin-guide/mm/pagemap.html>
-const THERE: u64 = 1 << 63 | 1 << 62;
+const PRESENT: u64 = 1 << 63;
+const SWAPPED: u64 = 1 << 62;
 
 /// Tells which pages of a process are there.
 pub(super) struct Pagemap(File);
@@ -20,25 +21,33 @@ impl Pagemap {
         File::open(format!("/proc/{thread}/pagemap")).ok().map(Self)
     }
 
-    /// For each page from the one of `address` on, whether it is there; fewer than `count` if the kernel tells of no more.
-    fn are_there(&self, address: u64, count: u64) -> Vec<bool> {
-        let mut entries = vec![[0; 8]; usize::try_from(count.min(MOST_PAGES)).unwrap_or(0)];
-        let at = address / PAGE * 8;
+    /// For each page of the piece, where it is; fewer if the kernel tells of no more.
+    fn places(&self, piece: Piece) -> Vec<u64> {
+        let mut entries = vec![[0; 8]; usize::try_from(pages(piece).min(MOST_PAGES)).unwrap_or(0)];
+        let at = piece.address / PAGE * 8;
         let read = self.0.read_at(entries.as_flattened_mut(), at).unwrap_or(0);
-        entries.iter().take(read / 8).map(|entry| u64::from_le_bytes(*entry) & THERE != 0).collect()
+        entries.iter().take(read / 8).map(|entry| u64::from_le_bytes(*entry) & (PRESENT | SWAPPED)).collect()
+    }
+
+    /// Whether a page of the piece is in the swap area, from where it takes time.
+    pub(super) fn is_swapped(&self, piece: Piece) -> bool {
+        self.places(piece).contains(&SWAPPED)
     }
 
     /// The pages of a piece that are not there.
     pub(super) fn absent(&self, piece: Piece) -> Vec<u64> {
-        let there = self.are_there(piece.address, pages(piece));
         let addresses = (piece.address & !(PAGE - 1)..).step_by(PAGE as usize);
-        addresses.zip(there).filter(|(_, is_there)| !is_there).map(|(address, _)| address).collect()
+        let places = self.places(piece).into_iter().zip(addresses);
+        places.filter(|(place, _)| *place == 0).map(|(_, address)| address).collect()
     }
 
     /// How many bytes of the piece come before the first page that lies in one of `ranges`, which are in order, and is not there.
     pub(super) fn touchable(&self, piece: Piece, ranges: &[Range<u64>]) -> usize {
-        let there = self.are_there(piece.address, pages(piece));
-        prefix(piece, ranges, |page| there.get(page).copied().unwrap_or(false))
+        if !touches(piece, ranges) {
+            return piece.len;
+        }
+        let places = self.places(piece);
+        prefix(piece, ranges, |page| places.get(page).is_some_and(|&place| place != 0))
     }
 }
 

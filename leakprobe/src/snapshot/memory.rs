@@ -85,7 +85,7 @@ impl ProcessMemory {
     /// Whether memory at this address could not be read since whoever is to provide it does not answer.
     #[must_use]
     pub fn is_unanswered(&self, address: u64) -> bool {
-        self.answers.is_unanswered(address)
+        self.answers.is_unanswered(self.pid, address)
     }
 
     /// Reads from `address` on; returns how many bytes could be read, which is fewer where the mapping ends.

@@ -34,6 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The process that is being read; 0 if there is none.
 static AT_WORK: AtomicU32 = AtomicU32::new(0);
+/// How many guards were started: only the last one serves signals.
+static STARTED: AtomicU32 = AtomicU32::new(0);
 
 /// A target is being read until this is dropped.
 pub(in crate::commands) struct AtWork(u32);
@@ -62,12 +64,13 @@ impl Guard {
     pub(super) fn start(stop: watch::Sender<bool>, deadline: Option<time::Instant>) -> Result<Self, Failure> {
         let is_over = Arc::new(AtomicBool::new(false));
         let (says, told) = mpsc::sync_channel(1);
+        let ours = STARTED.fetch_add(1, Ordering::Relaxed) + 1;
         let over = Arc::clone(&is_over);
         let serve = move || {
             let served = in_event_loop(async {
                 let signals = Signals::listen()?;
                 let _ = says.send(());
-                serve(signals, &stop, deadline, &over).await;
+                serve(ours, signals, &stop, deadline, &over).await;
                 Ok(())
             });
             if let Err(error) = served {
@@ -87,7 +90,9 @@ impl Drop for Guard {
     }
 }
 
+/// Until another guard is started.
 async fn serve(
+    ours: u32,
     mut signals: Signals,
     stop: &watch::Sender<bool>,
     deadline: Option<time::Instant>,
@@ -99,6 +104,9 @@ async fn serve(
     loop {
         tokio::select! {
             () = signals.next() => {
+                if STARTED.load(Ordering::Relaxed) != ours {
+                    return;
+                }
                 if first.is_some_and(|first| first.elapsed() < SAME_SIGNAL) {
                     continue;
                 }
@@ -110,6 +118,9 @@ async fn serve(
                 let _ = stop.send(true);
             }
             _ = looks.tick() => {
+                if STARTED.load(Ordering::Relaxed) != ours {
+                    return;
+                }
                 let is_due = first.is_some() || deadline.is_some_and(|deadline| time::Instant::now() > deadline);
                 let pid = AT_WORK.load(Ordering::Relaxed);
                 let stuck = progress.stuck(aside::beats(), pid != 0 && is_due && !is_over.load(Ordering::Relaxed));

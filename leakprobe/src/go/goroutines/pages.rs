@@ -5,7 +5,7 @@ use crate::snapshot::{Memory, Piece};
 /// Bytes that are read at once, from a multiple of them: some spans of small objects.
 const SIZE: usize = 32 << 10;
 /// How many such pieces are kept.
-const KEPT: usize = 32;
+const KEPT: usize = 128;
 
 /// The parts of memory that were read last.
 #[derive(Debug, Default)]
