@@ -302,7 +302,7 @@ fn read_all(pid: Pid, pieces: &[Piece], into: &mut [u8]) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::careful::tests::untouched, *};
 
     fn own() -> Pid {
         nix::unistd::getpid()
@@ -315,14 +315,11 @@ mod tests {
     #[test]
     fn once_a_read_has_hung_only_pages_are_touched_that_are_there() {
         let (answers, here) = (Answers::default(), [7_u8; 16]);
-        // So large that it is mapped of its own; its pages but the first have never been touched.
-        let absent = vec![0_u8; 1 << 20];
-        let pieces = [piece(&here), Piece { len: 16, ..piece(&absent[600 << 10..]) }, piece(&here)];
+        let pieces = || [piece(&here), piece(&untouched(1)[..16]), piece(&here)];
         let mut into = [1; 48];
-        assert_eq!(answers.read_all(own(), &pieces, &mut into), [16, 16, 16]);
+        assert_eq!(answers.read_all(own(), &pieces(), &mut into), [16, 16, 16]);
         assert!(!answers.is_unanswered(own(), piece(&here).address));
-        let absent = vec![0_u8; 1 << 20];
-        let pieces = [piece(&here), Piece { len: 16, ..piece(&absent[600 << 10..]) }, piece(&here)];
+        let pieces = pieces();
         answers.known().add_hung(vec![0x1000..0x2000]);
         assert_eq!(answers.read_all(own(), &pieces, &mut into), [16, 0, 16]);
         assert_eq!((into[0], into[47]), (7, 7));
@@ -332,13 +329,13 @@ mod tests {
 
     #[test]
     fn files_of_others_are_touched_only_where_they_are_there() {
-        let (answers, absent, here) = (Answers::default(), vec![0_u8; 1 << 20], [7_u8; 16]);
-        let start = piece(&absent).address;
-        answers.set_served_by_others(vec![start..start + (1 << 20)]);
-        let pieces = [Piece { len: 16, ..piece(&absent[600 << 10..]) }, piece(&here)];
-        assert_eq!(answers.read_all(own(), &pieces, &mut [0; 32]), [0, 16]);
+        let (answers, here) = (Answers::default(), [7_u8; 16]);
+        let absent = piece(&untouched(1)[..16]);
+        answers.set_served_by_others(vec![absent.address..absent.end()]);
+        assert_eq!(answers.read_all(own(), &[absent, piece(&here)], &mut [0; 32]), [0, 16]);
+        assert!(answers.is_unanswered(own(), absent.address));
         answers.set_served_by_others(Vec::new());
-        assert_eq!(answers.read_all(own(), &pieces, &mut [0; 32]), [16, 16]);
+        assert_eq!(answers.read_all(own(), &[absent, piece(&here)], &mut [0; 32]), [16, 16]);
     }
 
     #[test]

@@ -204,6 +204,9 @@ mod tests {
         assert_eq!(served(50), Served::ByDisk, "a container's, by what we see of it");
         assert_eq!([served(51), served(52), served(53)], [others(OVERLAY), others(OVERLAY), others(OVERLAY)]);
         assert!(known.may_hang((0, 60)), "what is only theirs may be made of anything");
+        assert!(known.have_others());
+        let plain = THEIRS.lines().last().unwrap();
+        let known = Filesystems::parse(OURS.as_bytes(), plain.as_bytes());
         assert!(!known.have_others(), "only those that the process sees");
         let known = Filesystems::parse(OURS.as_bytes(), OURS.as_bytes());
         assert!(

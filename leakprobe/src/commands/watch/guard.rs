@@ -110,8 +110,7 @@ async fn serve(
                 if first.is_some_and(|first| first.elapsed() < SAME_SIGNAL) {
                     continue;
                 }
-                // What is done once watching has ended is nothing that a signal could end early.
-                if first.is_some() || is_over.load(Ordering::Relaxed) {
+                if first.is_some() {
                     end(ENDED_AT_ONCE);
                 }
                 first = Some(Instant::now());
