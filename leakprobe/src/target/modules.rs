@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use copied::Copied;
 pub use copied::copy_mapped;
 use nix::time::{ClockId, clock_gettime};
 
@@ -167,7 +168,7 @@ struct Gone {
     is_reused: bool,
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct FileKey {
     dev: (u32, u32),
     inode: u64,
@@ -176,6 +177,16 @@ struct FileKey {
 
 /// Changes when a file is written. Its inode number cannot come to name another file while we hold it open.
 type Stamp = (u64, i64, i64);
+
+/// What is known of mapped files that others serve.
+#[derive(Debug, Default)]
+struct Others {
+    copies: HashMap<FileKey, Copied>,
+    /// Devices whose files do not answer.
+    silent: HashSet<(u32, u32)>,
+    /// Such files, each with its file system.
+    unanswered: BTreeMap<String, String>,
+}
 
 /// The executable mappings of a process, and their modules, which are opened when they are first needed.
 #[derive(Debug)]
@@ -193,8 +204,8 @@ pub struct Modules {
     aside: Aside,
     /// Which mapped files may never answer. `None`: not looked yet.
     filesystems: Option<Filesystems>,
-    /// Devices whose files do not answer, and what such files are of the process.
-    unanswered: Mutex<(HashSet<(u32, u32)>, BTreeMap<String, String>)>,
+    /// Files that others serve.
+    others: Mutex<Others>,
     /// Modules by file; several, since one file may be mapped at several places.
     opened: HashMap<Arc<FileKey>, Vec<ModuleId>>,
     generation: u64,
@@ -246,7 +257,7 @@ impl Modules {
             memory: ProcessMemory::new(0),
             aside: Aside::default(),
             filesystems: None,
-            unanswered: Mutex::default(),
+            others: Mutex::default(),
             opened: HashMap::new(),
             generation: 1,
             is_reused: false,
@@ -444,7 +455,7 @@ impl Modules {
     /// The mapped files that do not answer, each with its file system.
     #[must_use]
     pub fn unanswered(&self) -> BTreeMap<String, String> {
-        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
+        self.others.lock().unwrap_or_else(PoisonError::into_inner).unanswered.clone()
     }
 
     /// A number that changes whenever an address may have come to mean other code.

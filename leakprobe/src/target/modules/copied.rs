@@ -7,7 +7,7 @@ use std::{
     ffi::OsString,
     fs::File,
     io::{self, Read, Write},
-    os::unix::ffi::OsStringExt,
+    os::{fd::AsRawFd, unix::ffi::OsStringExt},
     process::{Child, Command, ExitStatus, Stdio},
     sync::atomic::{AtomicU64, Ordering},
     thread,
@@ -34,8 +34,28 @@ const LOOK: Duration = Duration::from_millis(2);
 /// Most bytes of what it says of why it failed.
 const LONGEST_REASON: u64 = 300;
 
-/// Bytes of all copies so far.
-static COPIED: AtomicU64 = AtomicU64::new(0);
+/// Bytes of all copies that are held.
+static HELD: AtomicU64 = AtomicU64::new(0);
+
+/// A copy, held in memory.
+#[derive(Debug)]
+pub(super) struct Copied {
+    file: File,
+    bytes: u64,
+}
+
+impl Copied {
+    /// The copy, opened on its own.
+    pub(super) fn open(&self) -> io::Result<File> {
+        File::open(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        HELD.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
 
 /// Why there is no copy.
 #[derive(Debug)]
@@ -47,9 +67,9 @@ pub(super) enum NoCopy {
 }
 
 /// Copies a file that is mapped there.
-pub(super) fn copy(reader: u32, file: &FileKey, mapping: &Mapping) -> Result<File, NoCopy> {
+pub(super) fn copy(reader: u32, file: &FileKey, mapping: &Mapping) -> Result<Copied, NoCopy> {
     let copy: File = memfd_create("leakprobe-copy", MFdFlags::MFD_CLOEXEC).map_err(failed)?.into();
-    let room = MOST_BYTES.saturating_sub(COPIED.load(Ordering::Relaxed));
+    let room = MOST_BYTES.saturating_sub(HELD.load(Ordering::Relaxed));
     let place = [u64::from(reader), mapping.start, mapping.end, mapping.offset, file.inode, room];
     let numbers = place.into_iter().chain([u64::from(file.dev.0), u64::from(file.dev.1)]).map(|n| n.to_string());
     // Whoever has replaced our own file since, it is still us.
@@ -73,8 +93,9 @@ pub(super) fn copy(reader: u32, file: &FileKey, mapping: &Mapping) -> Result<Fil
         let reason = if matches!(said, Some(Ok(1..))) { reason } else { format!("its copying {status}") };
         return Err(NoCopy::Failed(io::Error::other(reason)));
     }
-    COPIED.fetch_add(copy.metadata().map_err(NoCopy::Failed)?.len(), Ordering::Relaxed);
-    Ok(copy)
+    let bytes = copy.metadata().map_err(NoCopy::Failed)?.len();
+    HELD.fetch_add(bytes, Ordering::Relaxed);
+    Ok(Copied { file: copy, bytes })
 }
 
 fn failed(error: nix::errno::Errno) -> NoCopy {

@@ -138,24 +138,30 @@ impl Modules {
 
     /// A copy of the file. Once one has not answered, the others of its file system are not asked.
     fn copy(&self, reader: u32, file: &FileKey, mapping: &Mapping) -> io::Result<File> {
-        let mut unanswered = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
-        let (devices, files) = &mut *unanswered;
-        let copy =
-            if devices.contains(&file.dev) { Err(NoCopy::Unanswered) } else { copied::copy(reader, file, mapping) };
-        copy.map_err(|error| match error {
-            NoCopy::Failed(error) => error,
-            NoCopy::Unanswered => {
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(copy) = others.copies.get(file) {
+            return copy.open();
+        }
+        let is_silent = others.silent.contains(&file.dev);
+        match if is_silent { Err(NoCopy::Unanswered) } else { copied::copy(reader, file, mapping) } {
+            Ok(copy) => {
+                let opened = copy.open();
+                others.copies.insert(file.clone(), copy);
+                opened
+            }
+            Err(NoCopy::Failed(error)) => Err(error),
+            Err(NoCopy::Unanswered) => {
                 let system = match self.filesystems.as_ref().map(|systems| systems.served(file.dev)) {
                     Some(Served::ByOthers(system)) => system,
                     _ => "its file system".to_owned(),
                 };
-                devices.insert(file.dev);
-                if files.len() < MOST_UNANSWERED {
-                    files.insert(file.path.clone(), system.clone());
+                others.silent.insert(file.dev);
+                if others.unanswered.len() < MOST_UNANSWERED {
+                    others.unanswered.insert(file.path.clone(), system.clone());
                 }
-                io::Error::other(format!("its file does not answer ({system})"))
+                Err(io::Error::other(format!("its file does not answer ({system})")))
             }
-        })
+        }
     }
 }
 
