@@ -50,7 +50,7 @@ fn main() -> Result<()> {
     let mut probes = Probes::load(&options)?;
     let memory = ProcessMemory::new(pid);
     let (regs, mut stack) =
-        if thread == "created" { creator(&mut probes)? } else { at_rest(&probes, memory, thread.parse()?)? };
+        if thread == "created" { creator(&mut probes)? } else { at_rest(&probes, &memory, thread.parse()?)? };
     let base = stack_pointer(&regs);
     let mut modules = Modules::of(pid)?;
     let mut unwind =
@@ -99,7 +99,7 @@ fn main() -> Result<()> {
 }
 
 /// Registers and stack of a thread that waits.
-fn at_rest(probes: &Probes, memory: ProcessMemory, tid: u32) -> Result<(Regs, Vec<u8>)> {
+fn at_rest(probes: &Probes, memory: &ProcessMemory, tid: u32) -> Result<(Regs, Vec<u8>)> {
     let records = probes.threads(16)?;
     let record = records.iter().find(|record| record.tid == tid).context("no such thread")?;
     anyhow::ensure!(record.state != 0 && record.on_cpu == 0, "the thread runs");

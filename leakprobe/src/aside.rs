@@ -39,7 +39,7 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// A thread that does one thing after another.
 struct Worker {
-    tid: i32,
+    tid: u32,
     jobs: mpsc::Sender<Job>,
 }
 
@@ -48,21 +48,21 @@ impl Worker {
         let (jobs, received) = mpsc::channel::<Job>();
         let (says, told) = mpsc::sync_channel(1);
         let work = move || {
-            let _ = says.send(gettid().as_raw());
+            let _ = says.send(u32::try_from(gettid().as_raw()).unwrap_or(0));
             // Until whoever gives it work leaves it behind.
             received.into_iter().for_each(|job| job());
         };
         thread::Builder::new().name("leakprobe-aside".to_owned()).stack_size(STACK_BYTES).spawn(work).ok()?;
         Some(Self { tid: told.recv().ok()?, jobs })
     }
+}
 
-    /// Whether it is on a CPU or waits for one, rather than for what it has asked for.
-    fn runs(&self) -> bool {
-        let stat = fs::read(format!("/proc/self/task/{}/stat", self.tid)).unwrap_or_default();
-        // The name in parentheses may hold anything.
-        let after = stat.iter().rposition(|&byte| byte == b')').and_then(|at| stat.get(at + 2));
-        after == Some(&b'R')
-    }
+/// Whether a thread of ours, or a process that we have started, is on a CPU or waits for one, rather than for what it has asked for.
+pub(crate) fn runs(thread: u32) -> bool {
+    let stat = fs::read(format!("/proc/{thread}/stat")).unwrap_or_default();
+    // The name in parentheses may hold anything.
+    let after = stat.iter().rposition(|&byte| byte == b')').and_then(|at| stat.get(at + 2));
+    after == Some(&b'R')
 }
 
 /// Work that has not come back for a while.
@@ -113,7 +113,7 @@ impl Aside {
                 Err(mpsc::RecvTimeoutError::Disconnected) => return None,
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
             }
-            if wait(Pending { since: began.elapsed(), runs: worker.runs() }) {
+            if wait(Pending { since: began.elapsed(), runs: runs(worker.tid) }) {
                 continue;
             }
             self.left.fetch_add(1, Ordering::Relaxed);

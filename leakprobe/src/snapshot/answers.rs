@@ -40,7 +40,6 @@ const LONGEST_LOCKED: Duration = Duration::from_secs(2);
 /// second nothing is.
 const CAREFUL_LEFT: usize = 2;
 const MOST_LEFT: usize = 16;
-const EVERYWHERE: [Range<u64>; 1] = [0..u64::MAX];
 /// Most mappings that are remembered to have made a read hang.
 const MOST_HUNG: usize = 1 << 10;
 
@@ -68,7 +67,7 @@ struct Known {
 impl Known {
     fn set_served_by_others(&mut self, ranges: Vec<Range<u64>>) {
         if self.served_by_others != ranges {
-            self.careful = if self.hung.is_empty() { joined(ranges.clone()) } else { EVERYWHERE.into() };
+            self.careful = if self.hung.is_empty() { joined(ranges.clone()) } else { everywhere() };
             self.served_by_others = ranges;
         }
     }
@@ -76,8 +75,12 @@ impl Known {
     fn add_hung(&mut self, ranges: Vec<Range<u64>>) {
         let all = self.hung.iter().cloned().chain(ranges).take(MOST_HUNG).collect();
         self.hung = joined(all);
-        self.careful = EVERYWHERE.into();
+        self.careful = everywhere();
     }
+}
+
+fn everywhere() -> Arc<[Range<u64>]> {
+    std::iter::once(0..u64::MAX).collect()
 }
 
 /// In order. Mappings may have changed between the looks at which they were found, so that they overlap.
@@ -228,13 +231,13 @@ impl Absent {
         let thread = u32::try_from(pid.as_raw()).unwrap_or(0);
         let found = if absent.is_empty() { Vec::new() } else { kinds_at(thread, &absent).unwrap_or_default() };
         let mut systems = None;
-        let others = found.into_iter().filter(|(_, device)| {
+        let others = found.into_iter().filter(|mapping| {
             // userfaultfd is for memory; a page of a file on a disk of ours is on its way.
-            device.is_none_or(|device| {
-                systems.get_or_insert_with(|| Filesystems::of(thread)).served(device) != Served::ByDisk
+            mapping.device.is_none_or(|device| {
+                systems.get_or_insert_with(|| Filesystems::of(thread)).served(device) != Served::Disk
             })
         });
-        let ranges = others.map(|(range, _)| range).collect();
+        let ranges = others.map(|mapping| mapping.range).collect();
         Self { ranges, are_others_slow: pieces.iter().any(|&piece| pagemap.is_swapped(piece)) }
     }
 }
@@ -320,7 +323,7 @@ mod tests {
         assert_eq!(answers.read_all(own(), &pieces(), &mut into), [16, 16, 16]);
         assert!(!answers.is_unanswered(own(), piece(&here).address));
         let pieces = pieces();
-        answers.known().add_hung(vec![0x1000..0x2000]);
+        answers.known().add_hung(vec![0x1000..0x2000, 0x8000..0x9000]);
         assert_eq!(answers.read_all(own(), &pieces, &mut into), [16, 0, 16]);
         assert_eq!((into[0], into[47]), (7, 7));
         assert!(answers.is_unanswered(own(), pieces[1].address) && answers.is_unanswered(own(), 0x1fff));
@@ -331,7 +334,7 @@ mod tests {
     fn files_of_others_are_touched_only_where_they_are_there() {
         let (answers, here) = (Answers::default(), [7_u8; 16]);
         let absent = piece(&untouched(1)[..16]);
-        answers.set_served_by_others(vec![absent.address..absent.end()]);
+        answers.set_served_by_others(vec![0x1000..0x2000, absent.address..absent.end()]);
         assert_eq!(answers.read_all(own(), &[absent, piece(&here)], &mut [0; 32]), [0, 16]);
         assert!(answers.is_unanswered(own(), absent.address));
         answers.set_served_by_others(Vec::new());

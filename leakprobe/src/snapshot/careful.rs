@@ -102,7 +102,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_piece_ends_before_the_first_page_that_is_not_there() {
-        let ranges = [0x3000..0x5000];
+        let ranges = [0x3000..0x5000, 0x9000..0xa000];
         assert_eq!(outside(piece(0x1000, 0x1000), &ranges), 0x1000);
         assert_eq!(outside(piece(0x2800, 0x1000), &ranges), 0x800);
         assert_eq!(outside(piece(0x3800, 8), &ranges), 0);
@@ -122,7 +122,7 @@ pub(super) mod tests {
         let pagemap = Pagemap::of(nix::unistd::getpid().as_raw()).unwrap();
         let absent = pagemap.absent(piece(start, 8 * page));
         assert_eq!(absent, [0, 1, 3, 4, 5, 6, 7].map(|page| start + page * PAGE));
-        let all = [start..start + 8 * PAGE];
+        let all = [0x1000..0x2000, start..start + 8 * PAGE];
         assert_eq!(pagemap.touchable(piece(start + 2 * PAGE, 2 * page), &all), page);
         assert!(!pagemap.is_swapped(piece(start, 8 * page)));
     }

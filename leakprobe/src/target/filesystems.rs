@@ -29,11 +29,11 @@ const MOST_BYTES: u64 = 16 << 20;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Served {
     /// A disk of this machine.
-    ByDisk,
+    Disk,
     /// The kernel's memory.
-    ByMemory,
+    Memory,
     /// Something that may be gone: a program, another machine, or what is not known. The name of its file system.
-    ByOthers(String),
+    Others(String),
 }
 
 /// The file systems that a process sees, by device.
@@ -68,7 +68,7 @@ impl Filesystems {
         let unmounted = memfd_create("leakprobe", MFdFlags::MFD_CLOEXEC).ok().and_then(|fd| device_of(&fd.into()));
         // We run from our own root: if that does not answer, we do not either.
         let root = File::open("/").ok().and_then(|root| device_of(&root));
-        own.with(unmounted, Served::ByMemory).with(root, Served::ByDisk)
+        own.with(unmounted, Served::Memory).with(root, Served::Disk)
     }
 
     fn with(mut self, device: Option<(u32, u32)>, served: Served) -> Self {
@@ -79,28 +79,28 @@ impl Filesystems {
     fn parse(ours: &[u8], theirs: &[u8]) -> Self {
         let (ours, theirs) = (mounts(ours), mounts(theirs));
         let by_kind = |mount: &Mount| match mount.kind.as_str() {
-            kind if DISK.contains(&kind) => Served::ByDisk,
-            kind if MEMORY.contains(&kind) => Served::ByMemory,
-            kind => Served::ByOthers(kind.to_owned()),
+            kind if DISK.contains(&kind) => Served::Disk,
+            kind if MEMORY.contains(&kind) => Served::Memory,
+            kind => Served::Others(kind.to_owned()),
         };
         let mut served: HashMap<_, _> = theirs.iter().map(|mount| (mount.device, by_kind(mount))).collect();
         for mount in &ours {
             // What an overlay's directories are is only known of one that was mounted where we are.
             let layers = Some(mount).filter(|mount| mount.kind == OVERLAY).and_then(layers);
             let is_of_disks = layers.is_some_and(|layers| layers.iter().all(|layer| is_local(layer, &ours)));
-            served.insert(mount.device, if is_of_disks { Served::ByDisk } else { by_kind(mount) });
+            served.insert(mount.device, if is_of_disks { Served::Disk } else { by_kind(mount) });
         }
         Self { served, theirs: theirs.into_iter().map(|mount| (mount.device, mount.at)).collect() }
     }
 
     /// What serves the files of a device.
     pub(crate) fn served(&self, device: (u32, u32)) -> Served {
-        self.served.get(&device).cloned().unwrap_or_else(|| Served::ByOthers("an unknown file system".to_owned()))
+        self.served.get(&device).cloned().unwrap_or_else(|| Served::Others("an unknown file system".to_owned()))
     }
 
     /// Whether a file of that device may never answer.
     pub(crate) fn may_hang(&self, device: (u32, u32)) -> bool {
-        self.served.get(&device).is_none_or(|served| matches!(served, Served::ByOthers(_)))
+        self.served.get(&device).is_none_or(|served| matches!(served, Served::Others(_)))
     }
 
     /// Whether the device is not among those that were mounted when they were read.
@@ -135,7 +135,7 @@ fn parse(line: &[u8]) -> Option<Mount> {
     words.find(|&word| word == b"-")?;
     let kind = String::from_utf8_lossy(words.next()?).into_owned();
     // The source may be missing.
-    let options = String::from_utf8_lossy(words.last().unwrap_or_default()).into_owned();
+    let options = String::from_utf8_lossy(words.next_back().unwrap_or_default()).into_owned();
     let device = (device.0.parse().ok()?, device.1.parse().ok()?);
     Some(Mount { device, at: PathBuf::from(std::ffi::OsStr::from_bytes(&at)), kind, options })
 }
@@ -191,17 +191,17 @@ mod tests {
 42 40 0:61 / /tmp rw - tmpfs tmpfs rw\n";
 
     fn others(name: &str) -> Served {
-        Served::ByOthers(name.to_owned())
+        Served::Others(name.to_owned())
     }
 
     #[test]
     fn files_of_disks_and_of_memory_are_told_from_those_that_others_serve() {
         let known = Filesystems::parse(OURS.as_bytes(), THEIRS.as_bytes());
         let served = |minor| known.served((0, minor));
-        assert_eq!(known.served((254, 0)), Served::ByDisk);
-        assert_eq!([served(21), served(61)], [Served::ByMemory, Served::ByMemory]);
+        assert_eq!(known.served((254, 0)), Served::Disk);
+        assert_eq!([served(21), served(61)], [Served::Memory, Served::Memory]);
         assert_eq!([served(40), served(41)], [others("fuse.sshfs"), others("nfs4")]);
-        assert_eq!(served(50), Served::ByDisk, "a container's, by what we see of it");
+        assert_eq!(served(50), Served::Disk, "a container's, by what we see of it");
         assert_eq!([served(51), served(52), served(53)], [others(OVERLAY), others(OVERLAY), others(OVERLAY)]);
         assert!(known.may_hang((0, 60)), "what is only theirs may be made of anything");
         assert!(known.have_others());
@@ -221,7 +221,7 @@ mod tests {
         let own = |file: &File| known.served(device_of(file).unwrap());
         assert_ne!(own(&File::open("/").unwrap()), others(OVERLAY));
         let memfd = memfd_create("x", MFdFlags::empty()).unwrap().into();
-        assert_eq!(own(&memfd), Served::ByMemory);
+        assert_eq!(own(&memfd), Served::Memory);
     }
 
     #[test]

@@ -88,14 +88,21 @@ pub(super) fn executable(thread: u32, most: usize, mut visit: impl FnMut(&Mappin
     Ok(lines)
 }
 
-/// The mappings that a thread sees which hold any of these addresses, which ascend; each with its device: `None` for memory without a file.
-pub(crate) fn kinds_at(thread: u32, addresses: &[u64]) -> io::Result<Vec<(Range<u64>, Option<(u32, u32)>)>> {
+/// Where memory lies, and of what kind it is.
+pub(crate) struct Kind {
+    pub(crate) range: Range<u64>,
+    /// That of its file; `None` for memory without one.
+    pub(crate) device: Option<(u32, u32)>,
+}
+
+/// The mappings that a thread sees which hold any of these addresses, which ascend.
+pub(crate) fn kinds_at(thread: u32, addresses: &[u64]) -> io::Result<Vec<Kind>> {
     let mut found = Vec::new();
     each(thread, |mapping| {
         let range = mapping.start..mapping.end;
         let next = addresses.partition_point(|&address| address < range.start);
         if addresses.get(next).is_some_and(|address| range.contains(address)) {
-            found.push((range, mapping.file_device()));
+            found.push(Kind { range, device: mapping.file_device() });
         }
         ControlFlow::Continue(())
     })?;

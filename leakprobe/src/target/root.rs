@@ -112,7 +112,7 @@ impl Root {
             .map(|systems| Ok::<_, io::Error>(systems.served(Known::of(place)?.device)))
             .transpose()?
         {
-            Some(Served::ByOthers(system)) => Err(unasked(&format!("it lies on {system}, which may never answer"))),
+            Some(Served::Others(system)) => Err(unasked(&format!("it lies on {system}, which may never answer"))),
             _ => Ok(()),
         }
     }

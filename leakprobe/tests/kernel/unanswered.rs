@@ -80,7 +80,7 @@ fn another_target_misses_no_snapshot() {
     let many = Program::ready_with("many", Variant::Pie, &["3"]);
     settle(many.pid());
     let list = format!("{},{}", hung.pid(), many.pid());
-    let ended = Running::record(&["attach", "-p", &list, "-d", "5s", "-i", "500ms", "-m", "0s"]).end();
+    let ended = Running::record(&["attach", "-p", &list, "-d", "3s", "-i", "300ms", "-m", "0s"]).end();
     let read = |pid: u32| json::read(&ended.directory.path().join(format!("recording-{pid}.json"))).unwrap();
     ended.succeeded();
     let [hung, many] = [&hung, &many].map(|program| read(program.pid()));

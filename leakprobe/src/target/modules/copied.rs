@@ -21,7 +21,7 @@ use nix::sys::{
 };
 
 use super::{FileKey, Mapping, open::opened};
-use crate::{cli::COPY_MAPPED, snapshot::ProcessMemory};
+use crate::{aside::runs, cli::COPY_MAPPED, snapshot::ProcessMemory};
 
 /// Most bytes of all copies together: they are held in memory.
 const MOST_BYTES: u64 = 256 << 20;
@@ -106,7 +106,7 @@ fn failed(error: nix::errno::Errno) -> NoCopy {
 fn end_of(child: &mut Child, length: impl Fn() -> u64) -> Option<ExitStatus> {
     let began = Instant::now();
     let mut last = (0, began);
-    while last.1.elapsed() < PATIENCE && began.elapsed() < LONGEST {
+    while (last.1.elapsed() < PATIENCE || runs(child.id())) && began.elapsed() < LONGEST {
         if let Ok(Some(status)) = child.try_wait() {
             return Some(status);
         }

@@ -152,7 +152,7 @@ impl Modules {
             Err(NoCopy::Failed(error)) => Err(error),
             Err(NoCopy::Unanswered) => {
                 let system = match self.filesystems.as_ref().map(|systems| systems.served(file.dev)) {
-                    Some(Served::ByOthers(system)) => system,
+                    Some(Served::Others(system)) => system,
                     _ => "its file system".to_owned(),
                 };
                 others.silent.insert(file.dev);
