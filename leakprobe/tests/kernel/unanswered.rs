@@ -21,12 +21,11 @@ const TRAPPED: usize = 3;
 const SOON: Duration = Duration::from_secs(20);
 const LOSS: &str = "thread_memory_unanswered";
 
-/// The program, unless this kernel was built without what it needs.
+/// The program; `None` if this kernel was built without userfaultfd or FUSE, whichever it needs.
 fn unanswered(mode: &str) -> Option<Program> {
     need_root();
     let mut program = Program::start(Command::new(program_path("unanswered", Variant::Pie)).arg(mode));
     if program.expect("") == "cannot" {
-        eprintln!("not tested: this kernel has neither userfaultfd nor FUSE, or not both");
         return None;
     }
     // A thread that makes pages vanish never rests, nor does one that waits for a page count as at rest.
