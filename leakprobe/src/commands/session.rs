@@ -119,7 +119,7 @@ impl Session {
         }
         let engine = if probes.is_proc() { Engine::from_proc(watch.pid) } else { Engine::new(watch.pid) };
         let engine = engine.map_err(|error| {
-            if error.kind() == std::io::ErrorKind::TimedOut {
+            if error.kind() == io::ErrorKind::TimedOut {
                 let pid = watch.pid;
                 let what = format!(
                     "process {pid} does not answer: {error}; what it waits for may be a file system that is gone"

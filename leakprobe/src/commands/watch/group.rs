@@ -87,7 +87,6 @@ pub(in crate::commands) fn observe<T>(
             }
         };
         let _ = stop.send(true);
-        Stop::end_at_the_second();
         while let Some(done) = loops.join_next().await {
             let (place, session) = done.map_err(|error| internal("go on watching", &error))??;
             ended.insert(place, session);
