@@ -13,6 +13,7 @@ const PRESENT: u64 = 1 << 63;
 const SWAPPED: u64 = 1 << 62;
 
 /// Tells which pages of a process are there.
+#[derive(Debug)]
 pub(super) struct Pagemap(File);
 
 impl Pagemap {
@@ -27,6 +28,15 @@ impl Pagemap {
         let at = piece.address / PAGE * 8;
         let read = self.0.read_at(entries.as_flattened_mut(), at).unwrap_or(0);
         entries.iter().take(read / 8).map(|entry| u64::from_le_bytes(*entry) & (PRESENT | SWAPPED)).collect()
+    }
+
+    /// Whether all pages of the piece are there; `None` if the kernel does not say: it is too large, or the address space has gone.
+    pub(super) fn is_there(&self, piece: Piece) -> Option<bool> {
+        let mut entries = [[0; 8]; 16];
+        let wanted = entries.get_mut(..usize::try_from(pages(piece)).ok()?)?;
+        let bytes = wanted.as_flattened_mut();
+        self.0.read_exact_at(bytes, piece.address / PAGE * 8).ok()?;
+        Some(wanted.iter().all(|entry| u64::from_le_bytes(*entry) & (PRESENT | SWAPPED) != 0))
     }
 
     /// Whether a page of the piece is in the swap area, from where it takes time.
@@ -123,6 +133,10 @@ pub(super) mod tests {
         let absent = pagemap.absent(piece(start, 8 * page));
         assert_eq!(absent, [0, 1, 3, 4, 5, 6, 7].map(|page| start + page * PAGE));
         let all = [0x1000..0x2000, start..start + 8 * PAGE];
+        assert_eq!(pagemap.is_there(piece(start + 2 * PAGE + 7, 9)), Some(true));
+        assert_eq!(pagemap.is_there(piece(start + 2 * PAGE, page + 1)), Some(false));
+        assert_eq!(pagemap.is_there(piece(start, 17 * page)), None);
+        assert_ne!(pagemap.is_there(piece(u64::MAX - 7, 8)), Some(true));
         assert_eq!(pagemap.touchable(piece(start + 2 * PAGE, 2 * page), &all), page);
         assert!(!pagemap.is_swapped(piece(start, 8 * page)));
     }

@@ -2,10 +2,10 @@
 
 use crate::snapshot::{Memory, Piece};
 
-/// Bytes that are read at once, from a multiple of them: some spans of small objects.
-const SIZE: usize = 32 << 10;
+/// Bytes that are read at once, from a multiple of them: a span of small objects.
+const SIZE: usize = 8 << 10;
 /// How many such pieces are kept.
-const KEPT: usize = 128;
+const KEPT: usize = 64;
 
 /// The parts of memory that were read last.
 #[derive(Debug, Default)]
