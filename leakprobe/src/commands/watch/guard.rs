@@ -67,19 +67,20 @@ impl Guard {
         let ours = STARTED.fetch_add(1, Ordering::Relaxed) + 1;
         let over = Arc::clone(&is_over);
         let serve = move || {
+            let begun = says.clone();
             let served = in_event_loop(async {
                 let signals = Signals::listen()?;
-                let _ = says.send(());
+                let _ = begun.send(Ok(()));
                 serve(ours, signals, &stop, deadline, &over).await;
                 Ok(())
             });
             if let Err(error) = served {
-                tracing::warn!("{error}");
+                let _ = says.send(Err(error));
             }
         };
         let started = thread::Builder::new().name("leakprobe-guard".to_owned()).spawn(serve);
         started.map_err(|error| internal("start a thread for signals", &error))?;
-        told.recv().map_err(|error| internal("listen for signals", &error))?;
+        told.recv().map_err(|error| internal("listen for signals", &error))??;
         Ok(Self(is_over))
     }
 }
