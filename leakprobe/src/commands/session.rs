@@ -4,7 +4,7 @@ mod facts;
 
 use std::{
     io,
-    sync::Once,
+    sync::{LazyLock, Once},
     time::{Duration, Instant},
 };
 
@@ -33,13 +33,16 @@ use crate::{
     snapshot::{Engine, clock_ns, futex_reason},
     symbols,
     target::{
-        LockOwners, Namespace, Target,
+        Budget, LockOwners, Namespace, Target,
         exec::{self, Program},
     },
 };
 
 /// For where there is nothing to do.
 const NEVER: Duration = Duration::from_secs(3600);
+
+/// What all targets of this run together may cost in memory and time for their files.
+static BUDGET: LazyLock<Budget> = LazyLock::new(Budget::default);
 
 /// A target and all that is known of it.
 pub(super) struct Session {
@@ -65,6 +68,7 @@ pub(super) struct Session {
     waits: Waits,
     stacks: StackTable,
     symbols: symbols::Stacks,
+    budget: Budget,
     pub(super) live: Live,
     began: Instant,
     started: Timestamp,
@@ -118,7 +122,7 @@ impl Session {
             );
         }
         let engine = if probes.is_proc() { Engine::from_proc(watch.pid) } else { Engine::new(watch.pid) };
-        let engine = engine.map_err(|error| {
+        let mut engine = engine.map_err(|error| {
             if error.kind() == io::ErrorKind::TimedOut {
                 let pid = watch.pid;
                 let what = format!(
@@ -142,8 +146,13 @@ impl Session {
             }
         })?;
         let min_block_ns = u64::try_from(watch.min_block.as_nanos()).unwrap_or(u64::MAX);
-        let mut symbols =
-            symbols::Stacks::new(symbols::Options { debug_info: watch.debug_info, ..symbols::Options::default() });
+        let budget = BUDGET.for_target();
+        engine.modules().set_budget(budget.clone());
+        let mut symbols = symbols::Stacks::new(symbols::Options {
+            debug_info: watch.debug_info,
+            budget: budget.clone(),
+            ..symbols::Options::default()
+        });
         symbols.set_process(watch.pid);
         let namespace = Namespace::of(watch.pid);
         Ok(Self {
@@ -164,6 +173,7 @@ impl Session {
             waits: Waits::new(watch.pid, !events),
             stacks: StackTable::default(),
             symbols,
+            budget,
             live: Live::new(min_block_ns, clock_ns(ClockId::CLOCK_MONOTONIC)),
             began: Instant::now(),
             started: Timestamp::now(),

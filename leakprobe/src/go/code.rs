@@ -52,15 +52,11 @@ fn read(memory: &impl Words, image: &Image, range: &Range<u64>) -> Result<Bytes,
         let is_same = |range: Range<usize>| bytes.get(range.clone()) == here.get(range);
         is_same(0..TEXT_START) && is_same(TEXT_START + 8..here.len())
     });
-    if let Some(bytes) = from_file {
-        return Ok(bytes.into());
-    }
-    let len = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
-    let bytes = memory.bytes(range.start, len);
-    match bytes.len() == len {
-        true => Ok(bytes.into()),
-        false => Err(format!("the function table of {} cannot be read", image.path)),
-    }
+    let from_memory = || {
+        let len = range.end.saturating_sub(range.start);
+        image.kept(len, |bytes| memory.read(range.start, bytes) == bytes.len())
+    };
+    from_file.or_else(from_memory).ok_or_else(|| format!("the function table of {} cannot be read", image.path))
 }
 
 /// Offset of `pcHeader.textStart`.

@@ -1,9 +1,10 @@
 //! The files of a process that may be Go: where their segments lie in its memory.
 
-use std::{fs::File, ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
+use bytes::Bytes;
 use object::{
-    Endianness, ReadCache, ReadRef,
+    Endianness, ReadRef,
     elf::{FileHeader64, PF_W, PF_X, PT_LOAD},
     read::elf::{FileHeader, ProgramHeader, SectionHeader},
 };
@@ -16,7 +17,9 @@ use super::{
 };
 use crate::target::{
     MappedFile,
+    budget::Held,
     elf::{Elf, Segment},
+    file::{Content, TargetFile},
 };
 
 /// Most loadable segments that are looked at.
@@ -52,7 +55,7 @@ pub(super) struct Image {
     pub(super) loads: Vec<Load>,
     /// Where `moduledata` probably lies.
     pub(super) hints: Vec<Range<u64>>,
-    file: Arc<File>,
+    file: MappedFile,
 }
 
 /// A loadable segment, in memory.
@@ -72,8 +75,7 @@ impl Image {
     /// Looks at a mapped file; `None` if it is not Go. Reads its headers only, some 10 µs, unless it has no section headers: then
     /// its notes, and its data for what only Go has there.
     pub(super) fn open(file: &MappedFile, memory: &impl Words) -> Option<Self> {
-        let cache = ReadCache::new(&*file.handle);
-        Self::read(&cache, file, memory)
+        Self::read(&TargetFile::new(&file.handle, &file.path, &file.budget), file, memory)
     }
 
     fn read<'data>(data: impl ReadRef<'data>, file: &MappedFile, memory: &impl Words) -> Option<Self> {
@@ -125,7 +127,7 @@ impl Image {
         let is_told = build.is_some();
         let build = build.unwrap_or(BuildInfo::Nothing);
         let hints = MODULEDATA_SECTIONS.iter().filter_map(|name| section(name)).collect();
-        let image = Self { path: file.path.as_str().into(), build, loads, hints, file: Arc::clone(&file.handle) };
+        let image = Self { path: file.path.as_str().into(), build, loads, hints, file: file.clone() };
         let has_note = || {
             let small = all_headers.iter().filter(|header| header.p_filesz(endian) <= MAX_NOTES);
             let notes = small.filter_map(|header| header.notes(endian, data).ok()?);
@@ -139,19 +141,43 @@ impl Image {
 
     /// Reads what the file holds for a range of memory that is never written to. The file is read and not the process, so that
     /// no page of it becomes resident by our doing.
-    pub(super) fn read_constant(&self, range: &Range<u64>) -> Option<Vec<u8>> {
-        use std::os::unix::fs::FileExt;
+    pub(super) fn read_constant(&self, range: &Range<u64>) -> Option<Bytes> {
         let load = self.load_of(range.start)?;
         let skip = range.start - load.memory.start;
         let end = range.end.min(load.file_backed().end);
-        let mut bytes = vec![0; usize::try_from(end.checked_sub(range.start)?).ok()?];
-        self.file.read_exact_at(&mut bytes, load.file_offset.checked_add(skip)?).ok()?;
-        Some(bytes)
+        let MappedFile { handle, path, budget, .. } = &self.file;
+        let file = TargetFile::new(handle, path, budget);
+        let offset = load.file_offset.checked_add(skip)?;
+        let len = end.checked_sub(range.start)?;
+        // Nothing is allocated for what is not there.
+        (&file).len().ok().filter(|&there| offset.checked_add(len).is_some_and(|end| end <= there))?;
+        self.kept(len, |bytes| (&file).copy_at(offset, bytes).is_ok())
+    }
+
+    /// Bytes of the program, on the budget of the run for as long as they are kept; `None` if that does not allow them, or `fill`
+    /// has not filled them.
+    pub(super) fn kept(&self, len: u64, fill: impl FnOnce(&mut [u8]) -> bool) -> Option<Bytes> {
+        let MappedFile { handle, path, budget, .. } = &self.file;
+        let held = (&TargetFile::new(handle, path, budget)).hold(len).ok()?;
+        let mut bytes = vec![0; usize::try_from(len).ok()?];
+        fill(&mut bytes).then(|| Bytes::from_owner(Kept { bytes, _held: held }))
     }
 
     /// The segment that an address lies in.
     pub(super) fn load_of(&self, address: u64) -> Option<&Load> {
         self.loads.iter().find(|load| load.memory.contains(&address))
+    }
+}
+
+/// Bytes, and what they take of the budget.
+struct Kept {
+    bytes: Vec<u8>,
+    _held: Option<Held>,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

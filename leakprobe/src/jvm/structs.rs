@@ -5,13 +5,14 @@
 
 use std::collections::HashMap;
 
-use object::{Object, ObjectSegment, ObjectSymbol, ReadCache, read::elf::ElfFile64};
+use object::{Object, ObjectSegment, ObjectSymbol, read::elf::ElfFile64};
 
 use crate::{
     snapshot::{Memory, Piece},
     target::{
         MappedFile,
         elf::{Elf, Segment},
+        file::TargetFile,
     },
 };
 
@@ -93,8 +94,8 @@ impl Structs {
 
 /// Where exported variables lie in memory.
 fn exported<const N: usize>(file: &MappedFile, names: [&str; N]) -> object::read::Result<[Option<u64>; N]> {
-    let cache = ReadCache::new(&*file.handle);
-    let elf: ElfFile64<'_, object::Endianness, _> = ElfFile64::parse(&cache)?;
+    let content = TargetFile::new(&file.handle, &file.path, &file.budget);
+    let elf: ElfFile64<'_, object::Endianness, _> = ElfFile64::parse(&content)?;
     let segments = elf.segments().take(MOST_SEGMENTS).map(|segment| {
         let (file_offset, file_size) = segment.file_range();
         Segment { file_offset, file_size, svma: segment.address(), executable: true }

@@ -238,6 +238,9 @@ fn loss(name: &str, n: u64) -> String {
             ("ended wait", "counted at its place, but not listed one by one: there are too many".into())
         }
         "sites_not_listed" => ("task", "at sites that are not listed: there are too many".into()),
+        "files_beyond_budget" => {
+            ("file", "not read, or not completely: beyond what one run may spend on files of the target".into())
+        }
         "task_unreadable" => ("task", "with a field that could not be read".into()),
         _ => {
             let name = words::harmless(&name.replace('_', " "));

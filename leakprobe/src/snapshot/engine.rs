@@ -177,7 +177,9 @@ impl Engine {
         let fresh = if self.from_proc { Self::from_proc(self.pid)? } else { Self::new(self.pid)? };
         let (losses, snapshots) = (self.losses, self.snapshots);
         let unanswered = std::mem::take(&mut self.unanswered);
+        let budget = self.modules.budget().clone();
         *self = Self { losses, unanswered, snapshots, ..fresh };
+        self.modules.set_budget(budget);
         Ok(())
     }
 

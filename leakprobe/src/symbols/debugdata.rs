@@ -4,7 +4,7 @@
 
 use std::io::Read as _;
 
-use object::ReadRef;
+use crate::target::{budget::Held, file::Content};
 
 /// Most bytes of it in the file. Firefox's, one of the largest, has some 7 MiB.
 const LARGEST: u64 = 64 << 20;
@@ -13,27 +13,49 @@ const LARGEST_INFLATED: u64 = 256 << 20;
 /// Most memory that decompression takes besides, KiB: xz -9 takes 65 MiB.
 const MEMORY_KIB: u32 = 128 << 10;
 
+/// Bytes that are decompressed at a time.
+const PIECE: u64 = 1 << 20;
+
+/// What was decompressed, and what it takes of the budget.
+type Inflated = (Vec<u8>, Option<Held>);
+
 /// Decompresses what lies at `offset`.
-pub(super) fn inflate<'data, R: ReadRef<'data>>(data: R, place: (u64, u64)) -> Result<Vec<u8>, String> {
+pub(super) fn inflate<'data>(data: impl Content<'data>, place: (u64, u64)) -> Result<Inflated, String> {
     inflate_to(data, place, LARGEST_INFLATED)
 }
 
-fn inflate_to<'data, R: ReadRef<'data>>(
-    data: R,
+/// The same, up to `largest` bytes.
+pub(crate) fn inflate_to<'data>(
+    data: impl Content<'data>,
     (offset, length): (u64, u64),
     largest: u64,
-) -> Result<Vec<u8>, String> {
+) -> Result<Inflated, String> {
     if length > LARGEST {
         return Err(format!("it has {} MiB", length >> 20));
     }
+    let scarce = |()| "there is not enough memory for it".to_owned();
+    let _working = data.hold(u64::from(MEMORY_KIB) << 10).map_err(scarce)?;
+    let mut held: Option<Held> = None;
     let compressed = data.read_bytes_at(offset, length).map_err(|()| "it is cut off".to_owned())?;
-    let reader = lzma_rust2::XzReader::new_mem_limit(compressed, false, MEMORY_KIB);
+    let mut reader = lzma_rust2::XzReader::new_mem_limit(compressed, false, MEMORY_KIB);
     let mut bytes = Vec::new();
-    reader.take(largest + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > largest {
-        return Err(format!("it has more than {} MiB when decompressed", largest >> 20));
+    // How large it is shows when it ends.
+    loop {
+        let piece = data.hold(PIECE).map_err(scarce)?;
+        let read = reader.by_ref().take(PIECE).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+        match (&mut held, piece) {
+            (Some(held), Some(piece)) => held.add(piece),
+            (held, piece) => *held = piece,
+        }
+        if bytes.len() as u64 > largest {
+            return Err(format!("it has more than {} MiB when decompressed", largest >> 20));
+        }
+        if read == 0 {
+            break;
+        }
     }
-    Ok(bytes)
+    bytes.shrink_to_fit();
+    Ok((bytes, held))
 }
 
 #[cfg(test)]
@@ -52,7 +74,7 @@ mod tests {
     }
 
     fn inflated(data: &[u8], largest: u64) -> Result<Vec<u8>, String> {
-        inflate_to(data, (0, data.len() as u64), largest)
+        inflate_to(data, (0, data.len() as u64), largest).map(|(bytes, _)| bytes)
     }
 
     #[test]

@@ -14,7 +14,8 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use super::elf::DebugLink;
+use super::elf::{AltLink, DebugLink};
+use crate::target::Budget;
 
 /// Where debug information may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,15 +68,24 @@ pub(super) fn candidates(
     found
 }
 
-/// The CRC-32 of a file's content; `None` if it has more bytes than `largest`.
-pub(super) fn checksum(file: &File, largest: u64) -> io::Result<Option<u32>> {
-    if file.metadata()?.len() > largest {
+/// Where that may be what several debug files share, one of which lies at `beside`.
+pub(super) fn shared(link: &AltLink, beside: &Path, directories: &[PathBuf]) -> Vec<Candidate> {
+    let by_id = directories.iter().map(|directory| directory.join(".build-id").join(hex_path(&link.build_id)));
+    let home = beside.parent().unwrap_or(Path::new("/"));
+    let paths = by_id.chain([home.join(&link.path)]);
+    paths.map(|path| Candidate { path, is_installed: true }).collect()
+}
+
+/// The CRC-32 of a file's content; `None` if it has more bytes than `largest`, or than may be read.
+pub(super) fn checksum(file: &File, largest: u64, budget: &Budget) -> io::Result<Option<u32>> {
+    let length = file.metadata()?.len();
+    if length > largest || budget.read(length).is_err() {
         return Ok(None);
     }
     let mut file = file;
     file.rewind()?;
     let mut sum = crc32fast::Hasher::new();
-    let mut rest = file.take(largest);
+    let mut rest = file.take(length);
     let mut piece = vec![0; 1 << 20];
     loop {
         match rest.read(&mut piece)? {

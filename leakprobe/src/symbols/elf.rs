@@ -3,17 +3,19 @@
 //! Files are read, not mapped: a mapped file that its owner truncates would kill us with SIGBUS.
 
 use std::{
+    ffi::OsStr,
     fs::{File, Metadata},
     io,
-    path::Path,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
 };
 
 use object::{
-    CompressedData, CompressionFormat, Endianness, FileKind, ReadRef, elf,
+    Endianness, FileKind, ReadRef, elf,
     read::elf::{CompressionHeader, FileHeader, SectionHeader},
 };
 
-use super::{symtab::Search, zstd};
+use super::symtab::Search;
 use crate::target::open_regular;
 
 /// More sections than any linker makes; each costs a read for its name.
@@ -21,9 +23,6 @@ const MOST_SECTIONS: u32 = 1 << 16;
 
 /// The largest symbol table that is read into memory; Chromium's with all local symbols has some 50 MiB.
 const LARGEST_TABLE: u64 = 512 << 20;
-
-/// DEFLATE cannot make more than this of one byte (<https://zlib.net/zlib_tech.html>, "Maximum Compression Factor").
-const MOST_INFLATION: u64 = 1032;
 
 /// Opens a regular file, and nothing else: the path may come from the target, which could have put a FIFO there to stop us.
 pub(super) fn open(path: &Path) -> io::Result<(File, Metadata)> {
@@ -41,8 +40,19 @@ pub(super) struct Facts {
     pub(super) debug_link: Option<DebugLink>,
     /// Where `.gnu_debugdata` lies in the file, and how long it is: a compressed ELF file that holds a symbol table.
     pub(super) debug_data: Option<(u64, u64)>,
+    /// The file that holds what several debug files share.
+    pub(super) alt_link: Option<AltLink>,
     /// DWARF in this file.
     pub(super) dwarf: Dwarf,
+}
+
+/// `.gnu_debugaltlink`, made by dwz.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct AltLink {
+    /// Where it is: absolute, or beside this file.
+    pub(super) path: PathBuf,
+    /// Its build id.
+    pub(super) build_id: Vec<u8>,
 }
 
 /// `.gnu_debuglink`.
@@ -68,7 +78,10 @@ pub(super) struct Largest {
 pub(super) enum Dwarf {
     #[default]
     Absent,
+    /// It can be read as it lies in the file.
     Present,
+    /// It can be read from a copy: of compressed sections, or without links to other files.
+    ToCopy,
     /// Present, but for this reason not to be read.
     Refused(String),
 }
@@ -101,9 +114,16 @@ where
     let sections = header.sections(endian, data)?;
     let mut facts = Facts::default();
     let mut dwarf = DwarfSize::default();
+    let (mut has_symtab, mut has_dynsym) = (false, false);
     for (index, section) in sections.enumerate() {
         let kind = section.sh_type(endian);
         if kind == elf::SHT_SYMTAB || kind == elf::SHT_DYNSYM {
+            // There is one of each (elf(5)); more of them would make a small file a large one.
+            let seen = if kind == elf::SHT_SYMTAB { &mut has_symtab } else { &mut has_dynsym };
+            if std::mem::replace(seen, true) {
+                search.corrupt = Some("more than one symbol table".to_owned());
+                continue;
+            }
             if section.sh_size(endian).into() > LARGEST_TABLE {
                 search.corrupt = Some("symbol table is too large".to_owned());
                 continue;
@@ -116,13 +136,21 @@ where
             facts.build_id = facts.build_id.or_else(|| build_id(endian, data, section));
         } else if kind != elf::SHT_NOBITS {
             match sections.section_name(endian, section).unwrap_or_default() {
-                b".gnu_debuglink" => facts.debug_link = debug_link(endian, data, section),
+                b".gnu_debuglink" => {
+                    dwarf.to_copy = true;
+                    facts.debug_link = debug_link(endian, data, section);
+                }
+                b".gnu_debugaltlink" => {
+                    dwarf.to_copy = true;
+                    facts.alt_link = alt_link(endian, data, section);
+                }
+                b".debug_sup" => dwarf.to_copy = true,
                 b".gnu_debugdata" => {
                     facts.debug_data = Some((section.sh_offset(endian).into(), section.sh_size(endian).into()));
                 }
                 name if name.starts_with(b".debug_") => {
-                    if let Some(largest) = largest {
-                        dwarf.add(endian, data, section, name, largest);
+                    if largest.is_some() {
+                        dwarf.add(endian, data, section, name);
                     }
                 }
                 _ => {}
@@ -171,17 +199,34 @@ where
     Some(DebugLink { name, crc })
 }
 
-/// Adds up how much memory the debug information of a file takes.
+fn alt_link<'data, S, R>(endian: Endianness, data: R, section: &S) -> Option<AltLink>
+where
+    S: SectionHeader<Endian = Endianness>,
+    R: ReadRef<'data>,
+{
+    if section.sh_size(endian).into() > 8192 {
+        return None;
+    }
+    // A path, ended by zero; the build id of what lies there.
+    let data = section.data(endian, data).ok()?;
+    let end = data.iter().position(|&byte| byte == 0)?;
+    let (path, build_id) = (data.get(..end)?, data.get(end + 1..)?);
+    Some(AltLink { path: OsStr::from_bytes(path).into(), build_id: build_id.to_vec() })
+}
+
+/// Adds up how much memory the debug information of a file takes. What compressed sections claim is checked when they are
+/// inflated.
 #[derive(Default)]
 struct DwarfSize {
     total: u64,
     inflated: u64,
     info: bool,
-    refused: Option<String>,
+    to_copy: bool,
+    corrupt: Option<String>,
 }
 
 impl DwarfSize {
-    fn add<'data, S, R>(&mut self, endian: Endianness, data: R, section: &S, name: &[u8], largest: Largest)
+    fn add<'data, S, R>(&mut self, endian: Endianness, data: R, section: &S, name: &[u8])
     where
         S: SectionHeader<Endian = Endianness>,
         R: ReadRef<'data>,
@@ -190,18 +235,14 @@ impl DwarfSize {
         self.info |= name == b".debug_info" && stored > 0;
         let size = match section.compression(endian, data) {
             Ok(None) => stored,
-            Ok(Some((header, offset, length))) => {
-                let declared: u64 = header.ch_size(endian).into();
-                if declared <= largest.inflated
-                    && let Err(why) = check_claim(data, offset, length, header.ch_type(endian), declared, largest)
-                {
-                    self.refused = Some(why);
-                }
-                self.inflated = self.inflated.saturating_add(declared);
-                declared
+            Ok(Some((header, ..))) => {
+                let claimed: u64 = header.ch_size(endian).into();
+                self.inflated = self.inflated.saturating_add(claimed);
+                self.to_copy = true;
+                claimed
             }
             Err(error) => {
-                self.refused = Some(error.to_string());
+                self.corrupt = Some(error.to_string());
                 stored
             }
         };
@@ -212,45 +253,15 @@ impl DwarfSize {
         let too_large = |what: &str, size: u64, limit: u64| {
             Dwarf::Refused(format!("{what} of {} MiB is larger than the limit of {} MiB", size >> 20, limit >> 20))
         };
-        match self.refused {
+        match self.corrupt {
             _ if !self.info => Dwarf::Absent,
             Some(why) => Dwarf::Refused(format!("debug information is corrupt: {why}")),
             None if self.total > largest.total => too_large("debug information", self.total, largest.total),
             None if self.inflated > largest.inflated => {
                 too_large("compressed debug information", self.inflated, largest.inflated)
             }
+            None if self.to_copy => Dwarf::ToCopy,
             None => Dwarf::Present,
         }
     }
-}
-
-/// Whether a compressed section is about as large as it says. The declared size is only a claim, and blazesym inflates without
-/// limit. What cannot exceed the limit whatever it claims needs no check; of the rest, DEFLATE is inflated once, up to the
-/// claim, to see, while the blocks of Zstandard can be counted.
-/// <https://github.com/libbpf/blazesym/blob/v0.2.7/src/elf/parser.rs#L281>
-fn check_claim<'data, R: ReadRef<'data>>(
-    data: R,
-    offset: u64,
-    length: u64,
-    kind: elf::CompressionType,
-    declared: u64,
-    largest: Largest,
-) -> Result<(), String> {
-    match kind {
-        elf::ELFCOMPRESS_ZLIB if length.saturating_mul(MOST_INFLATION) > largest.inflated => {
-            inflate(data, offset, length, declared)
-        }
-        elf::ELFCOMPRESS_ZSTD => match zstd::most_bytes(data, offset, length) {
-            Some(most) if most.saturating_sub(zstd::SLACK) <= largest.inflated => Ok(()),
-            Some(_) => Err("it is larger than it says".to_owned()),
-            None => Err("its Zstandard frames are damaged".to_owned()),
-        },
-        _ => Ok(()),
-    }
-}
-
-fn inflate<'data, R: ReadRef<'data>>(data: R, offset: u64, length: u64, declared: u64) -> Result<(), String> {
-    let data = data.read_bytes_at(offset, length).map_err(|()| "section is cut off".to_owned())?;
-    let compressed = CompressedData { format: CompressionFormat::Zlib, data, uncompressed_size: declared };
-    compressed.decompress().map(|_| ()).map_err(|error| error.to_string())
 }

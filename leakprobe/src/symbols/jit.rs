@@ -12,7 +12,7 @@ use std::{
 use super::perfmap::{LARGEST, PerfMap};
 use crate::{
     model::Frame,
-    target::{Modules, Root},
+    target::{Budget, Modules, Root, budget::Scarce},
 };
 
 /// The module of code that a perf map names.
@@ -73,6 +73,7 @@ pub(super) struct Jit {
     took: Option<(Instant, Duration)>,
     /// Why the file that is there is not used.
     ignored: Option<String>,
+    budget: Budget,
 }
 
 /// What the perf map says.
@@ -87,7 +88,7 @@ pub(super) struct Names {
 
 impl Jit {
     /// That of the process `pid`, whose root is given; what is asked of /proc is asked now.
-    pub(super) fn of(pid: u32, root: Option<Root>) -> Self {
+    pub(super) fn of(pid: u32, root: Option<Root>, budget: Budget) -> Self {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let numbers = |field: &str| -> Vec<u32> {
             let line = status.lines().find_map(|line| line.strip_prefix(field));
@@ -106,6 +107,7 @@ impl Jit {
             read: None,
             took: None,
             ignored: None,
+            budget,
         }
     }
 
@@ -131,8 +133,16 @@ impl Jit {
         if !at_last && self.took.is_some_and(|(when, took)| when.elapsed() < took * SHARE) {
             return Names { why: format!("JIT code, and {file} was not read again yet"), ..Names::default() };
         }
+        // At most all of its last part is read.
+        let budget = &self.budget;
+        let unread =
+            budget.read(metadata.len().min(LARGEST)).err().or(budget.time_left().is_zero().then_some(Scarce::Time));
+        if let Some(scarce) = unread {
+            budget.leave_out(&file, scarce);
+            return Names { why: format!("JIT code; {} is used up", budget.what(scarce)), ..Names::default() };
+        }
         let began = Instant::now();
-        let looked_up = self.map.look_up(opened, addresses);
+        let looked_up = budget.timed(|| self.map.look_up(opened, addresses));
         self.took = Some((Instant::now(), began.elapsed()));
         self.read = Some((metadata.len(), metadata.mtime(), metadata.mtime_nsec()));
         let why = match &looked_up {
@@ -221,7 +231,7 @@ mod tests {
     use super::*;
 
     fn jit(directory: &std::path::Path) -> Jit {
-        let mut jit = Jit::of(std::process::id(), Some(Root::at(directory).unwrap()));
+        let mut jit = Jit::of(std::process::id(), Some(Root::at(directory).unwrap()), Budget::default());
         jit.file = "/tmp/perf-1.map".into();
         jit
     }

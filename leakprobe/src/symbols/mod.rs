@@ -20,29 +20,31 @@ mod stacks;
 mod symtab;
 #[cfg(test)]
 mod tests;
-mod zstd;
 
 use std::{
     collections::HashMap,
-    fs::File,
-    os::unix::fs::MetadataExt,
+    fs::{self, File},
+    os::{fd::AsRawFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use object::ReadCache;
-
 use self::{
     debugfile::{Candidate, Proof},
-    dwarf::Scope,
-    elf::Dwarf,
+    dwarf::{Origin, Scope, Shared},
+    elf::{AltLink, Dwarf},
     symtab::Search,
     symtab::Symbol,
 };
 use crate::{
     model::Frame,
-    target::{Root, open_regular},
+    target::{
+        Budget, Root,
+        budget::{Held, Scarce},
+        file::{Content, TargetFile},
+        open_regular,
+    },
 };
 
 pub use dwarf::{helper_cost, is_helper};
@@ -106,6 +108,8 @@ pub struct Options {
     pub debug_info_timeout: Duration,
     /// Where debug information split from its program is installed.
     pub debug_directories: Vec<PathBuf>,
+    /// On which files are read.
+    pub budget: Budget,
 }
 
 impl Default for Options {
@@ -116,6 +120,7 @@ impl Default for Options {
             largest_inflated: 512 << 20,
             debug_info_timeout: Duration::from_secs(20),
             debug_directories: vec!["/usr/lib/debug".into(), "/lib/debug".into()],
+            budget: Budget::default(),
         }
     }
 }
@@ -132,6 +137,8 @@ pub struct Symbolizer {
     /// Files with debug information so far, by which they are numbered.
     files: u64,
     modules: HashMap<(String, Identity), Known>,
+    /// Files with what several debug files share, by device and inode, which no other file gets as long as they are open.
+    shared: HashMap<(u64, u64), Arc<Origin>>,
 }
 
 /// What makes two sources the same, whichever name they are opened by.
@@ -146,12 +153,10 @@ enum Identity {
 struct Known {
     frames: HashMap<Lookup, Vec<Frame>>,
     debug: Debug,
-    /// The module itself, if its debug information is in it.
-    own: Option<File>,
     /// The debug file of the module; its symbols are of use even where its DWARF is not.
     split: Option<File>,
     /// The symbol table that was left in the stripped module, decompressed.
-    debug_data: Option<Vec<u8>>,
+    debug_data: Option<(Vec<u8>, Option<Held>)>,
 }
 
 /// Where a module's debug information is.
@@ -160,8 +165,7 @@ enum Debug {
     #[default]
     NotLooked,
     None,
-    /// In the debug file, or in the module itself if there is none; it has this number.
-    There(u64),
+    In(Arc<Origin>),
     Unusable(String),
 }
 
@@ -169,9 +173,8 @@ impl Symbolizer {
     /// A symbolizer that knows nothing yet.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        let directories = options.debug_directories.clone();
-        let dwarf = dwarf::Reader::new(directories, options.debug_info_timeout);
-        Self { dwarf, options, root: None, files: 0, modules: HashMap::new() }
+        let dwarf = dwarf::Reader::new(options.debug_info_timeout, options.budget.clone());
+        Self { dwarf, options, root: None, files: 0, modules: HashMap::new(), shared: HashMap::new() }
     }
 
     /// From now on debug information is looked for in this root first, which is that of the target, and then in our own.
@@ -194,9 +197,14 @@ impl Symbolizer {
                         size: metadata.size(),
                         modified: (metadata.mtime(), metadata.mtime_nsec()),
                     };
-                    let data = ReadCache::new(&file);
                     self.remembered(module, identity, lookups, |this, known, wanted| {
-                        this.look_up(&data, Some(&file), &module.path, known, wanted);
+                        let budget = this.options.budget.clone();
+                        if budget.time_left().is_zero() {
+                            budget.leave_out(&module.path, Scarce::Time);
+                            return;
+                        }
+                        let data = TargetFile::new(&file, &module.path, &budget);
+                        budget.timed(|| this.look_up(&data, Some(&file), &module.path, known, wanted));
                     })
                 }
                 Err(error) => all_unknown(module, lookups, &format!("module could not be read: {error}")),
@@ -230,6 +238,7 @@ impl Symbolizer {
     ) -> Vec<Vec<Frame>> {
         if self.modules.len() >= MOST_MODULES {
             self.modules.clear();
+            self.shared.clear();
             self.dwarf.forget();
         }
         let key = (module.path.clone(), identity);
@@ -256,9 +265,9 @@ impl Symbolizer {
     }
 
     /// Looks up what was not seen before. `wanted` is sorted by the address to probe.
-    fn look_up<'data, R: object::ReadRef<'data>>(
+    fn look_up<'data>(
         &mut self,
-        data: R,
+        data: impl Content<'data>,
         file: Option<&File>,
         path: &str,
         known: &mut Known,
@@ -281,13 +290,13 @@ impl Symbolizer {
         if is_new {
             let debug_data = facts.debug_data;
             match file {
-                Some(file) => self.find_debug(facts, file, Path::new(path), known),
+                Some(file) => self.find_debug(facts, file, path, known),
                 None => known.debug = Debug::None,
             }
             // The debug file has all that is in here.
             if let (None, Some(place)) = (&known.split, debug_data) {
                 match debugdata::inflate(data, place) {
-                    Ok(bytes) => known.debug_data = Some(bytes),
+                    Ok(inflated) => known.debug_data = Some(inflated),
                     Err(why) => search.corrupt = Some(format!(".gnu_debugdata: {why}")),
                 }
             }
@@ -295,15 +304,15 @@ impl Symbolizer {
         // A debug file has the local symbols that were stripped from the module, at the same addresses. It was read
         // before without error; should it have changed meanwhile, its symbols are missed and nothing else.
         if let Some(file) = &known.split {
-            let _ = elf::read(&ReadCache::new(file), None, &mut search);
+            let _ = elf::read(&TargetFile::new(file, path, &self.options.budget), None, &mut search);
         }
-        if let Some(bytes) = &known.debug_data
+        if let Some((bytes, _)) = &known.debug_data
             && let Err(why) = elf::read(&bytes[..], None, &mut search)
         {
             search.corrupt = Some(format!(".gnu_debugdata: {why}"));
         }
-        let scopes = match (&known.debug, known.split.as_ref().or(known.own.as_ref())) {
-            (&Debug::There(number), Some(file)) => self.dwarf.resolve(path, number, file, &probes),
+        let scopes = match &known.debug {
+            Debug::In(origin) => self.dwarf.resolve(origin, &probes),
             _ => Ok(Vec::new()),
         };
         let mut scopes = scopes.unwrap_or_else(|why| {
@@ -322,30 +331,61 @@ impl Symbolizer {
     }
 
     /// Finds out where a module's debug information is: in itself, else in a file of its own.
-    fn find_debug(&mut self, facts: elf::Facts, file: &File, module: &Path, known: &mut Known) {
-        known.own = file.try_clone().ok();
-        let mut found = facts.dwarf;
-        let link = facts.debug_link.as_ref();
-        let proof = Proof::of(facts.build_id.as_deref(), link);
-        if let (Dwarf::Absent, Some(proof)) = (&found, proof) {
-            let path = module.to_str().and_then(|path| path.strip_suffix(" (deleted)")).map_or(module, Path::new);
-            let candidates = debugfile::candidates(proof, link, path, &self.options.debug_directories);
+    fn find_debug(&mut self, facts: elf::Facts, file: &File, module: &str, known: &mut Known) {
+        let link = facts.debug_link.clone();
+        let proof = Proof::of(facts.build_id.as_deref(), link.as_ref());
+        let mut found = None;
+        if let (Dwarf::Absent, Some(proof)) = (&facts.dwarf, proof) {
+            let path = Path::new(module.strip_suffix(" (deleted)").unwrap_or(module));
+            let candidates = debugfile::candidates(proof, link.as_ref(), path, &self.options.debug_directories);
             let mut files = candidates.iter().flat_map(|candidate| self.files_at(candidate));
-            if let Some((split, dwarf)) = files.find_map(|file| self.proven(file, proof)) {
-                found = dwarf;
-                known.split = Some(split);
-                known.own = None;
-            }
+            found = files.find_map(|file| self.proven(module, file, proof));
         }
-        known.debug = match found {
-            _ if !self.options.debug_info => Debug::None,
-            Dwarf::Present => {
-                self.files += 1;
-                Debug::There(self.files)
+        let (file, facts) = match found {
+            Some((split, facts)) => {
+                known.split = split.try_clone().ok();
+                (Ok(split), facts)
             }
-            Dwarf::Refused(why) => Debug::Unusable(why),
-            Dwarf::Absent => Debug::None,
+            // Whoever opened it first may close it.
+            None => (file.try_clone(), facts),
         };
+        let is_to_copy = match facts.dwarf {
+            _ if !self.options.debug_info => return known.debug = Debug::None,
+            Dwarf::Absent => return known.debug = Debug::None,
+            Dwarf::Refused(why) => return known.debug = Debug::Unusable(why),
+            Dwarf::Present => false,
+            Dwarf::ToCopy => true,
+        };
+        known.debug = match file {
+            Ok(file) => {
+                let shared = facts.alt_link.as_ref().and_then(|link| self.shared(module, &file, link));
+                Debug::In(Arc::new(self.origin(module, file, is_to_copy, shared)))
+            }
+            Err(error) => Debug::Unusable(format!("its file cannot be kept open: {error}")),
+        };
+    }
+
+    fn origin(&mut self, module: &str, file: File, is_to_copy: bool, shared: Option<Shared>) -> Origin {
+        self.files += 1;
+        Origin { number: self.files, file, module: module.to_owned(), is_to_copy, shared }
+    }
+
+    /// The file that holds what the debug information in `file` shares with others, and its build id.
+    fn shared(&mut self, module: &str, file: &File, link: &AltLink) -> Option<Shared> {
+        let proof = Proof::of(Some(&link.build_id), None)?;
+        let beside = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+        let candidates = debugfile::shared(link, &beside, &self.options.debug_directories);
+        let mut files = candidates.iter().flat_map(|candidate| self.files_at(candidate));
+        let (found, _) = files.find_map(|file| self.proven(module, file, proof))?;
+        drop(files);
+        let metadata = found.metadata().ok()?;
+        let place = (metadata.dev(), metadata.ino());
+        let origin = match self.shared.get(&place) {
+            Some(origin) => Arc::clone(origin),
+            None => Arc::new(self.origin(module, found, true, None)),
+        };
+        self.shared.insert(place, Arc::clone(&origin));
+        Some(Shared { origin, build_id: link.build_id.clone() })
     }
 
     /// The files that a candidate may stand for: in the target's root, and in ours if that is another one.
@@ -358,16 +398,20 @@ impl Symbolizer {
         theirs.into_iter().chain(ours)
     }
 
-    /// The file, and what DWARF it has, if it belongs to the program.
-    fn proven(&self, file: File, proof: Proof<'_>) -> Option<(File, Dwarf)> {
-        let facts = elf::read(&ReadCache::new(&file), Some(self.largest()), &mut Search::new(&[])).ok()?;
+    /// The file, and what it says, if it belongs to the program.
+    fn proven(&self, module: &str, file: File, proof: Proof<'_>) -> Option<(File, elf::Facts)> {
+        let budget = &self.options.budget;
+        let content = TargetFile::new(&file, module, budget);
+        let facts = elf::read(&content, Some(self.largest()), &mut Search::new(&[])).ok()?;
+        drop(content);
         let is_proven = match proof {
             Proof::BuildId(id) => facts.build_id.as_deref() == Some(id),
             Proof::Checksum(crc) => {
-                debugfile::checksum(&file, self.options.largest_debug_info).ok().flatten() == Some(crc)
+                let largest = self.options.largest_debug_info;
+                budget.timed(|| debugfile::checksum(&file, largest, budget)).ok().flatten() == Some(crc)
             }
         };
-        is_proven.then_some((file, facts.dwarf))
+        is_proven.then_some((file, facts))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     analysis::Frames,
     aside,
     model::{Frame, Stack, StackId, StackKind, StackTable},
-    target::{self, Code, ModuleId, ModuleSource, Modules, Root},
+    target::{self, Budget, Code, ModuleId, ModuleSource, Modules, Root},
 };
 
 /// Files that code which is made at run time is mapped from; they hold no ELF file.
@@ -24,6 +24,7 @@ type Resolved = HashMap<u64, Vec<u32>>;
 /// Symbolises stacks as they come, and keeps their frames.
 pub struct Stacks {
     symbolizer: Symbolizer,
+    budget: Budget,
     go: Vec<GoCode>,
     kernel: Kernel,
     /// Knows the code that the process makes as it runs.
@@ -60,6 +61,7 @@ impl Stacks {
     #[must_use]
     pub fn new(options: Options) -> Self {
         Self {
+            budget: options.budget.clone(),
             symbolizer: Symbolizer::new(options),
             go: Vec::new(),
             kernel: Kernel::default(),
@@ -75,7 +77,7 @@ impl Stacks {
     /// code that it makes as it runs.
     pub fn set_process(&mut self, pid: u32) {
         self.symbolizer.set_root(Root::of(pid).ok());
-        self.jit = Some(Jit::of(pid, Root::of(pid).ok()));
+        self.jit = Some(Jit::of(pid, Root::of(pid).ok(), self.budget.clone()));
         self.pending.clear();
     }
 

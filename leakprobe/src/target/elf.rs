@@ -1,20 +1,29 @@
 //! What unwinding needs from an ELF file: where it was linked to lie, and its call frame information.
 //!
 //! Files are untrusted, and may be cut short while we look: they are read into memory piece by piece, never mapped (a mapped
-//! file that shrinks kills the reader with SIGBUS), and nothing larger than [`MAX_SECTION`] is read.
+//! file that shrinks kills the reader with SIGBUS), nothing larger than [`MAX_SECTION`] is read, no byte twice, and all of it on
+//! the budget of the run.
 
-use std::{fs::File, ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 use object::{
-    Object, ObjectSection, ObjectSegment, ReadCache, ReadRef, SegmentFlags,
-    elf::{FileHeader64, PF_X, PT_GNU_EH_FRAME},
-    read::elf::{ElfFile64, ProgramHeader},
+    Endianness,
+    elf::{FileHeader64, PF_X, PT_GNU_EH_FRAME, PT_LOAD},
+    read::elf::{CompressionHeader, FileHeader, ProgramHeader, SectionHeader},
+};
+
+use super::{
+    budget::Held,
+    file::{Content, TargetFile},
+    inflate::Compressed,
 };
 
 /// Largest section that is read, bytes. The largest known .eh_frame (a browser's) has some 30 MB.
 pub const MAX_SECTION: u64 = 256 << 20;
 /// Most loadable segments that are looked at.
 const MAX_SEGMENTS: usize = 1024;
+/// More program headers, or sections, than any linker makes.
+const MAX_HEADERS: usize = 1 << 16;
 
 /// Why an ELF file is of no use.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -31,6 +40,8 @@ pub struct Section {
     pub svma: Range<u64>,
     /// Its bytes, decompressed.
     pub data: Arc<[u8]>,
+    /// What they take of the budget of the run; nothing if they come from no file of a target.
+    pub held: Option<Arc<Held>>,
 }
 
 /// A loadable segment.
@@ -64,83 +75,92 @@ pub struct Elf {
 }
 
 impl Elf {
-    /// Reads a file. Costs a read of its headers and its frame sections, some ms for a large library.
+    /// Reads a file. Costs a read of its headers and its frame sections, some ms for a large library. What the budget does not
+    /// allow is missing then, which the file knows.
     ///
     /// # Errors
     /// If it is no usable ELF file. Missing frame sections are no error.
-    pub fn read_file(file: &File) -> Result<Self, ElfError> {
-        let cache = ReadCache::new(file);
-        Self::read(&cache)
+    pub(super) fn read_file(file: &TargetFile<'_>) -> Result<Self, ElfError> {
+        Self::read(file)
     }
 
     /// Reads an image of a file, such as the vdso's.
     ///
     /// # Errors
-    /// As [`Self::read_file`].
+    /// If it is no usable ELF file. Missing frame sections are no error.
     pub fn read_image(image: &[u8]) -> Result<Self, ElfError> {
         Self::read(image)
     }
 
-    fn read<'data, R: ReadRef<'data>>(data: R) -> Result<Self, ElfError> {
+    fn read<'data>(data: impl Content<'data>) -> Result<Self, ElfError> {
         let corrupt = |error: object::Error| ElfError::Corrupt(error.to_string());
-        let file: ElfFile64<'data, object::Endianness, R> = ElfFile64::parse(data).map_err(corrupt)?;
-        let segments = file
-            .segments()
-            .take(MAX_SEGMENTS)
-            .map(|segment| {
-                let (file_offset, file_size) = segment.file_range();
-                let executable =
-                    matches!(segment.flags(), SegmentFlags::Elf { p_flags, .. } if p_flags.0 & PF_X.0 != 0);
-                Segment { file_offset, file_size, svma: segment.address(), executable }
-            })
-            .collect();
+        let too_many = |what: &str| ElfError::Corrupt(format!("too many {what}"));
+        // The headers alone: a parser of whole files reads symbol tables, too.
+        let file = FileHeader64::<Endianness>::parse(data).map_err(corrupt)?;
+        let endian = file.endian().map_err(corrupt)?;
+        if file.phnum(endian, data).map_err(corrupt)? as usize > MAX_HEADERS {
+            return Err(too_many("program headers"));
+        }
+        if file.shnum(endian, data).map_err(corrupt)? as usize > MAX_HEADERS {
+            return Err(too_many("sections"));
+        }
+        let headers = file.program_headers(endian, data).map_err(corrupt)?;
+        let sections = file.sections(endian, data).map_err(corrupt)?;
+        let loads = headers.iter().filter(|header| header.p_type(endian) == PT_LOAD).take(MAX_SEGMENTS);
+        let segments = loads.map(|header| Segment {
+            file_offset: header.p_offset(endian),
+            file_size: header.p_filesz(endian),
+            svma: header.p_vaddr(endian),
+            executable: header.p_flags(endian).0 & PF_X.0 != 0,
+        });
+        let named = |name: &str| Some(sections.section_by_name(endian, name.as_bytes())?.1);
         let range = |name: &str| {
-            let section = file.section_by_name(name)?;
-            Some(section.address()..section.address().checked_add(section.size())?)
+            let section = named(name)?;
+            let start = section.sh_addr(endian);
+            Some(start..start.checked_add(section.sh_size(endian))?)
         };
-        let section = |name: &str| {
-            let section = file.section_by_name(name)?;
-            let compressed = section.compressed_data().ok()?;
-            if compressed.uncompressed_size > MAX_SECTION {
-                return None;
-            }
-            let data = compressed.decompress().ok()?;
-            (!data.is_empty()).then(|| Section {
-                svma: section.address()..section.address().saturating_add(data.len() as u64),
-                data: Arc::from(data.as_ref()),
-            })
+        let mut reader = Reader { data, done: Vec::new() };
+        let mut section = |name: &str| {
+            let section = named(name)?;
+            let (data, held) = match section.compression(endian, data).ok()? {
+                // What is loaded is never compressed (gABI, SHF_COMPRESSED).
+                Some(_) if name != ".debug_frame" => return None,
+                Some((header, offset, length)) => {
+                    let kind = header.ch_type(endian);
+                    reader.inflate(Compressed { kind, offset, length, claimed: header.ch_size(endian) })?
+                }
+                None => {
+                    let (offset, size) = section.file_range(endian)?;
+                    reader.read(offset, size)?
+                }
+            };
+            let start = section.sh_addr(endian);
+            Some(Section { svma: start..start.saturating_add(data.len() as u64), data, held })
         };
         let mut elf = Self {
-            segments,
+            segments: segments.collect(),
             text: range(".text"),
             got: range(".got"),
             eh_frame: section(".eh_frame"),
             eh_frame_hdr: section(".eh_frame_hdr"),
             debug_frame: section(".debug_frame"),
         };
-        if elf.eh_frame.is_none() {
-            elf.read_by_segment(&file, data);
+        if elf.eh_frame.is_none()
+            && let Some(header) = headers.iter().find(|header| header.p_type(endian) == PT_GNU_EH_FRAME)
+        {
+            let (offset, size) = (header.p_offset(endian), header.p_filesz(endian));
+            elf.read_by_segment(&mut reader, offset, size, header.p_vaddr(endian));
         }
         Ok(elf)
     }
 
     /// A file without section headers still tells the loader where its .eh_frame_hdr is, and that tells where .eh_frame
     /// begins; its end is not said, so all up to the end of the segment is taken: frame data ends with a zero word.
-    fn read_by_segment<'data, R: ReadRef<'data>>(&mut self, file: &ElfFile64<'data, object::Endianness, R>, data: R) {
-        let endian = file.endian();
-        let headers: &[<FileHeader64<object::Endianness> as object::read::elf::FileHeader>::ProgramHeader] =
-            file.elf_program_headers();
-        let Some(header) = headers.iter().find(|header| header.p_type(endian) == PT_GNU_EH_FRAME) else {
+    fn read_by_segment<'data>(&mut self, reader: &mut Reader<impl Content<'data>>, offset: u64, size: u64, svma: u64) {
+        let Some((hdr, held)) = reader.read(offset, size) else {
             return;
         };
-        let (offset, size, svma) = (header.p_offset(endian), header.p_filesz(endian), header.p_vaddr(endian));
-        if size > MAX_SECTION {
-            return;
-        }
-        let Ok(hdr) = data.read_bytes_at(offset, size) else {
-            return;
-        };
-        let Some(start) = eh_frame_start(hdr, svma) else {
+        let Some(start) = eh_frame_start(&hdr, svma) else {
             return;
         };
         let Some(segment) =
@@ -153,9 +173,11 @@ impl Elf {
         let Some(from) = segment.file_offset.checked_add(skip) else {
             return;
         };
-        if let Ok(bytes) = data.read_bytes_at(from, len) {
-            self.eh_frame = Some(Section { svma: start..start.saturating_add(len), data: Arc::from(bytes) });
-            self.eh_frame_hdr = Some(Section { svma: svma..svma.saturating_add(size), data: Arc::from(hdr) });
+        // Where .eh_frame_hdr comes after it, frame data ends there at the latest.
+        let len = offset.checked_sub(from).filter(|&before| before > 0).map_or(len, |before| before.min(len));
+        if let Some((data, frames_held)) = reader.read(from, len) {
+            self.eh_frame = Some(Section { svma: start..start.saturating_add(len), data, held: frames_held });
+            self.eh_frame_hdr = Some(Section { svma: svma..svma.saturating_add(size), data: hdr, held });
         }
     }
 
@@ -175,6 +197,48 @@ impl Elf {
         let svma = segment.svma.wrapping_add(file_offset.wrapping_sub(segment.file_offset));
         Some(mapped_at.wrapping_sub(svma))
     }
+}
+
+/// Reads pieces of a file, none of its bytes twice: sections that lie over each other would make a small file a large one.
+struct Reader<R> {
+    data: R,
+    done: Vec<Range<u64>>,
+}
+
+type Read = (Arc<[u8]>, Option<Arc<Held>>);
+
+impl<'data, R: Content<'data>> Reader<R> {
+    fn read(&mut self, offset: u64, size: u64) -> Option<Read> {
+        let held = self.begin(offset, size, size)?;
+        let mut bytes = zeroes(size)?;
+        self.data.copy_at(offset, Arc::get_mut(&mut bytes)?).ok()?;
+        Some((bytes, held))
+    }
+
+    fn inflate(&mut self, section: Compressed) -> Option<Read> {
+        let held = self.begin(section.offset, section.length, section.claimed)?;
+        let mut bytes = zeroes(section.claimed)?;
+        section.inflate(self.data, &mut Arc::get_mut(&mut bytes)?).ok()?;
+        Some((bytes, held))
+    }
+
+    /// Takes the bytes of the file and the memory that they need.
+    fn begin(&mut self, offset: u64, size: u64, held: u64) -> Option<Option<Arc<Held>>> {
+        let range = offset..offset.checked_add(size)?;
+        let is_there = range.end <= self.data.len().ok()? && !range.is_empty() && held > 0;
+        let is_read = self.done.iter().any(|done| done.start < range.end && range.start < done.end);
+        if !is_there || is_read || held > MAX_SECTION {
+            return None;
+        }
+        let held = self.data.hold(held).ok()?;
+        self.done.push(range);
+        Some(held.map(Arc::new))
+    }
+}
+
+/// Memory to read into; made at its final place, so that nothing large is copied.
+fn zeroes(len: u64) -> Option<Arc<[u8]>> {
+    Some(std::iter::repeat_n(0, usize::try_from(len).ok()?).collect())
 }
 
 /// Where `.eh_frame` begins, from the header's first field.
@@ -210,6 +274,23 @@ mod tests {
         let (whole, bare) = (whole.eh_frame.unwrap(), bare.eh_frame.unwrap());
         assert_eq!(whole.svma.start, bare.svma.start);
         assert!(bare.data.starts_with(&whole.data));
+    }
+
+    #[test]
+    fn sections_over_the_same_bytes_are_read_once() {
+        let image = own();
+        let file = FileHeader64::<Endianness>::parse(&image[..]).unwrap();
+        let endian = file.endian().unwrap();
+        let sections = file.sections(endian, &image[..]).unwrap();
+        let place = |name: &[u8]| {
+            let index = sections.section_by_name(endian, name).unwrap().0.0;
+            usize::try_from(file.e_shoff(endian)).unwrap() + index * 64
+        };
+        let (frames, hdr) = (place(b".eh_frame"), place(b".eh_frame_hdr"));
+        let mut hostile = image.clone();
+        hostile.copy_within(frames + 0x18..frames + 0x28, hdr + 0x18);
+        let elf = Elf::read_image(&hostile).unwrap();
+        assert!(elf.eh_frame.is_some() && elf.eh_frame_hdr.is_none());
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! The process that is watched: its identity, its mappings, its modules.
 
+pub mod budget;
 pub mod containers;
 pub mod elf;
 pub mod exec;
 mod family;
+pub(crate) mod file;
 mod filesystems;
 mod find;
 mod groups;
 mod identity;
+pub(crate) mod inflate;
 mod lock_owners;
 mod mappers;
 mod maps;
@@ -17,6 +20,7 @@ mod own;
 mod root;
 mod stat;
 
+pub use budget::Budget;
 pub use family::{children, descendants, processes};
 pub(crate) use filesystems::{Filesystems, Served};
 pub use find::Pattern;
@@ -29,7 +33,7 @@ pub use modules::{
     Code, Located, MappedFile, MappedPlace, Module, ModuleId, ModuleSource, Modules, Placed, copy_mapped, has_memory,
 };
 pub use namespace::{Namespace, own_thread_ids};
-pub use own::peak_memory_kb;
+pub use own::OwnMemory;
 pub use root::{Root, open_regular};
 pub use stat::Stat;
 

@@ -18,7 +18,7 @@ use copied::Copied;
 pub use copied::copy_mapped;
 use nix::time::{ClockId, clock_gettime};
 
-use super::{elf::Elf, exec, filesystems::Filesystems, maps};
+use super::{budget::Budget, elf::Elf, exec, filesystems::Filesystems, maps};
 use crate::{aside::Aside, snapshot::ProcessMemory};
 
 /// Most executable mappings that are kept.
@@ -140,6 +140,8 @@ pub struct MappedFile {
     pub start: u64,
     /// As [`MappedPlace::offset`].
     pub offset: u64,
+    /// On which it is to be read.
+    pub budget: Budget,
 }
 
 /// An executable mapping.
@@ -208,6 +210,8 @@ pub struct Modules {
     others: Mutex<Others>,
     /// Modules by file; several, since one file may be mapped at several places.
     opened: HashMap<Arc<FileKey>, Vec<ModuleId>>,
+    /// On which files are read.
+    budget: Budget,
     generation: u64,
     /// Whether an address of code that was in use has come to be that of other code, since that was asked last.
     is_reused: bool,
@@ -259,6 +263,7 @@ impl Modules {
             filesystems: None,
             others: Mutex::default(),
             opened: HashMap::new(),
+            budget: Budget::default(),
             generation: 1,
             is_reused: false,
             refreshed: Instant::now(),
@@ -266,6 +271,17 @@ impl Modules {
             took: Duration::ZERO,
             in_vain: None,
         }
+    }
+
+    /// From now on files are read on this budget, and not on one of their own.
+    pub fn set_budget(&mut self, budget: Budget) {
+        self.budget = budget;
+    }
+
+    /// On which files are read.
+    #[must_use]
+    pub fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// The thread through which everything is read: the process's first, or another one if that has exited, since through an

@@ -10,7 +10,7 @@ use crate::{
     analysis::{self, Facts, Live, Signs},
     model::{Cost, Recording, StackEnd, StackTable, TargetInfo, TaskKind},
     symbols,
-    target::{Namespace, peak_memory_kb},
+    target::{Namespace, OwnMemory},
 };
 
 impl Session {
@@ -62,6 +62,7 @@ impl Session {
         lose("record_malformed", self.malformed);
         lose("program_skipped", self.probes.skipped());
         lose("events_made_good_by_snapshot", self.live.made_good);
+        lose("files_beyond_budget", self.budget.count_left_out());
         lose("ended_wait_stack_unseen", self.live.unseen_stacks);
         let (created, exited) = self.counted;
         lose("events_not_told", self.live.correct_counts(created, exited));
@@ -87,6 +88,7 @@ impl Session {
         gaps.extend(
             self.symbols.losses().map(|(module, why)| format!("no lines or inlined functions in {module}: {why}")),
         );
+        gaps.extend(self.budget.sentences());
         let programs_percent = self.governing.percent().filter(|_| !single);
         Facts {
             target: TargetInfo {
@@ -169,7 +171,7 @@ fn looks(first: Option<Duration>, later: (u32, Duration)) -> Cost {
 fn used(cost: Cost) -> Cost {
     Cost {
         cpu_ms: u64::try_from(Session::cpu_time().as_millis()).unwrap_or(u64::MAX),
-        rss_mb: ((peak_memory_kb() + symbols::helper_cost().1) as f64 / 102.4).round() / 10.0,
+        rss_mb: ((OwnMemory::now().peak_kb + symbols::helper_cost().1) as f64 / 102.4).round() / 10.0,
         ..cost
     }
 }

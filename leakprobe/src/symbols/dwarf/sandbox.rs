@@ -14,25 +14,27 @@ use nix::{
     unistd::{Gid, Uid, geteuid, setgroups, setresgid, setresuid},
 };
 
+use super::server;
+
 /// The user that owns nothing: <https://man7.org/linux/man-pages/man7/user_namespaces.7.html>, "overflow user ID".
 const NOBODY: u32 = 65_534;
 
-/// Most memory that is not that of a mapped file, bytes.
-const LARGEST_DATA: u64 = 1 << 30;
+/// What it takes to begin with, bytes of address space.
+const OWN: u64 = 32 << 20;
 /// Most files that are open at once.
 const MOST_FILES: u64 = 4096;
-/// Most CPU time of a helper, s.
+/// Most CPU time, s. The budget of the run, `target/budget.rs`, ends it earlier unless it has left us to ourselves.
 const LONGEST: u64 = 600;
 
 /// The newest rules that are asked for; an older kernel follows those that it knows.
 const RULES: ABI = ABI::V6;
 
-/// Gives up all rights that reading debug information does not need.
-pub(super) fn enter() {
+/// Gives up all rights that reading debug information does not need. What is not that of a mapped file may take so much `memory`, bytes.
+pub(super) fn enter(memory: u64) {
     close_others();
     let _ = set_name(c"debuginfo");
     for (resource, most) in [
-        (Resource::RLIMIT_DATA, LARGEST_DATA),
+        (Resource::RLIMIT_DATA, memory.saturating_add(OWN + server::STACK as u64)),
         (Resource::RLIMIT_NOFILE, MOST_FILES),
         (Resource::RLIMIT_CPU, LONGEST),
         (Resource::RLIMIT_FSIZE, 0),

@@ -8,7 +8,7 @@ use std::{
     fs::File,
     io,
     os::{
-        fd::{AsRawFd, OwnedFd},
+        fd::{AsRawFd, OwnedFd, RawFd},
         unix::net::UnixStream,
     },
     panic::{AssertUnwindSafe, catch_unwind},
@@ -18,17 +18,15 @@ use std::{
 };
 
 use blazesym::symbolize::{CodeInfo, Input, Reason, Symbolized, Symbolizer, source};
-use nix::time::{ClockId, clock_gettime};
 
 use super::{
     Scope,
-    wire::{self, Failure, Response, Scopes},
+    wire::{self, Answer, Failure, Request},
 };
-use crate::target::peak_memory_kb;
 
 /// blazesym recurses as deep as inlined functions nest in the file. Address space, of which only what is used becomes memory: at some
 /// 500 bytes a level, 100,000 nested inlined functions.
-const STACK: usize = 64 << 20;
+pub(super) const STACK: usize = 64 << 20;
 
 /// After so long without a request the helper ends, and what it has parsed and mapped goes with it: a large file is most of our memory.
 const IDLE: Duration = Duration::from_secs(30);
@@ -37,55 +35,69 @@ const IDLE: Duration = Duration::from_secs(30);
 const TO_REPLY: Duration = Duration::from_secs(60);
 
 /// Serves until nobody asks any more.
-pub(super) fn serve(stream: &UnixStream, directories: &[PathBuf]) {
+pub(super) fn serve(stream: &UnixStream) {
     thread::scope(|scope| {
-        let work = || serve_all(stream, directories);
+        let work = || serve_all(stream);
         // Without a thread there is no answer, which is seen at the other end.
         let _ = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work).map(thread::ScopedJoinHandle::join);
     });
 }
 
-fn serve_all(stream: &UnixStream, directories: &[PathBuf]) {
-    let mut symbolizer = symbolizer(directories);
-    let mut files: HashMap<u64, OwnedFd> = HashMap::new();
+fn serve_all(stream: &UnixStream) {
+    let mut symbolizer = symbolizer();
+    let mut files: HashMap<RawFd, OwnedFd> = HashMap::new();
     while let Some((request, file)) = wire::receive_request(stream, IDLE) {
-        if let Some(file) = file {
-            files.insert(request.file, file);
-        }
-        let Some(file) = files.get(&request.file) else { return };
-        // blazesym takes a path.
-        let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        // blazesym and gimli are fuzzed but not proven; some places index or subtract with what the file says,
-        // e.g. `addr - sym_addr` of a function whose cold part lies below it, with overflow checks on:
-        // https://github.com/libbpf/blazesym/blob/v0.2.7/src/symbolize/symbolizer.rs#L193. Nothing of ours is
-        // seen after a panic but the symbolizer, which is made anew.
-        let work = AssertUnwindSafe(|| look_up(&symbolizer, &path, &request.addresses));
-        let scopes = catch_unwind(work).unwrap_or(Err(Failure::Panicked));
-        match scopes {
-            Err(Failure::Panicked) => symbolizer = self::symbolizer(directories),
-            Err(Failure::MayNotOpen) => drop(files.remove(&request.file)),
-            _ => {}
-        }
-        let (cpu_ns, peak_kb) = used();
-        let response = Response { scopes, cpu_ns, peak_kb };
-        if wire::send(stream, &response, None, Instant::now() + TO_REPLY).is_err() {
+        let until = Instant::now() + TO_REPLY;
+        let sent = match request {
+            Request::Keep => {
+                let Some(file) = file else { return };
+                wire::send(stream, &keep(&mut files, file), None, until)
+            }
+            Request::LookUp { file, addresses } => {
+                let Some(file) = files.get(&file) else { return };
+                let path = path(file);
+                // blazesym and gimli are fuzzed but not proven; some places index or subtract with what the file says,
+                // e.g. `addr - sym_addr` of a function whose cold part lies below it, with overflow checks on:
+                // https://github.com/libbpf/blazesym/blob/v0.2.7/src/symbolize/symbolizer.rs#L193. Nothing of ours is
+                // seen after a panic but the symbolizer, which is made anew.
+                let work = AssertUnwindSafe(|| look_up(&symbolizer, &path, &addresses));
+                let scopes = catch_unwind(work).unwrap_or(Err(Failure::Panicked));
+                if matches!(scopes, Err(Failure::Panicked)) {
+                    symbolizer = self::symbolizer();
+                }
+                wire::send(stream, &scopes, None, Instant::now() + TO_REPLY)
+            }
+        };
+        if sent.is_err() {
             return;
         }
     }
 }
 
-fn symbolizer(directories: &[PathBuf]) -> Symbolizer {
+fn symbolizer() -> Symbolizer {
     Symbolizer::builder()
         // Names are demangled in `name`, where the result is bounded.
         .enable_demangling(false)
-        .set_debug_dirs(Some(directories))
+        // No file is looked for: the only links lead to files that were given to us, by whole paths.
+        .set_debug_dirs(Some(["/proc/self/fd"]))
         .build()
 }
 
-fn look_up(symbolizer: &Symbolizer, path: &Path, addresses: &[u64]) -> Scopes {
-    if File::open(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+fn keep(files: &mut HashMap<RawFd, OwnedFd>, file: OwnedFd) -> Answer<RawFd> {
+    if File::open(path(&file)).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
         return Err(Failure::MayNotOpen);
     }
+    let descriptor = file.as_raw_fd();
+    files.insert(descriptor, file);
+    Ok(descriptor)
+}
+
+/// blazesym takes a path.
+fn path(file: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+fn look_up(symbolizer: &Symbolizer, path: &Path, addresses: &[u64]) -> Answer<Vec<Vec<Scope>>> {
     let mut elf = source::Elf::new(path);
     elf.debug_syms = true;
     symbolizer
@@ -122,10 +134,4 @@ fn at(code: Option<&CodeInfo<'_>>) -> Scope {
         line: code.and_then(|code| code.line).filter(|&line| line > 0),
         ..Scope::default()
     }
-}
-
-/// CPU time of this process, ns, and the most memory that it has had, KB.
-fn used() -> (u64, u64) {
-    let cpu = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(Duration::ZERO, Duration::from);
-    (u64::try_from(cpu.as_nanos()).unwrap_or(u64::MAX), peak_memory_kb())
 }

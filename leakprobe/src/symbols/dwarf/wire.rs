@@ -19,32 +19,20 @@ use nix::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::Scope;
-
 /// Most bytes of a message.
 const LARGEST: usize = 64 << 20;
 
-/// What we ask.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Request {
-    /// The number of the file to look in; the first request with a number brings its descriptor.
-    pub(super) file: u64,
-    /// The addresses, as the file itself counts.
-    pub(super) addresses: Vec<u64>,
+/// What we ask. Each is answered with a `Result`.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Request {
+    /// To keep the file whose descriptor comes with it, an [`Answer`] being the descriptor's number at the other end.
+    Keep,
+    /// To look up addresses, as the file itself counts, in a file that was kept; the answer has the functions at each.
+    LookUp { file: i32, addresses: Vec<u64> },
 }
-
-/// Of each address the functions there; or why none can be had of this file.
-pub(super) type Scopes = Result<Vec<Vec<Scope>>, Failure>;
 
 /// What the helper answers.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Response {
-    pub(super) scopes: Scopes,
-    /// CPU time that the helper has used since it began, ns.
-    pub(super) cpu_ns: u64,
-    /// The most memory that it has had, KB.
-    pub(super) peak_kb: u64,
-}
+pub(super) type Answer<T> = Result<T, Failure>;
 
 /// Why there is nothing of a file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -147,7 +135,7 @@ fn repeated<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
 }
 
 /// The reply.
-pub(super) fn receive_reply(stream: &UnixStream, until: Instant) -> io::Result<Response> {
+pub(super) fn receive_reply<T: DeserializeOwned>(stream: &UnixStream, until: Instant) -> io::Result<T> {
     let mut length = [0; 4];
     fill(stream, &mut length, until)?;
     read(stream, length, until)
@@ -209,17 +197,15 @@ mod tests {
         let addresses: Vec<u64> = (0..100_000).collect();
         let other = thread::spawn(move || {
             let (request, file) = receive_request(&theirs, Duration::from_secs(20)).unwrap();
-            assert_eq!((request.file, request.addresses.len()), (7, 100_000));
+            assert!(matches!(request, Request::LookUp { file: 7, addresses } if addresses.len() == 100_000));
             let size = File::from(file.unwrap()).metadata().unwrap().len();
-            let response = Response { scopes: Err(Failure::MayNotOpen), cpu_ns: size, peak_kb: 2 };
-            send(&theirs, &response, None, soon()).unwrap();
+            let answer: Answer<u64> = Ok(size);
+            send(&theirs, &answer, None, soon()).unwrap();
             assert!(receive_request(&theirs, Duration::from_millis(20)).is_none());
         });
-        send(&ours, &Request { file: 7, addresses }, Some(&file), soon()).unwrap();
+        send(&ours, &Request::LookUp { file: 7, addresses }, Some(&file), soon()).unwrap();
         await_reply(&ours, soon()).unwrap();
-        let response = receive_reply(&ours, soon()).unwrap();
-        assert_eq!((response.cpu_ns, response.peak_kb), (5, 2));
-        assert!(matches!(response.scopes, Err(Failure::MayNotOpen)));
+        assert!(matches!(receive_reply::<Answer<u64>>(&ours, soon()), Ok(Ok(5))));
         other.join().unwrap();
     }
 
@@ -229,7 +215,7 @@ mod tests {
             let (ours, mut theirs) = UnixStream::pair().unwrap();
             theirs.write_all(bytes).unwrap();
             drop(theirs);
-            receive_reply(&ours, soon()).unwrap_err().kind()
+            receive_reply::<Answer<u64>>(&ours, soon()).unwrap_err().kind()
         };
         assert_eq!(answered(&u32::MAX.to_le_bytes()), io::ErrorKind::InvalidData);
         assert_eq!(answered(&[9, 0, 0, 0, b'{']), io::ErrorKind::UnexpectedEof);
@@ -241,6 +227,6 @@ mod tests {
         // Who drips has no more time.
         theirs.write_all(&[100, 0, 0, 0, b'{']).unwrap();
         await_reply(&ours, soon()).unwrap();
-        assert_eq!(receive_reply(&ours, until()).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(receive_reply::<Answer<u64>>(&ours, until()).unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -9,7 +9,6 @@ use std::{
     io::{self, Read, Write},
     os::{fd::AsRawFd, unix::ffi::OsStringExt},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::atomic::{AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -21,10 +20,13 @@ use nix::sys::{
 };
 
 use super::{FileKey, Mapping, open::opened};
-use crate::{aside::runs, cli::COPY_MAPPED, snapshot::ProcessMemory};
+use crate::{
+    aside::runs,
+    cli::COPY_MAPPED,
+    snapshot::ProcessMemory,
+    target::{Budget, budget::Held},
+};
 
-/// Most bytes of all copies together: they are held in memory.
-const MOST_BYTES: u64 = 256 << 20;
 /// How long a copy may make no progress.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long it may take: what is as slow as that is read for nothing else.
@@ -34,26 +36,17 @@ const LOOK: Duration = Duration::from_millis(2);
 /// Most bytes of what it says of why it failed.
 const LONGEST_REASON: u64 = 300;
 
-/// Bytes of all copies that are held.
-static HELD: AtomicU64 = AtomicU64::new(0);
-
 /// A copy, held in memory.
 #[derive(Debug)]
 pub(super) struct Copied {
     file: File,
-    bytes: u64,
+    _held: Held,
 }
 
 impl Copied {
     /// The copy, opened on its own.
     pub(super) fn open(&self) -> io::Result<File> {
         File::open(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
-    }
-}
-
-impl Drop for Copied {
-    fn drop(&mut self) {
-        HELD.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -66,10 +59,10 @@ pub(super) enum NoCopy {
     Failed(io::Error),
 }
 
-/// Copies a file that is mapped there.
-pub(super) fn copy(reader: u32, file: &FileKey, mapping: &Mapping) -> Result<Copied, NoCopy> {
+/// Copies a file that is mapped there, if the budget has the memory for it.
+pub(super) fn copy(reader: u32, file: &FileKey, mapping: &Mapping, budget: &Budget) -> Result<Copied, NoCopy> {
     let copy: File = memfd_create("leakprobe-copy", MFdFlags::MFD_CLOEXEC).map_err(failed)?.into();
-    let room = MOST_BYTES.saturating_sub(HELD.load(Ordering::Relaxed));
+    let room = budget.memory_left();
     let place = [u64::from(reader), mapping.start, mapping.end, mapping.offset, file.inode, room];
     let numbers = place.into_iter().chain([u64::from(file.dev.0), u64::from(file.dev.1)]).map(|n| n.to_string());
     // Whoever has replaced our own file since, it is still us.
@@ -94,8 +87,10 @@ pub(super) fn copy(reader: u32, file: &FileKey, mapping: &Mapping) -> Result<Cop
         return Err(NoCopy::Failed(io::Error::other(reason)));
     }
     let bytes = copy.metadata().map_err(NoCopy::Failed)?.len();
-    HELD.fetch_add(bytes, Ordering::Relaxed);
-    Ok(Copied { file: copy, bytes })
+    match budget.hold(bytes) {
+        Ok(held) => Ok(Copied { file: copy, _held: held }),
+        Err(scarce) => Err(NoCopy::Failed(io::Error::other(format!("{} is used up", budget.what(scarce))))),
+    }
 }
 
 fn failed(error: nix::errno::Errno) -> NoCopy {
@@ -144,9 +139,9 @@ fn write(reader: u32, file: &FileKey, mapping: &Mapping, room: u64) -> io::Resul
     let length = from.metadata()?.len();
     if length > room {
         return Err(io::Error::other(format!(
-            "it is served by others, and with its {} MiB more than {} MiB would have to be held in memory",
+            "it is served by others, and its {} MiB would have to be held in memory, for which {} MiB are left",
             length >> 20,
-            MOST_BYTES >> 20
+            room >> 20
         )));
     }
     let mut to = io::stdout().lock();

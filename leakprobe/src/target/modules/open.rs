@@ -21,6 +21,7 @@ use crate::{
     target::{
         Served,
         elf::Elf,
+        file::TargetFile,
         root::{Root, is_in_our_mounts, open_regular},
     },
 };
@@ -46,7 +47,8 @@ impl Modules {
         let ModuleSource::File { handle, .. } = self.open_file(file, mapping)? else {
             return Err(io::Error::other("no file is mapped there"));
         };
-        Ok(MappedFile { path: file.path.clone(), handle, start: place.start, offset: place.offset })
+        let budget = self.budget.clone();
+        Ok(MappedFile { path: file.path.clone(), handle, start: place.start, offset: place.offset, budget })
     }
 
     /// The module of a file that was opened before; a file that is mapped at another place is not read again.
@@ -78,7 +80,7 @@ impl Modules {
         }
         let before = source.stamp();
         let elf = match &source {
-            ModuleSource::File { handle, .. } => Elf::read_file(handle).map_err(|error| error.to_string()),
+            ModuleSource::File { handle, .. } => self.read_elf(handle, &file.path),
             ModuleSource::Image(image) => Elf::read_image(image).map_err(|error| error.to_string()),
             ModuleSource::Missing(why) => Err(why.clone()),
         };
@@ -87,6 +89,15 @@ impl Modules {
         // Code that is made at run time may be mapped from a file, too, which is written all the time.
         let stamp = before.filter(|_| elf.is_ok());
         self.add(file, Module { path: file.path.clone(), source, elf, bias, stamp })
+    }
+
+    fn read_elf(&self, file: &File, name: &str) -> Result<Elf, String> {
+        let file = TargetFile::new(file, name, &self.budget);
+        // What is wrong with a file of which not all may be read is not known.
+        Elf::read_file(&file).map_err(|error| match file.scarce() {
+            Some(scarce) => self.budget.what(scarce).to_string() + " is used up",
+            None => error.to_string(),
+        })
     }
 
     fn add(&mut self, file: &Arc<FileKey>, module: Module) -> ModuleId {
@@ -143,7 +154,7 @@ impl Modules {
             return copy.open();
         }
         let is_silent = others.silent.contains(&file.dev);
-        match if is_silent { Err(NoCopy::Unanswered) } else { copied::copy(reader, file, mapping) } {
+        match if is_silent { Err(NoCopy::Unanswered) } else { copied::copy(reader, file, mapping, &self.budget) } {
             Ok(copy) => {
                 let opened = copy.open();
                 others.copies.insert(file.clone(), copy);

@@ -1,0 +1,355 @@
+//! What a run may spend on the files of its targets: memory, bytes read, CPU time.
+//!
+//! Limits of one section or one file do not add up to a limit of a run: a process can map any number of files, each of which
+//! claims as much as a single honest one may. So all that read such files draw on one budget, and whatever is not read because
+//! of it is reported by the file's name.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, fs,
+    path::Path,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use super::modules::own_cpu_time;
+
+/// Most memory that is held for files of targets, bytes, however much there is.
+const MOST_HELD: u64 = 384 << 20;
+/// One part in so many of the memory that there is.
+const SHARE_OF_MEMORY: u64 = 8;
+/// Less is no use: the C library's unwind information and symbols alone take some MiB.
+const LEAST_HELD: u64 = 16 << 20;
+/// Most files that are named.
+const MOST_NAMED: usize = 1 << 12;
+/// Files that one sentence names.
+const NAMES_IN_SENTENCE: usize = 3;
+
+/// How much a run may spend.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of memory that are held at any time.
+    pub held: u64,
+    /// Bytes that are read.
+    pub read: u64,
+    /// Bytes that may be read besides for each second that passes: what is new in a long run is read, too.
+    pub read_per_second: u64,
+    /// CPU time.
+    pub cpu: Duration,
+    /// CPU time that may be spent besides: one part in so many of the time that passes.
+    pub cpu_share: u32,
+}
+
+impl Limits {
+    /// What is sensible on a machine, or in a control group, that has so much memory, bytes.
+    #[must_use]
+    pub fn of_memory(memory: u64) -> Self {
+        Self {
+            held: (memory / SHARE_OF_MEMORY).clamp(LEAST_HELD, MOST_HELD),
+            read: 8 << 30,
+            read_per_second: 32 << 20,
+            cpu: Duration::from_secs(8),
+            cpu_share: 10,
+        }
+    }
+}
+
+/// What there was not enough of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scarce {
+    /// Memory.
+    Memory,
+    /// Bytes to read.
+    Reading,
+    /// CPU time.
+    Time,
+}
+
+/// Shared by all that read files of targets in one run. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    run: Arc<Run>,
+    left_out: Arc<Mutex<LeftOut>>,
+}
+
+/// By what there was not enough of, the files that were not read, or not all of them.
+type LeftOut = BTreeMap<Scarce, BTreeSet<String>>;
+
+#[derive(Debug)]
+struct Run {
+    limits: Limits,
+    began: Instant,
+    held: AtomicU64,
+    read: AtomicU64,
+    cpu_ns: AtomicU64,
+}
+
+impl Default for Budget {
+    /// By the memory that this machine, or our control group, has.
+    fn default() -> Self {
+        Self::new(Limits::of_memory(memory_here()))
+    }
+}
+
+impl Budget {
+    /// Nothing of it is spent yet.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        let zero = AtomicU64::default;
+        let run = Run { limits, began: Instant::now(), held: zero(), read: zero(), cpu_ns: zero() };
+        Self { run: Arc::new(run), left_out: Arc::default() }
+    }
+
+    /// The same budget, for another target of the run: what is left out is reported for each by itself.
+    #[must_use]
+    pub fn for_target(&self) -> Self {
+        Self { run: Arc::clone(&self.run), left_out: Arc::default() }
+    }
+
+    /// Takes so much memory until the result is dropped.
+    ///
+    /// # Errors
+    /// If there is not so much left.
+    pub fn hold(&self, bytes: u64) -> Result<Held, Scarce> {
+        let mut held = Held { run: Arc::clone(&self.run), bytes: 0 };
+        held.grow(bytes)?;
+        Ok(held)
+    }
+
+    /// Memory that may still be taken, bytes.
+    #[must_use]
+    pub fn memory_left(&self) -> u64 {
+        self.run.limits.held.saturating_sub(self.run.held.load(Ordering::Relaxed))
+    }
+
+    /// Counts bytes that are about to be read.
+    ///
+    /// # Errors
+    /// If there is not so much left.
+    pub fn read(&self, bytes: u64) -> Result<(), Scarce> {
+        let Run { limits, began, read, .. } = &*self.run;
+        let more = limits.read_per_second.saturating_mul(began.elapsed().as_secs());
+        take(read, bytes, limits.read.saturating_add(more)).then_some(()).ok_or(Scarce::Reading)
+    }
+
+    /// Does some work and counts the CPU time that this thread takes for it.
+    pub fn timed<T>(&self, work: impl FnOnce() -> T) -> T {
+        let before = own_cpu_time();
+        let result = work();
+        self.spend(own_cpu_time().saturating_sub(before));
+        result
+    }
+
+    /// Counts CPU time.
+    pub fn spend(&self, cpu: Duration) {
+        let ns = u64::try_from(cpu.as_nanos()).unwrap_or(u64::MAX);
+        // No overflow: five hundred years of it.
+        self.run.cpu_ns.fetch_add(ns, Ordering::Relaxed);
+    }
+
+    /// How much CPU time is left.
+    #[must_use]
+    pub fn time_left(&self) -> Duration {
+        let Run { limits, began, cpu_ns, .. } = &*self.run;
+        let allowed = limits.cpu + began.elapsed() / limits.cpu_share.max(1);
+        allowed.saturating_sub(Duration::from_nanos(cpu_ns.load(Ordering::Relaxed)))
+    }
+
+    /// Remembers that this file was not read, or not all of it.
+    pub fn leave_out(&self, file: &str, scarce: Scarce) {
+        let mut left_out = self.left_out();
+        if left_out.values().map(BTreeSet::len).sum::<usize>() < MOST_NAMED {
+            left_out.entry(scarce).or_default().insert(file.to_owned());
+        }
+    }
+
+    /// How many files were not read, or not all of them.
+    #[must_use]
+    pub fn count_left_out(&self) -> u64 {
+        let left_out = self.left_out();
+        left_out.values().flatten().collect::<BTreeSet<_>>().len() as u64
+    }
+
+    /// The same by name, one sentence for each kind.
+    #[must_use]
+    pub fn sentences(&self) -> Vec<String> {
+        let left_out = self.left_out();
+        let sentence = |(&scarce, files): (&Scarce, &BTreeSet<String>)| {
+            let names: Vec<&str> = files.iter().take(NAMES_IN_SENTENCE).map(String::as_str).collect();
+            let more = match files.len().saturating_sub(names.len()) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let what = self.what(scarce);
+            format!("not read, or not completely: {}{more}: {what} of one run is used up", names.join(", "))
+        };
+        left_out.iter().map(sentence).collect()
+    }
+
+    /// What there is not enough of, in one phrase.
+    #[must_use]
+    pub fn what(&self, scarce: Scarce) -> impl fmt::Display {
+        let limits = &self.run.limits;
+        match scarce {
+            Scarce::Memory => format!("the limit of {} MiB of memory for files of the target", limits.held >> 20),
+            Scarce::Reading => format!("the limit of {} MiB read of files of the target", limits.read >> 20),
+            Scarce::Time => format!("the limit of {} s of CPU time for symbols", limits.cpu.as_secs()),
+        }
+    }
+
+    fn left_out(&self) -> MutexGuard<'_, LeftOut> {
+        self.left_out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Memory that is taken from a [`Budget`] until this is dropped.
+#[derive(Debug)]
+pub struct Held {
+    run: Arc<Run>,
+    bytes: u64,
+}
+
+impl Held {
+    /// Takes more.
+    ///
+    /// # Errors
+    /// If there is not so much left; what was taken before stays so.
+    pub fn grow(&mut self, bytes: u64) -> Result<(), Scarce> {
+        if !take(&self.run.held, bytes, self.run.limits.held) {
+            return Err(Scarce::Memory);
+        }
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// Takes more, or gives back, so that it is so much.
+    ///
+    /// # Errors
+    /// If there is not so much left; it stays what it was then.
+    pub fn set(&mut self, bytes: u64) -> Result<(), Scarce> {
+        if bytes >= self.bytes {
+            return self.grow(bytes - self.bytes);
+        }
+        self.run.held.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
+        self.bytes = bytes;
+        Ok(())
+    }
+
+    /// Takes over what another one has taken of the same budget.
+    pub fn add(&mut self, mut other: Self) {
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.run.held.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Adds to what was taken, unless that would be more than there is.
+fn take(taken: &AtomicU64, bytes: u64, most: u64) -> bool {
+    let add = |taken: u64| taken.checked_add(bytes).filter(|&sum| sum <= most);
+    taken.try_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+}
+
+/// The memory that this process can have, bytes: the machine's, or less if one of its control groups is limited.
+fn memory_here() -> u64 {
+    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total_memory(&text)).unwrap_or(u64::MAX);
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let limits = groups.lines().filter_map(limit_file).flat_map(|(mount, group, file)| {
+        let limit = move |group: &Path| {
+            let path = Path::new(mount).join(group.strip_prefix("/").ok()?).join(file);
+            fs::read_to_string(path).ok()?.trim().parse::<u64>().ok()
+        };
+        group.ancestors().filter_map(limit).collect::<Vec<_>>()
+    });
+    limits.fold(machine, u64::min)
+}
+
+/// `MemTotal` of /proc/meminfo, bytes.
+fn total_memory(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// Of a line of /proc/self/cgroup: where the hierarchy that limits memory is usually mounted, the group in it, and the file that
+/// says its limit. <https://man7.org/linux/man-pages/man7/cgroups.7.html>, "/proc files"
+fn limit_file(line: &str) -> Option<(&'static str, &Path, &'static str)> {
+    let mut parts = line.splitn(3, ':');
+    let (_, controllers, group) = (parts.next()?, parts.next()?, Path::new(parts.next()?));
+    match controllers {
+        "" => Some(("/sys/fs/cgroup", group, "memory.max")),
+        _ if controllers.split(',').any(|controller| controller == "memory") => {
+            Some(("/sys/fs/cgroup/memory", group, "memory.limit_in_bytes"))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn small() -> Budget {
+        let limits = Limits { held: 100, read: 1000, read_per_second: 0, cpu: Duration::from_secs(1), cpu_share: 1000 };
+        Budget::new(limits)
+    }
+
+    #[test]
+    fn memory_that_is_given_back_can_be_taken_again() {
+        let budget = small();
+        let mut held = budget.hold(60).unwrap();
+        assert_eq!(budget.for_target().hold(41).err(), Some(Scarce::Memory), "one budget for all targets");
+        assert_eq!(held.grow(u64::MAX), Err(Scarce::Memory));
+        held.set(100).unwrap();
+        assert_eq!(budget.memory_left(), 0);
+        assert_eq!(held.set(101), Err(Scarce::Memory));
+        held.set(30).unwrap();
+        assert_eq!(budget.memory_left(), 70);
+        drop(held);
+        assert!(budget.hold(100).is_ok());
+    }
+
+    #[test]
+    fn what_is_read_and_computed_adds_up() {
+        let budget = small();
+        assert_eq!([budget.read(600), budget.read(401), budget.read(400)], [Ok(()), Err(Scarce::Reading), Ok(())]);
+        budget.spend(Duration::from_secs(2));
+        assert_eq!(budget.time_left(), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_is_left_out_is_named_for_each_target() {
+        let (budget, other) = (small(), small());
+        for file in ["/d", "/a", "/b", "/c", "/a"] {
+            budget.leave_out(file, Scarce::Memory);
+        }
+        budget.leave_out("/a", Scarce::Time);
+        assert_eq!(
+            budget.sentences(),
+            [
+                "not read, or not completely: /a, /b, /c and 1 more: the limit of 0 MiB of memory for files of the target of one \
+                 run is used up",
+                "not read, or not completely: /a: the limit of 1 s of CPU time for symbols of one run is used up",
+            ]
+        );
+        assert_eq!((budget.count_left_out(), other.count_left_out()), (4, 0));
+        assert_eq!(budget.for_target().count_left_out(), 0);
+    }
+
+    #[test]
+    fn limits_of_machine_and_groups_are_read() {
+        assert_eq!(total_memory("MemTotal:       24684544 kB\nMemFree: 1 kB\n"), Some(24_684_544 << 10));
+        assert_eq!(total_memory("MemTotal: 99999999999999999999 kB"), None);
+        assert_eq!(limit_file("0::/a/b"), Some(("/sys/fs/cgroup", Path::new("/a/b"), "memory.max")));
+        let old = limit_file("4:cpu,memory:/x:y").unwrap();
+        assert_eq!(old, ("/sys/fs/cgroup/memory", Path::new("/x:y"), "memory.limit_in_bytes"));
+        assert_eq!([limit_file("3:cpuset:/"), limit_file("3"), limit_file("")], [None; 3]);
+        assert!(memory_here() >= 1 << 20);
+        assert_eq!([0, 1 << 30, u64::MAX].map(|memory| Limits::of_memory(memory).held >> 20), [16, 128, 384]);
+    }
+}
