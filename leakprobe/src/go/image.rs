@@ -17,9 +17,8 @@ use super::{
 };
 use crate::target::{
     MappedFile,
-    budget::Held,
     elf::{Elf, Segment},
-    file::{Content, TargetFile},
+    file::{Content, TargetFile, keep},
 };
 
 /// Most loadable segments that are looked at.
@@ -154,30 +153,15 @@ impl Image {
         self.kept(len, |bytes| (&file).copy_at(offset, bytes).is_ok())
     }
 
-    /// Bytes of the program, on the budget of the run for as long as they are kept; `None` if that does not allow them, or `fill`
-    /// has not filled them.
+    /// Bytes of the program, see [`keep`].
     pub(super) fn kept(&self, len: u64, fill: impl FnOnce(&mut [u8]) -> bool) -> Option<Bytes> {
         let MappedFile { handle, path, budget, .. } = &self.file;
-        let held = (&TargetFile::new(handle, path, budget)).hold(len).ok()?;
-        let mut bytes = vec![0; usize::try_from(len).ok()?];
-        fill(&mut bytes).then(|| Bytes::from_owner(Kept { bytes, _held: held }))
+        keep(&TargetFile::new(handle, path, budget), len, fill)
     }
 
     /// The segment that an address lies in.
     pub(super) fn load_of(&self, address: u64) -> Option<&Load> {
         self.loads.iter().find(|load| load.memory.contains(&address))
-    }
-}
-
-/// Bytes, and what they take of the budget.
-struct Kept {
-    bytes: Vec<u8>,
-    _held: Option<Held>,
-}
-
-impl AsRef<[u8]> for Kept {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
     }
 }
 

@@ -12,6 +12,7 @@
 
 use std::{ops::Range, sync::Arc};
 
+use bytes::Bytes;
 use framehop::{ExplicitModuleSectionInfo, Module as FramehopModule};
 use gimli::{
     BaseAddresses, CfaRule, CieOrFde, DebugFrame, EhFrame, EhFrameHdr, EndianSlice, LittleEndian, Pointer,
@@ -104,7 +105,7 @@ impl Cfi {
         name: &str,
         mapping: Range<u64>,
         bias: u64,
-    ) -> Option<FramehopModule<Arc<[u8]>>> {
+    ) -> Option<FramehopModule<Bytes>> {
         let table = self.eh_frame.as_ref()?;
         let hdr = table.hdr.as_ref()?;
         let info = ExplicitModuleSectionInfo {
@@ -112,9 +113,9 @@ impl Cfi {
             text_svma: elf.text.clone(),
             got_svma: elf.got.clone(),
             eh_frame_svma: Some(table.frames.svma.clone()),
-            eh_frame: Some(Arc::clone(&table.frames.data)),
+            eh_frame: Some(table.frames.data.clone()),
             eh_frame_hdr_svma: Some(hdr.svma.clone()),
-            eh_frame_hdr: Some(Arc::clone(&hdr.data)),
+            eh_frame_hdr: Some(hdr.data.clone()),
             ..ExplicitModuleSectionInfo::default()
         };
         Some(FramehopModule::new(name.to_owned(), mapping, bias, info))

@@ -9,6 +9,7 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use framehop::{Error, FrameAddress, Unwinder as _};
 use leakprobe_common::arch::{Regs, SP};
 
@@ -54,9 +55,9 @@ pub trait FrameSizes: Send + Sync {
 #[derive(Default)]
 pub struct Unwinder {
     /// Knows the modules of the mappings that were met.
-    inner: arch::Unwinder<Arc<[u8]>>,
+    inner: arch::Unwinder<Bytes>,
     /// Knows none, and so follows frame pointers.
-    by_frame_pointer: arch::Unwinder<Arc<[u8]>>,
+    by_frame_pointer: arch::Unwinder<Bytes>,
     cache: Cache,
     modules: HashMap<ModuleId, Option<Cfi>>,
     /// Modules that `inner` knows.

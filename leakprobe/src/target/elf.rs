@@ -4,8 +4,9 @@
 //! file that shrinks kills the reader with SIGBUS), nothing larger than [`MAX_SECTION`] is read, no byte twice, and all of it on
 //! the budget of the run.
 
-use std::{ops::Range, sync::Arc};
+use std::ops::Range;
 
+use bytes::Bytes;
 use object::{
     Endianness,
     elf::{FileHeader64, PF_X, PT_GNU_EH_FRAME, PT_LOAD},
@@ -13,13 +14,14 @@ use object::{
 };
 
 use super::{
-    budget::Held,
-    file::{Content, TargetFile},
+    file::{Content, TargetFile, keep},
     inflate::Compressed,
 };
 
 /// Largest section that is read, bytes. The largest known .eh_frame (a browser's) has some 30 MB.
 pub const MAX_SECTION: u64 = 256 << 20;
+/// Largest section of these that is inflated, bytes: a compressed `.debug_frame` has some 10 MB at most.
+const MAX_INFLATED: u64 = 64 << 20;
 /// Most loadable segments that are looked at.
 const MAX_SEGMENTS: usize = 1024;
 /// More program headers, or sections, than any linker makes.
@@ -39,9 +41,7 @@ pub struct Section {
     /// Address range, in the file's own addresses.
     pub svma: Range<u64>,
     /// Its bytes, decompressed.
-    pub data: Arc<[u8]>,
-    /// What they take of the budget of the run; nothing if they come from no file of a target.
-    pub held: Option<Arc<Held>>,
+    pub data: Bytes,
 }
 
 /// A loadable segment.
@@ -122,7 +122,7 @@ impl Elf {
         let mut reader = Reader { data, done: Vec::new() };
         let mut section = |name: &str| {
             let section = named(name)?;
-            let (data, held) = match section.compression(endian, data).ok()? {
+            let data = match section.compression(endian, data).ok()? {
                 // What is loaded is never compressed (gABI, SHF_COMPRESSED).
                 Some(_) if name != ".debug_frame" => return None,
                 Some((header, offset, length)) => {
@@ -135,7 +135,7 @@ impl Elf {
                 }
             };
             let start = section.sh_addr(endian);
-            Some(Section { svma: start..start.saturating_add(data.len() as u64), data, held })
+            Some(Section { svma: start..start.saturating_add(data.len() as u64), data })
         };
         let mut elf = Self {
             segments: segments.collect(),
@@ -157,7 +157,7 @@ impl Elf {
     /// A file without section headers still tells the loader where its .eh_frame_hdr is, and that tells where .eh_frame
     /// begins; its end is not said, so all up to the end of the segment is taken: frame data ends with a zero word.
     fn read_by_segment<'data>(&mut self, reader: &mut Reader<impl Content<'data>>, offset: u64, size: u64, svma: u64) {
-        let Some((hdr, held)) = reader.read(offset, size) else {
+        let Some(hdr) = reader.read(offset, size) else {
             return;
         };
         let Some(start) = eh_frame_start(&hdr, svma) else {
@@ -175,9 +175,9 @@ impl Elf {
         };
         // Where .eh_frame_hdr comes after it, frame data ends there at the latest.
         let len = offset.checked_sub(from).filter(|&before| before > 0).map_or(len, |before| before.min(len));
-        if let Some((data, frames_held)) = reader.read(from, len) {
-            self.eh_frame = Some(Section { svma: start..start.saturating_add(len), data, held: frames_held });
-            self.eh_frame_hdr = Some(Section { svma: svma..svma.saturating_add(size), data: hdr, held });
+        if let Some(data) = reader.read(from, len) {
+            self.eh_frame = Some(Section { svma: start..start.saturating_add(len), data });
+            self.eh_frame_hdr = Some(Section { svma: svma..svma.saturating_add(size), data: hdr });
         }
     }
 
@@ -205,40 +205,31 @@ struct Reader<R> {
     done: Vec<Range<u64>>,
 }
 
-type Read = (Arc<[u8]>, Option<Arc<Held>>);
-
 impl<'data, R: Content<'data>> Reader<R> {
-    fn read(&mut self, offset: u64, size: u64) -> Option<Read> {
-        let held = self.begin(offset, size, size)?;
-        let mut bytes = zeroes(size)?;
-        self.data.copy_at(offset, Arc::get_mut(&mut bytes)?).ok()?;
-        Some((bytes, held))
+    fn read(&mut self, offset: u64, size: u64) -> Option<Bytes> {
+        self.begin(offset, size, size)?;
+        keep(self.data, size, |bytes| self.data.copy_at(offset, bytes).is_ok())
     }
 
-    fn inflate(&mut self, section: Compressed) -> Option<Read> {
-        let held = self.begin(section.offset, section.length, section.claimed)?;
-        let mut bytes = zeroes(section.claimed)?;
-        section.inflate(self.data, &mut Arc::get_mut(&mut bytes)?).ok()?;
-        Some((bytes, held))
-    }
-
-    /// Takes the bytes of the file and the memory that they need.
-    fn begin(&mut self, offset: u64, size: u64, held: u64) -> Option<Option<Arc<Held>>> {
-        let range = offset..offset.checked_add(size)?;
-        let is_there = range.end <= self.data.len().ok()? && !range.is_empty() && held > 0;
-        let is_read = self.done.iter().any(|done| done.start < range.end && range.start < done.end);
-        if !is_there || is_read || held > MAX_SECTION {
+    fn inflate(&mut self, section: Compressed) -> Option<Bytes> {
+        if section.claimed > MAX_INFLATED {
             return None;
         }
-        let held = self.data.hold(held).ok()?;
-        self.done.push(range);
-        Some(held.map(Arc::new))
+        self.begin(section.offset, section.length, section.claimed)?;
+        keep(self.data, section.claimed, |mut bytes| section.inflate(self.data, &mut bytes).is_ok())
     }
-}
 
-/// Memory to read into; made at its final place, so that nothing large is copied.
-fn zeroes(len: u64) -> Option<Arc<[u8]>> {
-    Some(std::iter::repeat_n(0, usize::try_from(len).ok()?).collect())
+    /// Takes the bytes of the file.
+    fn begin(&mut self, offset: u64, size: u64, kept: u64) -> Option<()> {
+        let range = offset..offset.checked_add(size)?;
+        let is_there = range.end <= self.data.len().ok()? && !range.is_empty() && kept > 0;
+        let is_read = self.done.iter().any(|done| done.start < range.end && range.start < done.end);
+        if !is_there || is_read || kept > MAX_SECTION {
+            return None;
+        }
+        self.done.push(range);
+        Some(())
+    }
 }
 
 /// Where `.eh_frame` begins, from the header's first field.

@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::FileExt,
 };
 
+use bytes::Bytes;
 use object::{ReadCache, ReadRef};
 
 use super::budget::{Budget, Held, Scarce};
@@ -29,6 +30,24 @@ impl<'data> Content<'data> for &'data [u8] {
 
     fn hold(self, _: u64) -> Result<Option<Held>, ()> {
         Ok(None)
+    }
+}
+
+/// Bytes that are kept, and their share of the budget for as long; `None` if that does not allow them, or `fill` fails to fill them.
+pub(crate) fn keep<'data>(data: impl Content<'data>, len: u64, fill: impl FnOnce(&mut [u8]) -> bool) -> Option<Bytes> {
+    let held = data.hold(len).ok()?;
+    let mut bytes = vec![0; usize::try_from(len).ok()?];
+    fill(&mut bytes).then(|| Bytes::from_owner(Kept { bytes, _held: held }))
+}
+
+struct Kept {
+    bytes: Vec<u8>,
+    _held: Option<Held>,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

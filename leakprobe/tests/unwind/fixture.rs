@@ -109,7 +109,7 @@ impl Sparse {
         for (at, Bytes(bytes)) in &self.pieces {
             data[*at..at + bytes.len()].copy_from_slice(bytes);
         }
-        Section { svma: self.svma.0..self.svma.0 + self.size as u64, data: data.into(), held: None }
+        Section { svma: self.svma.0..self.svma.0 + self.size as u64, data: data.into() }
     }
 }
 

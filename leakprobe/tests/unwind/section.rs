@@ -73,7 +73,7 @@ impl Frames {
     /// The module's sections; with an index, or without.
     pub(crate) fn elf(&self, indexed: bool) -> Elf {
         let section =
-            |svma: u64, bytes: &[u8]| Section { svma: svma..svma + bytes.len() as u64, data: bytes.into(), held: None };
+            |svma: u64, bytes: &[u8]| Section { svma: svma..svma + bytes.len() as u64, data: bytes.to_vec().into() };
         Elf {
             eh_frame: Some(section(EH_FRAME, &self.bytes)),
             eh_frame_hdr: indexed.then(|| section(EH_FRAME_HDR, &self.index())),
