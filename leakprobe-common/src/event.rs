@@ -3,6 +3,9 @@
 //! Every record begins with a [`Header`]. [`Created`] and [`WaitEnded`] end in a [`Capture`]; if its `len` is not 0, room
 //! for [`STACK_MAX`] bytes of stack follows, of which `len` are filled.
 
+#[cfg(feature = "user")]
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
 use crate::{arch::Regs, plain};
 
 /// Most bytes of stack that one record carries: the rest of the page that the stack pointer is in, and five pages more.
@@ -52,6 +55,7 @@ impl Kind {
 /// The front of every record.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, Immutable, IntoBytes))]
 pub struct Header {
     /// A [`Kind`].
     pub kind: u32,
@@ -65,6 +69,7 @@ plain!(Header, 16);
 /// Registers and stack of a thread, enough to unwind it in user space.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, Immutable, IntoBytes))]
 pub struct Capture {
     /// The thread's user registers; all zero if they could not be read.
     pub regs: Regs,
@@ -78,6 +83,7 @@ plain!(Capture, 8 * crate::arch::REG_WORDS + 8);
 /// A thread of the target was created.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, Immutable, IntoBytes))]
 pub struct Created {
     /// `tid` is the new thread.
     pub header: Header,
@@ -98,6 +104,7 @@ plain!(Created, 16 + 8 + 8 + 16 + size_of::<Capture>());
 /// A thread exited.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, Immutable, IntoBytes))]
 pub struct Exited {
     /// `tid` is the thread.
     pub header: Header,
@@ -111,6 +118,7 @@ plain!(Exited, 24);
 /// The target began another program.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, Immutable, IntoBytes))]
 pub struct Exec {
     /// `tid` is the thread id from now on (that of the process).
     pub header: Header,
@@ -124,6 +132,7 @@ plain!(Exec, 24);
 /// A thread got another name.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, Immutable, IntoBytes))]
 pub struct Renamed {
     /// `tid` is the renamed thread.
     pub header: Header,
@@ -135,6 +144,7 @@ plain!(Renamed, 32);
 /// A futex wait ended that had lasted longer than the threshold.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, Immutable, IntoBytes))]
 pub struct WaitEnded {
     /// `tid` is the thread that waited; the time is the wait's end.
     pub header: Header,
@@ -157,6 +167,7 @@ plain!(WaitEnded, 16 + 24 + 8 + size_of::<Capture>());
 /// its memory is not that of the thread which runs.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, Immutable, IntoBytes))]
 pub struct Slept {
     /// `tid` is the thread; the time is the end of its sleep.
     pub header: Header,
@@ -170,6 +181,7 @@ plain!(Slept, 16 + 8 + 8 * crate::arch::REG_WORDS);
 /// The target created another process.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, Immutable, IntoBytes))]
 pub struct Forked {
     /// `tid` is the id of the new process.
     pub header: Header,

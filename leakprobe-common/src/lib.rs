@@ -18,17 +18,29 @@ pub mod offsets;
 pub mod thread;
 pub mod wait;
 
+/// What proves that a type is plain data, where the derives of zerocopy are to be had: the user side. The kernel side is built
+/// from the same declarations, and needs no crate more.
+#[cfg(feature = "user")]
+pub trait Proof: zerocopy::FromBytes + zerocopy::IntoBytes + zerocopy::Immutable {}
+#[cfg(feature = "user")]
+impl<T: zerocopy::FromBytes + zerocopy::IntoBytes + zerocopy::Immutable> Proof for T {}
+/// See the user side.
+#[cfg(not(feature = "user"))]
+pub trait Proof {}
+#[cfg(not(feature = "user"))]
+impl<T> Proof for T {}
+
 /// Marks a type as plain data: any bit pattern is a valid value and it holds no padding.
 ///
 /// # Safety
-/// The type must be `repr(C)`, without padding bytes, and made of integers only.
-pub unsafe trait Plain: Copy + 'static {}
+/// The type must be declared by `plain!`, whose build for the user side proves it.
+pub unsafe trait Plain: Proof + Copy + 'static {}
 
 /// Declares a shared type as plain data and pins its size.
 macro_rules! plain {
     ($type:ty, $size:expr) => {
         const _: () = assert!(size_of::<$type>() == $size);
-        // SAFETY: repr(C), made of integers only; the size assertion above leaves no room for padding.
+        // SAFETY: `Proof` holds of the same declaration.
         unsafe impl $crate::Plain for $type {}
         #[cfg(feature = "user")]
         // SAFETY: as above; aya asks for the same properties.
@@ -38,11 +50,8 @@ macro_rules! plain {
 pub(crate) use plain;
 
 /// Reads a `T` from the front of `bytes`; `None` if there are too few.
+#[cfg(feature = "user")]
 #[must_use]
 pub fn read_plain<T: Plain>(bytes: &[u8]) -> Option<T> {
-    if bytes.len() < size_of::<T>() {
-        return None;
-    }
-    // SAFETY: there are enough bytes, the read is unaligned, and every bit pattern is a valid `T`.
-    Some(unsafe { core::ptr::read_unaligned(bytes.as_ptr().cast::<T>()) })
+    T::read_from_prefix(bytes).ok().map(|(value, _)| value)
 }

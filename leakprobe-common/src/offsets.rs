@@ -1,6 +1,9 @@
 //! Where the running kernel keeps the fields that the programs read. User space looks them up in the kernel's BTF
 //! at load, because rustc emits no CO-RE relocations.
 
+#[cfg(feature = "user")]
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
 use crate::plain;
 
 /// Stands for a field that this kernel does not have.
@@ -9,6 +12,7 @@ pub const ABSENT: u32 = u32::MAX;
 /// Byte offsets of kernel struct fields; [`ABSENT`] where the kernel has no such field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, Immutable, IntoBytes))]
 pub struct KernelOffsets {
     /// `task_struct.pid`: the thread id.
     pub task_pid: u32,

@@ -1,10 +1,14 @@
 //! Records of the task iterators: the target's threads at one moment.
 
+#[cfg(feature = "user")]
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
 use crate::{arch::Regs, plain};
 
 /// One thread, with everything that a snapshot needs of it.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, Immutable, IntoBytes))]
 pub struct ThreadRecord {
     /// Thread id, in the initial pid namespace.
     pub tid: u32,
@@ -56,6 +60,7 @@ pub const NO_TIMEOUT: u64 = i64::MAX as u64;
 /// What tells whether a thread has run since it was last looked at.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, Immutable, IntoBytes))]
 pub struct ThreadBrief {
     /// Thread id.
     pub tid: u32,
@@ -90,6 +95,7 @@ pub const KERNEL_FRAMES: usize = 48;
 /// Where a thread is in the kernel.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, Immutable, IntoBytes))]
 pub struct KernelStack {
     /// Thread id.
     pub tid: u32,

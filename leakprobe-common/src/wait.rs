@@ -1,5 +1,8 @@
 //! Open waits: one slot a thread in an array that user space reads directly; and what user space may change while the programs run.
 
+#[cfg(feature = "user")]
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
 use crate::plain;
 
 /// Slots in the array; a thread's slot is its id modulo this number. A power of two.
@@ -8,6 +11,7 @@ pub const SLOTS: u32 = 1 << 16;
 /// A thread's open wait. `started_ns` is 0 when there is none.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, Immutable, IntoBytes))]
 pub struct Slot {
     /// When the wait began, by `bpf_ktime_get_ns`; 0: the slot is free.
     pub started_ns: u64,
@@ -29,6 +33,7 @@ pub const OP_SLEEP: u32 = 0x2000;
 /// What user space changes while the programs run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, Immutable, IntoBytes))]
 pub struct Settings {
     /// Since when waits are watched without a break, by `bpf_ktime_get_ns`: of a wait that seems to have begun earlier the end may
     /// have been missed, and what is in its slot be about another one.
