@@ -85,6 +85,12 @@ pub fn read(path: &Path) -> Result<Vec<Rule>, ConfigError> {
 }
 
 /// The rules, or a line and what is wrong there.
+#[cfg(any(test, feature = "fuzzing"))]
+/// Reads a configuration.
+pub(crate) fn fuzz(data: &[u8]) {
+    let _ = parse(&String::from_utf8_lossy(data));
+}
+
 fn parse(text: &str) -> Result<Vec<Rule>, (usize, String)> {
     let file: File = toml::from_str(text).map_err(|error| {
         let line = error.span().map_or(1, |span| line_of(text, &span));

@@ -8,6 +8,8 @@ mod aside;
 pub mod cli;
 pub mod commands;
 pub mod config;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod go;
 pub mod jvm;
 pub mod model;

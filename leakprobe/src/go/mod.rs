@@ -10,6 +10,8 @@ mod buildinfo;
 mod calibrate;
 mod code;
 mod finder;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 pub mod goroutines;
 mod image;
 mod layout;

@@ -6,6 +6,8 @@
 
 mod classes;
 mod code;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod structs;
 
 use std::sync::Arc;

@@ -4,6 +4,8 @@ pub mod btf;
 mod calls;
 pub mod cost;
 pub mod event;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 pub mod governor;
 mod iter;
 pub mod privileges;

@@ -188,7 +188,7 @@ fn task_state(stat: &Stat) -> u32 {
 
 /// The system call that a thread is in.
 #[derive(Debug, PartialEq, Eq)]
-struct Call {
+pub(super) struct Call {
     number: u64,
     args: [u64; 6],
     sp: u64,
@@ -207,7 +207,7 @@ impl Call {
 }
 
 /// `NUMBER ARG×6 SP PC`, or `-1 SP PC` outside of system calls; `None` for `running`.
-fn parse_call(text: &[u8]) -> Option<Call> {
+pub(super) fn parse_call(text: &[u8]) -> Option<Call> {
     let text = std::str::from_utf8(text).ok()?;
     let words: Vec<&str> = text.split_ascii_whitespace().collect();
     let hex = |word: &str| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok();

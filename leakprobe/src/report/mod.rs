@@ -25,6 +25,8 @@ mod explain;
 pub mod files;
 mod folded;
 mod frames;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod github;
 mod goroutines;
 mod groups;

@@ -186,3 +186,8 @@ impl Descriptors {
         words::list(&named, total)
     }
 }
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn fuzz(text: &str) {
+    fdinfo::fuzz(text);
+    let _ = Link::of_text(text);
+}

@@ -15,6 +15,8 @@ mod engine;
 mod epilogue;
 mod file_locks;
 mod futexes;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod known;
 mod loops;
 mod losses;

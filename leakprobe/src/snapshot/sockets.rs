@@ -240,6 +240,16 @@ fn plain(ip: IpAddr, port: u16) -> SocketAddr {
     SocketAddr::new(ip.to_canonical(), port)
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn fuzz_answer(data: &[u8]) {
+    diag::fuzz(data);
+}
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn fuzz_line(line: &str) {
+    table::fuzz(line);
+}
+
 #[cfg(test)]
 mod tests {
     use std::{

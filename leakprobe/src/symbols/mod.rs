@@ -10,6 +10,8 @@ mod debugdata;
 mod debugfile;
 mod dwarf;
 mod elf;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod go;
 mod interpreted;
 mod jit;

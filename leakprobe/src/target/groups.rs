@@ -42,7 +42,7 @@ pub fn group_path(given: &str, is_v2: bool) -> String {
     if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
 }
 
-fn paths(cgroup: &str) -> Vec<String> {
+pub(super) fn paths(cgroup: &str) -> Vec<String> {
     cgroup.lines().filter_map(|line| line.splitn(3, ':').nth(2)).map(str::to_owned).collect()
 }
 

@@ -121,7 +121,7 @@ pub(super) fn each(thread: u32, visit: impl FnMut(Mapping<'_>) -> ControlFlow<()
     read(BufReader::with_capacity(128 << 10, File::open(format!("/proc/{thread}/maps"))?), visit)
 }
 
-fn read(mut maps: impl BufRead, mut visit: impl FnMut(Mapping<'_>) -> ControlFlow<()>) -> io::Result<()> {
+pub(super) fn read(mut maps: impl BufRead, mut visit: impl FnMut(Mapping<'_>) -> ControlFlow<()>) -> io::Result<()> {
     let mut line = Vec::new();
     loop {
         line.clear();

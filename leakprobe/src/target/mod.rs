@@ -8,6 +8,8 @@ mod family;
 pub(crate) mod file;
 mod filesystems;
 mod find;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod groups;
 mod identity;
 pub(crate) mod inflate;

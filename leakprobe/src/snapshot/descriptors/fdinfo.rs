@@ -122,6 +122,11 @@ fn member(value: &str) -> Option<Member> {
     Some(Member { fd, inode: u64::from_str_radix(inode, 16).ok()?, is_read })
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn fuzz(text: &str) {
+    let _ = FdInfo::parse(text);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

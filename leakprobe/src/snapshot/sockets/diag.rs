@@ -162,39 +162,66 @@ impl Diag {
 
     /// Takes in what was received; the result says whether more is to come.
     fn take_in(&self, size: usize, all: bool, take: &mut impl FnMut(SockDiagMessage)) -> Result<bool, String> {
-        let mut rest = self.buffer.get(..size).unwrap_or_default();
-        while !rest.is_empty() {
-            let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest)
-                .map_err(|error| format!("the kernel's answer cannot be read: {error}"))?;
-            let length = usize::try_from(message.header.length).unwrap_or(usize::MAX);
-            // Each message begins at a multiple of four.
-            rest = rest.get(length.max(1).next_multiple_of(4)..).unwrap_or_default();
-            if message.header.sequence_number != self.sequence {
-                continue;
-            }
-            match message.payload {
-                NetlinkPayload::InnerMessage(answer) => {
-                    take(answer);
-                    if !all {
-                        return Ok(false);
-                    }
-                }
-                NetlinkPayload::Done(_) => return Ok(false),
-                NetlinkPayload::Error(error) => {
-                    let error = error.to_io();
-                    // ESTALE: it is another one by now.
-                    let is_gone = matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESTALE));
-                    return if is_gone && !all {
-                        Ok(false)
-                    } else {
-                        Err(format!("the kernel does not tell its sockets: {error}"))
-                    };
-                }
-                _ => {}
-            }
-        }
-        Ok(true)
+        answers(self.buffer.get(..size).unwrap_or_default(), self.sequence, all, take)
     }
+}
+
+/// Takes in the answers to the request `sequence`; the result says whether more are to come.
+pub(super) fn answers(
+    mut rest: &[u8],
+    sequence: u32,
+    all: bool,
+    take: &mut impl FnMut(SockDiagMessage),
+) -> Result<bool, String> {
+    while !rest.is_empty() {
+        let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest)
+            .map_err(|error| format!("the kernel's answer cannot be read: {error}"))?;
+        let length = usize::try_from(message.header.length).unwrap_or(usize::MAX);
+        // Each message begins at a multiple of four.
+        rest = rest.get(length.max(1).next_multiple_of(4)..).unwrap_or_default();
+        if message.header.sequence_number != sequence {
+            continue;
+        }
+        match message.payload {
+            NetlinkPayload::InnerMessage(answer) => {
+                take(answer);
+                if !all {
+                    return Ok(false);
+                }
+            }
+            NetlinkPayload::Done(_) => return Ok(false),
+            NetlinkPayload::Error(error) => {
+                let error = error.to_io();
+                // ESTALE: it is another one by now.
+                let is_gone = matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESTALE));
+                return if is_gone && !all {
+                    Ok(false)
+                } else {
+                    Err(format!("the kernel does not tell its sockets: {error}"))
+                };
+            }
+            _ => {}
+        }
+    }
+    Ok(true)
+}
+
+/// What is made of an answer.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn fuzz(data: &[u8]) {
+    let sequence = data.get(8..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u32::from_le_bytes(*bytes));
+    for all in [false, true] {
+        let _ = answers(data, sequence, all, &mut |answer| match answer {
+            SockDiagMessage::InetResponse(response) => {
+                let _ = inet(&response);
+            }
+            SockDiagMessage::UnixResponse(response) => {
+                let _ = unix(&response);
+            }
+            _ => {}
+        });
+    }
+    let _ = idle_of(data);
 }
 
 fn open() -> io::Result<Socket> {

@@ -116,6 +116,11 @@ fn raw(line: &str) -> Option<(u64, String)> {
     Some((fields.get(9)?.parse().ok()?, format!("raw protocol {protocol}")))
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn fuzz(line: &str) {
+    let _ = (unix_socket(line), netlink(line), packet(line), raw(line));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
