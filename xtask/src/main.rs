@@ -10,6 +10,7 @@ mod debian;
 mod excerpt;
 mod field;
 mod field_verdicts;
+mod fuzz;
 mod go;
 mod go_programs;
 mod kernels;
@@ -32,6 +33,7 @@ enum Task {
     Bench(bench::Args),
     BuildEbpf(build_ebpf::Args),
     Ci(ci::Args),
+    Fuzz(fuzz::Args),
     Kernels(kernels::Args),
     Programs(programs::Args),
     Test(test::Args),
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Task::Bench(args) => bench::run(&args),
         Task::BuildEbpf(args) => build_ebpf::run(&args),
         Task::Ci(args) => ci::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Kernels(args) => kernels::run(&args),
         Task::Programs(args) => programs::run(&args),
         Task::Test(args) => test::run(&args),
