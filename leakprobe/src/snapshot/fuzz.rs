@@ -33,7 +33,12 @@ pub(crate) fn unwind(data: &[u8]) {
             if let Some(register) = regs.get_mut(place) {
                 *register = start.wrapping_add(words.first().copied().unwrap_or_default() % 4096);
             }
-            let placed = Placed { path: "/x".into(), elf: elf.clone(), bias: BIAS, mappings: vec![start..end] };
+            let placed = Placed {
+                path: "/x".into(),
+                elf: elf.clone(),
+                bias: BIAS,
+                mappings: std::iter::once(start..end).collect(),
+            };
             let mut modules = Modules::from_parts(vec![placed], &[]);
             let mut memory = StackMemory::captured(stack_pointer(&regs), stack);
             let _ = Unwinder::default().unwind(&mut modules, &regs, &mut memory);

@@ -148,10 +148,8 @@ where
                 b".gnu_debugdata" => {
                     facts.debug_data = Some((section.sh_offset(endian).into(), section.sh_size(endian).into()));
                 }
-                name if name.starts_with(b".debug_") => {
-                    if largest.is_some() {
-                        dwarf.add(endian, data, section, name);
-                    }
+                name if largest.is_some() && name.starts_with(b".debug_") => {
+                    dwarf.add(endian, data, section, name);
                 }
                 _ => {}
             }

@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt, fs,
+    fs,
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -191,7 +191,7 @@ impl Budget {
 
     /// What there is not enough of, in one phrase.
     #[must_use]
-    pub fn what(&self, scarce: Scarce) -> impl fmt::Display {
+    pub fn what(&self, scarce: Scarce) -> String {
         let limits = &self.run.limits;
         match scarce {
             Scarce::Memory => format!("the limit of {} MiB of memory for files of the target", limits.held >> 20),

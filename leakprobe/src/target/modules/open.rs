@@ -95,7 +95,7 @@ impl Modules {
         let file = TargetFile::new(file, name, &self.budget);
         // What is wrong with a file of which not all may be read is not known.
         Elf::read_file(&file).map_err(|error| match file.scarce() {
-            Some(scarce) => self.budget.what(scarce).to_string() + " is used up",
+            Some(scarce) => self.budget.what(scarce) + " is used up",
             None => error.to_string(),
         })
     }
