@@ -219,7 +219,9 @@ impl<'file> Writer<'file> {
         let half = |place: usize, value: u16| (place, value.to_le_bytes());
         let mut header = [0; HEADER];
         // Magic number, 64-bit, little-endian, version 1; as on every machine that leakprobe runs on.
-        header.first_chunk_mut().map(|ident: &mut [u8; 7]| *ident = *b"\x7fELF\x02\x01\x01");
+        if let Some(ident) = header.first_chunk_mut() {
+            *ident = *b"\x7fELF\x02\x01\x01";
+        }
         let halves =
             [half(16, elf::ET_EXEC.0), half(20, 1), half(52, 64), half(58, 64), half(60, count), half(62, count - 1)];
         for (place, bytes) in halves {

@@ -130,7 +130,7 @@ impl Helper {
         let wait = Wait { module: &origin.module, began, timeout };
         let file = self.give(origin, wait)?;
         let request = Request::LookUp { file, addresses: addresses.to_vec() };
-        let scopes: Vec<Vec<Scope>> = self.ask(&request, None, wait)?.map_err(unusable)?;
+        let scopes: Vec<Vec<Scope>> = self.ask(&request, None, wait)??;
         if scopes.len() != addresses.len() {
             let why = "debug information could not be read: its reader answered something else";
             return Err(Unread::Unusable(why.to_owned()));
@@ -150,11 +150,11 @@ impl Helper {
                     Some(shared) => Some(Link { to: self.give(&shared.origin, wait)?, build_id: &shared.build_id }),
                     None => None,
                 };
-                let copy = DwarfCopy::of(&origin.file, &origin.module, &self.budget, link)
-                    .map_err(|why| unusable(Failure::Unreadable(why)))?;
-                (self.keep(&copy.file, wait)?.map_err(unusable)?, copy.held)
+                let copy =
+                    DwarfCopy::of(&origin.file, &origin.module, &self.budget, link).map_err(Failure::Unreadable)?;
+                (self.keep(&copy.file, wait)??, copy.held)
             }
-            plain => (plain.map_err(unusable)?, None),
+            plain => (plain?, None),
         };
         let descriptor = given.0;
         self.has.insert(origin.number, given);
@@ -250,6 +250,8 @@ struct Wait<'a> {
     timeout: Duration,
 }
 
-fn unusable(failure: Failure) -> Unread {
-    Unread::Unusable(failure.to_string())
+impl From<Failure> for Unread {
+    fn from(failure: Failure) -> Self {
+        Self::Unusable(failure.to_string())
+    }
 }
