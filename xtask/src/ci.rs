@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use crate::{build_ebpf, repo, run};
+use crate::{build_ebpf, fuzz, repo, run};
 
 const CARGO_DENY: &str = "0.20.2";
 
@@ -52,7 +52,10 @@ const BPF_MANIFEST: &str = "leakprobe-ebpf/Cargo.toml";
 
 fn format() -> Result<()> {
     run::run(repo::cargo().args(["fmt", "--all", "--check"]))?;
-    run::run(repo::cargo().args(["fmt", "--check", "--manifest-path", BPF_MANIFEST]))
+    for manifest in [BPF_MANIFEST, fuzz::MANIFEST] {
+        run::run(repo::cargo().args(["fmt", "--check", "--manifest-path", manifest]))?;
+    }
+    Ok(())
 }
 
 fn lints() -> Result<()> {
@@ -77,7 +80,7 @@ fn deny(advisories: bool) -> Result<()> {
     } else {
         run::say("note: known vulnerabilities are not looked for; `cargo xtask ci --advisories` does, with network");
     }
-    for manifest in ["Cargo.toml", BPF_MANIFEST] {
+    for manifest in ["Cargo.toml", BPF_MANIFEST, fuzz::MANIFEST] {
         let manifest = repo::root().join(manifest);
         let mut deny = std::process::Command::new(&program);
         deny.arg("--manifest-path").arg(&manifest).arg("--config").arg(repo::root().join("deny.toml"));

@@ -8,20 +8,24 @@ use std::{fs, time::Instant};
 
 use anyhow::{Result, bail};
 
-use crate::{repo, run};
+use crate::{repo, run, tally::Tally};
 
 /// Fuzz what reads files, memory and texts of others
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// One reader, by the name of its folder in fuzz/corpus; all of them one after another without
     target: Option<String>,
-    /// For so many minutes each; without, for three seconds each, which is what CI does
+    /// For so many minutes each; without, for 20 seconds each
     #[arg(long)]
     minutes: Option<u32>,
 }
 
+/// The crate of the program that fuzzes.
+pub(crate) const MANIFEST: &str = "fuzz/Cargo.toml";
 /// Seconds for each reader without `--minutes`.
-const BRIEF: u32 = 3;
+pub(crate) const SECONDS: u32 = 20;
+/// Seconds for each reader in CI.
+pub(crate) const SECONDS_OF_CI: u32 = 3;
 /// As `-C` flags: counts what is reached, and what is compared with what.
 const COVERAGE: [&str; 6] = [
     "-Cpasses=sancov-module",
@@ -33,13 +37,23 @@ const COVERAGE: [&str; 6] = [
 ];
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    let seconds = args.minutes.map_or(SECONDS, |minutes| minutes.saturating_mul(60));
+    let tally = fuzz(args.target.as_deref(), seconds)?;
+    if tally.failed > 0 {
+        bail!("{} readers failed; what they failed on lies below target/fuzz/found", tally.failed);
+    }
+    Ok(())
+}
+
+/// Fuzzes one reader, or all, for so many seconds each. Each counts as a test.
+pub(crate) fn fuzz(target: Option<&str>, seconds: u32) -> Result<Tally> {
     let corpus = repo::root().join("fuzz/corpus");
     let mut readers = Vec::new();
     for entry in fs::read_dir(&corpus)? {
         readers.push(entry?.file_name().to_string_lossy().into_owned());
     }
     readers.sort();
-    if let Some(wanted) = &args.target {
+    if let Some(wanted) = target {
         readers.retain(|reader| reader == wanted);
         if readers.is_empty() {
             bail!("no reader is called {wanted}; fuzz/corpus has a folder of each");
@@ -47,18 +61,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let folder = repo::target().join("fuzz");
     let mut build = repo::cargo();
-    build.args(["build", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--target-dir"]).arg(&folder);
+    build.args(["build", "--locked", "--manifest-path", MANIFEST, "--target-dir"]).arg(&folder);
     // With a target, flags do not reach build scripts and macros, which have nothing to count.
     let host = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     run::run(build.args(["--target", &host]).env("CARGO_ENCODED_RUSTFLAGS", COVERAGE.join("\u{1f}")))?;
     let program = folder.join(host).join("debug/leakprobe-fuzz");
-    let mut failed = Vec::new();
+    let mut tally = Tally::default();
     for reader in readers {
         let began = Instant::now();
         let (found, artifacts) = (folder.join("corpus").join(&reader), folder.join("found").join(&reader));
         fs::create_dir_all(&found)?;
         fs::create_dir_all(&artifacts)?;
-        let seconds = args.minutes.map_or(BRIEF, |minutes| minutes.saturating_mul(60));
         let mut fuzz = std::process::Command::new(&program);
         // What is new goes to the first folder; that of the repository stays small.
         fuzz.env("LEAKPROBE_FUZZ", &reader).arg(&found).arg(corpus.join(&reader));
@@ -70,12 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             if is_ok { "ok" } else { "FAILED" },
             began.elapsed().as_secs_f32()
         ));
-        if !is_ok {
-            failed.push(reader);
-        }
+        tally.count(is_ok);
     }
-    if !failed.is_empty() {
-        bail!("failed: {}; what they failed on lies below target/fuzz/found", failed.join(", "));
-    }
-    Ok(())
+    Ok(tally)
 }

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::excerpt::excerpt;
 use crate::field::{self, Libraries};
 use crate::tally::Tally;
-use crate::{corpus, debian, go_programs, kernels, programs, repo, run};
+use crate::{corpus, debian, fuzz, go_programs, kernels, programs, repo, run};
 
 /// Install what the tests need and pass all of them, here and in other kernels
 #[derive(clap::Args)]
@@ -15,7 +15,8 @@ pub(crate) struct Args {
     /// Kernels to test besides the running one, as for `cargo xtask kernels`; "" for none
     #[arg(long, default_value = kernels::CI_KERNELS, value_name = "SUITE[:VERSION] …")]
     kernels: String,
-    /// What takes long, too: all programs of the field, and in other kernels the tests of what is the same on every kernel
+    /// What takes long, too: all programs of the field, 20 seconds of fuzzing for each reader, and in other kernels the tests of what is
+    /// the same on every kernel
     #[arg(long)]
     all: bool,
 }
@@ -85,6 +86,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         // It did not compile, or a test program died before its result.
         tally.count(false);
     }
+    let began = Instant::now();
+    tally.add(fuzz::fuzz(None, if args.all { fuzz::SECONDS } else { fuzz::SECONDS_OF_CI })?);
+    run::say(&format!("== fuzzing, with its build: {:.0} s", began.elapsed().as_secs_f32()));
     if !args.kernels.trim().is_empty() {
         let began = Instant::now();
         tally.add(kernels::matrix(&kernels::Args::with_kernels(&args.kernels, !args.all))?);
