@@ -191,7 +191,7 @@ pub(super) fn answers(
             }
             NetlinkPayload::Done(_) => return Ok(false),
             NetlinkPayload::Error(error) => {
-                let error = error.to_io();
+                let error = io::Error::from_raw_os_error(error.raw_code().saturating_abs());
                 // ESTALE: it is another one by now.
                 let is_gone = matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESTALE));
                 return if is_gone && !all {
