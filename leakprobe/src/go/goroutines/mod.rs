@@ -76,6 +76,9 @@ pub use self::{
 const CHUNK: usize = 2048;
 /// Most goroutines, dead ones included, that are looked at: others are counted. They cost 40 bytes each.
 const MAX_SLOTS: u64 = 4_000_000;
+/// Most goroutines that cannot be read, after which a snapshot looks at no others: what they cost is not worth it, and a list of the
+/// runtime's own leads to none.
+const MAX_UNREAD: usize = 1 << 14;
 /// How often a goroutine that keeps running is tried.
 const ROUNDS: u32 = 3;
 /// How often the list of goroutines is tried, which moves when it grows.
@@ -309,10 +312,6 @@ impl Goroutines {
         let mut summary = Summary { taken_ns: clock.now, left_out: len - slots, ..Summary::default() };
         self.losses.left_out = self.losses.left_out.max(summary.left_out);
         let slots = slots as usize;
-        if self.records.len() < slots {
-            self.records.reserve_exact(slots - self.records.len());
-            self.records.resize(slots, Record::default());
-        }
         self.threads = Threads::read(&self.runtime, memory);
         self.in_syscalls.clear();
         self.unwinder.begin_snapshot();
@@ -337,8 +336,13 @@ impl Goroutines {
             gs: Batch::default(),
             stack_bytes: Batch::default(),
         };
-        for start in (0..slots).step_by(CHUNK) {
-            let chunk = chunk(memory, runtime.allgs, start, slots)?;
+        let mut looked_at = 0;
+        while looked_at < slots && pass.engine.unread.len() < MAX_UNREAD {
+            let chunk = chunk(memory, runtime.allgs, looked_at, slots)?;
+            looked_at += chunk.len();
+            // Its length is only believed as far as there is a list.
+            let known = pass.engine.records.len();
+            pass.engine.records.resize(known.max(looked_at), Record::default());
             pass.look(&chunk);
         }
         pass.is_first = false;
@@ -355,12 +359,17 @@ impl Goroutines {
         self.losses.channels_cut += cut;
         self.losses.timers_left_out = self.losses.timers_left_out.max(self.objects.timers.left_out);
         // Those that came while the others were read have not ended, though they were not seen.
+        let is_whole = looked_at == slots;
+        let before = before.filter(|_| is_whole);
         summary.ever = before.zip(counts::given_out(&self.runtime, memory)).map(|(before, after)| {
             let (all, alive) = foreign;
             let own = summary.alive.saturating_sub(alive);
             Turnover { created: after.saturating_sub(all), ended: before.saturating_sub(all).saturating_sub(own) }
         });
-        self.previous = Some(clock.now);
+        summary.left_out += (slots - looked_at) as u64;
+        self.losses.left_out = self.losses.left_out.max(summary.left_out);
+        // Nothing is known of what was not looked at.
+        self.previous = is_whole.then_some(clock.now);
         summary.took = Duration::from_nanos(clock.later().now.saturating_sub(clock.now));
         Ok(summary)
     }
