@@ -7,6 +7,7 @@
 //! Needs root, the JDK, and the programs that `cargo xtask programs` builds. Never run in guests.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "what the runs took is shown with --nocapture")]
 
 mod numbers;
 mod outcome;

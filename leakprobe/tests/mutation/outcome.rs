@@ -48,6 +48,7 @@ impl Outcome {
         command.current_dir(folder.path()).stdin(Stdio::null());
         command.stdout(File::create(&recording).unwrap()).stderr(File::create(&errors).unwrap());
         let began = Instant::now();
+        #[expect(clippy::zombie_processes, reason = "it is waited for below, together with what it has used")]
         let mut child = command.spawn().unwrap();
         let (status, usage) = loop {
             if let Some(ended) = ended(child.id()) {
