@@ -362,6 +362,21 @@ fn a_list_that_leads_nowhere_is_not_followed_to_its_end() {
 }
 
 #[test]
+fn a_goroutine_that_is_listed_twice_is_one() {
+    let (target, mut engine) = (Target::default(), engine());
+    let (mut stacks, mut sink) = (StackTable::default(), Sink::default());
+    target.goroutine(0, 1, WAITING, 5);
+    target.put(LIST + 8, &vec![g_at(0); 2 * MAX_UNREAD]);
+    let len = 2 * MAX_UNREAD as u64 + 1;
+    target.put(ALLGS, &[LIST, len, len]);
+    for _ in 0..2 {
+        let summary = engine.snapshot(&target, &mut stacks, &mut sink).unwrap();
+        assert_eq!((summary.alive, summary.left_out, summary.ever), (1, len - 1, None));
+    }
+    assert_eq!(sink.all.len(), 1);
+}
+
+#[test]
 fn what_has_no_number_is_no_goroutine() {
     let (target, mut engine) = (Target::default(), engine());
     (0..3).for_each(|slot| target.goroutine(slot, slot, slot, 0));
