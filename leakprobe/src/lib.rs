@@ -11,6 +11,7 @@ pub mod config;
 pub mod go;
 pub mod jvm;
 pub mod model;
+mod privilege;
 pub mod probes;
 pub mod report;
 pub mod snapshot;

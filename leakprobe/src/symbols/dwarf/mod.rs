@@ -30,6 +30,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use caps::Capability::CAP_KILL;
 use nix::sys::{
     memfd::{MFdFlags, memfd_create},
     signal::Signal,
@@ -37,6 +38,7 @@ use nix::sys::{
 use serde::{Deserialize, Serialize};
 
 use self::wire::{Failure, Request};
+use crate::privilege;
 
 /// How the helper is called, by which the program knows what it was started for.
 const NAME: &str = "leakprobe-debuginfo";
@@ -119,7 +121,7 @@ impl Drop for Helper {
     fn drop(&mut self) {
         if let Some(process) = &mut self.process {
             // Its end is all that is wanted.
-            let _ = process.kill();
+            kill(process);
             let _ = process.wait();
         }
     }
@@ -217,7 +219,7 @@ impl Helper {
     /// Why it does not answer, once its end of the connection is closed.
     fn end(&mut self, error: &io::Error) -> String {
         let status = self.process.as_mut().and_then(|process| {
-            let _ = process.kill();
+            kill(process);
             process.wait().ok()
         });
         match status.and_then(|status| status.signal()).and_then(|signal| Signal::try_from(signal).ok()) {
@@ -242,6 +244,7 @@ fn start(directories: &[PathBuf]) -> Result<Helper, String> {
             command.arg0(NAME).args(directories).env_clear().current_dir("/");
             // Ctrl-C at the terminal is for us: the report still needs names.
             command.process_group(0).stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
+            let _rights = privilege::for_programs();
             Some(command.spawn().map_err(fail)?)
         }
         None => {
@@ -252,6 +255,12 @@ fn start(directories: &[PathBuf]) -> Result<Helper, String> {
         }
     };
     Ok(Helper { stream: ours, process, has: HashSet::new(), counted_ns: 0 })
+}
+
+/// Ends the helper, which may have become another user.
+fn kill(process: &mut Child) {
+    let _raised = privilege::raise(&[CAP_KILL]);
+    let _ = process.kill();
 }
 
 /// A copy in memory, which every user may open.

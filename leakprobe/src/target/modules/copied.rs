@@ -21,7 +21,7 @@ use nix::sys::{
 };
 
 use super::{FileKey, Mapping, open::opened};
-use crate::{aside::runs, cli::COPY_MAPPED, snapshot::ProcessMemory};
+use crate::{aside::runs, cli::COPY_MAPPED, privilege, snapshot::ProcessMemory};
 
 /// Most bytes of all copies together: they are held in memory.
 const MOST_BYTES: u64 = 256 << 20;
@@ -72,6 +72,7 @@ pub(super) fn copy(reader: u32, file: &FileKey, mapping: &Mapping) -> Result<Cop
     let room = MOST_BYTES.saturating_sub(HELD.load(Ordering::Relaxed));
     let place = [u64::from(reader), mapping.start, mapping.end, mapping.offset, file.inode, room];
     let numbers = place.into_iter().chain([u64::from(file.dev.0), u64::from(file.dev.1)]).map(|n| n.to_string());
+    let rights = privilege::for_programs();
     // Whoever has replaced our own file since, it is still us.
     let mut child = Command::new("/proc/self/exe")
         .arg(COPY_MAPPED)
@@ -82,6 +83,7 @@ pub(super) fn copy(reader: u32, file: &FileKey, mapping: &Mapping) -> Result<Cop
         .stderr(Stdio::piped())
         .spawn()
         .map_err(NoCopy::Failed)?;
+    drop(rights);
     let Some(status) = end_of(&mut child, || copy.metadata().map_or(0, |metadata| metadata.len())) else {
         // It ends once it is answered. That is not waited for.
         let _ = child.kill();
