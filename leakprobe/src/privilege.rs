@@ -30,6 +30,9 @@ pub(crate) enum Work {
     Watch,
     /// Looks at processes, and starts programs of the caller.
     Start,
+    /// Reads a process for the leakprobe that has started it, with the rights that this hands on ([`hand_on`]): whoever may run
+    /// leakprobe can start it like that as well.
+    Help,
     /// Becomes a program of the caller.
     Become,
     /// Is looked at: a program of our own with something to find in it.
@@ -81,6 +84,7 @@ struct Sets {
     is_root: bool,
     permitted: Set,
     effective: Set,
+    inheritable: Set,
     ambient: Set,
 }
 
@@ -90,6 +94,7 @@ impl Sets {
             is_root: geteuid().is_root(),
             permitted: caps::read(None, CapSet::Permitted)?,
             effective: caps::read(None, CapSet::Effective)?,
+            inheritable: caps::read(None, CapSet::Inheritable)?,
             ambient: caps::read(None, CapSet::Ambient).unwrap_or_default(),
         })
     }
@@ -122,6 +127,10 @@ impl Sets {
                 }
                 (read, Some(kept))
             }
+            Work::Help => {
+                let handed = if self.is_root { read } else { &read & &self.inheritable };
+                (handed.clone(), Some(handed))
+            }
             // What they started may have become another user's.
             Work::Start => (&read | &self.of(&[CAP_KILL]), None),
             Work::Become => (for_programs.clone(), None),
@@ -150,8 +159,7 @@ pub(crate) fn enter(work: Work) -> Result<(), CapsError> {
                 caps::drop(None, CapSet::Bounding, *other)?;
             }
         }
-        let inheritable = caps::read(None, CapSet::Inheritable)?;
-        caps::set(None, CapSet::Inheritable, &(&inheritable & &kept))?;
+        caps::set(None, CapSet::Inheritable, &(&sets.inheritable & &kept))?;
         caps::set(None, CapSet::Effective, &effective)?;
         caps::set(None, CapSet::Permitted, &kept)?;
         set_no_new_privs().map_err(|error| error.to_string().into())
@@ -160,34 +168,34 @@ pub(crate) fn enter(work: Work) -> Result<(), CapsError> {
     set().or_else(|error| if sets.permitted.is_subset(sets.of_caller()) { Ok(()) } else { Err(error) })
 }
 
-/// Sets what is effective in the present thread, until it is dropped.
+/// A set of the present thread that is another one until this is dropped.
 #[must_use]
 pub(crate) struct Changed {
+    which: CapSet,
     before: Option<Set>,
     /// It belongs to the thread.
     _thread: PhantomData<*const ()>,
 }
 
 impl Changed {
-    fn to(change: impl FnOnce(&Set) -> Option<Set>) -> Self {
-        let before = caps::read(None, CapSet::Effective).ok();
-        let before =
-            before.filter(|before| change(before).is_some_and(|set| caps::set(None, CapSet::Effective, &set).is_ok()));
-        Self { before, _thread: PhantomData }
+    fn to(which: CapSet, change: impl FnOnce(&Set) -> Option<Set>) -> Self {
+        let before = caps::read(None, which).ok();
+        let before = before.filter(|before| change(before).is_some_and(|set| caps::set(None, which, &set).is_ok()));
+        Self { which, before, _thread: PhantomData }
     }
 }
 
 impl Drop for Changed {
     fn drop(&mut self) {
         if let Some(before) = &self.before {
-            let _ = caps::set(None, CapSet::Effective, before);
+            let _ = caps::set(None, self.which, before);
         }
     }
 }
 
 /// Raises capabilities as far as they are permitted.
 pub(crate) fn raise(wanted: &[Capability]) -> Changed {
-    Changed::to(|before| {
+    Changed::to(CapSet::Effective, |before| {
         let permitted = caps::read(None, CapSet::Permitted).ok()?;
         let missing: Set = wanted.iter().copied().filter(|it| permitted.contains(it) && !before.contains(it)).collect();
         (!missing.is_empty()).then(|| before | &missing)
@@ -196,12 +204,19 @@ pub(crate) fn raise(wanted: &[Capability]) -> Changed {
 
 /// Rights for files that the caller names: the caller's own.
 pub(crate) fn for_files() -> Changed {
-    Changed::to(|_| CALLER.get().map(|caller| caller.for_files.clone()))
+    Changed::to(CapSet::Effective, |_| CALLER.get().map(|caller| caller.for_files.clone()))
 }
 
 /// Rights for finding and starting programs: the caller's own.
 pub(crate) fn for_programs() -> Changed {
-    Changed::to(|_| CALLER.get().map(|caller| caller.for_programs.clone()))
+    Changed::to(CapSet::Effective, |_| CALLER.get().map(|caller| caller.for_programs.clone()))
+}
+
+/// Lets a helper that is started meanwhile read processes as we may. It knows its rights by its inheritable set: what is in there is kept
+/// when a program begins, and only who has a capability can put it there.
+/// Source: <https://man7.org/linux/man-pages/man7/capabilities.7.html>.
+pub(crate) fn hand_on() -> Changed {
+    Changed::to(CapSet::Inheritable, |before| Some(before | &Sets::read().ok()?.of(&READ)))
 }
 
 /// Whether we have a capability, or may raise it; or one that does as well.
@@ -232,7 +247,7 @@ mod tests {
 
     fn root(permitted: &[Capability]) -> Sets {
         let all: Set = permitted.iter().copied().collect();
-        Sets { is_root: true, permitted: all.clone(), effective: all, ambient: Set::new() }
+        Sets { is_root: true, permitted: all.clone(), effective: all, inheritable: Set::new(), ambient: Set::new() }
     }
 
     fn set(of: &[Capability]) -> Set {
@@ -241,7 +256,7 @@ mod tests {
 
     #[test]
     fn root_keeps_little_and_less_of_it_is_effective() {
-        let all = Sets { is_root: true, permitted: caps::all(), effective: caps::all(), ambient: Set::new() };
+        let all = Sets { is_root: true, permitted: caps::all(), effective: caps::all(), ..root(&[]) };
         let watch = all.during(Work::Watch);
         assert_eq!(watch.effective, set(&READ));
         let kept = watch.kept.unwrap();
@@ -274,10 +289,11 @@ mod tests {
             is_root: false,
             permitted: &permitted | &set(ambient),
             effective: &permitted | &set(ambient),
+            inheritable: set(ambient),
             ambient: set(ambient),
         };
         let none = Caller { for_files: Set::new(), for_programs: Set::new() };
-        for work in [Work::Files, Work::Watch, Work::Start, Work::Become, Work::Show] {
+        for work in [Work::Files, Work::Watch, Work::Start, Work::Help, Work::Become, Work::Show] {
             let plan = user(&[]).during(work);
             assert_eq!(plan.caller, none, "{work:?}");
             let is_at_work = matches!(work, Work::Watch | Work::Start);
@@ -285,6 +301,8 @@ mod tests {
         }
         assert_eq!(user(&[]).during(Work::Files).kept, Some(Set::new()));
         assert_eq!(user(&[]).during(Work::Watch).kept, Some(set(&READ)));
+        let handed = Sets { inheritable: set(&[CAP_SYS_PTRACE, CAP_NET_RAW]), ..user(&[]) };
+        assert_eq!(handed.during(Work::Help).kept, Some(set(&[CAP_SYS_PTRACE])));
         let own = [CAP_DAC_READ_SEARCH, CAP_NET_ADMIN];
         let caller = user(&own).during(Work::Start).caller;
         assert_eq!(caller, Caller { for_files: set(&own[..1]), for_programs: set(&own) });

@@ -56,11 +56,8 @@ pub fn execute(command: Command) -> Result<ExitCode, Failure> {
 const fn work(command: &Command) -> Work {
     match command {
         Command::Report { .. } | Command::Diff { .. } | Command::Completions(_) => Work::Files,
-        Command::Attach { .. }
-        | Command::Snapshot { .. }
-        | Command::Doctor { .. }
-        | Command::Demo(_)
-        | Command::CopyMapped(_) => Work::Watch,
+        Command::Attach { .. } | Command::Snapshot { .. } | Command::Doctor { .. } | Command::Demo(_) => Work::Watch,
+        Command::CopyMapped(_) => Work::Help,
         Command::Run { .. } | Command::Ci(_) | Command::Selftest(_) => Work::Start,
         Command::ExecWhenTold(_) => Work::Become,
         Command::DemoTarget | Command::SelftestTarget | Command::SelftestLoad => Work::Show,

@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::{fs::PermissionsExt, process::CommandExt},
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::Command,
 };
@@ -200,6 +203,15 @@ fn who_was_granted_capabilities_reads_and_writes_files_with_their_own_rights() {
     is_refused(&["ci", "-p", &pid, "--config", secret, "--", "true"], "denied");
     is_refused(&["ci", "-p", &pid, "--baseline", secret, "--", "true"], "not permitted");
     is_refused(&["snapshot", "-p", &pid, "-o", &format!("{closed}.json")], "not permitted");
+    // The helper that copies files is as open to them as all of leakprobe, but is given no rights by them.
+    let it = fs::metadata(secret).unwrap();
+    let place = [u64::from(std::process::id()), 0, 4096, 0, it.ino(), 1 << 20];
+    let device = [libc::major(it.dev()), libc::minor(it.dev())].map(u64::from);
+    let place: Vec<String> = place.into_iter().chain(device).map(|number| number.to_string()).collect();
+    let place: Vec<&str> = place.iter().map(String::as_str).collect();
+    let copied = by_caller(&ours, &[&["copy-mapped"][..], &place, &[secret]].concat());
+    assert_ne!(copied.code, Some(0), "{copied:?}");
+    assert!(!copied.stdout.contains("swordfish"), "{copied:?}");
     is_refused(&["run", "-q", "--", closed], "denied");
 }
 
