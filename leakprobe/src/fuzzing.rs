@@ -52,7 +52,11 @@ impl snapshot::Memory for Flat<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
+    use std::{
+        fs,
+        path::Path,
+        time::{Duration, Instant},
+    };
 
     use super::*;
 
@@ -66,31 +70,43 @@ mod tests {
         }
     }
 
+    /// What is made of each seed at least, and for how long more is made of a reader's seeds.
+    const AT_LEAST: usize = 20;
+    const LASTING: Duration = Duration::from_secs(1);
+
     #[test]
     fn the_corpus_and_what_is_close_to_it_do_no_harm() {
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
         for (name, read) in READERS {
-            let seeds: Vec<_> = fs::read_dir(corpus.join(name)).unwrap().map(|seed| seed.unwrap().path()).collect();
+            let mut seeds: Vec<_> = fs::read_dir(corpus.join(name)).unwrap().map(|seed| seed.unwrap().path()).collect();
             assert!(!seeds.is_empty(), "{name} has no corpus");
-            let mut numbers = Numbers(1);
-            for seed in seeds {
-                let bytes = fs::read(&seed).unwrap();
-                read(&bytes);
-                for _ in 0..20 {
-                    let mut bytes = bytes.clone();
-                    for _ in 0..=numbers.next(4) {
-                        let at = numbers.next(bytes.len());
-                        let value = [0, 1, 0x7f, 0x80, 0xff, numbers.next(256) as u8][numbers.next(6)];
-                        if let Some(byte) = bytes.get_mut(at) {
-                            *byte = value;
-                        }
-                    }
-                    if numbers.next(4) == 0 {
-                        bytes.truncate(numbers.next(bytes.len()));
-                    }
-                    read(&bytes);
+            seeds.sort();
+            let seeds: Vec<Vec<u8>> = seeds.iter().map(|seed| fs::read(seed).unwrap()).collect();
+            seeds.iter().for_each(|seed| read(seed));
+            let (mut numbers, began) = (Numbers(1), Instant::now());
+            for round in 0.. {
+                if round >= AT_LEAST && began.elapsed() > LASTING {
+                    break;
                 }
+                // Shown if it fails; the numbers are the same each time.
+                println!("{name}, round {round}");
+                seeds.iter().for_each(|seed| read(&changed(seed, &mut numbers)));
             }
         }
+    }
+
+    fn changed(seed: &[u8], numbers: &mut Numbers) -> Vec<u8> {
+        let mut bytes = seed.to_vec();
+        for _ in 0..=numbers.next(4) {
+            let at = numbers.next(bytes.len());
+            let value = [0, 1, 0x7f, 0x80, 0xff, numbers.next(256) as u8][numbers.next(6)];
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte = value;
+            }
+        }
+        if numbers.next(4) == 0 {
+            bytes.truncate(numbers.next(bytes.len()));
+        }
+        bytes
     }
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::toolchain::Toolchain;
-use crate::{repo, run};
+use crate::{checked, repo, run};
 
 const TARGET: &str = "bpfel-unknown-none";
 
@@ -30,14 +30,35 @@ fn build() -> Result<()> {
     let committed = repo::bpf_object();
     fs::copy(&built, &committed).with_context(|| format!("cannot write {}", committed.display()))?;
     let description = committed.with_file_name("TOOLCHAIN");
-    fs::write(&description, toolchain.describe()?)
+    fs::write(&description, format!("{}{}", toolchain.describe()?, sums()?))
         .with_context(|| format!("cannot write {}", description.display()))?;
     run::say(&format!("wrote {}: {}", committed.display(), fingerprint(&committed)?));
     Ok(())
 }
 
+/// All that decides what the object is, and that lies in the checkout.
+const SOURCES: [&str; 4] = ["leakprobe-common", "leakprobe-ebpf", "xtask/src/build_ebpf.rs", "xtask/src/toolchain.rs"];
+
+/// What `TOOLCHAIN` says of sources and object.
+fn sums() -> Result<String> {
+    let (sources, object) = (checked::sum(&SOURCES)?, checked::sum(&["leakprobe/bpf/leakprobe.bpf.o"])?);
+    Ok(format!("sources: sha256 {sources}\nobject: sha256 {object}\n"))
+}
+
+/// Fails if the committed object is not, byte for byte, what its source makes. It is built for that unless sources and object are those
+/// of the last `cargo xtask build-ebpf`.
+pub(crate) fn check_if_changed() -> Result<()> {
+    let committed = repo::bpf_object();
+    let written = fs::read_to_string(committed.with_file_name("TOOLCHAIN")).unwrap_or_default();
+    if written.ends_with(&sums()?) {
+        run::say(&format!("the BPF object and its sources are those of its last build: {}", fingerprint(&committed)?));
+        return Ok(());
+    }
+    check()
+}
+
 /// Fails if the committed object is not, byte for byte, what its source makes.
-pub(crate) fn check() -> Result<()> {
+fn check() -> Result<()> {
     let toolchain = Toolchain::find_or_install()?;
     // Nothing of an earlier build may decide what is compared.
     let target = repo::target().join("bpf-check");

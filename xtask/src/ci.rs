@@ -1,10 +1,11 @@
 //! `cargo xtask ci`: every check that is no test. All of them run, also after one failed.
 
+use std::fs;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
-use crate::{build_ebpf, fuzz, repo, run};
+use crate::{build_ebpf, checked, fuzz, repo, run};
 
 const CARGO_DENY: &str = "0.20.2";
 
@@ -25,7 +26,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         ("lints", &lints),
         ("documentation", &documentation),
         ("build", &|| run::run(repo::cargo().args(["build", "--release", "--locked"]))),
-        ("BPF object", &build_ebpf::check),
+        ("BPF object", &build_ebpf::check_if_changed),
         ("dependencies", &deny),
     ];
     let mut failed = Vec::new();
@@ -72,7 +73,18 @@ fn documentation() -> Result<()> {
     run::run(&mut doc)
 }
 
+/// All that decides whether dependencies are allowed. What they are is pinned, by their checksums.
+const OF_DEPENDENCIES: [&str; 5] =
+    ["Cargo.lock", "leakprobe-ebpf/Cargo.lock", "fuzz/Cargo.lock", "deny.toml", "xtask/src/ci.rs"];
+/// Where the sum of these is kept for which the check has passed.
+const PASSED: &str = "xtask/dependencies-passed";
+
 fn deny(advisories: bool) -> Result<()> {
+    let (sum, passed) = (checked::sum(&OF_DEPENDENCIES)?, repo::root().join(PASSED));
+    if !advisories && fs::read_to_string(&passed).is_ok_and(|known| known.trim() == sum) {
+        run::say("the dependencies are those that have passed before");
+        return Ok(());
+    }
     let program = repo::tool("cargo-deny", CARGO_DENY, |_| {})?;
     let mut what = vec!["bans", "licenses", "sources"];
     if advisories {
@@ -86,5 +98,7 @@ fn deny(advisories: bool) -> Result<()> {
         deny.arg("--manifest-path").arg(&manifest).arg("--config").arg(repo::root().join("deny.toml"));
         run::run(deny.args(["--locked", "check"]).args(&what))?;
     }
+    fs::write(&passed, format!("{sum}\n")).with_context(|| format!("cannot write {PASSED}"))?;
+    run::say(&format!("commit {PASSED}: it says that these dependencies have passed"));
     Ok(())
 }

@@ -24,8 +24,6 @@ pub(crate) struct Args {
 pub(crate) const MANIFEST: &str = "fuzz/Cargo.toml";
 /// Seconds for each reader without `--minutes`.
 pub(crate) const SECONDS: u32 = 20;
-/// Seconds for each reader in CI.
-pub(crate) const SECONDS_OF_CI: u32 = 3;
 /// As `-C` flags: counts what is reached, and what is compared with what.
 const COVERAGE: [&str; 6] = [
     "-Cpasses=sancov-module",

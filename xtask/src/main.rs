@@ -4,6 +4,7 @@
 
 mod bench;
 mod build_ebpf;
+mod checked;
 mod ci;
 mod corpus;
 mod debian;

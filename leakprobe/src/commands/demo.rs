@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     cli::{self, Watch},
+    privilege,
     report::files,
 };
 
@@ -64,6 +65,7 @@ struct Program(Child);
 impl Program {
     /// Starts it and waits until its first threads are there.
     fn start() -> io::Result<Self> {
+        let _rights = privilege::for_programs();
         let mut child = Command::new(env::current_exe()?)
             .arg(cli::DEMO_TARGET)
             .stdin(Stdio::piped())

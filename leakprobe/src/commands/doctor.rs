@@ -9,15 +9,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use caps::Capability::{CAP_CHECKPOINT_RESTORE, CAP_DAC_READ_SEARCH, CAP_SYS_ADMIN, CAP_SYS_PTRACE, CAP_SYSLOG};
 use leakprobe_common::{arch, thread::ThreadRecord};
 use serde::Serialize;
 
 use super::{ExitCode, Failure};
 use crate::{
+    privilege,
     probes::{
         Options, Probes, ProcThreads, WaitSource,
         btf::{self, Btf},
-        privileges::{self, Capability},
+        privileges,
     },
     snapshot::ProcessMemory,
 };
@@ -116,10 +118,20 @@ fn checks() -> Vec<Check> {
     check(
         "other users' processes",
         false,
-        if privileges::has(Capability::SysPtrace) {
-            Ok("CAP_SYS_PTRACE".to_owned())
-        } else {
-            Err("only your own can be read: run with sudo, or grant CAP_SYS_PTRACE".to_owned())
+        match privilege::advice_to_read_others() {
+            advice if advice.is_empty() => Ok("CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, or root".to_owned()),
+            advice if privilege::may(CAP_SYS_PTRACE) => {
+                Err(format!("files, descriptors and system calls of others are closed{advice}"))
+            }
+            advice => Err(format!("only your own can be read{advice}")),
+        },
+    );
+    check(
+        "files that were replaced",
+        false,
+        match privilege::advice(&[CAP_CHECKPOINT_RESTORE, CAP_DAC_READ_SEARCH]) {
+            advice if advice.is_empty() => Ok("CAP_CHECKPOINT_RESTORE, or root".to_owned()),
+            advice => Err(format!("programs and libraries that were deleted or replaced have no names{advice}")),
         },
     );
     check("read a process's memory", true, read_memory());
@@ -127,10 +139,10 @@ fn checks() -> Vec<Check> {
     check(
         "sockets in containers",
         false,
-        if privileges::has(Capability::SysAdmin) {
+        if privilege::may(CAP_SYS_ADMIN) {
             Ok("CAP_SYS_ADMIN".to_owned())
         } else {
-            Err("only those in our own network namespace are told of: run with sudo, or grant CAP_SYS_ADMIN".to_owned())
+            Err("only those in our own network namespace are told of; run with sudo, or grant CAP_SYS_ADMIN".to_owned())
         },
     );
     check("names in the kernel", false, kernel_names());
@@ -211,7 +223,7 @@ fn proc_alone() -> Result<String, String> {
         Ok(threads) if threads.has_calls() && !privileges::restricts_ptrace() => {
             Ok("states, system calls and stacks, should BPF not be to be had".to_owned())
         }
-        Ok(threads) if threads.has_calls() && privileges::has(Capability::SysPtrace) => {
+        Ok(threads) if threads.has_calls() && privilege::may(CAP_SYS_PTRACE) => {
             Ok("states, system calls and stacks, by CAP_SYS_PTRACE".to_owned())
         }
         Ok(_) => Err("system calls and stacks are closed to users here (kernel.yama.ptrace_scope): run with sudo, or grant CAP_SYS_PTRACE".to_owned()),
@@ -222,6 +234,7 @@ fn proc_alone() -> Result<String, String> {
 /// Whether the kernel tells us where its functions lie, which stacks in the kernel need names for.
 fn kernel_names() -> Result<String, String> {
     let mut head = [0; 16];
+    let _raised = privilege::raise(&[CAP_SYSLOG]);
     let read = fs::File::open("/proc/kallsyms").and_then(|mut file| io::Read::read_exact(&mut file, &mut head));
     match read {
         Ok(()) if head != *b"0000000000000000" => Ok("/proc/kallsyms".to_owned()),

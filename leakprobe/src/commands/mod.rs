@@ -29,6 +29,7 @@ pub use failure::{ExitCode, Failure};
 
 use crate::{
     cli::{self, Command},
+    privilege::{self, Work},
     target,
 };
 
@@ -37,12 +38,30 @@ use crate::{
 /// # Errors
 /// One sentence, and the exit code that goes with it.
 pub fn execute(command: Command) -> Result<ExitCode, Failure> {
+    privilege::enter(work(&command)).map_err(|error| {
+        Failure::new(
+            ExitCode::Failed,
+            format!("cannot give up privileges that are not needed: {error}; run without them"),
+        )
+    })?;
     // What we start as our own child does as it was started.
     if !matches!(command, Command::ExecWhenTold(_)) {
         limits::prepare();
         limits::check_descriptors(limits::SPARE)?;
     }
     carry_out(command).map_err(|failure| if limits::comes_of_too_few(&failure) { limits::too_few() } else { failure })
+}
+
+/// What a command does, as far as privileges depend on it.
+const fn work(command: &Command) -> Work {
+    match command {
+        Command::Report { .. } | Command::Diff { .. } | Command::Completions(_) => Work::Files,
+        Command::Attach { .. } | Command::Snapshot { .. } | Command::Doctor { .. } | Command::Demo(_) => Work::Watch,
+        Command::CopyMapped(_) => Work::Help,
+        Command::Run { .. } | Command::Ci(_) | Command::Selftest(_) => Work::Start,
+        Command::ExecWhenTold(_) => Work::Become,
+        Command::DemoTarget | Command::SelftestTarget | Command::SelftestLoad => Work::Show,
+    }
 }
 
 fn carry_out(command: Command) -> Result<ExitCode, Failure> {

@@ -20,7 +20,10 @@ use std::{
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 
 use super::{ExitCode, Failure, groups, limits, output::Plan, session::Session, watch};
-use crate::cli::{self, Watch};
+use crate::{
+    cli::{self, Watch},
+    privilege,
+};
 
 /// Carries the descriptors of both pipes to the child: the one that it says on that it runs, and the one that it waits on. And our
 /// process id, if the program must not outlive us.
@@ -81,8 +84,9 @@ impl Held {
             ourselves.arg(cli::EXEC_WHEN_TOLD).args(command).env(PIPES, pipes);
             limits::as_before(&mut ourselves);
             set_up(&mut ourselves);
+            let rights = privilege::for_programs();
             let mut held = Self { child: ourselves.spawn()?, go: Some(go), runs };
-            drop(says);
+            drop((says, rights));
             held.runs.read_exact(&mut [0])?;
             fcntl(&held.runs, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
             Ok(held)

@@ -26,6 +26,7 @@ use crate::{
     cli::{Probe, Watch},
     jvm,
     model::{Blocking, Change, ChangeKind, FutexWait, StackTable, Subject, WaitKind},
+    privilege,
     probes::{
         self, Source, WaitSource,
         event::{self, Captured, Event, What},
@@ -136,7 +137,7 @@ impl Session {
                         "cannot read the mappings of process {}: {error}{}",
                         watch.pid,
                         match error.kind() {
-                            io::ErrorKind::PermissionDenied => probes::privileges::advice_to_read_others(),
+                            io::ErrorKind::PermissionDenied => privilege::advice_to_read_others(),
                             _ => String::new(),
                         }
                     ),

@@ -14,6 +14,7 @@ use super::{
     runtime::{self, Threads},
 };
 use crate::{
+    privilege,
     snapshot::ProcessMemory,
     target::{MappedFile, Modules, own_thread_ids},
 };
@@ -190,7 +191,8 @@ fn moduledata(image: &Image, memory: &ProcessMemory, known: &Known, version: &st
             "the function table of {path} ({version}) was not found: only its threads are shown"
         ))),
         Scan::Unreadable => Err(Problem::Unreadable(format!(
-            "the memory of {path} cannot be read; run with sudo or grant CAP_SYS_PTRACE"
+            "the memory of {path} cannot be read{}",
+            privilege::advice_to_read_others()
         ))),
     }
 }

@@ -5,55 +5,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use caps::Capability::{CAP_BPF, CAP_PERFMON};
 use nix::mount::{MsFlags, mount};
 
+use crate::privilege::may;
+
 /// The capabilities that do all of leakprobe's work.
-pub const NEEDED: &str =
-    "CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH (and CAP_SYS_ADMIN where tracefs has to be mounted)";
-
-/// Capabilities by their bit in `/proc/PID/status`.
-/// Source: <https://elixir.bootlin.com/linux/v6.12/source/include/uapi/linux/capability.h#L113>
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Capability {
-    /// Read files and search directories whatever their mode says: `/proc/PID/syscall`, `/proc/PID/fd`, tracefs.
-    DacReadSearch = 2,
-    /// Read another user's process.
-    SysPtrace = 19,
-    /// Nearly everything; stands for the two below.
-    SysAdmin = 21,
-    /// Tracing programs and perf events.
-    Perfmon = 38,
-    /// Loading programs.
-    Bpf = 39,
-}
-
-/// Whether we have `capability`.
-#[must_use]
-pub fn has(capability: Capability) -> bool {
-    let Ok(status) = fs::read_to_string("/proc/self/status") else {
-        return false;
-    };
-    let set = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or(0);
-    set >> capability as u32 & 1 == 1
-}
-
-/// What to do where a process of another user cannot be read: the capabilities that we lack for that. Empty if we have them.
-#[must_use]
-pub fn advice_to_read_others() -> String {
-    let wanted = [(Capability::SysPtrace, "CAP_SYS_PTRACE"), (Capability::DacReadSearch, "CAP_DAC_READ_SEARCH")];
-    let lacking: Vec<&str> = wanted.into_iter().filter(|(it, _)| !has(*it)).map(|(_, name)| name).collect();
-    match lacking.as_slice() {
-        [] => String::new(),
-        lacking => format!("; run with sudo, or grant {}", lacking.join(" and ")),
-    }
-}
+pub const NEEDED: &str = "CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH and CAP_CHECKPOINT_RESTORE (and CAP_SYS_ADMIN where tracefs has to be \
+     mounted)";
 
 /// Whether we may load tracing programs.
 #[must_use]
 pub fn may_load() -> bool {
-    has(Capability::SysAdmin) || (has(Capability::Bpf) && has(Capability::Perfmon))
+    may(CAP_BPF) && may(CAP_PERFMON)
 }
 
 /// Whether process ids mean the same to us as to the kernel's programs.

@@ -9,6 +9,7 @@ use leakprobe_common::{
 };
 
 use super::{Options, ProbeError, Probes, ProcThreads, WaitSource, privileges};
+use crate::privilege;
 
 /// What watches a target.
 pub enum Source {
@@ -54,7 +55,7 @@ impl Source {
             gaps.push(format!(
                 "system calls and stacks of process {} may not be read{}{}",
                 options.tgid,
-                privileges::advice_to_read_others(),
+                privilege::advice_to_read_others(),
                 if privileges::restricts_ptrace() { " (kernel.yama.ptrace_scope keeps users from it)" } else { "" }
             ));
         }

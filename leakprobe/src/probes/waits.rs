@@ -4,12 +4,14 @@ use aya::{
     Btf as AyaBtf, Ebpf,
     programs::{BtfTracePoint, TracePoint, tp_btf::BtfTracePointLink, trace_point::TracePointLink},
 };
+use caps::Capability::CAP_SYS_ADMIN;
 
 use super::{
     Reason,
     calls::{self, Slowed},
     privileges, program, reason,
 };
+use crate::privilege;
 
 /// What tells of waits between snapshots; what costs the target more comes later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,6 +107,8 @@ impl Attached {
     /// Needs tracefs.
     fn to_futexes(ebpf: &mut Ebpf) -> Result<Self, String> {
         const WHAT: &str = "futex waits that ended were not watched";
+        // To mount it, and for what kernel.perf_event_paranoid asks for on some kernels.
+        let _raised = privilege::raise(&[CAP_SYS_ADMIN]);
         privileges::ensure_tracefs().map_err(|error| format!("{WHAT}: {error}"))?;
         let mut attached = Self::default();
         for (name, point, everywhere) in FUTEX {

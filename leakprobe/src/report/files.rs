@@ -1,4 +1,5 @@
-//! Puts an output where the user wants it: a whole file or none, and theirs. All outputs go through here.
+//! Puts an output where the user wants it: a whole file or none, and theirs. All outputs go through here, and all inputs that the
+//! user names: with the rights of the caller, and none that leakprobe has for looking at processes.
 
 mod pending;
 mod place;
@@ -21,6 +22,7 @@ use rustix::{
 };
 
 use super::Error;
+use crate::privilege;
 use pending::Pending;
 pub use pending::remove as remove_temporary;
 use place::{Missing, Place, Refused, Trust};
@@ -68,6 +70,7 @@ pub fn write(
     access: Access,
     render: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<Written, Error> {
+    let _rights = privilege::for_files();
     let result = Place::find(path, &Trust::of(access.owner)).and_then(|place| match place {
         Place::Descriptor(descriptor) => {
             io::stdout().flush()?;
@@ -87,6 +90,7 @@ pub fn write(
 ///
 /// [`Error::Write`].
 pub fn check(path: &Path, owner: Option<Owner>) -> Result<(), Error> {
+    let _rights = privilege::for_files();
     let found = Place::find(path, &Trust::of(owner)).map(drop);
     found.map_err(|source| Error::Write { path: path.into(), source })
 }
@@ -98,6 +102,7 @@ pub fn check(path: &Path, owner: Option<Owner>) -> Result<(), Error> {
 ///
 /// [`Error::Write`].
 pub fn check_default(path: &Path, owner: Option<Owner>) -> Result<(), Error> {
+    let _rights = privilege::for_files();
     let find = || match Place::find(path, &Trust::of(owner))? {
         Place::Name { directory, .. } => match owner.filter(|_| nix::unistd::geteuid().is_root()) {
             Some(owner) if !place::may_create(&directory, owner)? => Err(Refused::NotForCaller(owner.uid).into()),
@@ -114,6 +119,7 @@ pub fn check_default(path: &Path, owner: Option<Owner>) -> Result<(), Error> {
 ///
 /// [`Error::Write`].
 pub fn append(path: &Path, access: Access, bytes: &[u8]) -> Result<(), Error> {
+    let _rights = privilege::for_files();
     let add = || {
         let (directory, name, what) = match Place::find(path, &Trust::of(access.owner))? {
             Place::Name { directory, name, what } => (directory, name, what),
@@ -142,6 +148,7 @@ pub fn append(path: &Path, access: Access, bytes: &[u8]) -> Result<(), Error> {
 ///
 /// [`Error::Write`].
 pub fn create_directory(path: &Path, owner: Option<Owner>) -> Result<(), Error> {
+    let _rights = privilege::for_files();
     let created = place::directory(path, &Trust::of(owner), Missing::Create(owner)).map(drop);
     created.map_err(|source| Error::Write { path: path.into(), source })
 }
@@ -153,6 +160,7 @@ pub fn create_directory(path: &Path, owner: Option<Owner>) -> Result<(), Error> 
 ///
 /// What the system answers; a FIFO, socket or device is not opened.
 pub fn open_input(path: &Path) -> io::Result<Box<dyn Read>> {
+    let _rights = privilege::for_files();
     if path == Path::new("-") {
         return Ok(Box::new(io::stdin().lock()));
     }

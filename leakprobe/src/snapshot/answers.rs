@@ -12,6 +12,7 @@
 //! never does, holds the thread that reads.
 
 use std::{
+    fmt,
     io::IoSliceMut,
     ops::Range,
     sync::{
@@ -314,6 +315,7 @@ impl Work {
 }
 
 fn read_all(pid: Pid, pieces: &[Piece], into: &mut [u8]) -> Vec<usize> {
+    tracing::trace!("reads {}", Listed(pieces));
     let mut lengths = Vec::with_capacity(pieces.len());
     let mut rest = into;
     while lengths.len() < pieces.len() {
@@ -339,6 +341,15 @@ fn read_all(pid: Pid, pieces: &[Piece], into: &mut [u8]) -> Vec<usize> {
         rest = &mut rest[passed.min(size)..];
     }
     lengths
+}
+
+/// Pieces as the log has them: `ADDRESS+LENGTH …`. Tests learn from it what is read of a process.
+struct Listed<'a>(&'a [Piece]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|piece| write!(f, "{:#x}+{} ", piece.address, piece.len))
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,9 @@ use std::{
     io::{self, BufRead, BufReader, Read},
 };
 
-use crate::model::Frame;
+use caps::Capability::CAP_SYSLOG;
+
+use crate::{model::Frame, privilege};
 
 /// The module of the kernel's own functions; those of its modules are in `[kernel NAME]`.
 const KERNEL: &str = "[kernel]";
@@ -57,6 +59,7 @@ impl Kernel {
         new.sort_unstable();
         new.dedup();
         if !new.is_empty() {
+            let _raised = privilege::raise(&[CAP_SYSLOG]);
             let found = File::open("/proc/kallsyms").and_then(|file| search(BufReader::new(file), &new));
             self.take_in(&new, found);
         }

@@ -10,8 +10,10 @@ use std::{
     process,
 };
 
+use caps::Capability::CAP_SYS_PTRACE;
+
 use super::Stat;
-use crate::probes::privileges::{self, Capability};
+use crate::privilege;
 
 /// Why a process cannot be watched. One sentence each.
 #[derive(Debug, thiserror::Error)]
@@ -106,7 +108,7 @@ impl Target {
         }
         let user = fs::metadata(format!("/proc/{pid}")).map_err(|error| proc_error(pid, &error))?.uid();
         let ours = nix::unistd::geteuid().as_raw() == user;
-        if !ours && !privileges::has(Capability::SysPtrace) {
+        if !ours && !privilege::may(CAP_SYS_PTRACE) {
             return Err(TargetError::NotPermitted { pid, user });
         }
         Ok(Self { pid, comm: name, exe: executable(pid).unwrap_or_default(), pidfd })

@@ -8,10 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use caps::Capability::CAP_SYS_PTRACE;
+
 use super::{Stat, maps, modules::own_cpu_time};
 use crate::{
     model::{ObjectId, OtherMappers, OwnerThread},
-    probes::privileges::{self, Capability},
+    privilege,
 };
 
 /// CPU time of one search at most.
@@ -132,7 +134,7 @@ impl Mappers {
 /// Whether no process is hidden from us: by a pid namespace, by a mount of `/proc` with `hidepid`.
 fn sees_all() -> bool {
     fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == INITIAL_NAMESPACE)
-        && privileges::has(Capability::SysPtrace)
+        && privilege::may(CAP_SYS_PTRACE)
 }
 
 fn listing() -> impl Iterator<Item = (u32, u64)> {

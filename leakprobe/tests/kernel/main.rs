@@ -19,6 +19,7 @@ mod machine;
 mod objects;
 mod outputs;
 mod places;
+mod privilege;
 mod proc;
 mod processes;
 mod run;

@@ -26,6 +26,7 @@ use super::{
     lines,
     server::own_stderr,
 };
+use crate::privilege;
 
 /// How long the rest of its output is waited for once it has ended: who has left its process group may hold the pipe open.
 const LAST_LINES: Duration = Duration::from_secs(2);
@@ -110,6 +111,7 @@ impl Load<'_> {
             command.process_group(0);
             groups::ends_with_us(command.as_std_mut());
             limits::as_before(command.as_std_mut());
+            let _rights = privilege::for_programs();
             command.spawn()
         };
         start().map_err(|error| cannot_start(self.command, &error))

@@ -11,6 +11,7 @@ use super::{ExitCode, Failure, ci, output::Plan};
 use crate::{
     cli::{self, Ci, FailOn, Output, Probe, Ready, Selftest, Server, Watch},
     model::{Recording, Site, TaskKind, Verdict},
+    privilege,
 };
 
 pub(super) use planted::{load, target};
@@ -196,6 +197,7 @@ struct Built {
 
 /// Builds it by the Go that there is, which needs nothing from the network.
 fn build(go: &str) -> Result<Built, String> {
+    let _rights = privilege::for_programs();
     let failed = |error: io::Error| format!("cannot build the program: {error}");
     let directory = tempfile::tempdir().map_err(failed)?;
     let source = directory.path().join("planted.go");

@@ -21,7 +21,7 @@ use super::{
     super::{ExitCode, Failure, groups},
     in_event_loop, internal,
 };
-use crate::{aside, report::files};
+use crate::{aside, privilege, report::files};
 
 /// The exit code after a second signal: that of shells for Ctrl-C.
 const ENDED_AT_ONCE: i32 = 130;
@@ -141,6 +141,7 @@ async fn serve(
 #[expect(clippy::exit, reason = "the thread that would end the process in order hangs")]
 fn end(code: i32) -> ! {
     groups::end_all();
+    let _rights = privilege::for_files();
     files::remove_temporary();
     process::exit(code)
 }

@@ -78,6 +78,10 @@ impl G {
     /// Source: <https://github.com/golang/go/blob/go1.27.0/src/runtime/runtime2.go> (`_Gidle` and following). 7 is gone
     /// since Go 1.4, 6 and 11 are dead ones.
     pub(super) fn status(&self) -> Option<GoStatus> {
+        // Before it has a number it has not been in use.
+        if self.id == 0 {
+            return None;
+        }
         Some(match self.status {
             0 => GoStatus::Idle,
             1 => GoStatus::Runnable,

@@ -76,6 +76,9 @@ pub use self::{
 const CHUNK: usize = 2048;
 /// Most goroutines, dead ones included, that are looked at: others are counted. They cost 40 bytes each.
 const MAX_SLOTS: u64 = 4_000_000;
+/// Most goroutines that cannot be read, or are listed twice, after which a snapshot looks at no others: what they cost is not worth it, and a list of the
+/// runtime's own leads to none.
+const MAX_UNREAD: usize = 1 << 14;
 /// How often a goroutine that keeps running is tried.
 const ROUNDS: u32 = 3;
 /// How often the list of goroutines is tried, which moves when it grows.
@@ -239,6 +242,10 @@ pub struct Goroutines {
     records: Vec<Record>,
     /// Slots that could not be read in the last snapshot: of them it tells nothing.
     unread: HashSet<u32>,
+    /// Addresses of the `g`s in the list, of which each is there once in a list of the runtime's own.
+    addresses: HashSet<u64>,
+    /// Slots that lead to one that is in the list already: they are never looked at.
+    repeated: HashSet<u32>,
     /// When the last snapshot began.
     previous: Option<u64>,
     threads: Threads,
@@ -262,6 +269,8 @@ impl Goroutines {
             list: 0,
             records: Vec::new(),
             unread: HashSet::new(),
+            addresses: HashSet::new(),
+            repeated: HashSet::new(),
             previous: None,
             threads: Threads::default(),
             in_syscalls: Vec::new(),
@@ -304,15 +313,13 @@ impl Goroutines {
             let gone = (slots as u32..).zip(gone).filter(|(_, record)| record.id != 0);
             gone.for_each(|(slot, _)| sink.remove(slot));
             self.callbacks.retain(|&slot, _| u64::from(slot) < slots);
+            self.repeated.retain(|&slot| u64::from(slot) < slots);
+            self.addresses.clear();
         }
         self.list = self.runtime.allgs;
         let mut summary = Summary { taken_ns: clock.now, left_out: len - slots, ..Summary::default() };
         self.losses.left_out = self.losses.left_out.max(summary.left_out);
         let slots = slots as usize;
-        if self.records.len() < slots {
-            self.records.reserve_exact(slots - self.records.len());
-            self.records.resize(slots, Record::default());
-        }
         self.threads = Threads::read(&self.runtime, memory);
         self.in_syscalls.clear();
         self.unwinder.begin_snapshot();
@@ -337,8 +344,14 @@ impl Goroutines {
             gs: Batch::default(),
             stack_bytes: Batch::default(),
         };
-        for start in (0..slots).step_by(CHUNK) {
-            let chunk = chunk(memory, runtime.allgs, start, slots)?;
+        let (mut looked_at, mut repeated) = (0, 0);
+        while looked_at < slots && pass.engine.unread.len() + repeated < MAX_UNREAD {
+            let mut chunk = chunk(memory, runtime.allgs, looked_at, slots)?;
+            looked_at += chunk.len();
+            // Its length is only believed as far as there is a list.
+            let known = pass.engine.records.len();
+            pass.engine.records.resize(known.max(looked_at), Record::default());
+            repeated += pass.engine.leave_out_repeated(&mut chunk, known);
             pass.look(&chunk);
         }
         pass.is_first = false;
@@ -355,12 +368,17 @@ impl Goroutines {
         self.losses.channels_cut += cut;
         self.losses.timers_left_out = self.losses.timers_left_out.max(self.objects.timers.left_out);
         // Those that came while the others were read have not ended, though they were not seen.
+        let is_whole = looked_at == slots && repeated == 0;
+        let before = before.filter(|_| is_whole);
         summary.ever = before.zip(counts::given_out(&self.runtime, memory)).map(|(before, after)| {
             let (all, alive) = foreign;
             let own = summary.alive.saturating_sub(alive);
             Turnover { created: after.saturating_sub(all), ended: before.saturating_sub(all).saturating_sub(own) }
         });
-        self.previous = Some(clock.now);
+        summary.left_out += (slots - looked_at + repeated) as u64;
+        self.losses.left_out = self.losses.left_out.max(summary.left_out);
+        // Nothing is known of what was not looked at.
+        self.previous = is_whole.then_some(clock.now);
         summary.took = Duration::from_nanos(clock.later().now.saturating_sub(clock.now));
         Ok(summary)
     }
@@ -512,6 +530,21 @@ impl Goroutines {
     #[must_use]
     pub fn runtime(&self) -> &Runtime {
         &self.runtime
+    }
+
+    /// Takes out of a chunk what leads to a `g` that is in the list already; returns how many these are. `known`: how many slots were
+    /// looked at before.
+    fn leave_out_repeated(&mut self, chunk: &mut Vec<(u32, u64)>, known: usize) -> usize {
+        let len = chunk.len();
+        for &(slot, address) in chunk.iter() {
+            if slot as usize >= known && !self.addresses.insert(address) {
+                self.repeated.insert(slot);
+            }
+        }
+        if !self.repeated.is_empty() {
+            chunk.retain(|(slot, _)| !self.repeated.contains(slot));
+        }
+        len - chunk.len()
     }
 
     /// How long the list of goroutines is.

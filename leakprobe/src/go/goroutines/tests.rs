@@ -331,10 +331,57 @@ fn absurd_lengths_and_a_process_that_ends_are_told() {
     target.put(ALLGS, &[LIST, u64::MAX, u64::MAX]);
     assert_eq!(engine.snapshot(&target, &mut stacks, &mut sink), Err(ReadError::List(ALLGS)));
     assert!(engine.losses().left_out > 0);
+    assert!(engine.records.is_empty(), "nothing is set aside for a list that is not there");
     // Ends in the midst.
     target.put(ALLGS, &[LIST, 1, 1]);
     target.at_read(0, |target| target.words.borrow_mut().clear());
     assert_eq!(engine.snapshot(&target, &mut stacks, &mut sink), Err(ReadError::List(ALLGS)));
+}
+
+#[test]
+fn a_list_that_leads_nowhere_is_not_followed_to_its_end() {
+    let (target, mut engine) = (Target::default(), engine());
+    let (mut stacks, mut sink) = (StackTable::default(), Sink::default());
+    let nowhere: Vec<u64> = (1..2 * MAX_UNREAD as u64).map(|n| n << 12).collect();
+    let len = nowhere.len() as u64 + 1;
+    target.put(LIST + 8, &nowhere);
+    target.goroutine(0, 1, WAITING, 5);
+    target.put(ALLGS, &[LIST, len, len]);
+    let summary = engine.snapshot(&target, &mut stacks, &mut sink).unwrap();
+    let (unreadable, left_out) = (engine.losses().unreadable, engine.losses().left_out);
+    assert!((MAX_UNREAD..MAX_UNREAD + CHUNK).contains(&(unreadable as usize)), "{unreadable}");
+    assert_eq!((summary.alive, summary.left_out, 1 + unreadable + left_out), (1, left_out, len));
+    // What is read of it later may have been there all the time.
+    let last = len - 1;
+    target.put(ALLGS, &[LIST, len, len]);
+    target.put(LIST + 8, &vec![0; nowhere.len()]);
+    target.goroutine(last, 2, WAITING, 5);
+    engine.snapshot(&target, &mut stacks, &mut sink).unwrap();
+    let late = sink.all[&(last as u32)].wait.clone().unwrap();
+    assert_eq!(late.not_before_ns, None);
+}
+
+#[test]
+fn a_goroutine_that_is_listed_twice_is_one() {
+    let (target, mut engine) = (Target::default(), engine());
+    let (mut stacks, mut sink) = (StackTable::default(), Sink::default());
+    target.goroutine(0, 1, WAITING, 5);
+    target.put(LIST + 8, &vec![g_at(0); 2 * MAX_UNREAD]);
+    let len = 2 * MAX_UNREAD as u64 + 1;
+    target.put(ALLGS, &[LIST, len, len]);
+    for _ in 0..2 {
+        let summary = engine.snapshot(&target, &mut stacks, &mut sink).unwrap();
+        assert_eq!((summary.alive, summary.left_out, summary.ever), (1, len - 1, None));
+    }
+    assert_eq!(sink.all.len(), 1);
+}
+
+#[test]
+fn what_has_no_number_is_no_goroutine() {
+    let (target, mut engine) = (Target::default(), engine());
+    (0..3).for_each(|slot| target.goroutine(slot, slot, slot, 0));
+    let summary = engine.snapshot(&target, &mut StackTable::default(), &mut Sink::default()).unwrap();
+    assert_eq!((summary.alive, summary.of(GoStatus::Idle)), (2, 0));
 }
 
 #[test]

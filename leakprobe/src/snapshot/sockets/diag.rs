@@ -4,6 +4,7 @@
 
 use std::{collections::HashMap, fs, io, os::unix::ffi::OsStrExt, thread};
 
+use caps::Capability::CAP_SYS_ADMIN;
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_sock_diag::{
     SockDiagMessage,
@@ -14,6 +15,7 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
 use nix::sched::{CloneFlags, setns};
 
 use super::{Inet, Unix, plain, words::LISTEN};
+use crate::privilege;
 
 /// Most sockets of a protocol that are taken in.
 const MOST_SOCKETS: usize = 1 << 20;
@@ -234,6 +236,7 @@ fn open() -> io::Result<Socket> {
 fn open_in(namespace: String) -> io::Result<Socket> {
     let enter = move || {
         let file = fs::File::open(&namespace)?;
+        let _raised = privilege::raise(&[CAP_SYS_ADMIN]);
         setns(&file, CloneFlags::CLONE_NEWNET)?;
         open()
     };

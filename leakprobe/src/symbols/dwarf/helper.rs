@@ -17,6 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use caps::Capability::CAP_KILL;
 use nix::{
     sys::signal::Signal,
     time::{ClockId, clock_getcpuclockid, clock_gettime},
@@ -30,9 +31,12 @@ use super::{
     server,
     wire::{self, Failure, Request},
 };
-use crate::target::{
-    Budget, OwnMemory,
-    budget::{Held, Scarce},
+use crate::{
+    privilege,
+    target::{
+        Budget, OwnMemory,
+        budget::{Held, Scarce},
+    },
 };
 
 /// How long a user is not told what takes so long.
@@ -85,9 +89,15 @@ struct Process {
 impl Drop for Process {
     fn drop(&mut self) {
         // Its end is all that is wanted.
-        let _ = self.child.kill();
+        kill(&mut self.child);
         let _ = self.child.wait();
     }
+}
+
+/// Ends the helper, which may have become another user.
+fn kill(process: &mut Child) {
+    let _raised = privilege::raise(&[CAP_KILL]);
+    let _ = process.kill();
 }
 
 impl Helper {
@@ -105,7 +115,9 @@ impl Helper {
                 command.arg0(NAME).arg(budget.memory_left().to_string()).env_clear().current_dir("/");
                 // Ctrl-C at the terminal is for us: the report still needs names.
                 command.process_group(0).stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
+                let rights = privilege::for_programs();
                 let child = command.spawn().map_err(fail)?;
+                drop(rights);
                 let pid = i32::try_from(child.id()).map(Pid::from_raw);
                 let clock = pid.ok().and_then(|pid| clock_getcpuclockid(pid).ok());
                 Some(Process { child, clock, counted: Duration::ZERO, held })
@@ -228,7 +240,7 @@ impl Helper {
     /// Why it does not answer, once its end of the connection is closed.
     fn end(&mut self, error: &io::Error) -> String {
         let status = self.process.as_mut().and_then(|process| {
-            let _ = process.child.kill();
+            kill(&mut process.child);
             process.child.wait().ok()
         });
         match status.and_then(|status| status.signal()).and_then(|signal| Signal::try_from(signal).ok()) {

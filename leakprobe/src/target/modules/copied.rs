@@ -23,6 +23,7 @@ use super::{FileKey, Mapping, open::opened};
 use crate::{
     aside::runs,
     cli::COPY_MAPPED,
+    privilege,
     snapshot::ProcessMemory,
     target::{Budget, budget::Held},
 };
@@ -65,6 +66,7 @@ pub(super) fn copy(reader: u32, file: &FileKey, mapping: &Mapping, budget: &Budg
     let room = budget.memory_left();
     let place = [u64::from(reader), mapping.start, mapping.end, mapping.offset, file.inode, room];
     let numbers = place.into_iter().chain([u64::from(file.dev.0), u64::from(file.dev.1)]).map(|n| n.to_string());
+    let rights = (privilege::for_programs(), privilege::hand_on());
     // Whoever has replaced our own file since, it is still us.
     let mut child = Command::new("/proc/self/exe")
         .arg(COPY_MAPPED)
@@ -75,6 +77,7 @@ pub(super) fn copy(reader: u32, file: &FileKey, mapping: &Mapping, budget: &Budg
         .stderr(Stdio::piped())
         .spawn()
         .map_err(NoCopy::Failed)?;
+    drop(rights);
     let Some(status) = end_of(&mut child, || copy.metadata().map_or(0, |metadata| metadata.len())) else {
         // It ends once it is answered. That is not waited for.
         let _ = child.kill();

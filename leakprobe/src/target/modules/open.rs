@@ -11,12 +11,15 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
+use caps::Capability::{CAP_CHECKPOINT_RESTORE, CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE};
+
 use super::{
     FileKey, MappedFile, MappedPlace, Mapping, Module, ModuleId, ModuleSource, Modules,
     copied::{self, NoCopy},
     place,
 };
 use crate::{
+    privilege,
     snapshot::ProcessMemory,
     target::{
         Served,
@@ -186,15 +189,31 @@ pub(super) fn opened(
     waits: bool,
 ) -> io::Result<File> {
     let by_map = PathBuf::from(format!("/proc/{reader}/map_files/{:x}-{:x}", mapping.start, mapping.end));
-    if let Ok(handle) = open_regular(&by_map) {
-        return Ok(handle);
-    }
+    let refused = match open_regular(&by_map) {
+        Ok(handle) => return Ok(handle),
+        Err(error) => error,
+    };
     let path = file.path.strip_suffix(" (deleted)").unwrap_or(&file.path);
-    let handle = open_by_path(reader, Path::new(path), waits)?;
-    if !is_of_inode(&handle.metadata()?, file) && !is_same_code(&handle, mapping, memory) {
-        return Err(io::Error::other("the file was replaced since it was mapped"));
+    let opened = open_by_path(reader, Path::new(path), waits).and_then(|handle| {
+        if !is_of_inode(&handle.metadata()?, file) && !is_same_code(&handle, mapping, memory) {
+            return Err(io::Error::other("the file was replaced since it was mapped"));
+        }
+        Ok(handle)
+    });
+    opened.map_err(|error| match advice(&refused) {
+        advice if advice.is_empty() => error,
+        advice => io::Error::new(error.kind(), format!("{error}{advice}")),
+    })
+}
+
+/// What to do where `map_files` is closed.
+/// Source: <https://elixir.bootlin.com/linux/v6.12/source/fs/proc/base.c#L2247> (`proc_map_files_get_link`).
+fn advice(refused: &io::Error) -> String {
+    match refused.raw_os_error() {
+        Some(libc::EPERM) => privilege::advice(&[CAP_CHECKPOINT_RESTORE]),
+        Some(libc::EACCES) => privilege::advice(&[CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH, CAP_CHECKPOINT_RESTORE]),
+        _ => String::new(),
     }
-    Ok(handle)
 }
 
 /// Opens a mapped file by its path: within the root of the thread that has it mapped. The kernel tells the path as we would
