@@ -7,7 +7,7 @@
 //! Capabilities belong to threads, and a new thread has those of the one that starts it. So [`enter`] comes before there are threads, and
 //! what is raised or lowered is so for the present thread alone.
 
-use std::{collections::HashSet, marker::PhantomData, sync::OnceLock};
+use std::{collections::HashSet, fs, marker::PhantomData, sync::OnceLock};
 
 use caps::{
     CapSet,
@@ -137,6 +137,9 @@ impl Sets {
             Work::Show => (Set::new(), Some(Set::new())),
         };
         let possible = kept.as_ref().unwrap_or(&self.permitted);
+        // Where the machine's table of open files is full, root opens files nevertheless.
+        let for_files =
+            if self.is_root { &for_files | &(&for_programs & &Set::from([CAP_SYS_ADMIN])) } else { for_files };
         let caller = Caller { for_files: &for_files & possible, for_programs: &for_programs & possible };
         Plan { effective, kept, caller }
     }
@@ -202,6 +205,20 @@ pub(crate) fn raise(wanted: &[Capability]) -> Changed {
     })
 }
 
+/// Lets files be opened where the machine's table of open files (`fs.file-max`) is nearly full, as by the process that is looked at: for
+/// that limit the kernel makes an exception of who has `CAP_SYS_ADMIN`.
+/// Source: <https://elixir.bootlin.com/linux/v6.12/source/fs/file_table.c> (`alloc_empty_file`).
+pub(crate) fn room_for_files() -> Changed {
+    let is_full = fs::read_to_string("/proc/sys/fs/file-nr").map_or(true, |text| is_nearly_full(&text));
+    raise(if is_full { &[CAP_SYS_ADMIN] } else { &[] })
+}
+
+/// Whether nine tenths are in use, by the three numbers of that file: in use, free, and how many there may be.
+fn is_nearly_full(text: &str) -> bool {
+    let numbers: Vec<u64> = text.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+    matches!(numbers[..], [used, free, most] if used.saturating_sub(free) >= most / 10 * 9)
+}
+
 /// Rights for files that the caller names: the caller's own.
 pub(crate) fn for_files() -> Changed {
     Changed::to(CapSet::Effective, |_| CALLER.get().map(|caller| caller.for_files.clone()))
@@ -261,14 +278,25 @@ mod tests {
         assert_eq!(watch.effective, set(&READ));
         let kept = watch.kept.unwrap();
         assert_eq!(kept, set(&[&READ[..], &SINGLE_CALLS, &FILES, &HELPER].concat()));
-        assert_eq!(watch.caller, Caller { for_files: set(&FILES), for_programs: kept });
-        assert_eq!(all.during(Work::Files).kept, Some(set(&FILES)));
+        let for_files = &set(&FILES) | &set(&[CAP_SYS_ADMIN]);
+        assert_eq!(watch.caller, Caller { for_files: for_files.clone(), for_programs: kept });
+        let files = all.during(Work::Files);
+        assert_eq!((files.kept, files.caller.for_files), (Some(set(&FILES)), set(&FILES)));
         let start = all.during(Work::Start);
         assert_eq!(start.kept, None, "programs get what depends on it");
         assert_eq!(start.effective, &set(&READ) | &set(&[CAP_KILL]));
-        assert_eq!(start.caller, Caller { for_files: set(&FILES), for_programs: caps::all() });
+        assert_eq!(start.caller, Caller { for_files, for_programs: caps::all() });
         assert_eq!(all.during(Work::Become).effective, caps::all());
         assert_eq!(all.during(Work::Show).kept, Some(Set::new()));
+    }
+
+    #[test]
+    fn a_full_table_of_files_is_noticed() {
+        let full = ["900\t0\t1000", "1000 50 1000", "99999999 0 20"].map(is_nearly_full);
+        assert_eq!(full, [true; 3]);
+        let other =
+            ["2400\t0\t9223372036854775807\n", "899 0 1000", "1000 200 1000", "", "1 2", "x 0 1"].map(is_nearly_full);
+        assert_eq!(other, [false; 6]);
     }
 
     #[test]

@@ -91,6 +91,7 @@ pub(super) struct Session {
 impl Session {
     /// Takes hold of the target and loads the programs. `events`: whether more than one snapshot is wanted.
     pub(super) fn open(watch: &Watch, events: bool) -> Result<Self, Failure> {
+        let _room = privilege::room_for_files();
         limits::check_descriptors(limits::SPARE_OF_SESSION)?;
         let mut target = Target::open(watch.pid)?;
         let options = probes::Options {
@@ -231,6 +232,7 @@ impl Session {
     /// Takes a snapshot into the live table. `meanwhile` gives the records that came while it was taken, if there are any: they
     /// are taken in after it.
     pub(super) fn snapshot(&mut self, meanwhile: impl FnOnce() -> Vec<Vec<u8>>) -> Result<(), Failure> {
+        let _room = privilege::room_for_files();
         self.notice_exec();
         // A new name whose event was lost is seen by looking, but a thread that has not run is not looked at again. And the
         // thread gets its name only after the event, so that one look may be too early.
