@@ -151,8 +151,11 @@ impl Sets {
 /// If capabilities that do not come from the caller could not be given up.
 pub(crate) fn enter(work: Work) -> Result<(), CapsError> {
     let sets = Sets::read()?;
-    let Plan { effective, kept, caller } = sets.during(work);
+    let Plan { mut effective, kept, caller } = sets.during(work);
     let _ = CALLER.set(caller);
+    if sets.is_root && matches!(work, Work::Watch | Work::Start) && is_table_full() {
+        effective.extend(sets.permitted.get(&CAP_SYS_ADMIN));
+    }
     let set = || -> Result<(), CapsError> {
         let Some(kept) = kept else {
             return caps::set(None, CapSet::Effective, &effective);
@@ -209,8 +212,11 @@ pub(crate) fn raise(wanted: &[Capability]) -> Changed {
 /// that limit the kernel makes an exception of who has `CAP_SYS_ADMIN`.
 /// Source: <https://elixir.bootlin.com/linux/v6.12/source/fs/file_table.c> (`alloc_empty_file`).
 pub(crate) fn room_for_files() -> Changed {
-    let is_full = fs::read_to_string("/proc/sys/fs/file-nr").map_or(true, |text| is_nearly_full(&text));
-    raise(if is_full { &[CAP_SYS_ADMIN] } else { &[] })
+    raise(if is_table_full() { &[CAP_SYS_ADMIN] } else { &[] })
+}
+
+fn is_table_full() -> bool {
+    fs::read_to_string("/proc/sys/fs/file-nr").map_or(true, |text| is_nearly_full(&text))
 }
 
 /// Whether nine tenths are in use, by the three numbers of that file: in use, free, and how many there may be.

@@ -42,6 +42,13 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// How many bytes its texts have.
+    #[must_use]
+    pub fn text_len(&self) -> usize {
+        let optional = [&self.file, &self.unknown, &self.called_as].map(|text| text.as_ref().map_or(0, String::len));
+        self.function.len() + self.module.len() + self.address.len() + optional.iter().sum::<usize>()
+    }
+
     /// The module's file name.
     #[must_use]
     pub fn module_name(&self) -> &str {

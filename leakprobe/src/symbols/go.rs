@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::name::printable;
+use super::name::{bounded, printable};
 use crate::{
     go::{
         Code, Runtime,
@@ -14,6 +14,8 @@ use crate::{
 
 /// Most addresses whose frames are remembered; then they are forgotten.
 const MOST_ADDRESSES: usize = 1 << 16;
+/// Most text of frames that is remembered, bytes.
+const MOST_TEXT: usize = 32 << 20;
 
 /// What a frame is and whether tracebacks show it.
 #[derive(Clone, Debug)]
@@ -36,6 +38,8 @@ pub struct GoCode {
     /// Functions that look as if they were called from where a signal has struck.
     injected: Vec<FuncId>,
     known: HashMap<(u64, Meaning), Lines>,
+    /// Bytes of text in `known`.
+    text: usize,
 }
 
 /// What an address means.
@@ -64,7 +68,7 @@ impl GoCode {
         let id = |name| main.function_named(name).map(|function| function.id());
         let injected = ids.into_iter().filter_map(id).filter(|&id| id != FuncId::NORMAL).collect();
         let rules = Traceback::new(main, u32::from(runtime.version.minor));
-        Some(Self { code: Arc::clone(&runtime.code), rules, injected, known: HashMap::new() })
+        Some(Self { code: Arc::clone(&runtime.code), rules, injected, known: HashMap::new(), text: 0 })
     }
 
     /// Whether `address` lies in this code.
@@ -132,9 +136,11 @@ impl GoCode {
         }
         let function = self.code.find(address)?.table.find(address)?;
         let lines: Lines = self.lines(&function, address, meaning).into();
-        if self.known.len() >= MOST_ADDRESSES {
+        if self.known.len() >= MOST_ADDRESSES || self.text > MOST_TEXT {
             self.known.clear();
+            self.text = 0;
         }
+        self.text += lines.iter().map(|line| line.frame.text_len() + line.name.len()).sum::<usize>();
         self.known.insert((address, meaning), Arc::clone(&lines));
         Some(lines)
     }
@@ -144,7 +150,7 @@ impl GoCode {
         let offset = address.checked_sub(function.entry()).filter(|&offset| offset > 0);
         let frames = function.frames_at(place).map(|found| Line {
             frame: Frame {
-                function: printable(self.rules.printed(&found.name).into_owned()),
+                function: bounded(&self.rules.printed(&found.name)),
                 file: (found.file != "?").then(|| printable(found.file.into_owned())),
                 line: (found.line != 0).then_some(found.line),
                 inlined: found.inlined,

@@ -6,6 +6,7 @@ use std::{
     io,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -79,7 +80,7 @@ pub(super) struct Jit {
 /// What the perf map says.
 #[derive(Default)]
 pub(super) struct Names {
-    by_address: HashMap<u64, String>,
+    by_address: HashMap<u64, Arc<str>>,
     /// Why what is not among them has no name.
     why: String,
     /// Whether an address that had a name has another one now.

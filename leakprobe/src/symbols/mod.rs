@@ -36,6 +36,7 @@ use self::{
     debugfile::{Candidate, Proof},
     dwarf::{Origin, Scope, Shared},
     elf::{AltLink, Dwarf},
+    name::Readable,
     symtab::Search,
     symtab::Symbol,
 };
@@ -56,6 +57,8 @@ pub use stacks::Stacks;
 /// How many modules, and addresses of one module, are remembered. A target that runs into one of these makes code as it
 /// goes; then all is forgotten and begun anew, which is simpler than to know what will be needed again, and rare.
 const MOST_MODULES: usize = 1024;
+/// Most text of frames that is remembered, bytes.
+const MOST_TEXT: usize = 48 << 20;
 const MOST_ADDRESSES: usize = 1 << 16;
 
 /// A file or a piece of memory that code comes from.
@@ -139,6 +142,8 @@ pub struct Symbolizer {
     /// Files with debug information so far, by which they are numbered.
     files: u64,
     modules: HashMap<(String, Identity), Known>,
+    /// Bytes of text in the frames of `modules`.
+    text: usize,
     /// Files with what several debug files share, by device and inode, which no other file gets as long as they are open.
     shared: HashMap<(u64, u64), Arc<Origin>>,
 }
@@ -176,7 +181,7 @@ impl Symbolizer {
     #[must_use]
     pub fn new(options: Options) -> Self {
         let dwarf = dwarf::Reader::new(options.debug_info_timeout, options.budget.clone());
-        Self { dwarf, options, root: None, files: 0, modules: HashMap::new(), shared: HashMap::new() }
+        Self { dwarf, options, root: None, files: 0, modules: HashMap::new(), text: 0, shared: HashMap::new() }
     }
 
     /// From now on debug information is looked for in this root first, which is that of the target, and then in our own.
@@ -238,7 +243,8 @@ impl Symbolizer {
         lookups: &[Lookup],
         look_up: impl FnOnce(&mut Self, &mut Known, &[Lookup]),
     ) -> Vec<Vec<Frame>> {
-        if self.modules.len() >= MOST_MODULES {
+        if self.modules.len() >= MOST_MODULES || self.text > MOST_TEXT {
+            self.text = 0;
             self.modules.clear();
             self.shared.clear();
             self.dwarf.forget();
@@ -323,11 +329,14 @@ impl Symbolizer {
         });
         scopes.resize(probes.len(), Vec::new());
         let symbols = search.finish();
+        let budget = self.options.budget.clone();
+        let mut names = Readable::within(&budget);
         for lookup in wanted {
             let Ok(index) = probes.binary_search(&lookup.probe()) else {
                 continue;
             };
-            let frames = frames(path, lookup.svma, &symbols[index], &scopes[index]);
+            let frames = frames(path, lookup.svma, &symbols[index], &scopes[index], &mut names);
+            self.text += frames.iter().map(Frame::text_len).sum::<usize>();
             known.frames.insert(*lookup, frames);
         }
     }
@@ -437,7 +446,13 @@ fn all_unknown(module: &Module, lookups: &[Lookup], reason: &str) -> Vec<Vec<Fra
 }
 
 /// Puts together what ELF and DWARF say about an address.
-fn frames(module: &str, address: u64, symbol: &Result<Symbol, String>, scopes: &[Scope]) -> Vec<Frame> {
+fn frames(
+    module: &str,
+    address: u64,
+    symbol: &Result<Symbol, String>,
+    scopes: &[Scope],
+    names: &mut Readable<'_>,
+) -> Vec<Frame> {
     let nowhere = [Scope::default()];
     let scopes = if scopes.is_empty() { &nowhere } else { scopes };
     let outermost = scopes.len() - 1;
@@ -447,7 +462,7 @@ fn frames(module: &str, address: u64, symbol: &Result<Symbol, String>, scopes: &
         .map(|(index, scope)| {
             let inlined = index < outermost;
             let name = if inlined { Some(scope.name.as_bytes()) } else { outer_name(symbol, scope) };
-            let function = name.map(name::readable).unwrap_or_default();
+            let function = name.map(|name| names.name(name)).unwrap_or_default();
             let reason = match symbol {
                 _ if !function.is_empty() => None,
                 _ if inlined => Some("the debug information does not name this inlined function".to_owned()),

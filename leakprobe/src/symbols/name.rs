@@ -3,17 +3,44 @@
 //! Names come from the target's files, so nothing about them is trusted: not their length, not their encoding, not how
 //! large their demangled form becomes.
 
-use std::{cmp::Reverse, fmt};
+use std::{cmp::Reverse, collections::HashMap, fmt};
+
+use crate::target::Budget;
 
 /// A mangled name of a hundred bytes can stand for gigabytes of text: back references in the Itanium ABI double the text
 /// each time (<https://itanium-cxx-abi.github.io/cxx-abi/abi.html#mangling-compression>). Longer results are shown mangled.
-const LONGEST: usize = 16 * 1024;
+const LONGEST: usize = 4096;
 
 /// Makes a raw symbol name readable: without symbol version, demangled, without control characters.
 pub(super) fn readable(raw: &[u8]) -> String {
     let raw = String::from_utf8_lossy(without_version(raw));
     let name = rust(&raw).or_else(|| cpp(&raw)).unwrap_or_else(|| raw.chars().take(LONGEST).collect());
     printable(name)
+}
+
+/// Makes raw names readable, each of them once, as long as there is time for it. Then mangled ones are shown as they are.
+pub(super) struct Readable<'a> {
+    budget: &'a Budget,
+    known: HashMap<Vec<u8>, String>,
+}
+
+impl<'a> Readable<'a> {
+    pub(super) fn within(budget: &'a Budget) -> Self {
+        Self { budget, known: HashMap::new() }
+    }
+
+    pub(super) fn name(&mut self, raw: &[u8]) -> String {
+        if let Some(known) = self.known.get(raw) {
+            return known.clone();
+        }
+        let name = if self.budget.time_left().is_zero() {
+            bounded(&String::from_utf8_lossy(without_version(raw)))
+        } else {
+            self.budget.timed(|| readable(raw))
+        };
+        self.known.insert(raw.to_vec(), name.clone());
+        name
+    }
 }
 
 /// A name that was not mangled, at most [`LONGEST`] of it, without control characters.
@@ -30,12 +57,12 @@ pub(super) fn printable(text: String) -> String {
 ///
 /// libc names many functions twice or more (`read` and `__read`, `clone` and `__clone`). The plain one is what people know,
 /// so fewer leading underscores win over binding. What follows only makes the choice the same in each run.
-pub(super) fn preference(raw: &[u8], global: bool) -> impl Ord {
+pub(super) fn preference(raw: &[u8], global: bool) -> impl Ord + use<'_> {
     let name = without_version(raw);
     let underscores = name.iter().take_while(|&&byte| byte == b'_').count();
     // `_Z…` and `_R…` are mangled names of C++ and Rust: that underscore says nothing.
     let underscores = if name.starts_with(b"_Z") || name.starts_with(b"_R") { 0 } else { underscores };
-    (Reverse(underscores), global, Reverse(name.len()), Reverse(name.to_vec()))
+    (Reverse(underscores), global, Reverse(name.len()), Reverse(name))
 }
 
 /// `pthread_create@@GLIBC_2.34` is how linkers write symbol versions into `.symtab`.
@@ -114,6 +141,15 @@ mod tests {
         );
         assert_eq!(readable(bomb(36).as_bytes()), bomb(36));
         assert!(readable(&vec![b'a'; 1 << 20]).len() <= LONGEST);
+    }
+
+    #[test]
+    fn without_time_mangled_names_are_shown() {
+        let mut limits = crate::target::budget::Limits::of_memory(1 << 30);
+        let raw = b"_ZN3std6thread5sleep17h0123456789abcdefE";
+        assert_eq!(Readable::within(&Budget::new(limits)).name(raw), "std::thread::sleep");
+        (limits.cpu, limits.cpu_share) = (std::time::Duration::ZERO, u32::MAX);
+        assert_eq!(Readable::within(&Budget::new(limits)).name(raw).as_bytes(), raw);
     }
 
     #[test]

@@ -10,10 +10,11 @@
 use std::{
     collections::{BTreeMap, HashMap},
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
+    sync::Arc,
 };
 
 /// Longest line that is read; of a longer one the name is cut off.
-const LONGEST_LINE: u64 = 16 << 10;
+const LONGEST_LINE: u64 = 4 << 10;
 /// Most of a file that is read: its end. A large Java server's has some 10 MiB.
 pub(super) const LARGEST: u64 = 256 << 20;
 /// Most addresses that are known; then all are forgotten.
@@ -25,9 +26,9 @@ const MARK: usize = 256;
 #[derive(Default)]
 pub(super) struct PerfMap {
     /// The addresses that names were asked for, sorted; each with the name of its function.
-    known: BTreeMap<u64, Option<String>>,
+    known: BTreeMap<u64, Option<Arc<str>>>,
     /// The functions that hold such addresses, by where they begin. None overlaps another.
-    functions: BTreeMap<u64, (u64, String)>,
+    functions: BTreeMap<u64, (u64, Arc<str>)>,
     /// Up to where the file was read: after the end of a line.
     read: u64,
     /// What lies before that place.
@@ -42,7 +43,7 @@ impl PerfMap {
         &mut self,
         mut file: impl Read + Seek,
         addresses: &[u64],
-    ) -> io::Result<(HashMap<u64, String>, bool)> {
+    ) -> io::Result<(HashMap<u64, Arc<str>>, bool)> {
         if self.known.len().saturating_add(addresses.len()) > MOST_ADDRESSES {
             *self = Self::default();
         }
@@ -110,7 +111,7 @@ impl PerfMap {
             self.functions.remove(&gone);
         }
         if self.known.range(start..end).next().is_some() {
-            self.functions.insert(start, (end, String::from_utf8_lossy(name).into_owned()));
+            self.functions.insert(start, (end, String::from_utf8_lossy(name).into()));
         }
     }
 
@@ -172,7 +173,7 @@ mod tests {
 
     fn names(map: &mut PerfMap, text: &str, addresses: &[u64]) -> (Vec<Option<String>>, bool) {
         let (named, renamed) = map.look_up(Cursor::new(text), addresses).unwrap();
-        (addresses.iter().map(|address| named.get(address).cloned()).collect(), renamed)
+        (addresses.iter().map(|address| named.get(address).map(ToString::to_string)).collect(), renamed)
     }
 
     fn some(name: &str) -> Option<String> {

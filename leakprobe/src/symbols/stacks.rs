@@ -1,6 +1,9 @@
 //! Whole stacks to frames, each distinct frame held once.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    hash::{BuildHasher, RandomState},
+};
 
 use super::{
     GoCode, Lookup, Module, Options, Source, Symbolizer, called, go::Lines, interpreted, jit::Jit, kernel::Kernel,
@@ -10,11 +13,16 @@ use crate::{
     analysis::Frames,
     aside,
     model::{Frame, Stack, StackId, StackKind, StackTable},
-    target::{self, Budget, Code, ModuleId, ModuleSource, Modules, Root},
+    target::{self, Budget, Code, ModuleId, ModuleSource, Modules, Root, budget::Scarce},
 };
 
 /// Files that code which is made at run time is mapped from; they hold no ELF file.
 const MADE: [&str; 4] = ["/memfd:", "/dev/zero", "/anon_hugepage", "/SYSV"];
+/// Most frames of one run, and most bytes of text in them; those beyond are one frame without a name.
+const MOST_FRAMES: usize = 1 << 19;
+const MOST_TEXT: usize = 96 << 20;
+/// Addresses of a module that are looked up at once: each time its symbol table is read, and their frames are held twice meanwhile.
+const BATCH: usize = 1 << 12;
 /// Most frames without a name whose names may still come.
 const MOST_PENDING: usize = 1 << 16;
 
@@ -32,7 +40,11 @@ pub struct Stacks {
     /// Frames of such code that have no name yet.
     pending: Vec<Pending>,
     frames: Vec<Frame>,
-    places: HashMap<Frame, u32>,
+    /// The places of frames in there, by their hashes.
+    places: HashMap<u64, Vec<u32>>,
+    hasher: RandomState,
+    /// Bytes of text in `frames`.
+    text: usize,
     /// The frames of each stack, in the order of the table; those beyond the end are not resolved yet.
     stacks: Vec<Vec<u32>>,
 }
@@ -69,6 +81,8 @@ impl Stacks {
             pending: Vec::new(),
             frames: Vec::new(),
             places: HashMap::new(),
+            hasher: RandomState::new(),
+            text: 0,
             stacks: Vec::new(),
         }
     }
@@ -129,15 +143,17 @@ impl Stacks {
             let Some(source) = modules.get(place.module).map(as_source) else {
                 continue;
             };
-            let plain: Vec<Lookup> = lookups.iter().map(|(lookup, _)| *lookup).collect();
-            let frames = self.symbolizer.resolve(&source, &plain);
-            aside::beat();
-            for ((lookup, address), mut frames) in lookups.into_iter().zip(frames) {
-                if place.is_unloaded {
-                    frames.iter_mut().for_each(|frame| frame.module.push_str(" (unloaded)"));
+            for lookups in lookups.chunks(BATCH) {
+                let plain: Vec<Lookup> = lookups.iter().map(|(lookup, _)| *lookup).collect();
+                let frames = self.symbolizer.resolve(&source, &plain);
+                aside::beat();
+                for (&(lookup, address), mut frames) in lookups.iter().zip(frames) {
+                    if place.is_unloaded {
+                        frames.iter_mut().for_each(|frame| frame.module.push_str(" (unloaded)"));
+                    }
+                    let places = frames.into_iter().map(|frame| self.place(frame)).collect();
+                    resolved[usize::from(lookup.is_return)].insert(address, places);
                 }
-                let places = frames.into_iter().map(|frame| self.place(frame)).collect();
-                resolved[usize::from(lookup.is_return)].insert(address, places);
             }
         }
         let made_addresses: Vec<u64> = made.iter().copied().collect();
@@ -249,12 +265,32 @@ impl Stacks {
 
     fn place(&mut self, mut frame: Frame) -> u32 {
         interpreted::explain(&mut frame);
-        if let Some(&place) = self.places.get(&frame) {
+        if let Some(place) = self.known(&frame) {
             return place;
         }
+        if self.frames.len() < MOST_FRAMES && self.text + frame.text_len() <= MOST_TEXT {
+            return self.insert(frame);
+        }
+        self.budget.leave_out(&frame.module, Scarce::Memory);
+        let without_name = Frame {
+            address: "left out".to_owned(),
+            unknown: Some("the frames of one run may take no more memory".to_owned()),
+            ..Frame::default()
+        };
+        self.known(&without_name).unwrap_or_else(|| self.insert(without_name))
+    }
+
+    /// The place of a frame that is there.
+    fn known(&self, frame: &Frame) -> Option<u32> {
+        let places = self.places.get(&self.hasher.hash_one(frame))?;
+        places.iter().copied().find(|&place| self.frames.get(place as usize) == Some(frame))
+    }
+
+    fn insert(&mut self, frame: Frame) -> u32 {
         let place = u32::try_from(self.frames.len()).unwrap_or(u32::MAX);
-        self.frames.push(frame.clone());
-        self.places.insert(frame, place);
+        self.text += frame.text_len();
+        self.places.entry(self.hasher.hash_one(&frame)).or_default().push(place);
+        self.frames.push(frame);
         place
     }
 
@@ -298,4 +334,24 @@ fn as_source(module: &target::Module) -> Module {
         ModuleSource::Missing(why) => Source::Missing(why.clone()),
     };
     Module { path: module.path.clone(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_held_once_and_within_a_limit() {
+        let mut stacks = Stacks::new(Options::default());
+        let frame = |n: usize| Frame { function: format!("{n}").repeat(100_000), ..Frame::default() };
+        let first = stacks.place(frame(1));
+        assert_eq!(stacks.place(frame(1)), first);
+        let places: Vec<u32> = (10..1300).map(|n| stacks.place(frame(n))).collect();
+        assert!(stacks.text <= MOST_TEXT + 1000 && stacks.frames.len() < 600, "{}", stacks.frames.len());
+        let last = *places.last().unwrap();
+        assert_eq!(stacks.frames()[last as usize].label(), "[unknown left out]");
+        assert_eq!(stacks.place(frame(1299)), last);
+        assert_eq!(stacks.place(frame(1)), first, "what is known stays so");
+        assert_eq!(stacks.budget.count_left_out(), 1);
+    }
 }

@@ -12,11 +12,17 @@ use object::{
     read::elf::{FileHeader, SectionHeader, SectionTable, Sym, SymbolTable},
 };
 
+use std::{cell::OnceCell, sync::Arc};
+
 use super::name;
 
-/// The most that one search compares. A table whose symbols all cover all addresses would else take forever; in honest
-/// tables hardly an address is covered twice.
+/// The most that one search compares, in pieces of [`PIECE`] bytes. A table whose symbols all cover all addresses would else take
+/// forever; in honest tables hardly an address is covered twice.
 const COMPARISONS: u64 = 200_000_000;
+/// Bytes of a name that are compared at the cost of one symbol.
+const PIECE: usize = 16;
+/// Longest name, bytes: of a longer one this much is read. Names of C++ templates have some thousand.
+const LONGEST_NAME: usize = 4096;
 
 /// The function symbol that an address belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +35,7 @@ pub(super) struct Symbol {
     /// Visible outside of its file, so that the name is the one that programs call it by.
     pub(super) global: bool,
     /// As in the file: mangled, possibly with version.
-    pub(super) name: Vec<u8>,
+    pub(super) name: Arc<[u8]>,
 }
 
 /// A search for addresses in one or more tables of the same module.
@@ -80,7 +86,13 @@ impl<'a> Search<'a> {
             } else {
                 self.symtab = true;
             }
-            let name = || symbol.name(endian, table.strings()).unwrap_or_default();
+            let bytes = || {
+                let name = symbol.name(endian, table.strings()).unwrap_or_default();
+                name.get(..LONGEST_NAME).unwrap_or(name)
+            };
+            // Held once, for however many addresses.
+            let kept: OnceCell<Arc<[u8]>> = OnceCell::new();
+            let name = || kept.get_or_init(|| bytes().into());
             let first = self.addresses.partition_point(|&a| a < found.start);
             if first == self.addresses.len() {
                 continue;
@@ -90,6 +102,7 @@ impl<'a> Search<'a> {
                 // Of two that begin at the same address the one with a size tells where the function ends.
                 if slot.as_ref().is_none_or(|held| (held.start, held.sized) < (found.start, found.sized)) {
                     *slot = Some(found.named(name()));
+                    self.left = self.left.saturating_sub(name().len() as u64 / PIECE as u64);
                 }
             }
             if !found.sized {
@@ -97,12 +110,14 @@ impl<'a> Search<'a> {
             }
             let count = self.addresses[first..].partition_point(|&a| a < found.end);
             for slot in &mut self.covering[first..first + count] {
-                let Some(left) = self.left.checked_sub(1) else {
+                let is_rival = slot.as_ref().filter(|held| held.start == found.start);
+                let compared = is_rival.map_or(0, |held| held.name.len().max(name().len()) / PIECE);
+                let Some(left) = self.left.checked_sub(1 + compared as u64) else {
                     self.corrupt = Some("too many symbols overlap".to_owned());
                     return;
                 };
                 self.left = left;
-                if found.beats(slot.as_ref(), name) {
+                if found.beats(slot.as_ref(), || name()) {
                     *slot = Some(found.named(name()));
                 }
             }
@@ -141,12 +156,12 @@ struct Function {
 }
 
 impl Function {
-    fn named(&self, name: &[u8]) -> Symbol {
-        Symbol { start: self.start, end: self.end, sized: self.sized, global: self.global, name: name.to_vec() }
+    fn named(&self, name: &Arc<[u8]>) -> Symbol {
+        Symbol { start: self.start, end: self.end, sized: self.sized, global: self.global, name: Arc::clone(name) }
     }
 
     /// Whether it says more about an address that both cover: the innermost, then the best known name.
-    fn beats<'data>(&self, held: Option<&Symbol>, name: impl Fn() -> &'data [u8]) -> bool {
+    fn beats<'name>(&self, held: Option<&Symbol>, name: impl FnOnce() -> &'name Arc<[u8]>) -> bool {
         let Some(held) = held else {
             return true;
         };

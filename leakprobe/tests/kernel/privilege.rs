@@ -52,15 +52,25 @@ fn rights(id: u32) -> BTreeMap<&'static str, u64> {
     RIGHTS.into_iter().map(|key| (key, u64::from_str_radix(&proc_status(id, key).unwrap(), 16).unwrap())).collect()
 }
 
+/// Whether the machine's table of open files is far from full.
+fn has_room_for_files() -> bool {
+    let text = std::fs::read_to_string("/proc/sys/fs/file-nr").unwrap();
+    let numbers: Vec<u64> = text.split_whitespace().map(|number| number.parse().unwrap()).collect();
+    numbers[0] < numbers[2] / 2
+}
+
 #[test]
 fn who_attaches_gives_up_what_that_does_not_take() {
     let program = Program::ready("many", Variant::Pie);
     let own = rights(std::process::id())["CapPrm"];
+    let has_room = has_room_for_files();
     let leakprobe = attach(&program, &["--probe", "futex"]);
     let read = mask(&READ) & own;
     for thread in crate::support::tids(leakprobe.pid()) {
         let rights = rights(thread as u32);
-        assert_eq!(rights["CapEff"], read, "{rights:x?}");
+        // For files of its own where other tests have filled the machine's table of them.
+        let for_room = if has_room && has_room_for_files() { 0 } else { mask(&[Capability::CAP_SYS_ADMIN]) };
+        assert_eq!(rights["CapEff"] & !for_room, read & !for_room, "{rights:x?}");
         assert_eq!(rights["CapPrm"], (mask(&READ) | mask(&LEFT)) & own, "{rights:x?}");
         assert_eq!(rights["CapBnd"] & !rights["CapPrm"], 0, "{rights:x?}");
         assert_eq!((rights["CapInh"], rights["CapAmb"], rights["NoNewPrivs"]), (0, 0, 1), "{rights:x?}");

@@ -26,7 +26,7 @@ use crate::{aside, privilege, report::files};
 /// The exit code after a second signal: that of shells for Ctrl-C.
 const ENDED_AT_ONCE: i32 = 130;
 /// Within this time a signal is the same one, sent twice: so do timeout(1), and terminals that close.
-const SAME_SIGNAL: Duration = Duration::from_millis(500);
+const SAME_SIGNAL: Duration = Duration::from_millis(100);
 /// From one look at whether a target is still being read to the next.
 const LOOK: Duration = Duration::from_secs(1);
 /// Once watching is to end, reading a target may go on for so long without any progress. One file's debug information may take 20 s.
