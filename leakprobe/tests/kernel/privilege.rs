@@ -54,7 +54,7 @@ fn rights(id: u32) -> BTreeMap<&'static str, u64> {
 
 /// Whether the machine's table of open files is far from full.
 fn has_room_for_files() -> bool {
-    let text = std::fs::read_to_string("/proc/sys/fs/file-nr").unwrap();
+    let text = fs::read_to_string("/proc/sys/fs/file-nr").unwrap();
     let numbers: Vec<u64> = text.split_whitespace().map(|number| number.parse().unwrap()).collect();
     numbers[0] < numbers[2] / 2
 }
