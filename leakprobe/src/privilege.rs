@@ -2,7 +2,8 @@
 //!
 //! A command keeps those that its work can need, and gives up the others for good ([`enter`]). Of these few are effective all the time:
 //! those that reading a process takes. Others are raised around the call that needs them ([`raise`]). Files of the caller are opened
-//! with the caller's own rights ([`for_files`]), whatever leakprobe's file has been given by `setcap`. The table is in docs/security.md.
+//! with the caller's own rights ([`for_files`]), whatever leakprobe's file has been given by `setcap`, and so are files that names of the
+//! target's lead to ([`for_names_of_targets`]). The table is in docs/security.md.
 //!
 //! Capabilities belong to threads, and a new thread has those of the one that starts it. So [`enter`] comes before there are threads, and
 //! what is raised or lowered is so for the present thread alone.
@@ -228,6 +229,13 @@ fn is_nearly_full(text: &str) -> bool {
 /// Rights for files that the caller names: the caller's own.
 pub(crate) fn for_files() -> Changed {
     Changed::to(CapSet::Effective, |_| CALLER.get().map(|caller| caller.for_files.clone()))
+}
+
+/// Rights for files to which names lead that the process that is looked at may have made: its perf map, debug files. Whoever it belongs to
+/// can have any file there, by a mount that only it sees. So what may be read of files is what the caller may read; what else is in force
+/// stays so.
+pub(crate) fn for_names_of_targets() -> Changed {
+    Changed::to(CapSet::Effective, |before| CALLER.get().map(|caller| &(before - &Set::from(FILES)) | &caller.for_files))
 }
 
 /// Rights for finding and starting programs: the caller's own.

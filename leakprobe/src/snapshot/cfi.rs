@@ -24,12 +24,18 @@ use super::{
     known::Known,
     rule::{Frame, Rule, Stepped, Stuck},
 };
-use crate::target::elf::{Elf, Section, eh_frame_start};
+use crate::target::{
+    Budget,
+    budget::{Held, Scarce},
+    elf::{Elf, Section, eh_frame_start},
+};
 
 /// Longest entry that is parsed, bytes. The longest of a large C++ program have some thousands.
 const MAX_ENTRY: usize = 64 << 10;
 /// Most frame descriptions that are indexed where a file brings no index.
 const MAX_INDEX: usize = 1 << 20;
+/// For so many of them memory is taken at first.
+const LEAST_INDEX: usize = 64;
 /// Bytes of heads (CIEs) that may be parsed for one index. A section has a handful of heads, of some 24 bytes each, and
 /// they are parsed once if the functions that refer to one stand together.
 const MAX_HEADS: usize = 64 << 20;
@@ -78,8 +84,49 @@ struct Table {
     kind: Kind,
     hdr: Option<Section>,
     bases: BaseAddresses,
-    /// Address range and offset of each frame description, where the file brings no index.
-    index: Vec<(u64, u64, usize)>,
+    /// Where the file brings no index.
+    index: Index,
+}
+
+/// Address range and offset of each frame description, and their share of the budget.
+#[derive(Default)]
+struct Index {
+    entries: Vec<(u64, u64, usize)>,
+    held: Option<Held>,
+}
+
+impl Index {
+    /// Adds one, if there is the memory for it.
+    fn push(&mut self, entry: (u64, u64, usize), budget: &Budget) -> Result<(), Scarce> {
+        if self.entries.len() == self.entries.capacity() {
+            let more = self.entries.capacity().max(LEAST_INDEX);
+            // What is there is copied to a new place: for a moment it takes twice as much.
+            let moved = budget.hold(bytes_of(self.entries.len()))?;
+            match &mut self.held {
+                Some(held) => held.grow(bytes_of(more))?,
+                None => self.held = Some(budget.hold(bytes_of(more))?),
+            }
+            self.entries.reserve_exact(more);
+            drop(moved);
+        }
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    /// Sorts it, and gives back what it does not need.
+    fn finish(mut self) -> Self {
+        self.entries.sort_unstable();
+        self.entries.shrink_to_fit();
+        if let Some(held) = &mut self.held {
+            // To give back always succeeds.
+            let _ = held.set(bytes_of(self.entries.len()));
+        }
+        self
+    }
+}
+
+fn bytes_of(entries: usize) -> u64 {
+    (entries * size_of::<(u64, u64, usize)>()) as u64
 }
 
 /// The two sections' formats differ.
@@ -90,10 +137,15 @@ pub(super) enum Kind {
 }
 
 impl Cfi {
-    /// The call frame information of `elf`; `None` if it has none.
-    pub(crate) fn of(elf: &Elf) -> Option<Self> {
-        let eh_frame = elf.eh_frame.as_ref().map(|frames| Table::of(elf, frames, Kind::EhFrame));
-        let debug_frame = elf.debug_frame.as_ref().map(|frames| Table::of(elf, frames, Kind::DebugFrame));
+    /// The call frame information of `elf`; `None` if it has none. Where the budget does not allow an index of it, the file is left out
+    /// under `name`.
+    pub(crate) fn of(elf: &Elf, name: &str, budget: &Budget) -> Option<Self> {
+        let table = |frames: &Option<Section>, kind| {
+            let table = Table::of(elf, frames.as_ref()?, kind, budget);
+            table.map_err(|scarce| budget.leave_out(name, scarce)).ok()
+        };
+        let eh_frame = table(&elf.eh_frame, Kind::EhFrame);
+        let debug_frame = table(&elf.debug_frame, Kind::DebugFrame);
         (eh_frame.is_some() || debug_frame.is_some()).then_some(Self { eh_frame, debug_frame })
     }
 
@@ -144,7 +196,7 @@ impl Cfi {
 }
 
 impl Table {
-    fn of(elf: &Elf, frames: &Section, kind: Kind) -> Self {
+    fn of(elf: &Elf, frames: &Section, kind: Kind, budget: &Budget) -> Result<Self, Scarce> {
         let mut bases = BaseAddresses::default().set_eh_frame(frames.svma.start);
         if let Some(text) = &elf.text {
             bases = bases.set_text(text.start);
@@ -156,15 +208,14 @@ impl Table {
         if let Some(hdr) = &hdr {
             bases = bases.set_eh_frame_hdr(hdr.svma.start);
         }
-        let mut table = Self { frames: frames.clone(), kind, hdr, bases, index: Vec::new() };
+        let mut table = Self { frames: frames.clone(), kind, hdr, bases, index: Index::default() };
         if table.hdr.is_none() {
             table.index = match kind {
-                Kind::EhFrame => entries(&table.eh_frame(), &table.bases),
-                Kind::DebugFrame => entries(&table.debug_frame(), &table.bases),
+                Kind::EhFrame => entries(&table.eh_frame(), &table.bases, budget)?,
+                Kind::DebugFrame => entries(&table.debug_frame(), &table.bases, budget)?,
             };
-            table.index.sort_unstable();
         }
-        table
+        Ok(table)
     }
 
     fn plan(&self, svma: u64, bias: u64) -> Option<Plan> {
@@ -192,8 +243,9 @@ impl Table {
     /// The offset of the frame description that covers `svma`, or could.
     fn description_of(&self, svma: u64) -> Option<usize> {
         let Some(hdr) = &self.hdr else {
-            let after = self.index.partition_point(|&(start, _, _)| start <= svma);
-            let &(_, end, offset) = self.index.get(after.checked_sub(1)?)?;
+            let index = &self.index.entries;
+            let after = index.partition_point(|&(start, _, _)| start <= svma);
+            let &(_, end, offset) = index.get(after.checked_sub(1)?)?;
             return (svma < end).then_some(offset);
         };
         // Exactly framehop's way, so that it finds the same one.
@@ -223,11 +275,11 @@ fn is_usable(hdr: &Section, frames: &Section) -> bool {
 }
 
 /// The address range and offset of each frame description of a section.
-fn entries<'data, S>(section: &S, bases: &BaseAddresses) -> Vec<(u64, u64, usize)>
+fn entries<'data, S>(section: &S, bases: &BaseAddresses, budget: &Budget) -> Result<Index, Scarce>
 where
     S: UnwindSection<Slice<'data>>,
 {
-    let mut index = Vec::new();
+    let mut index = Index::default();
     let mut entries = section.entries(bases);
     let mut head = None;
     let mut heads = 0;
@@ -254,12 +306,12 @@ where
             continue;
         };
         let start = fde.initial_address();
-        index.push((start, start.saturating_add(fde.len()), fde.offset()));
-        if index.len() >= MAX_INDEX {
+        index.push((start, start.saturating_add(fde.len()), fde.offset()), budget)?;
+        if index.entries.len() >= MAX_INDEX {
             break;
         }
     }
-    index
+    Ok(index.finish())
 }
 
 /// The length that the entry at `offset` says it has.

@@ -6,7 +6,7 @@ use leakprobe_common::{
 };
 
 use super::{StackMemory, Unwinder, cfi::Cfi, descriptors, file_locks::Lock, sockets, unwind::stack_pointer};
-use crate::target::{Modules, Placed, elf::Elf};
+use crate::target::{Budget, Modules, Placed, elf::Elf};
 
 /// Unwinds by an ELF file: in front of it are eight words for registers, the length of the stack, and the stack.
 pub(crate) fn unwind(data: &[u8]) {
@@ -16,7 +16,7 @@ pub(crate) fn unwind(data: &[u8]) {
     let Some((stack, image)) = rest.split_at_checked(length.min(rest.len())) else { return };
     let Ok(elf) = Elf::read_image(image) else { return };
     let words: Vec<u64> = words.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect();
-    if let Some(cfi) = Cfi::of(&elf) {
+    if let Some(cfi) = Cfi::of(&elf, "/x", &Budget::default()) {
         let near = elf.segments.iter().take(4).flat_map(|segment| (0..40).map(|n| segment.svma.wrapping_add(n * 61)));
         for address in near.chain(words.iter().copied()) {
             let _ = (cfi.plan(address, 0), cfi.plan(address, u64::MAX - 5));

@@ -211,7 +211,8 @@ impl Unwinder {
             return self.step_uninformed(modules, Glance::No, frame, (regs, known), memory);
         };
         let entry = self.modules.entry(id);
-        let Some(cfi) = entry.or_insert_with(|| module.elf.as_ref().ok().and_then(|elf| Cfi::of(elf))) else {
+        let new = || Cfi::of(module.elf.as_ref().ok()?, &module.path, modules.budget());
+        let Some(cfi) = entry.or_insert_with(new) else {
             return (By::Guess, self.step_by_frame_pointer(frame, (regs, known), memory));
         };
         let lookup = frame.address_for_lookup();

@@ -13,6 +13,7 @@ use std::{
 use super::perfmap::{LARGEST, PerfMap};
 use crate::{
     model::Frame,
+    privilege,
     target::{Budget, Modules, Root, budget::Scarce},
 };
 
@@ -185,6 +186,7 @@ impl Jit {
     /// Opens the file, if it is the process's own. In /tmp, where everybody may write, others may have put it there.
     fn open(&self) -> io::Result<(File, Metadata)> {
         let root = self.root.as_ref().ok_or_else(|| io::Error::other("the process's root cannot be reached"))?;
+        let _rights = privilege::for_names_of_targets();
         let (file, metadata) = root.open_no_link(&self.file)?;
         self.check(metadata.uid(), metadata.gid(), metadata.permissions().mode()).map_err(io::Error::other)?;
         Ok((file, metadata))

@@ -42,6 +42,7 @@ use self::{
 };
 use crate::{
     model::Frame,
+    privilege,
     target::{
         Budget, Root,
         budget::{Held, Scarce},
@@ -401,6 +402,7 @@ impl Symbolizer {
 
     /// The files that a candidate may stand for: in the target's root, and in ours if that is another one.
     fn files_at(&self, candidate: &Candidate) -> impl Iterator<Item = File> {
+        let _rights = privilege::for_names_of_targets();
         let theirs = self.root.as_ref().and_then(|root| root.open(&candidate.path).ok());
         let is_other = self.root.as_ref().is_none_or(|root| !root.is_ours());
         // What lies beside the program lies there in the target's root alone.
