@@ -243,3 +243,25 @@ fn who_was_granted_capabilities_has_them_for_looking_at_processes_alone() {
     let recording = recorded(&leakprobe.end());
     assert_eq!((recording.tasks.len(), recording.coverage.stacks_complete), (101, 101), "{:?}", recording.coverage);
 }
+
+#[test]
+fn what_lies_where_a_perf_map_would_is_read_with_the_rights_of_the_caller() {
+    need_root();
+    let folder = open_folder();
+    let copy = open_copy(&program_path("jit", Variant::Static), &folder);
+    let mut program = Program::start(Command::new(&copy).uid(CALLER).gid(CALLER));
+    program.expect("ready");
+    settle(program.pid());
+    let Some(ours) = granted(&of_readme(), &folder) else { return };
+    let pid = program.pid().to_string();
+    let map = PathBuf::from(format!("/tmp/perf-{pid}.map"));
+    fs::write(&map, "1000 7ffffffff000 swordfish\n").unwrap();
+    let args = ["snapshot", "-m", "0s", "--json", "-p", &pid];
+    let shows = |ended: &Ended| ended.succeeded().stdout.contains("swordfish");
+    let seen = [0o600, 0o644].map(|mode| {
+        fs::set_permissions(&map, fs::Permissions::from_mode(mode)).unwrap();
+        (shows(&by_caller(&ours, &args)), shows(&Running::of(Command::new(leakprobe_binary()).args(args)).end()))
+    });
+    fs::remove_file(&map).unwrap();
+    assert_eq!(seen, [(false, true), (true, true)]);
+}
