@@ -2,7 +2,6 @@
 
 use std::{
     env,
-    error::Error,
     io::{self, IsTerminal, Write},
     process::ExitCode,
 };
@@ -25,16 +24,14 @@ fn main() -> ExitCode {
     match commands::execute(cli.command) {
         Ok(code) => code.into(),
         Err(failure) => {
-            let message = failure.to_string();
+            let message = failure.told();
             let mut stderr = io::stderr();
             if !message.is_empty() {
                 let _ = writeln!(stderr, "leakprobe: {message}");
             }
             if cli.verbosity > 0 {
-                let mut cause = failure.source();
-                while let Some(error) = cause {
-                    let _ = writeln!(stderr, "  because: {error}");
-                    cause = error.source();
+                for cause in failure.causes() {
+                    let _ = writeln!(stderr, "  because: {cause}");
                 }
             }
             failure.code.into()

@@ -235,7 +235,9 @@ pub(crate) fn for_files() -> Changed {
 /// can have any file there, by a mount that only it sees. So what may be read of files is what the caller may read; what else is in force
 /// stays so.
 pub(crate) fn for_names_of_targets() -> Changed {
-    Changed::to(CapSet::Effective, |before| CALLER.get().map(|caller| &(before - &Set::from(FILES)) | &caller.for_files))
+    Changed::to(CapSet::Effective, |before| {
+        CALLER.get().map(|caller| &(before - &Set::from(FILES)) | &caller.for_files)
+    })
 }
 
 /// Rights for finding and starting programs: the caller's own.

@@ -54,6 +54,21 @@ impl Failure {
         Self::new(code, "")
     }
 
+    /// What is told on a terminal: the sentence, without control characters, as it may quote what others wrote.
+    #[must_use]
+    pub fn told(&self) -> String {
+        report::printable(&self.message)
+    }
+
+    /// The deeper causes, told in the same way, the nearest first.
+    #[must_use]
+    pub fn causes(&self) -> Vec<String> {
+        let first = std::error::Error::source(self);
+        std::iter::successors(first, |error| error.source())
+            .map(|error| report::printable(&error.to_string()))
+            .collect()
+    }
+
     /// This failure, with `code` as the exit code of leakprobe.
     pub(super) fn with_code(self, code: ExitCode) -> Self {
         Self { code, ..self }
@@ -96,5 +111,21 @@ impl From<report::Error> for Failure {
             _ => ExitCode::Usage,
         };
         Self::from_error(code, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wrote_does_not_reach_the_terminal_raw() {
+        let text = r#"{"schema":"leakprobe/1","tasks":[{"kind":"\u001b[2J"}]}"#;
+        let failure: Failure = report::json::read_from(text.as_bytes(), "x\u{7}.json".as_ref()).unwrap_err().into();
+        assert!(failure.to_string().contains('\u{1b}'), "{failure:?}");
+        for told in failure.causes().into_iter().chain([failure.told()]) {
+            assert!(!told.chars().any(char::is_control), "{told:?}");
+        }
+        assert!(!failure.causes().is_empty());
     }
 }

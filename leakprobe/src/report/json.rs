@@ -1,6 +1,7 @@
 //! The recording as JSON: written, read back and checked, and described by a schema.
 
 mod document;
+mod expanded;
 mod metered;
 
 use std::{
@@ -51,9 +52,9 @@ pub fn read_from(reader: impl Read, path: &Path) -> Result<Recording, Error> {
 }
 
 fn read_up_to(max_bytes: u64, reader: impl Read, path: &Path) -> Result<Recording, Error> {
-    let (reader, reached) = Metered::new(reader, max_bytes);
+    let (mut reader, reached) = Metered::new(reader, max_bytes);
     let mut schema = Schema::default();
-    let mut deserializer = serde_json::Deserializer::from_reader(reader);
+    let mut deserializer = serde_json::Deserializer::from_reader(&mut reader);
     let read = Document(&mut schema).deserialize(&mut deserializer);
     let read = read.and_then(|recording| deserializer.end().map(|()| recording));
     let path: PathBuf = path.into();
@@ -76,7 +77,9 @@ fn read_up_to(max_bytes: u64, reader: impl Read, path: &Path) -> Result<Recordin
             });
         }
     };
-    check_indices(&recording).map_err(|what| Error::Damaged { path, what })?;
+    let checked = check_indices(&recording);
+    let checked = checked.and_then(|()| expanded::check(&recording, reader.get_ref().read_so_far()));
+    checked.map_err(|what| Error::Damaged { path, what })?;
     Ok(recording)
 }
 

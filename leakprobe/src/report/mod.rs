@@ -60,6 +60,7 @@ pub use error::Error;
 pub use explain::explain;
 pub use github::annotations;
 pub use overview::{overview, path_of_process};
+pub(crate) use words::printable;
 
 /// Turns a recording into one output format.
 pub trait Report {

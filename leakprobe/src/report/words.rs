@@ -100,13 +100,22 @@ pub(super) fn timestamp(moment: &str) -> Option<String> {
 ///
 /// Names come from the target, which can call its functions and threads what it likes.
 pub(super) fn harmless(text: &str) -> String {
-    let replace = |c: char| match c {
+    let text: String = text.chars().map(harmless_char).collect();
+    text.trim().into()
+}
+
+/// `text` without anything that moves a cursor, hides or turns text; its lines and their indentation stay. For messages that quote
+/// what others wrote.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c == '\n' { c } else { harmless_char(c) }).collect()
+}
+
+fn harmless_char(c: char) -> char {
+    match c {
         c if c.is_control() && c.is_whitespace() => ' ',
         c if c.is_control() || is_invisible(c) => char::REPLACEMENT_CHARACTER,
         c => c,
-    };
-    let text: String = text.chars().map(replace).collect();
-    text.trim().into()
+    }
 }
 
 /// Characters that take no room, turn the direction of writing or end a line, and the two that XML does not know.
@@ -311,6 +320,7 @@ mod tests {
         assert_eq!(harmless(" a\r\nb\t"), "a  b");
         assert_eq!(harmless("a\u{202e}b\u{ffff}"), "a\u{fffd}b\u{fffd}");
         assert_eq!(harmless("größe 界"), "größe 界");
+        assert_eq!(printable(" a\x1b]0;b\u{7}\r\n  ^ \u{9b}2J"), " a\u{fffd}]0;b\u{fffd} \n  ^ \u{fffd}2J");
     }
 
     #[test]

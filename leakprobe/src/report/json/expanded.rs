@@ -1,0 +1,124 @@
+//! Bounds on what the stacks of a recording grow to once each frame stands in it as text, as in pictures and traces: a stack
+//! names frames by number, so a small file can say much.
+
+use std::{
+    collections::HashSet,
+    mem::{Discriminant, discriminant},
+};
+
+use crate::model::{Frame, Recording, StackEnd, WaitKind};
+
+/// Most frames of one stack: four times as many return addresses as are followed, as calls that were inlined add to them.
+const MOST_FRAMES: usize = 1 << 16;
+/// Most bytes of one text of a frame.
+const MOST_TEXT: usize = 64 << 10;
+/// Bytes of text that the distinct stacks of any recording may have.
+const ALLOWANCE: u64 = 64 << 20;
+/// Beyond that, bytes for each byte of the file.
+const PER_BYTE: u64 = 8;
+/// Most bytes of text that the distinct stacks have, however large the file is.
+const MOST_EXPANDED: u64 = 256 << 20;
+
+/// What makes tasks a stack of their own in a picture.
+type Key<'a> = (&'a [u32], &'a [u32], Option<WaitKind>, Option<Discriminant<StackEnd>>);
+
+/// Says which stack is too deep, or what is too long in the frames of a recording whose file has `bytes` bytes.
+pub(super) fn check(recording: &Recording, bytes: u64) -> Result<(), String> {
+    let mut lengths = Vec::with_capacity(recording.frames.len());
+    for (place, frame) in recording.frames.iter().enumerate() {
+        if texts(frame).any(|text| text.len() > MOST_TEXT) {
+            return Err(format!("a text of frame {place} is longer than {} KiB", MOST_TEXT >> 10));
+        }
+        lengths.push(texts(frame).map(|text| text.len() as u64).sum::<u64>());
+    }
+    let most = bytes.saturating_mul(PER_BYTE).saturating_add(ALLOWANCE).min(MOST_EXPANDED);
+    let mut known: HashSet<Key<'_>> = HashSet::new();
+    let mut expanded = 0_u64;
+    for key in keys(recording) {
+        let (stack, in_kernel, ..) = key;
+        if stack.len().max(in_kernel.len()) > MOST_FRAMES {
+            return Err(format!("a stack in it has more than {MOST_FRAMES} frames"));
+        }
+        if !known.insert(key) {
+            continue;
+        }
+        let length = |frame: &u32| lengths.get(*frame as usize).copied().unwrap_or(0);
+        let more: u64 = stack.iter().chain(in_kernel).map(length).sum();
+        expanded = expanded.saturating_add(more);
+        if expanded > most {
+            return Err(format!("its stacks written out are longer than {} MiB", most >> 20));
+        }
+    }
+    Ok(())
+}
+
+/// What reports write of a frame.
+fn texts(frame: &Frame) -> impl Iterator<Item = &str> {
+    let optional = [&frame.file, &frame.unknown, &frame.called_as];
+    let optional = optional.into_iter().flatten().map(String::as_str);
+    [frame.function.as_str(), &frame.module, &frame.address].into_iter().chain(optional)
+}
+
+/// All stacks of a recording.
+fn keys(recording: &Recording) -> impl Iterator<Item = Key<'_>> {
+    let parked = recording.tasks.iter().map(|task| -> Key<'_> {
+        let kind = task.wait.as_ref().map(|wait| wait.kind);
+        (&task.stack, &task.kernel_stack, kind, Some(discriminant(&task.stack_end)))
+    });
+    let created = recording.tasks.iter().map(|task| alone(&task.created_by.stack));
+    let goroutines = recording.tasks.iter().filter_map(|task| task.goroutine.as_ref());
+    let ancestors = goroutines.flat_map(|goroutine| &goroutine.ancestors);
+    let ancestors = ancestors.flat_map(|ancestor| [alone(&ancestor.stack), alone(&ancestor.creation)]);
+    let sites = recording.sites.iter().flat_map(|site| [alone(&site.stack), alone(&site.creation)]);
+    let timers = recording.timers.iter().map(|timers| alone(&timers.callback));
+    let ended = recording.ended_waits.iter().map(|wait| alone(&wait.stack));
+    parked.chain(created).chain(ancestors).chain(sites).chain(timers).chain(ended)
+}
+
+fn alone(stack: &[u32]) -> Key<'_> {
+    (stack, &[], None, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+
+    /// A recording with one task, whose stack is `depth` times a frame with a name of `length` bytes.
+    fn recording(length: usize, depth: usize) -> Recording {
+        let mut recording = fixture::checkout();
+        recording.frames[0] = Frame { function: "x".repeat(length), ..Frame::default() };
+        recording.tasks.truncate(1);
+        recording.tasks[0].stack = vec![0; depth].into();
+        recording
+    }
+
+    #[test]
+    fn stacks_are_bounded() {
+        assert_eq!(check(&recording(1, MOST_FRAMES), 0), Ok(()));
+        let error = check(&recording(1, MOST_FRAMES + 1), u64::MAX).unwrap_err();
+        assert_eq!(error, "a stack in it has more than 65536 frames");
+    }
+
+    #[test]
+    fn texts_are_bounded() {
+        assert_eq!(check(&recording(MOST_TEXT, 1), 0), Ok(()));
+        let error = check(&recording(MOST_TEXT + 1, 1), u64::MAX).unwrap_err();
+        assert_eq!(error, "a text of frame 0 is longer than 64 KiB");
+    }
+
+    #[test]
+    fn what_stacks_grow_to_is_bounded() {
+        let error = check(&recording(MOST_TEXT, 2_000), 1 << 20).unwrap_err();
+        assert_eq!(error, "its stacks written out are longer than 72 MiB");
+        let error = check(&recording(MOST_TEXT, 5_000), u64::MAX).unwrap_err();
+        assert_eq!(error, "its stacks written out are longer than 256 MiB");
+    }
+
+    #[test]
+    fn many_tasks_at_one_place_count_once() {
+        let mut many = recording(60, 30);
+        many.tasks = vec![many.tasks[0].clone(); 100_000];
+        assert_eq!(check(&many, 0), Ok(()));
+    }
+}
