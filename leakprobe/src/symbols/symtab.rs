@@ -12,7 +12,10 @@ use object::{
     read::elf::{FileHeader, SectionHeader, SectionTable, Sym, SymbolTable},
 };
 
-use std::{cell::OnceCell, sync::Arc};
+use std::{
+    cell::{Cell, OnceCell},
+    sync::Arc,
+};
 
 use super::name;
 
@@ -86,8 +89,11 @@ impl<'a> Search<'a> {
             } else {
                 self.symtab = true;
             }
+            // What is read of the names, which end where there is a zero, counts as well.
+            let scanned = Cell::new(0);
             let bytes = || {
                 let name = symbol.name(endian, table.strings()).unwrap_or_default();
+                scanned.set(name.len() as u64);
                 name.get(..LONGEST_NAME).unwrap_or(name)
             };
             // Held once, for however many addresses.
@@ -97,13 +103,17 @@ impl<'a> Search<'a> {
             if first == self.addresses.len() {
                 continue;
             }
+            if self.left == 0 {
+                self.corrupt = Some("too many symbols overlap, or their names are too long".to_owned());
+                return;
+            }
             if !dynamic {
                 let slot = &mut self.below[first];
                 // Of two that begin at the same address the one with a size tells where the function ends.
                 if slot.as_ref().is_none_or(|held| (held.start, held.sized) < (found.start, found.sized)) {
                     *slot = Some(found.named(name()));
-                    self.left = self.left.saturating_sub(name().len() as u64 / PIECE as u64);
                 }
+                self.left = self.left.saturating_sub(scanned.take() / PIECE as u64);
             }
             if !found.sized {
                 continue;
@@ -113,7 +123,8 @@ impl<'a> Search<'a> {
                 let is_rival = slot.as_ref().filter(|held| held.start == found.start);
                 let compared = is_rival.map_or(0, |held| held.name.len().max(name().len()) / PIECE);
                 let Some(left) = self.left.checked_sub(1 + compared as u64) else {
-                    self.corrupt = Some("too many symbols overlap".to_owned());
+                    self.left = 0;
+                    self.corrupt = Some("too many symbols overlap, or their names are too long".to_owned());
                     return;
                 };
                 self.left = left;
@@ -121,6 +132,7 @@ impl<'a> Search<'a> {
                     *slot = Some(found.named(name()));
                 }
             }
+            self.left = self.left.saturating_sub(scanned.get() / PIECE as u64);
         }
     }
 
