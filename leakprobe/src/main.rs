@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     match commands::execute(cli.command) {
         Ok(code) => code.into(),
         Err(failure) => {
-            let message = failure.told();
+            let message = failure.printable();
             let mut stderr = io::stderr();
             if !message.is_empty() {
                 let _ = writeln!(stderr, "leakprobe: {message}");

@@ -1,4 +1,4 @@
-//! Which capabilities are in force, and when.
+//! The capabilities (capabilities(7)) that leakprobe keeps, and those that are effective at any moment.
 //!
 //! A command keeps those that its work can need, and gives up the others for good ([`enter`]). Of these few are effective all the time:
 //! those that reading a process takes. Others are raised around the call that needs them ([`raise`]). Files of the caller are opened
@@ -180,7 +180,7 @@ pub(crate) fn enter(work: Work) -> Result<(), CapsError> {
 pub(crate) struct Changed {
     which: CapSet,
     before: Option<Set>,
-    /// It belongs to the thread.
+    /// Capabilities are those of one thread, so this value may not be sent to another.
     _thread: PhantomData<*const ()>,
 }
 

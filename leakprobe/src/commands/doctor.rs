@@ -142,7 +142,8 @@ fn checks() -> Vec<Check> {
         if privilege::may(CAP_SYS_ADMIN) {
             Ok("CAP_SYS_ADMIN".to_owned())
         } else {
-            Err("only those in our own network namespace are told of; run with sudo, or grant CAP_SYS_ADMIN".to_owned())
+            Err("only those in our own network namespace are described; run with sudo, or grant CAP_SYS_ADMIN"
+                .to_owned())
         },
     );
     check("names in the kernel", false, kernel_names());

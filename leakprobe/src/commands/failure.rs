@@ -54,13 +54,13 @@ impl Failure {
         Self::new(code, "")
     }
 
-    /// What is told on a terminal: the sentence, without control characters, as it may quote what others wrote.
+    /// The message for a terminal: without control characters, since it may quote a file that somebody else wrote.
     #[must_use]
-    pub fn told(&self) -> String {
+    pub fn printable(&self) -> String {
         report::printable(&self.message)
     }
 
-    /// The deeper causes, told in the same way, the nearest first.
+    /// The messages of the errors behind this one, the nearest first, without control characters.
     #[must_use]
     pub fn causes(&self) -> Vec<String> {
         let first = std::error::Error::source(self);
@@ -123,8 +123,8 @@ mod tests {
         let text = r#"{"schema":"leakprobe/1","tasks":[{"kind":"\u001b[2J"}]}"#;
         let failure: Failure = report::json::read_from(text.as_bytes(), "x\u{7}.json".as_ref()).unwrap_err().into();
         assert!(failure.to_string().contains('\u{1b}'), "{failure:?}");
-        for told in failure.causes().into_iter().chain([failure.told()]) {
-            assert!(!told.chars().any(char::is_control), "{told:?}");
+        for message in failure.causes().into_iter().chain([failure.printable()]) {
+            assert!(!message.chars().any(char::is_control), "{message:?}");
         }
         assert!(!failure.causes().is_empty());
     }

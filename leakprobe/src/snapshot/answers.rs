@@ -60,7 +60,7 @@ pub(super) struct Answers {
     is_silent: AtomicBool,
     /// Room for the next read: what hangs keeps its own.
     room: Mutex<Vec<u8>>,
-    /// Tells which pages are there, through this thread.
+    /// Which pages of the process are in memory, as read through the thread with this id; opened when it is first needed.
     pagemap: Mutex<Option<(Pid, Pagemap)>>,
 }
 
@@ -173,7 +173,8 @@ impl Answers {
         }
     }
 
-    /// See [`super::Memory::read_all`].
+    /// Reads all pieces, one after another, into one buffer that has room for all of them. Returns how many bytes of each were read: 0
+    /// for those that do not answer. Through the thread `pid`.
     pub(super) fn read_all(&self, pid: Pid, pieces: &[Piece], into: &mut [u8]) -> Vec<usize> {
         if self.are_there(pid, pieces) {
             let lengths = read_all(pid, pieces, into);

@@ -9,7 +9,7 @@ use std::{
     fs,
     path::Path,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -90,7 +90,9 @@ struct Run {
 impl Default for Budget {
     /// By the memory that this machine, or our control group, has.
     fn default() -> Self {
-        Self::new(Limits::of_memory(memory_here()))
+        // Each target has one for a moment, before it gets that of the run.
+        static MEMORY: LazyLock<u64> = LazyLock::new(memory_here);
+        Self::new(Limits::of_memory(*MEMORY))
     }
 }
 

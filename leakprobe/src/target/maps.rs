@@ -52,7 +52,7 @@ impl Mapping<'_> {
         Some((u32::try_from(major).ok()?, u32::try_from(minor).ok()?))
     }
 
-    /// The same; `None` without a file. Most mappings have none, and are told apart quickly.
+    /// Major and minor number of the device that holds the mapped file; `None` for memory without a file, as most mappings are.
     pub(super) fn file_device(&self) -> Option<(u32, u32)> {
         if self.device == b"00:00" { None } else { self.device() }
     }
