@@ -283,8 +283,10 @@ where
     let mut entries = section.entries(bases);
     let mut head = None;
     let mut heads = 0;
+    let mut stopwatch = budget.stopwatch();
     // Each entry takes at least four bytes of the section; an error ends it, and what was found until then counts.
     while let Ok(Some(entry)) = entries.next() {
+        stopwatch.step()?;
         let CieOrFde::Fde(partial) = entry else {
             continue;
         };

@@ -13,14 +13,22 @@ use crate::{
     analysis::Frames,
     aside,
     model::{Frame, Stack, StackId, StackKind, StackTable},
-    target::{self, Budget, Code, ModuleId, ModuleSource, Modules, Root, budget::Scarce},
+    target::{
+        self, Budget, Code, ModuleId, ModuleSource, Modules, Root,
+        budget::{Held, Scarce},
+    },
 };
 
 /// Files that code which is made at run time is mapped from; they hold no ELF file.
 const MADE: [&str; 4] = ["/memfd:", "/dev/zero", "/anon_hugepage", "/SYSV"];
-/// Most frames of one run, and most bytes of text in them; those beyond are one frame without a name.
-const MOST_FRAMES: usize = 1 << 19;
-const MOST_TEXT: usize = 96 << 20;
+/// What frames may take however little the budget has left, bytes: some 40,000 of them.
+const GRANTED: u64 = 32 << 20;
+/// What they may take however much it has left: some 160,000.
+const MOST: u64 = 128 << 20;
+/// About what the place and the allocations of a frame take besides itself and its text, bytes.
+const BESIDES: usize = 64;
+/// Most addresses that are looked up at once: what they are is held twice meanwhile.
+const BATCH_OF_STACKS: usize = 1 << 17;
 /// Addresses of a module that are looked up at once: each time its symbol table is read, and their frames are held twice meanwhile.
 const BATCH: usize = 1 << 12;
 /// Most frames without a name whose names may still come.
@@ -43,8 +51,9 @@ pub struct Stacks {
     /// The places of frames in there, by their hashes.
     places: HashMap<u64, Vec<u32>>,
     hasher: RandomState,
-    /// Bytes of text in `frames`.
-    text: usize,
+    /// What `frames` take, bytes; what is beyond [`GRANTED`] is held of the budget.
+    size: u64,
+    held: Held,
     /// The frames of each stack, in the order of the table; those beyond the end are not resolved yet.
     stacks: Vec<Vec<u32>>,
 }
@@ -68,11 +77,51 @@ struct Place {
     is_unloaded: bool,
 }
 
+/// Addresses to look up in files, one batch a file: its symbols are read once for all of them.
+type InModules = HashMap<Place, Vec<(Lookup, u64)>>;
+
+/// Addresses of a batch of stacks whose frames are not known yet.
+#[derive(Default)]
+struct Unresolved {
+    /// How many stacks they are of.
+    stacks: usize,
+    in_modules: InModules,
+    /// Those in code that was made at run time, as names are asked for.
+    made: HashSet<u64>,
+}
+
+impl Unresolved {
+    fn add(&mut self, address: u64, is_return: bool, modules: &mut Modules) {
+        let probe = address.saturating_sub(u64::from(is_return));
+        let place = match modules.find(probe) {
+            Some(Code::Module(module)) => Place { module, is_unloaded: false },
+            Some(Code::Anonymous) => {
+                self.made.insert(probe);
+                return;
+            }
+            None => match modules.recall(probe) {
+                Some(module) => Place { module, is_unloaded: true },
+                None => return, // nothing is mapped there: said by the frame itself
+            },
+        };
+        let Some(module) = modules.get(place.module) else {
+            return;
+        };
+        if module.elf.is_err() && MADE.iter().any(|made| module.path.starts_with(made)) {
+            self.made.insert(probe);
+            return;
+        }
+        let lookup = Lookup { svma: address.wrapping_sub(module.bias), is_return };
+        self.in_modules.entry(place).or_default().push((lookup, address));
+    }
+}
+
 impl Stacks {
     /// Nothing yet.
     #[must_use]
     pub fn new(options: Options) -> Self {
         Self {
+            held: options.budget.nothing(),
             budget: options.budget.clone(),
             symbolizer: Symbolizer::new(options),
             go: Vec::new(),
@@ -82,7 +131,7 @@ impl Stacks {
             frames: Vec::new(),
             places: HashMap::new(),
             hasher: RandomState::new(),
-            text: 0,
+            size: 0,
             stacks: Vec::new(),
         }
     }
@@ -103,67 +152,48 @@ impl Stacks {
     /// Resolves all stacks that came since the last time. To be called while `modules` are those that the stacks were taken in.
     pub fn resolve_new(&mut self, table: &StackTable, modules: &mut Modules) {
         let new: Vec<&Stack> = table.iter().skip(self.stacks.len()).map(|(_, stack)| stack).collect();
-        // One batch a module: its symbols are read once for all of its addresses.
-        let mut wanted: HashMap<Place, Vec<(Lookup, u64)>> = HashMap::new();
-        let mut made: HashSet<u64> = HashSet::new();
+        let mut rest = new.as_slice();
+        while !rest.is_empty() {
+            let unresolved = self.unresolved(rest, modules);
+            let (batch, later) = rest.split_at(unresolved.stacks);
+            self.resolve_batch(batch, unresolved, modules);
+            rest = later;
+        }
+    }
+
+    /// What is to be looked up for the first of `new`: for as many as have [`BATCH_OF_STACKS`] addresses, and for one at least.
+    fn unresolved(&self, new: &[&Stack], modules: &mut Modules) -> Unresolved {
+        let mut unresolved = Unresolved::default();
         let mut seen = HashSet::new();
-        for stack in new.iter().filter(|stack| stack.kind != StackKind::Kernel) {
+        for stack in new {
+            if seen.len() >= BATCH_OF_STACKS {
+                break;
+            }
+            unresolved.stacks += 1;
+            if stack.kind == StackKind::Kernel {
+                continue;
+            }
             for (depth, &address) in stack.addresses.iter().enumerate() {
                 let is_return = stack.is_return(depth);
-                if self.go.iter().any(|go| go.has(address)) || !seen.insert((address, is_return)) {
-                    continue;
-                }
-                let probe = address.saturating_sub(u64::from(is_return));
-                let place = match modules.find(probe) {
-                    Some(Code::Module(module)) => Place { module, is_unloaded: false },
-                    Some(Code::Anonymous) => {
-                        made.insert(probe);
-                        continue;
-                    }
-                    None => match modules.recall(probe) {
-                        Some(module) => Place { module, is_unloaded: true },
-                        None => continue, // said to be unmapped below
-                    },
-                };
-                let Some(module) = modules.get(place.module) else {
-                    continue;
-                };
-                if module.elf.is_err() && MADE.iter().any(|made| module.path.starts_with(made)) {
-                    made.insert(probe);
-                    continue;
-                }
-                let lookup = Lookup { svma: address.wrapping_sub(module.bias), is_return };
-                wanted.entry(place).or_default().push((lookup, address));
-            }
-        }
-        let mut resolved: [Resolved; 2] = [HashMap::new(), HashMap::new()];
-        let mut wanted: Vec<_> = wanted.into_iter().collect();
-        wanted.sort_by_key(|(place, _)| *place);
-        for (place, lookups) in wanted {
-            let Some(source) = modules.get(place.module).map(as_source) else {
-                continue;
-            };
-            for lookups in lookups.chunks(BATCH) {
-                let plain: Vec<Lookup> = lookups.iter().map(|(lookup, _)| *lookup).collect();
-                let frames = self.symbolizer.resolve(&source, &plain);
-                aside::beat();
-                for (&(lookup, address), mut frames) in lookups.iter().zip(frames) {
-                    if place.is_unloaded {
-                        frames.iter_mut().for_each(|frame| frame.module.push_str(" (unloaded)"));
-                    }
-                    let places = frames.into_iter().map(|frame| self.place(frame)).collect();
-                    resolved[usize::from(lookup.is_return)].insert(address, places);
+                if !self.go.iter().any(|go| go.has(address)) && seen.insert((address, is_return)) {
+                    unresolved.add(address, is_return, modules);
                 }
             }
         }
+        unresolved
+    }
+
+    fn resolve_batch(&mut self, batch: &[&Stack], unresolved: Unresolved, modules: &mut Modules) {
+        let Unresolved { in_modules, made, .. } = unresolved;
+        let resolved = self.resolve_in_modules(in_modules, modules);
         let made_addresses: Vec<u64> = made.iter().copied().collect();
         let jit = self.jit.as_mut().filter(|_| !made.is_empty());
         let names = jit.map(|jit| jit.names(&made_addresses, modules, false)).unwrap_or_default();
-        let in_kernel = new.iter().filter(|stack| stack.kind == StackKind::Kernel);
+        let in_kernel = batch.iter().filter(|stack| stack.kind == StackKind::Kernel);
         let in_kernel: Vec<u64> = in_kernel.flat_map(|stack| stack.addresses.iter().copied()).collect();
         let kernel = self.kernel.frames(&in_kernel);
         let mut callees = HashMap::new();
-        for stack in new {
+        for stack in batch {
             if stack.kind == StackKind::Kernel {
                 let frame = |address: &u64| kernel.get(address).cloned().unwrap_or_else(|| unmapped(*address));
                 let places = stack.addresses.iter().map(|address| self.place(frame(address))).collect();
@@ -196,6 +226,31 @@ impl Stacks {
             }
             self.stacks.push(places);
         }
+    }
+
+    /// The places of the frames of addresses that lie in files, by whether they are return addresses.
+    fn resolve_in_modules(&mut self, unresolved: InModules, modules: &mut Modules) -> [Resolved; 2] {
+        let mut resolved: [Resolved; 2] = [HashMap::new(), HashMap::new()];
+        let mut unresolved: Vec<_> = unresolved.into_iter().collect();
+        unresolved.sort_by_key(|(place, _)| *place);
+        for (place, lookups) in unresolved {
+            let Some(source) = modules.get(place.module).map(as_source) else {
+                continue;
+            };
+            for lookups in lookups.chunks(BATCH) {
+                let plain: Vec<Lookup> = lookups.iter().map(|(lookup, _)| *lookup).collect();
+                let frames = self.symbolizer.resolve(&source, &plain);
+                aside::beat();
+                for (&(lookup, address), mut frames) in lookups.iter().zip(frames) {
+                    if place.is_unloaded {
+                        frames.iter_mut().for_each(|frame| frame.module.push_str(" (unloaded)"));
+                    }
+                    let places = frames.into_iter().map(|frame| self.place(frame)).collect();
+                    resolved[usize::from(lookup.is_return)].insert(address, places);
+                }
+            }
+        }
+        resolved
     }
 
     /// The frame at `depth`, which is `known` by its address alone, with what its caller has called: if it has no name and that has.
@@ -268,10 +323,9 @@ impl Stacks {
         if let Some(place) = self.known(&frame) {
             return place;
         }
-        if self.frames.len() < MOST_FRAMES && self.text + frame.text_len() <= MOST_TEXT {
-            return self.insert(frame);
+        if let Some(place) = self.insert_in_budget(frame) {
+            return place;
         }
-        self.budget.leave_out(&frame.module, Scarce::Memory);
         let without_name = Frame {
             address: "left out".to_owned(),
             unknown: Some("the frames of one run may take no more memory".to_owned()),
@@ -286,9 +340,20 @@ impl Stacks {
         places.iter().copied().find(|&place| self.frames.get(place as usize) == Some(frame))
     }
 
+    fn insert_in_budget(&mut self, frame: Frame) -> Option<u32> {
+        // The recording has them once more.
+        let size = self.size + 2 * (size_of::<Frame>() + BESIDES + frame.text_len()) as u64;
+        let held = if size > MOST { Err(Scarce::Memory) } else { self.held.set(size.saturating_sub(GRANTED)) };
+        if let Err(scarce) = held {
+            self.budget.leave_out(&frame.module, scarce);
+            return None;
+        }
+        self.size = size;
+        Some(self.insert(frame))
+    }
+
     fn insert(&mut self, frame: Frame) -> u32 {
         let place = u32::try_from(self.frames.len()).unwrap_or(u32::MAX);
-        self.text += frame.text_len();
         self.places.entry(self.hasher.hash_one(&frame)).or_default().push(place);
         self.frames.push(frame);
         place
@@ -339,18 +404,20 @@ fn as_source(module: &target::Module) -> Module {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::budget::Limits;
 
     #[test]
     fn frames_are_held_once_and_within_a_limit() {
-        let mut stacks = Stacks::new(Options::default());
+        let limits = Limits { held: 4 << 20, ..Limits::of_memory(0) };
+        let mut stacks = Stacks::new(Options { budget: Budget::new(limits), ..Options::default() });
         let frame = |n: usize| Frame { function: format!("{n}").repeat(100_000), ..Frame::default() };
         let first = stacks.place(frame(1));
         assert_eq!(stacks.place(frame(1)), first);
-        let places: Vec<u32> = (10..1300).map(|n| stacks.place(frame(n))).collect();
-        assert!(stacks.text <= MOST_TEXT + 1000 && stacks.frames.len() < 600, "{}", stacks.frames.len());
+        let places: Vec<u32> = (10..200).map(|n| stacks.place(frame(n))).collect();
+        assert!(stacks.size <= 36 << 20 && (50..70).contains(&stacks.frames.len()), "{}", stacks.frames.len());
         let last = *places.last().unwrap();
         assert_eq!(stacks.frames()[last as usize].label(), "[unknown left out]");
-        assert_eq!(stacks.place(frame(1299)), last);
+        assert_eq!(stacks.place(frame(199)), last);
         assert_eq!(stacks.place(frame(1)), first, "what is known stays so");
         assert_eq!(stacks.budget.count_left_out(), 1);
     }

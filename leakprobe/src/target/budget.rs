@@ -25,6 +25,8 @@ const SHARE_OF_MEMORY: u64 = 8;
 const LEAST_HELD: u64 = 16 << 20;
 /// Most files that are named.
 const MOST_NAMED: usize = 1 << 12;
+/// Steps of some work between two looks at the clock: each look is a system call.
+const STEPS_A_LAP: usize = 1 << 14;
 /// Files that one sentence names.
 const NAMES_IN_SENTENCE: usize = 3;
 
@@ -116,9 +118,15 @@ impl Budget {
     /// # Errors
     /// If there is not so much left.
     pub fn hold(&self, bytes: u64) -> Result<Held, Scarce> {
-        let mut held = Held { run: Arc::clone(&self.run), bytes: 0 };
+        let mut held = self.nothing();
         held.grow(bytes)?;
         Ok(held)
+    }
+
+    /// No memory of it yet, for what takes some later.
+    #[must_use]
+    pub fn nothing(&self) -> Held {
+        Held { run: Arc::clone(&self.run), bytes: 0 }
     }
 
     /// Memory that may still be taken, bytes.
@@ -152,6 +160,12 @@ impl Budget {
         self.run.cpu_ns.fetch_add(ns, Ordering::Relaxed);
     }
 
+    /// Counts the CPU time of work that consists of many small steps, from now on.
+    #[must_use]
+    pub fn stopwatch(&self) -> Stopwatch<'_> {
+        Stopwatch { budget: self, lap: own_cpu_time(), steps: 0 }
+    }
+
     /// How much CPU time is left.
     #[must_use]
     pub fn time_left(&self) -> Duration {
@@ -163,6 +177,9 @@ impl Budget {
     /// Remembers that this file was not read, or not all of it.
     pub fn leave_out(&self, file: &str, scarce: Scarce) {
         let mut left_out = self.left_out();
+        if left_out.get(&scarce).is_some_and(|files| files.contains(file)) {
+            return;
+        }
         if left_out.values().map(BTreeSet::len).sum::<usize>() < MOST_NAMED {
             left_out.entry(scarce).or_default().insert(file.to_owned());
         }
@@ -198,12 +215,47 @@ impl Budget {
         match scarce {
             Scarce::Memory => format!("the limit of {} MiB of memory for files of the target", limits.held >> 20),
             Scarce::Reading => format!("the limit of {} MiB read of files of the target", limits.read >> 20),
-            Scarce::Time => format!("the limit of {} s of CPU time for symbols", limits.cpu.as_secs()),
+            Scarce::Time => format!("the limit of {} s of CPU time for files of the target", limits.cpu.as_secs()),
         }
     }
 
     fn left_out(&self) -> MutexGuard<'_, LeftOut> {
         self.left_out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts the CPU time of one thread's work until it is dropped.
+#[derive(Debug)]
+pub struct Stopwatch<'a> {
+    budget: &'a Budget,
+    lap: Duration,
+    steps: usize,
+}
+
+impl Stopwatch<'_> {
+    /// To be called at each step. The clock is looked at once in 16,384 of them.
+    ///
+    /// # Errors
+    /// If there is no time left.
+    pub fn step(&mut self) -> Result<(), Scarce> {
+        self.steps += 1;
+        if !self.steps.is_multiple_of(STEPS_A_LAP) {
+            return Ok(());
+        }
+        self.count();
+        if self.budget.time_left().is_zero() { Err(Scarce::Time) } else { Ok(()) }
+    }
+
+    fn count(&mut self) {
+        let now = own_cpu_time();
+        self.budget.spend(now.saturating_sub(self.lap));
+        self.lap = now;
+    }
+}
+
+impl Drop for Stopwatch<'_> {
+    fn drop(&mut self) {
+        self.count();
     }
 }
 
@@ -320,8 +372,11 @@ mod tests {
     fn what_is_read_and_computed_adds_up() {
         let budget = small();
         assert_eq!([budget.read(600), budget.read(401), budget.read(400)], [Ok(()), Err(Scarce::Reading), Ok(())]);
+        let mut stopwatch = budget.stopwatch();
+        assert_eq!((0..STEPS_A_LAP).find_map(|_| stopwatch.step().err()), None);
         budget.spend(Duration::from_secs(2));
         assert_eq!(budget.time_left(), Duration::ZERO);
+        assert_eq!((1..=STEPS_A_LAP).find(|_| stopwatch.step().is_err()), Some(STEPS_A_LAP));
     }
 
     #[test]
@@ -336,7 +391,7 @@ mod tests {
             [
                 "not read, or not completely: /a, /b, /c and 1 more: the limit of 0 MiB of memory for files of the target of one \
                  run is used up",
-                "not read, or not completely: /a: the limit of 1 s of CPU time for symbols of one run is used up",
+                "not read, or not completely: /a: the limit of 1 s of CPU time for files of the target of one run is used up",
             ]
         );
         assert_eq!((budget.count_left_out(), other.count_left_out()), (4, 0));
