@@ -7,6 +7,7 @@ mod cfi;
 mod channels;
 mod children;
 mod clock;
+mod code_pages;
 mod compat;
 mod describe;
 mod descriptors;

@@ -16,6 +16,7 @@ use leakprobe_common::arch::{Regs, SP};
 use super::{
     arch::{self, Cache},
     cfi::{Cfi, Plan, Saved},
+    code_pages::CodePages,
     epilogue,
     known::Known,
     rule::Stuck,
@@ -63,6 +64,7 @@ pub struct Unwinder {
     /// Modules that `inner` knows.
     added: HashSet<ModuleId>,
     plans: HashMap<u64, Plan>,
+    code: CodePages,
     /// The mappings that the two above, `inner` and its cache are about.
     generation: u64,
     own: Vec<Arc<dyn FrameSizes>>,
@@ -130,6 +132,7 @@ impl Unwinder {
             return (Stack::of_thread(addresses, end), false);
         }
         self.follow(modules);
+        self.code.forget();
         let mut regs = arch::unwind_regs(regs);
         let mut frame = FrameAddress::from_instruction_pointer(regs.ip());
         let mut unknown_code = false;
@@ -283,7 +286,7 @@ impl Unwinder {
         memory: &mut StackMemory<'_>,
     ) -> (By, Result<Caller, Error>) {
         if frame.is_return_address()
-            && let Some(caller) = step_by_epilogue(modules, frame, (regs, known), memory)
+            && let Some(caller) = step_by_epilogue((modules, &mut self.code), frame, (regs, known), memory)
         {
             return (By::Information, Ok(caller));
         }
@@ -338,14 +341,14 @@ impl Unwinder {
 
 /// See [`epilogue`]. That the caller is code behind a call shows that the code was read as it is run.
 fn step_by_epilogue(
-    modules: &mut Modules,
+    (modules, code_pages): (&mut Modules, &mut CodePages),
     frame: FrameAddress,
     (regs, known): (&mut arch::UnwindRegs, &mut Known),
     memory: &mut StackMemory<'_>,
 ) -> Option<Caller> {
     let code_memory = modules.memory()?;
     let mut code = [0; epilogue::CODE];
-    let length = code_memory.read(frame.address(), &mut code);
+    let length = code_pages.read(&code_memory, frame.address(), &mut code);
     let (mut left, mut then_known) = (*regs, *known);
     let missed = memory.missed;
     let address = epilogue::leave(code.get(..length)?, &mut left, &mut then_known, |address| memory.word(address).ok());
@@ -353,7 +356,7 @@ fn step_by_epilogue(
     let caller = FrameAddress::from_return_address(address?)?;
     modules.find(caller.address_for_lookup())?;
     let mut call = [0; epilogue::CALL];
-    let length = code_memory.read(caller.address().checked_sub(epilogue::CALL as u64)?, &mut call);
+    let length = code_pages.read(&code_memory, caller.address().checked_sub(epilogue::CALL as u64)?, &mut call);
     if length < call.len() || !epilogue::is_call(&call) {
         return None;
     }
