@@ -21,7 +21,7 @@ use super::{
     ExitCode, Failure,
     output::{self, Plan},
     session::Session,
-    watch,
+    signals, watch,
 };
 use crate::{
     cli::{self, Watch},
@@ -49,11 +49,12 @@ pub(super) fn demo(options: &Watch) -> Result<ExitCode, Failure> {
     let plan = Plan::of(&output, None)?;
     let program = Program::start().map_err(|error| {
         Failure::new(ExitCode::Failed, format!("cannot start the demo's own program: {error}; is /proc mounted?"))
-    })?;
+    });
+    let program = program.map_err(signals::or_interrupted)?;
     let duration = options.duration.unwrap_or(DURATION);
     let options = Watch { pid: program.0.id(), duration: Some(duration), ..options.clone() };
     plan.say(&format!("watching a leaky program (process {}) for {duration:?} …", options.pid));
-    let session = Session::open(&options, true)?;
+    let session = Session::open(&options, true).map_err(signals::or_interrupted)?;
     let recordings = watch::watch(vec![session], &options, || Ok(()))?;
     plan.write(&recordings)?;
     Ok(ExitCode::Done)

@@ -22,6 +22,8 @@ pub enum ExitCode {
     Incomplete = 6,
     /// Reading the target has hung, and there is no report.
     Unanswered = 7,
+    /// A signal came before there was anything to report, or a second one: as shells do for Ctrl-C.
+    Interrupted = 130,
     /// Not seen by users: what the child of `run` ends with if it cannot become the program, as a shell would.
     CannotExec = 127,
 }

@@ -17,6 +17,7 @@ mod ring;
 mod run;
 mod selftest;
 mod session;
+mod signals;
 mod signs;
 mod snapshot;
 mod targets;
@@ -49,7 +50,24 @@ pub fn execute(command: Command) -> Result<ExitCode, Failure> {
         limits::prepare();
         limits::check_descriptors(limits::SPARE)?;
     }
-    carry_out(command).map_err(|failure| if limits::comes_of_too_few(&failure) { limits::too_few() } else { failure })
+    if reports_when_interrupted(&command) {
+        signals::catch()?;
+    }
+    // A check that was interrupted does not tell, whenever that was.
+    let is_check = matches!(command, Command::Ci(_) | Command::Selftest(_));
+    carry_out(command).map_err(|failure| match failure.code {
+        _ if limits::comes_of_too_few(&failure) => limits::too_few(),
+        ExitCode::Interrupted if is_check => failure.with_code(ExitCode::Incomplete),
+        _ => failure,
+    })
+}
+
+/// Whether a command goes on until it is told to end, and then reports. Others end at once.
+const fn reports_when_interrupted(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Attach { .. } | Command::Run { .. } | Command::Demo(_) | Command::Ci(_) | Command::Selftest(_)
+    )
 }
 
 /// What a command does, as far as privileges depend on it.

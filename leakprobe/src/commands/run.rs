@@ -19,7 +19,7 @@ use std::{
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 
-use super::{ExitCode, Failure, groups, limits, output::Plan, session::Session, watch};
+use super::{ExitCode, Failure, groups, limits, output::Plan, session::Session, signals, watch};
 use crate::{
     cli::{self, Watch},
     privilege,
@@ -31,11 +31,11 @@ const PIPES: &str = "LEAKPROBE_EXEC_PIPES";
 
 /// Starts the program and watches it until it ends.
 pub(super) fn run(command: &[OsString], options: &Watch) -> Result<ExitCode, Failure> {
-    let mut held = Held::start(command, false, |_| {})?;
+    let mut held = Held::start(command, false, |_| {}).map_err(signals::or_interrupted)?;
     let options = Watch { pid: held.child.id(), ..options.clone() };
     let plan = Plan::of(&options.output, Some(PathBuf::from("leakprobe.svg")))?;
-    let session = Session::open(&options, true)?;
-    let begin = || held.tell().map_err(|error| cannot_start(command, &error));
+    let session = Session::open(&options, true).map_err(signals::or_interrupted)?;
+    let begin = || held.begin(command);
     let mut recordings = watch::watch(vec![session], &options, begin)?;
     let status = held.child.try_wait().ok().flatten();
     let name = command.first().map(|name| name.display().to_string()).unwrap_or_default();
@@ -94,9 +94,13 @@ impl Held {
         start().map_err(|error| cannot_start(command, &error))
     }
 
-    /// Gives the word.
-    pub(super) fn tell(&mut self) -> io::Result<()> {
-        self.go.take().map_or(Ok(()), |mut go| go.write_all(b"g"))
+    /// Gives the word, unless a signal has come: nothing is started any more then.
+    pub(super) fn begin(&mut self, command: &[OsString]) -> Result<(), Failure> {
+        if signals::is_interrupted() {
+            return Err(signals::interrupted());
+        }
+        let told = self.go.take().map_or(Ok(()), |mut go| go.write_all(b"g"));
+        told.map_err(|error| cannot_start(command, &error))
     }
 
     /// Whether the child has become the program, or has ended.

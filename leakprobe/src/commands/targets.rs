@@ -4,7 +4,7 @@ use std::path::Path;
 
 use regex::Regex;
 
-use super::{ExitCode, Failure, follow::MOST_PROCESSES, output::pattern, session::Session};
+use super::{ExitCode, Failure, follow::MOST_PROCESSES, output::pattern, session::Session, signals};
 use crate::{
     cli::{Targets, Watch},
     target::{Pattern, containers, containers_that_run, group_path},
@@ -17,7 +17,11 @@ pub(super) fn open(targets: &Targets, options: &Watch, events: bool) -> Result<V
     let pids = ids(targets, &pattern)?;
     let mut sessions = Vec::new();
     let mut failures = Vec::new();
-    for &pid in &pids {
+    for (place, &pid) in pids.iter().enumerate() {
+        if signals::is_interrupted() && !sessions.is_empty() {
+            tracing::warn!("interrupted: {} of {} processes were not looked at", pids.len() - place, pids.len());
+            break;
+        }
         match Session::open(&options.of_one(pid, pids.len()), events) {
             // The process is held now: what it is like it stays, and an id that came to be another's in between is found out.
             Ok(_) if targets.pids.is_empty() && !pattern.matches(pid) => {}

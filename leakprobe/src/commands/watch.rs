@@ -32,6 +32,7 @@ use super::{
     limits,
     ring::Ring,
     session::{Session, ended_early},
+    signals,
 };
 use crate::{cli::Watch, model::Recording};
 
@@ -61,7 +62,7 @@ pub(super) fn watch(
 }
 
 /// On this thread alone.
-fn in_event_loop<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+pub(super) fn in_event_loop<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     limits::check_descriptors(limits::SPARE)?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
@@ -75,7 +76,7 @@ async fn run(
     options: &Watch,
     begin: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<(Vec<Session>, Guard), Failure> {
-    let (stop, stopped) = watch::channel(false);
+    let stopped = signals::stop();
     let (forks, mut forked) = mpsc::unbounded_channel();
     let common = Rc::new(Common {
         interval: options.interval,
@@ -83,7 +84,7 @@ async fn run(
         progress: Progress::new(options.output.quiet),
         forks,
     });
-    let guard = Guard::start(stop, common.deadline)?;
+    let guard = Guard::start(common.deadline.map(time::Instant::into_std))?;
     let mut follower = Follower::new(options, sessions.len());
     let mut loops = JoinSet::new();
     let watched: Vec<Watched> = sessions.into_iter().map(Watched::new).collect::<Result<_, _>>()?;
@@ -474,7 +475,7 @@ impl Progress {
     }
 }
 
-fn internal(what: &str, error: &dyn std::fmt::Display) -> Failure {
+pub(super) fn internal(what: &str, error: &dyn std::fmt::Display) -> Failure {
     Failure::new(
         ExitCode::Failed,
         format!("leakprobe could not {what}: {error}; this should not happen, please report it"),

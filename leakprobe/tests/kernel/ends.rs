@@ -67,7 +67,7 @@ fn each_signal_that_ends_us_leaves_a_report_and_files() {
 #[test]
 fn run_ends_when_its_program_does() {
     need_root();
-    let mut leakprobe = Running::record(&[
+    let leakprobe = Running::record(&[
         "run",
         "-m",
         "0s",
@@ -76,7 +76,6 @@ fn run_ends_when_its_program_does() {
         "--",
         program_path("ends", Variant::Pie).to_str().unwrap(),
     ]);
-    leakprobe.attached();
     // Its stdin is that of leakprobe, which is /dev/null: it ends by itself.
     let recording = leakprobe.recording();
     assert_eq!(recording.target.ended.as_deref().map(str::is_empty), Some(false));

@@ -13,6 +13,7 @@ mod errors;
 mod governor;
 mod helper;
 mod hostile;
+mod interrupted;
 mod live;
 mod locks;
 mod machine;

@@ -8,8 +8,7 @@ use crate::support::{
 fn run_knows_the_creation_of_every_thread_of_every_variant() {
     for variant in [Variant::Pie, Variant::Static] {
         let program = program_path("many", variant);
-        let mut leakprobe = Running::record(&["run", "-m", "0s", "-i", "1h", "--", program.to_str().unwrap(), "20"]);
-        leakprobe.attached();
+        let leakprobe = Running::record(&["run", "-m", "0s", "-i", "1h", "--", program.to_str().unwrap(), "20"]);
         // The program's stdin is /dev/null, so that it ends by itself once all threads are there.
         let recording = leakprobe.recording();
         assert_eq!(recording.target.execs, 0, "the first is our own doing");

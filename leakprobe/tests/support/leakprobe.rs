@@ -128,7 +128,7 @@ impl Running {
         self.directory.as_ref().unwrap().path()
     }
 
-    /// Waits until it watches: every probe is attached before it handles signals.
+    /// Waits until it watches: every probe is attached before it starts the thread that guards it.
     pub fn attached(&mut self) -> &mut Self {
         let pid = self.pid();
         wait_for("leakprobe to be attached", || {
@@ -136,8 +136,8 @@ impl Running {
                 let output = self.output.take().unwrap().map(|output| output.join().unwrap());
                 panic!("leakprobe ended with {status} where it should have watched: {output:?}");
             }
-            let caught = u64::from_str_radix(&super::proc_status(pid, "SigCgt")?, 16).ok()?;
-            (caught >> (libc::SIGHUP - 1) & 1 == 1).then_some(())
+            let is_guard = |tid: &u64| super::proc_status(*tid as u32, "Name").as_deref() == Some("leakprobe-guard");
+            super::tids(pid).iter().any(is_guard).then_some(())
         });
         self
     }

@@ -92,7 +92,7 @@ impl Running {
 
     /// Lets it begin.
     pub(super) fn go(&mut self, server: &Server) -> Result<(), Failure> {
-        self.held.tell().map_err(|error| cannot_start(&server.command, &error))
+        self.held.begin(&server.command)
     }
 
     /// Waits until it is ready.

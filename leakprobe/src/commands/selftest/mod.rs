@@ -7,7 +7,7 @@ use std::{env, fs, io, path::PathBuf, process::Command, time::Duration};
 
 use tempfile::TempDir;
 
-use super::{ExitCode, Failure, ci, output::Plan};
+use super::{ExitCode, Failure, ci, output::Plan, signals};
 use crate::{
     cli::{self, Ci, FailOn, Output, Probe, Ready, Selftest, Server, Watch},
     model::{Recording, Site, TaskKind, Verdict},
@@ -186,7 +186,9 @@ fn check(command: Vec<std::ffi::OsString>, load: Vec<std::ffi::OsString>) -> Res
         watch,
     };
     let plan = Plan::of(&options.watch.output, None)?;
-    Ok(ci::checked(&options, &[], &plan)?.recording)
+    let checked = ci::checked(&options, &[], &plan)?;
+    // What was planted may not have been there yet.
+    if signals::is_interrupted() { Err(signals::interrupted()) } else { Ok(checked.recording) }
 }
 
 /// The Go program; its directory goes with it.

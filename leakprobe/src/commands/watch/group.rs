@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    super::{Failure, follow::Follower},
+    super::{Failure, follow::Follower, signals},
     Common, Guard, Observer, Progress, Session, Watched, ended_early, in_event_loop, internal,
 };
 use crate::{cli::Watch, model::Recording};
@@ -34,11 +34,12 @@ pub(in crate::commands) fn observe<T>(
 ) -> Result<(T, Ends), Failure> {
     let pid = first.target.pid;
     let (told, sessions, guard) = in_event_loop(async {
-        let (stop, stopped) = watch::channel(false);
+        // It ends by a signal, or when the phases are done.
+        let (stop, stopped) = watch::channel(signals::is_interrupted());
         let (forks, mut forked) = mpsc::unbounded_channel();
         let common =
             Rc::new(Common { interval: options.interval, deadline: None, progress: Progress::new(true), forks });
-        let guard = Guard::start(stop.clone(), None)?;
+        let guard = Guard::start(None)?;
         let mut follower = Follower::new(options, 1 + others.len());
         let observers = Others::default();
         let mut loops = JoinSet::new();
@@ -58,11 +59,15 @@ pub(in crate::commands) fn observe<T>(
         let mut ended = BTreeMap::new();
         // Taking hold of a process takes time: half of it is for all else, however fast processes come.
         let mut next = time::Instant::now();
+        let mut signalled = signals::stop();
         let phases = phases(observer, Rc::clone(&observers));
         tokio::pin!(phases);
         let told = loop {
             tokio::select! {
                 biased;
+                Ok(_) = signalled.wait_for(|signalled| *signalled), if !*stopped.borrow() => {
+                    stop.send_replace(true);
+                }
                 Some(done) = loops.join_next() => {
                     let (place, session) = done.map_err(|error| internal("go on watching", &error))??;
                     // Of one that ends meanwhile there is what was seen at the looks: who respawns in a loop must not fill memory.

@@ -1,32 +1,20 @@
-//! Signals, and the last line of defence against what hangs: a thread that touches no target, so that it always answers.
+//! The last line of defence against what hangs: a thread that touches no target, and ends us where watching one does not end.
 
 use std::{
-    process,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
-        mpsc,
+        atomic::{AtomicU32, Ordering},
+        mpsc::{self, RecvTimeoutError},
     },
     thread,
     time::{Duration, Instant},
 };
 
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
-    time,
-};
-
 use super::{
-    super::{ExitCode, Failure, groups},
-    in_event_loop, internal,
+    super::{ExitCode, Failure, signals},
+    internal,
 };
-use crate::{aside, privilege, report::files};
+use crate::aside;
 
-/// The exit code after a second signal: that of shells for Ctrl-C.
-const ENDED_AT_ONCE: i32 = 130;
-/// Within this time a signal is the same one, sent twice: so do timeout(1), and terminals that close.
-const SAME_SIGNAL: Duration = Duration::from_millis(100);
 /// From one look at whether a target is still being read to the next.
 const LOOK: Duration = Duration::from_secs(1);
 /// Once watching is to end, reading a target may go on for so long without any progress. One file's debug information may take 20 s.
@@ -34,8 +22,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The process that is being read; 0 if there is none.
 static AT_WORK: AtomicU32 = AtomicU32::new(0);
-/// How many guards were started: only the last one serves signals.
-static STARTED: AtomicU32 = AtomicU32::new(0);
 
 /// A target is being read until this is dropped.
 pub(in crate::commands) struct AtWork(u32);
@@ -55,95 +41,37 @@ impl Drop for AtWork {
     }
 }
 
-/// Serves signals until the end of the process, and ends it if watching does not end though it should, until this is dropped.
-pub(super) struct Guard(Arc<AtomicBool>);
+/// Ends the process if watching does not end though it should, until this is dropped.
+pub(super) struct Guard {
+    /// Closed by being dropped.
+    _watching: mpsc::Sender<()>,
+}
 
 impl Guard {
-    /// From now on the first signal is passed on to `stop`; the next one ends us and what we have started, at once and without a report.
-    /// `deadline`: when watching is to end without any signal.
-    pub(super) fn start(stop: watch::Sender<bool>, deadline: Option<time::Instant>) -> Result<Self, Failure> {
-        let is_over = Arc::new(AtomicBool::new(false));
-        let (says, told) = mpsc::sync_channel(1);
-        let ours = STARTED.fetch_add(1, Ordering::Relaxed) + 1;
-        let over = Arc::clone(&is_over);
-        let serve = move || {
-            let begun = says.clone();
-            let served = in_event_loop(async {
-                let signals = Signals::listen()?;
-                let _ = begun.send(Ok(()));
-                serve(ours, signals, &stop, deadline, &over).await;
-                Ok(())
-            });
-            if let Err(error) = served {
-                let _ = says.send(Err(error));
-            }
-        };
-        let started = thread::Builder::new().name("leakprobe-guard".to_owned()).spawn(serve);
-        started.map_err(|error| internal("start a thread for signals", &error))?;
-        told.recv().map_err(|error| internal("listen for signals", &error))??;
-        Ok(Self(is_over))
+    /// From now on watching is to end when a signal comes, or after `deadline`.
+    pub(super) fn start(deadline: Option<Instant>) -> Result<Self, Failure> {
+        let (watching, over) = mpsc::channel();
+        let started = thread::Builder::new().name("leakprobe-guard".to_owned()).spawn(move || guard(deadline, &over));
+        started.map_err(|error| internal("start a thread that guards it", &error))?;
+        Ok(Self { _watching: watching })
     }
 }
 
-impl Drop for Guard {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Until another guard is started.
-async fn serve(
-    ours: u32,
-    mut signals: Signals,
-    stop: &watch::Sender<bool>,
-    deadline: Option<time::Instant>,
-    is_over: &AtomicBool,
-) {
-    let mut first: Option<Instant> = None;
+/// Until `over` is closed.
+fn guard(deadline: Option<Instant>, over: &mpsc::Receiver<()>) {
     let mut progress = Progress::now();
-    let mut looks = time::interval(LOOK);
-    loop {
-        tokio::select! {
-            () = signals.next() => {
-                if STARTED.load(Ordering::Relaxed) != ours {
-                    return;
-                }
-                if first.is_some_and(|first| first.elapsed() < SAME_SIGNAL) {
-                    continue;
-                }
-                if first.is_some() {
-                    end(ENDED_AT_ONCE);
-                }
-                first = Some(Instant::now());
-                let _ = stop.send(true);
-            }
-            _ = looks.tick() => {
-                if STARTED.load(Ordering::Relaxed) != ours {
-                    return;
-                }
-                let is_due = first.is_some() || deadline.is_some_and(|deadline| time::Instant::now() > deadline);
-                let pid = AT_WORK.load(Ordering::Relaxed);
-                let stuck = progress.stuck(aside::beats(), pid != 0 && is_due && !is_over.load(Ordering::Relaxed));
-                if stuck >= PATIENCE {
-                    tracing::error!(
-                        "process {pid} does not answer: reading it has made no progress for {} s, and there is no report; a file \
-                         system or another program that it depends on may be gone",
-                        PATIENCE.as_secs()
-                    );
-                    end(ExitCode::Unanswered as i32);
-                }
-            }
+    while over.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+        let is_due = signals::is_interrupted() || deadline.is_some_and(|deadline| Instant::now() > deadline);
+        let pid = AT_WORK.load(Ordering::Relaxed);
+        if progress.stuck(aside::beats(), pid != 0 && is_due) >= PATIENCE {
+            tracing::error!(
+                "process {pid} does not answer: reading it has made no progress for {} s, and there is no report; a file system or \
+                 another program that it depends on may be gone",
+                PATIENCE.as_secs()
+            );
+            signals::end(ExitCode::Unanswered);
         }
     }
-}
-
-/// Ends us and what we have started, at once; what is being written is taken back.
-#[expect(clippy::exit, reason = "the thread that would end the process in order hangs")]
-fn end(code: i32) -> ! {
-    groups::end_all();
-    let _rights = privilege::for_files();
-    files::remove_temporary();
-    process::exit(code)
 }
 
 /// Since when nothing has come to an end.
@@ -163,26 +91,6 @@ impl Progress {
             *self = Self { beats, since: Instant::now() };
         }
         self.since.elapsed()
-    }
-}
-
-/// Ctrl-C, and what service managers and closed terminals send.
-struct Signals([Signal; 3]);
-
-impl Signals {
-    fn listen() -> Result<Self, Failure> {
-        let listen = |kind| signal(kind).map_err(|error| internal("listen for signals", &error));
-        let [interrupt, terminate, hangup] = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-        Ok(Self([listen(interrupt)?, listen(terminate)?, listen(hangup)?]))
-    }
-
-    async fn next(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
     }
 }
 
