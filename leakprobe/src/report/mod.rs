@@ -192,10 +192,16 @@ impl Format {
             .ok_or_else(|| Error::UnknownFormat { name: name.into() })
     }
 
-    /// Whether its files are for their owner alone: they hold what the target keeps in memory besides the names of its functions
-    /// and threads, above all profiler labels.
+    /// For whom its files are: for their owner alone where they hold what the target keeps in memory besides the names of its
+    /// functions and threads, above all profiler labels. Some formats always do, all others where tasks are grouped by it.
     #[must_use]
-    pub fn is_private(self) -> bool {
+    pub fn access(self, options: &Options, owner: Option<files::Owner>) -> files::Access {
+        let by_label = matches!(options.group_by, Some(GroupBy::Label(_)));
+        files::Access { owner, private: by_label || self.holds_memory() }
+    }
+
+    /// See [`Self::access`].
+    fn holds_memory(self) -> bool {
         match self {
             Self::Json | Self::Html | Self::Txt | Self::GoroutinesTxt | Self::Pprof => true,
             Self::Svg
@@ -328,8 +334,7 @@ pub fn write_file(
     path: &Path,
     owner: Option<files::Owner>,
 ) -> Result<files::Written, Error> {
-    let access = files::Access { owner, private: format.is_private() };
-    files::write(path, access, |out| format.report().write(recording, options, out))
+    files::write(path, format.access(options, owner), |out| format.report().write(recording, options, out))
 }
 
 /// The same of the page of a check, with what came since `baseline`.
@@ -344,8 +349,7 @@ pub fn write_page_of_check(
     path: &Path,
     owner: Option<files::Owner>,
 ) -> Result<files::Written, Error> {
-    let access = files::Access { owner, private: Format::Html.is_private() };
-    files::write(path, access, |out| html::write(recording, Some(baseline), options, out))
+    files::write(path, Format::Html.access(options, owner), |out| html::write(recording, Some(baseline), options, out))
 }
 
 #[cfg(test)]
@@ -380,6 +384,30 @@ mod tests {
             let error = Format::from_path(Path::new(path)).unwrap_err().to_string();
             assert!(error.contains(".svg, .folded, .json, .txt, .goroutines.txt"), "{error}");
         }
+    }
+
+    #[test]
+    fn whatever_shows_a_label_is_for_its_owner_alone() {
+        let mut recording = fixture::go::service();
+        for task in &mut recording.tasks {
+            if let Some(goroutine) = &mut task.goroutine {
+                goroutine.labels = std::sync::Arc::new([("tenant".to_owned(), "swordfish".to_owned())].into());
+            }
+        }
+        let groups =
+            [None, Some(GroupBy::Creator), Some(GroupBy::Label(None)), Some(GroupBy::Label(Some("tenant".into())))];
+        let mut shown = 0;
+        for (&format, group_by) in Format::ALL.iter().flat_map(|format| groups.iter().map(move |group| (format, group)))
+        {
+            let options = Options { group_by: group_by.clone(), ..Options::default() };
+            let mut bytes = Vec::new();
+            format.report().write(&recording, &options, &mut bytes).unwrap();
+            let shows = bytes.windows(9).any(|window| window == b"swordfish");
+            shown += u32::from(shows);
+            assert!(!shows || format.access(&options, None).private, "{format} {group_by:?}");
+        }
+        assert!(shown > 10, "{shown}");
+        assert!(!Format::Svg.access(&Options::default(), None).private);
     }
 
     #[test]

@@ -9,10 +9,7 @@ use std::{
 use super::super::output::Plan;
 use crate::{
     model::Recording,
-    report::{
-        self, Format,
-        files::{self, Access},
-    },
+    report::{self, Format, files},
 };
 
 /// Tells it, if this is such a job. What it cannot be told is a warning: the verdict does not depend on it.
@@ -33,7 +30,7 @@ pub(super) fn tell(recording: &Recording, plan: &Plan) {
     }
     if let Some(path) = env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()).map(PathBuf::from) {
         let mut summary = Vec::new();
-        let access = Access { owner: plan.owner(), private: Format::Markdown.is_private() };
+        let access = Format::Markdown.access(plan.options(), plan.owner());
         let rendered = Format::Markdown.report().write(recording, plan.options(), &mut summary);
         let written = rendered
             .map_err(|source| report::Error::Write { path: path.clone(), source })

@@ -53,8 +53,7 @@ impl Pair {
         owner: Option<files::Owner>,
     ) -> Result<files::Written, Error> {
         check_format(format)?;
-        let access = files::Access { owner, private: format.is_private() };
-        files::write(path, access, |out| self.write(format, options, out))
+        files::write(path, format.access(options, owner), |out| self.write(format, options, out))
     }
 
     /// Writes the comparison; nothing if there is no comparison in that format.
