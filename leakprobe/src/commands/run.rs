@@ -31,9 +31,9 @@ const PIPES: &str = "LEAKPROBE_EXEC_PIPES";
 
 /// Starts the program and watches it until it ends.
 pub(super) fn run(command: &[OsString], options: &Watch) -> Result<ExitCode, Failure> {
+    let plan = Plan::of(&options.output, Some(PathBuf::from("leakprobe.svg")))?;
     let mut held = Held::start(command, false, |_| {}).map_err(signals::or_interrupted)?;
     let options = Watch { pid: held.child.id(), ..options.clone() };
-    let plan = Plan::of(&options.output, Some(PathBuf::from("leakprobe.svg")))?;
     let session = Session::open(&options, true).map_err(signals::or_interrupted)?;
     let begin = || held.begin(command);
     let mut recordings = watch::watch(vec![session], &options, begin)?;

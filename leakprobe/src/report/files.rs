@@ -84,14 +84,14 @@ pub fn write(
     result.map_err(|source| Error::Write { path: path.into(), source })
 }
 
-/// Finds out before any work whether there is a place `path` that could be written to.
+/// Finds out before any work whether there is a place `path` that could be written to. Nothing is opened or created.
 ///
 /// # Errors
 ///
 /// [`Error::Write`].
 pub fn check(path: &Path, owner: Option<Owner>) -> Result<(), Error> {
     let _rights = privilege::for_files();
-    let found = Place::find(path, &Trust::of(owner)).map(drop);
+    let found = Place::find(path, &Trust::of(owner)).and_then(|place| place.may_be_written());
     found.map_err(|source| Error::Write { path: path.into(), source })
 }
 
@@ -142,14 +142,16 @@ pub fn append(path: &Path, access: Access, bytes: &[u8]) -> Result<(), Error> {
     add().map_err(|source| Error::Write { path: path.into(), source })
 }
 
-/// Creates a directory and those above it, as far as they are not there. They are given to the owner if we are root.
+/// Creates a directory and those above it, as far as they are not there, for files that are to be written there. They are given to the
+/// owner if we are root.
 ///
 /// # Errors
 ///
 /// [`Error::Write`].
 pub fn create_directory(path: &Path, owner: Option<Owner>) -> Result<(), Error> {
     let _rights = privilege::for_files();
-    let created = place::directory(path, &Trust::of(owner), Missing::Create(owner)).map(drop);
+    let created = place::directory(path, &Trust::of(owner), Missing::Create(owner));
+    let created = created.and_then(|directory| place::may_create_here(&directory));
     created.map_err(|source| Error::Write { path: path.into(), source })
 }
 

@@ -233,7 +233,7 @@ fn what_is_wrong_is_said_before_anything_is_started() {
     leakprobe(arguments(&["--baseline", &other, "-q"], &[])).failed(2, &["other.json", "leakprobe/9"]);
     leakprobe(arguments(&["--config", "/nowhere/rules.toml"], &[])).failed(2, &["cannot read /nowhere/rules.toml"]);
     leakprobe(arguments(&["--requests-from", "("], &[])).failed(2, &["--requests-from"]);
-    leakprobe(arguments(&["--artifacts", "/proc/nowhere"], &[])).failed(2, &["cannot create /proc/nowhere"]);
+    leakprobe(arguments(&["--artifacts", "/proc/nowhere"], &[])).failed(2, &["cannot create files in /proc/nowhere"]);
     for wrong in
         [&["--rounds", "0"][..], &["--max-growth", "x"], &["--ready", "https://a"], &["--exec", "'"], &["-p", "1"]]
     {

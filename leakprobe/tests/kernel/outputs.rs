@@ -199,6 +199,25 @@ fn a_directory_that_is_missing_is_found_out_before_any_work() {
 }
 
 #[test]
+fn a_directory_that_cannot_be_written_is_found_out_before_any_work() {
+    let (_program, pid) = parked();
+    let closed = Tiny::new();
+    let folder = closed.0.path().display().to_string();
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    mount(None::<&str>, closed.0.path(), None::<&str>, flags, None::<&str>).unwrap();
+    let inside = closed.0.path().join("a.json").display().to_string();
+    let outputs: [&[&str]; 4] = [
+        &["attach", "-p", &pid, "-o", &inside],
+        &["ci", "-p", &pid, "--write-baseline", &inside, "--", "true"],
+        &["ci", "-p", &pid, "--artifacts", &folder, "--", "true"],
+        &["run", "-o", &inside, "--", "/no/such/program"],
+    ];
+    for output in outputs {
+        leakprobe(output).failed(2, &["ead-only file system", "choose another directory"]);
+    }
+}
+
+#[test]
 fn a_directory_that_vanishes_while_we_watch_costs_only_that_file() {
     let (_program, pid) = parked();
     let folder = tempfile::tempdir().unwrap();

@@ -7,21 +7,19 @@ use std::{
         fs::{MetadataExt, PermissionsExt},
         process::CommandExt,
     },
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
 };
 
 use caps::{CapSet, Capability};
 use leakprobe::model::Recording;
-use tempfile::TempDir;
 
 use crate::support::{
-    Ended, Program, Running, Variant, attach, children_of, in_guest, leakprobe_binary, many_of_nobody, need_root,
-    open_copy, open_folder, proc_status, program_path, settle, wait_for,
+    CALLER, Ended, Program, Running, Variant, attach, by_caller, children_of, granted, leakprobe_binary,
+    many_of_nobody, mask, need_root, of_readme, open_copy, open_folder, proc_status, program_path, recorded, settle,
+    wait_for,
 };
 
-/// Who calls leakprobe: neither root nor nobody.
-const CALLER: u32 = 65_533;
 /// What reading a process takes.
 const READ: [Capability; 5] = [
     Capability::CAP_SYS_PTRACE,
@@ -43,10 +41,6 @@ const LEFT: [Capability; 8] = [
 ];
 /// What a process may do, in `/proc/PID/status`.
 const RIGHTS: [&str; 6] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs"];
-
-fn mask(capabilities: &[Capability]) -> u64 {
-    capabilities.iter().map(Capability::bitmask).sum()
-}
 
 fn rights(id: u32) -> BTreeMap<&'static str, u64> {
     RIGHTS.into_iter().map(|key| (key, u64::from_str_radix(&proc_status(id, key).unwrap(), 16).unwrap())).collect()
@@ -137,35 +131,6 @@ fn root_of_a_container_reads_what_may_do_as_little_as_itself() {
     assert_eq!((recording.tasks.len(), recording.coverage.stacks_complete), (101, 101), "{:?}", recording.coverage);
 }
 
-/// The capabilities of the command that README gives to grant them.
-fn of_readme() -> Vec<Capability> {
-    let line = include_str!("../../../README.md").lines().find_map(|line| line.strip_prefix("sudo setcap "));
-    let names = line.unwrap().strip_suffix("+ep ./leakprobe").unwrap();
-    names.split(',').map(|name| name.to_uppercase().parse().unwrap()).collect()
-}
-
-/// A copy of leakprobe whose file has these capabilities: permitted and effective. `None` if the file system has no place for that.
-fn granted(capabilities: &[Capability], folder: &TempDir) -> Option<PathBuf> {
-    let ours = open_copy(&leakprobe_binary(), folder);
-    let set = mask(capabilities);
-    // `struct vfs_cap_data`, revision 2, with the effective bit; permitted and inheritable, twice 32 bits.
-    // Source: <https://elixir.bootlin.com/linux/v6.12/source/include/uapi/linux/capability.h#L71>
-    let words = [0x0200_0001, set as u32, 0, (set >> 32) as u32, 0];
-    let bytes: Vec<u8> = words.into_iter().flat_map(u32::to_le_bytes).collect();
-    match rustix::fs::setxattr(&ours, "security.capability", &bytes, rustix::fs::XattrFlags::empty()) {
-        Err(rustix::io::Errno::OPNOTSUPP) if in_guest() => None,
-        set => Some(set.map(|()| ours).unwrap()),
-    }
-}
-
-fn by_caller(ours: &Path, args: &[&str]) -> Ended {
-    Running::of(Command::new(ours).args(args).uid(CALLER).gid(CALLER)).end()
-}
-
-fn recorded(ended: &Ended) -> Recording {
-    serde_json::from_str(&ended.succeeded().stdout).unwrap()
-}
-
 #[test]
 fn what_readme_grants_suffices_for_programs_of_others_that_were_deleted() {
     need_root();
@@ -228,6 +193,12 @@ fn who_was_granted_capabilities_reads_and_writes_files_with_their_own_rights() {
     assert_ne!(copied.code, Some(0), "{copied:?}");
     assert!(!copied.stdout.contains("swordfish"), "{copied:?}");
     is_refused(&["run", "-q", "--", closed], "denied");
+    // Of root, and open to all for reading.
+    let readable = open_folder();
+    let output = readable.path().join("a.json").display().to_string();
+    is_refused(&["attach", "-p", &pid, "-o", &output], "not permitted to write");
+    let artifacts = readable.path().display().to_string();
+    is_refused(&["ci", "-p", &pid, "--artifacts", &artifacts, "--", "true"], "denied");
 }
 
 #[test]

@@ -32,8 +32,10 @@ pub(super) fn check(options: &Ci, plan: &Plan) -> Result<(), Failure> {
     match &options.artifacts {
         Some(directory) => files::create_directory(directory, plan.owner()).map_err(|error| {
             let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-            let what =
-                format!("cannot create {}: {why}; choose another directory for --artifacts", directory.display());
+            let what = format!(
+                "cannot create files in {}: {why}; choose another directory for --artifacts",
+                directory.display()
+            );
             Failure::new(ExitCode::Usage, what)
         }),
         None => Ok(()),

@@ -5,15 +5,15 @@ use std::{
     ffi::{OsStr, OsString},
     io,
     os::{
-        fd::{AsFd, FromRawFd, OwnedFd, RawFd},
+        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
         unix::ffi::OsStrExt,
     },
     path::{Path, PathBuf},
 };
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, PROC_SUPER_MAGIC, Stat, Uid, chownat, fstat, fstatfs, mkdirat, openat,
-    readlinkat, stat,
+    Access, AtFlags, CWD, FileType, Gid, Mode, OFlags, PROC_SUPER_MAGIC, Stat, Uid, accessat, chownat, fstat, fstatfs,
+    mkdirat, openat, readlinkat, stat,
 };
 
 use super::Owner;
@@ -120,6 +120,29 @@ impl Place {
             FileType::Symlink if is_dev(&directory)? => Err(Refused::LinkInDev.into()),
             kind => Ok(Self::Name { directory, name, what: Some((found, kind)) }),
         }
+    }
+
+    /// Whether it could be written now with the rights that we have.
+    pub(super) fn may_be_written(&self) -> io::Result<()> {
+        match self {
+            Self::Descriptor(_) => Ok(()),
+            Self::Special(handle, _) => allowed(handle, Access::WRITE_OK),
+            Self::Name { directory, .. } => may_create_here(directory),
+        }
+    }
+}
+
+/// Whether we may create files in a directory.
+pub(super) fn may_create_here(directory: &OwnedFd) -> io::Result<()> {
+    allowed(directory, Access::WRITE_OK.union(Access::EXEC_OK))
+}
+
+/// Whether our rights, and those of the file system, allow that. What the kernel cannot tell (before 5.8), or a sandbox hides, shows
+/// when it is done.
+fn allowed(handle: &OwnedFd, what: Access) -> io::Result<()> {
+    match accessat(CWD, format!("/proc/self/fd/{}", handle.as_raw_fd()), what, AtFlags::EACCESS) {
+        Err(refused @ (rustix::io::Errno::ACCESS | rustix::io::Errno::ROFS)) => Err(refused.into()),
+        _ => Ok(()),
     }
 }
 
