@@ -11,6 +11,7 @@ mod support;
 mod built;
 mod contained;
 mod futexes;
+mod granted;
 mod in_kernel;
 mod libraries;
 mod made;

@@ -4,6 +4,7 @@
 
 mod build;
 mod confined;
+mod granted;
 mod leakprobe;
 mod proc;
 mod program;
@@ -16,6 +17,7 @@ use std::{
 };
 
 pub use confined::{NOBODY, forbid, many_of_nobody, open_copy, open_folder};
+pub use granted::{CALLER, by_caller, granted, mask, of_readme, recorded};
 pub use leakprobe::{Ended, Running, attach, leakprobe, leakprobe_binary, record, snapshot};
 pub use proc::{Settled, children_of, monotonic_ns, proc_status, settle, switches, tids};
 pub use program::Program;

@@ -217,10 +217,12 @@ fn advice(refused: &io::Error) -> String {
 }
 
 /// Opens a mapped file by its path: within the root of the thread that has it mapped. The kernel tells the path as we would
-/// see it, which is another one than that thread's if it has another root in the same mount namespace as we.
+/// see it, which is another one than that thread's if it has another root in the same mount namespace as we. Any file can lie there by
+/// now, so it takes the caller's rights for files.
 fn open_by_path(reader: u32, path: &Path, waits: bool) -> io::Result<File> {
     let careful = |root: Root| if waits { root.that_waits() } else { root };
     let root = careful(Root::of(reader)?);
+    let _rights = privilege::for_names_of_targets();
     if root.is_ours() || !is_in_our_mounts(reader) {
         return root.open(path);
     }
