@@ -6,7 +6,7 @@ use jiff::civil::Date;
 
 use super::diff::HIDING;
 use crate::model::{
-    CheckOutcome, Ground, Recording, Round, Rule, RuleKind, Site, StackEnd, TaskState, UnseenTasks, Verdict,
+    CheckOutcome, Ground, Loss, Recording, Round, Rule, RuleKind, Site, StackEnd, TaskState, UnseenTasks, Verdict,
 };
 
 /// What a check is measured by.
@@ -50,7 +50,7 @@ pub fn conclude(recording: &mut Recording, terms: &Terms<'_>) {
             check.coverage_percent, terms.min_coverage_percent
         ));
     }
-    if recording.losses.contains_key("go_runtime_unreadable") {
+    if recording.losses.contains_key(&Loss::GoRuntimeUnreadable) {
         let what = "the goroutines of a Go runtime could not be read, only its threads: see the gaps";
         check.incomplete.push(what.to_owned());
     }
@@ -210,7 +210,7 @@ const MANY_DEVIATIONS: f64 = 3.0;
 /// The program's own tasks that are alive, whether they are listed or not.
 fn own_tasks(recording: &Recording) -> u64 {
     let listed = recording.tasks.iter().filter(|task| task.role.is_own() && task.state != TaskState::Exited).count();
-    listed as u64 + recording.losses.get("goroutines_not_listed").copied().unwrap_or(0)
+    listed as u64 + recording.losses.get(&Loss::GoroutinesNotListed).copied().unwrap_or(0)
 }
 
 /// The most that can have been seen of a program with tasks of a kind that is not read: not all of it, and how much less is not known.
@@ -222,7 +222,7 @@ fn coverage_percent(recording: &Recording) -> f64 {
     let is_unseen = |end: StackEnd| end == StackEnd::Unreadable;
     let tasks = recording.tasks.iter().filter(|task| task.role.is_own());
     let unseen = tasks.filter(|task| task.stack.is_empty() && is_unseen(task.stack_end)).count() as u64;
-    let hidden: u64 = HIDING.iter().filter_map(|&name| recording.losses.get(name)).sum();
+    let hidden: u64 = HIDING.iter().filter_map(|loss| recording.losses.get(loss)).sum();
     let all = own_tasks(recording) + hidden;
     if all == 0 { 0.0 } else { (1_000.0 * (all - (unseen + hidden).min(all)) as f64 / all as f64).floor() / 10.0 }
 }
@@ -351,7 +351,7 @@ mod tests {
     #[test]
     fn what_was_not_seen_makes_it_incomplete_but_does_not_hide_a_leak() {
         let mut recording = checked();
-        recording.losses.insert("goroutine_unreadable".to_owned(), 1_000_000);
+        recording.losses.insert(Loss::GoroutineUnreadable, 1_000_000);
         let (outcome, reasons, _) = concluded(recording.clone(), &terms(&[], None));
         assert_eq!((outcome, reasons.len()), (CheckOutcome::Failed, 2));
         recording.sites[0].verdict = Verdict::Idle;

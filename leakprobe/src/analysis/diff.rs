@@ -6,11 +6,16 @@
 use std::collections::BTreeMap;
 
 use super::call_path::{CallPaths, Function};
-use crate::model::{Recording, Role, Site, TaskKind, WaitKind};
+use crate::model::{Loss, Recording, Role, Site, TaskKind, WaitKind};
 
 /// Losses that may hide a parked task. Of others it is known at which site the task is, or that it was not parked.
-pub(super) const HIDING: &[&str] =
-    &["goroutine_left_out", "goroutine_list_unreadable", "goroutine_unreadable", "sites_not_listed", "task_unreadable"];
+pub(super) const HIDING: &[Loss] = &[
+    Loss::GoroutineLeftOut,
+    Loss::GoroutineListUnreadable,
+    Loss::GoroutineUnreadable,
+    Loss::SitesNotListed,
+    Loss::TaskUnreadable,
+];
 
 /// One of the two recordings, with those of its sites that are compared.
 #[derive(Clone, Debug)]
@@ -276,7 +281,7 @@ fn rows<'a>(pairs: BTreeMap<&'a str, Pair<'a>>) -> Vec<Row<'a>> {
 fn judge(before: &Recording, after: &Recording, more: u64, unclear: usize) -> (Outcome, Vec<String>) {
     let mut reasons = Vec::new();
     let hidden = |recording: &Recording| {
-        let losses = HIDING.iter().filter_map(|&name| recording.losses.get(name));
+        let losses = HIDING.iter().filter_map(|loss| recording.losses.get(loss));
         losses.fold(0_u64, |sum, &n| sum.saturating_add(n))
     };
     let mut look = |recording: &Recording, which: &str| {

@@ -97,14 +97,14 @@ fn what_is_not_known_is_never_no_more() {
         assert_eq!(outcome, Outcome::Incomplete);
         assert!(reasons.len() == 1 && reasons[0].contains(word), "{reasons:?}");
     };
-    check(|after| after.losses = [("sites_not_listed".to_owned(), 1)].into(), "not seen");
+    check(|after| after.losses = [(Loss::SitesNotListed, 1)].into(), "not seen");
     check(|after| after.min_block_ms += 1, "same -m");
     check(|after| after.coverage.snapshots = 0, "no snapshot");
     check(|after| after.target.runtime = "go1.27.3".into(), "goroutines");
     check(|after| after.sites[0].count += 1, "1 site");
     // What hides nothing does no harm.
     let mut after = before.clone();
-    after.losses.insert("ring_full_created".into(), 5);
+    after.losses.insert(Loss::RingFullCreated, 5);
     after.min_block_ms -= 1;
     assert_eq!(outcome(&before, &after).0, Outcome::NoMore);
 }
@@ -116,9 +116,9 @@ fn what_was_not_seen_before_makes_nothing_new() {
     before.sites[0].count -= 2;
     before.sites[0].parked -= 2;
     assert_eq!(outcome(&before, &after).0, Outcome::More);
-    before.losses.insert("task_unreadable".into(), 1);
+    before.losses.insert(Loss::TaskUnreadable, 1);
     assert_eq!(outcome(&before, &after).0, Outcome::More, "there are more than were lost");
-    before.losses.insert("task_unreadable".into(), 2);
+    before.losses.insert(Loss::TaskUnreadable, 2);
     assert_eq!(outcome(&before, &after).0, Outcome::Incomplete);
     before.losses.clear();
     before.min_block_ms += 1;

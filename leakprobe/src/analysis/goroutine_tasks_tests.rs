@@ -5,7 +5,7 @@ use crate::{
     analysis::{Callback, Facts, Frames, GoFacts, GoId, record},
     model::{
         Access, Activity, Blocking, Cost, EndRole, Frame, GoFrame, GoStatus, GoWait, GoroutineSample, GoroutineSink,
-        News, OtherEnd, OtherEnds, Recording, Snapshot, Stack, StackTable, Subject, TargetInfo, ThreadSample,
+        Loss, News, OtherEnd, OtherEnds, Recording, Snapshot, Stack, StackTable, Subject, TargetInfo, ThreadSample,
     },
 };
 
@@ -392,7 +392,7 @@ fn more_than_can_be_listed_are_counted_and_every_site_is_represented() {
     let recording = program.record();
     assert_eq!(recording.sites.iter().map(|site| site.count).collect::<Vec<_>>(), [most, 1]);
     assert_eq!(recording.tasks.len() as u64, most);
-    assert_eq!(recording.losses["goroutines_not_listed"], 2);
+    assert_eq!(recording.losses[&Loss::GoroutinesNotListed], 2);
     let [.., rare, running] = &recording.tasks[..] else { panic!("too few") };
     assert_eq!((rare.site, running.state), (Some(1), TaskState::Running));
     assert_eq!(recording.coverage.go.unwrap().goroutines, most + 2);

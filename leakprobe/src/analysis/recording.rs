@@ -10,8 +10,8 @@ use super::{
     timers, verdict,
 };
 use crate::model::{
-    Activity, Cost, Coverage, CreatedBy, Frame, Pause, Recording, Role, SCHEMA, StackEnd, StackTable, TargetInfo, Task,
-    TaskKind, TaskState, TimerSample, Tool, WaitKind,
+    Activity, Cost, Coverage, CreatedBy, Frame, Loss, Pause, Recording, Role, SCHEMA, StackEnd, StackTable, TargetInfo,
+    Task, TaskKind, TaskState, TimerSample, Tool, WaitKind,
 };
 
 const NS_PER_MS: u64 = 1_000_000;
@@ -39,8 +39,8 @@ pub struct Facts {
     pub go: GoFacts,
     /// Timers that are pending and for which no task waits.
     pub timers: Vec<TimerSample>,
-    /// What could not be seen, by name.
-    pub losses: BTreeMap<String, u64>,
+    /// What could not be seen, and how often.
+    pub losses: BTreeMap<Loss, u64>,
     /// What leakprobe used.
     pub cost: Cost,
 }
@@ -78,15 +78,15 @@ pub fn record(
     }
     let deadlocks = holders::fill(live, &mut tasks);
     let mut coverage = coverage(&tasks, live, &facts);
-    let mut lose = |name: &str, count: u64| {
+    let mut lose = |loss: Loss, count: u64| {
         if count > 0 {
-            facts.losses.insert(name.to_owned(), count);
+            facts.losses.insert(loss, count);
         }
     };
-    lose("sites_not_listed", ordered.left_out);
-    lose("ended_waits_not_listed", live.ended_waits_not_listed());
+    lose(Loss::SitesNotListed, ordered.left_out);
+    lose(Loss::EndedWaitsNotListed, live.ended_waits_not_listed());
     if let Some(goroutines) = goroutines {
-        lose("goroutines_not_listed", goroutines.not_listed());
+        lose(Loss::GoroutinesNotListed, goroutines.not_listed());
         coverage.go = Some(goroutines.coverage());
         goroutines.tasks(known, &ordered, &mut tasks);
     }

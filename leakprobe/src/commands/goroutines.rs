@@ -11,7 +11,7 @@ use crate::{
         Finder,
         goroutines::{self, Caller, ReadError},
     },
-    model::{GoObject, GoroutineSample, GoroutineSink, QueuePlace, StackId, StackTable, TimerSample},
+    model::{GoObject, GoroutineSample, GoroutineSink, Loss, QueuePlace, StackId, StackTable, TimerSample},
     snapshot::{Engine, ProcessMemory, process_cpu_time},
     symbols::{self, GoCode},
     target::{Modules, has_memory},
@@ -271,13 +271,13 @@ impl Goroutines {
         self.problems.iter().cloned().chain(not_counted)
     }
 
-    /// What was lost, by name.
-    pub(super) fn losses(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    /// What was lost, and how often.
+    pub(super) fn losses(&self) -> impl Iterator<Item = (Loss, u64)> {
         let of_readers = self.readers.iter().flat_map(|known| known.reader.losses().named().collect::<Vec<_>>());
         let own = [
-            ("goroutine_list_unreadable", self.unread),
-            ("goroutine_list_mistaken", self.mistaken),
-            ("go_runtime_unreadable", self.unreadable),
+            (Loss::GoroutineListUnreadable, self.unread),
+            (Loss::GoroutineListMistaken, self.mistaken),
+            (Loss::GoRuntimeUnreadable, self.unreadable),
         ];
         of_readers.chain(own.into_iter().filter(|(_, count)| *count > 0))
     }

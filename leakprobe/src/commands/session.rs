@@ -411,7 +411,7 @@ impl Session {
 
     /// Events that were lost so far.
     pub(super) fn lost_events(&self) -> u64 {
-        let lost = self.probes.counters().into_iter().filter(|(counter, _)| counter.name().starts_with("ring_full"));
+        let lost = self.probes.counters().into_iter().filter(|&(counter, _)| probes::is_dropped_record(counter));
         lost.map(|(_, count)| count).sum()
     }
 

@@ -9,6 +9,7 @@ mod futex;
 mod goroutine;
 mod growth;
 mod lock_owner;
+mod loss;
 mod owner;
 mod pending;
 mod primitive;
@@ -33,6 +34,7 @@ pub use goroutine::{
 };
 pub use growth::growth;
 pub use lock_owner::{ById, LockMemory, ObjectId, OtherMappers, OwnerClaim, OwnerFacts, OwnerThread};
+pub use loss::Loss;
 pub use owner::{Deadlock, DeadlockedTask, Link, LinkWait, Owner, Relation};
 pub use pending::{PendingTimers, TimerSample, TimerUse, UnseenTasks};
 pub use primitive::{Holder, Primitive};

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Check, Deadlock, Frame, PendingTimers, Site, Task, UnseenTasks, Wait};
+use super::{Check, Deadlock, Frame, Loss, PendingTimers, Site, Task, UnseenTasks, Wait};
 
 /// The schema that this version writes and reads.
 pub const SCHEMA: &str = "leakprobe/1";
@@ -51,9 +51,9 @@ pub struct Recording {
     pub growth: Vec<GrowthSample>,
     /// What was looked at, and how completely.
     pub coverage: Coverage,
-    /// What could not be seen, by name; only what is not 0.
+    /// What could not be seen, and how often; only what is not 0.
     #[serde(default)]
-    pub losses: BTreeMap<String, u64>,
+    pub losses: BTreeMap<Loss, u64>,
     /// What leakprobe itself used.
     pub cost: Cost,
 }

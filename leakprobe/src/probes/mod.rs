@@ -8,6 +8,7 @@ pub mod event;
 pub(crate) mod fuzz;
 pub mod governor;
 mod iter;
+mod losses;
 pub mod privileges;
 mod proc;
 mod source;
@@ -42,6 +43,7 @@ use self::{
     waits::Attached,
 };
 pub use self::{
+    losses::{is_dropped_record, loss},
     proc::ProcThreads,
     source::{Proc, Source},
     waits::WaitSource,

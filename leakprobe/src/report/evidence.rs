@@ -174,148 +174,25 @@ pub(super) fn unknown_ages(shown: &Shown<'_>) -> Option<String> {
     })
 }
 
+/// What the first versions counted beside losses, and is none.
+const NO_LOSS: &str = "events_streamed";
+
 /// Each loss in words; only what is not 0.
 pub(super) fn losses(recording: &Recording) -> impl Iterator<Item = String> {
-    let losses = recording.losses.iter();
-    losses.filter(|&(name, &n)| n > 0 && name != "events_streamed").map(|(name, &n)| loss(name, n))
-}
-
-/// What the loss `name` means, having happened `n` times. A name that is new here is shown as it is.
-fn loss(name: &str, n: u64) -> String {
-    let ring_full = "the ring buffer was full";
-    let (noun, what) = match name {
-        "program_skipped" => ("event", "perhaps not recorded: our program was interrupted on that CPU".to_owned()),
-        "ring_full_created" => ("creation", format!("not recorded: {ring_full}")),
-        "ring_full_exited" => ("exit", format!("not recorded: {ring_full}")),
-        "ring_full_exec" => ("exec", format!("not recorded: {ring_full}")),
-        "ring_full_renamed" => ("change", format!("of a name not recorded: {ring_full}")),
-        "ring_full_wait" => ("ended wait", format!("not recorded: {ring_full}")),
-        "ring_full_stack" => ("event", "recorded without a stack: the ring buffer was half full".into()),
-        "creation_stack_rate_limited" => ("creation", "recorded without a stack: too many at once".into()),
-        "wait_stack_rate_limited" => ("ended wait", "recorded without a stack: too many at once".into()),
-        "regs_unreadable" => ("event", "recorded without a stack: registers could not be read".into()),
-        "event_stack_unreadable" => ("event", "recorded without a stack: its memory could not be read".into()),
-        "stack_unreadable" => ("stack", "whose memory could not be read".into()),
-        "thread_memory_unanswered" => (
-            "thread",
-            "whose stack does not answer: it is memory that a userfaultfd handler or a file server is to provide"
-                .into(),
-        ),
-        "thread_unstable" => ("stack", "not read: the thread ran whenever it was looked at".into()),
-        "stack_too_deep" => ("stack", "cut: deeper than what is read of one".into()),
-        "stack_register_unknown" => {
-            ("stack", "cut: the outer frames could not be found without registers that /proc does not tell".into())
-        }
-        "stack_no_unwind_info" => ("stack", "cut: the outer frames could not be found".into()),
-        "event_stack_too_deep" => ("event", "with its stack cut: deeper than what is read of one".into()),
-        "event_stack_no_unwind_info" => ("event", "with its stack cut: the outer frames could not be found".into()),
-        "record_malformed" => ("event", "not recorded: what came from the kernel could not be understood".into()),
-        "events_made_good_by_snapshot" => ("event", "missed, and made good by a snapshot".into()),
-        "ring_full_forked" => ("new process", format!("not recorded: {ring_full}")),
-        "wait_slot_taken" => ("wait", "not timed: another thread's wait had its slot".into()),
-        "ended_wait_stack_unseen" => ("ended wait", "without a stack: no snapshot was taken while it lasted".into()),
-        "events_not_told" => ("creation or exit", "counted, but its record was lost".into()),
-        "goroutine_unstable" => ("goroutine stack", "not read: the goroutine ran whenever it was looked at".into()),
-        "goroutine_stack_too_deep" => ("goroutine stack", "cut: deeper than what is read of one".into()),
-        "goroutine_stack_no_unwind_info" => ("goroutine stack", "cut: the outer frames could not be found".into()),
-        "goroutine_stack_unreadable" => ("goroutine stack", "cut: the memory could not be read".into()),
-        "goroutine_unreadable" => ("goroutine", "not read: the memory could not be read".into()),
-        "go_runtime_unreadable" => ("Go runtime", "whose goroutines could not be read".into()),
-        "goroutine_list_unreadable" => ("list", "of goroutines not read: the memory could not be read".into()),
-        "goroutine_list_mistaken" => ("list", "of goroutines was another one: some that came were seen late".into()),
-        "goroutine_left_out" => ("goroutine", "neither listed nor counted: there are too many".into()),
-        "goroutine_channels_cut" => {
-            ("list", "of select cases or of a channel's waiters read only in part: too long".into())
-        }
-        "goroutine_locks_unknown" => {
-            ("goroutine", "listed without the lock it waits for: it was not found in the runtime's queues".into())
-        }
-        "timers_left_out" => ("timer", "not counted: too many, or in a heap that could not be read".into()),
-        "goroutines_not_listed" => {
-            ("goroutine", "counted at their sites, but not listed one by one: there are too many".into())
-        }
-        "ended_waits_not_listed" => {
-            ("ended wait", "counted at its place, but not listed one by one: there are too many".into())
-        }
-        "sites_not_listed" => ("task", "at sites that are not listed: there are too many".into()),
-        "files_beyond_budget" => {
-            ("file", "not read, or not completely: beyond what one run may spend on files of the target".into())
-        }
-        "task_unreadable" => ("task", "with a field that could not be read".into()),
-        _ => {
-            let name = words::harmless(&name.replace('_', " "));
-            return format!("{name}: {}", words::thousands(n));
-        }
-    };
-    format!("{} {what}", words::count(n, noun))
+    let losses = recording.losses.iter().filter(|&(loss, &n)| n > 0 && loss.code() != NO_LOSS);
+    losses.map(|(loss, &n)| super::losses::sentence(loss, n))
 }
 
 #[cfg(test)]
 mod tests {
-    use leakprobe_common::counter::Counter;
-
     use super::*;
     use crate::{
-        go::goroutines::Losses,
         model::Wait,
         report::{Options, fixture},
-        snapshot,
     };
 
     fn unknown_ages_of(recording: &Recording) -> Option<String> {
         unknown_ages(&Shown::of(recording, &Options::default()))
-    }
-
-    #[test]
-    fn every_counter_of_the_kernel_side_has_words() {
-        for counter in Counter::ALL {
-            let words = loss(counter.name(), 2);
-            if counter.is_loss() {
-                assert!(words.starts_with("2 "), "{} has no words", counter.name());
-            }
-        }
-        assert_eq!(loss("ring_full_created", 1), "1 creation not recorded: the ring buffer was full");
-        assert_eq!(loss("some_new_loss", 1_234), "some new loss: 1,234");
-    }
-
-    /// Of losses that are two each.
-    fn all_have_words(losses: impl Iterator<Item = (&'static str, u64)>) {
-        for (name, n) in losses {
-            let words = loss(name, n);
-            assert!(words.starts_with("2 "), "{name} has no words: {words}");
-        }
-    }
-
-    #[test]
-    fn every_loss_of_the_goroutine_reader_has_words() {
-        let losses = Losses {
-            unstable: 2,
-            too_deep: 2,
-            no_unwind_info: 2,
-            stack_unreadable: 2,
-            unreadable: 2,
-            left_out: 2,
-            channels_cut: 2,
-            locks_unknown: 2,
-            timers_left_out: 2,
-        };
-        all_have_words(losses.named());
-        assert_eq!(loss("goroutine_stack_unreadable", 1), "1 goroutine stack cut: the memory could not be read");
-    }
-
-    #[test]
-    fn every_loss_of_the_thread_reader_has_words() {
-        let losses = snapshot::Losses {
-            unstable: 2,
-            unreadable: 2,
-            unanswered: 2,
-            too_deep: 2,
-            no_unwind_info: 2,
-            register_unknown: 2,
-            event_too_deep: 2,
-            event_no_unwind_info: 2,
-        };
-        all_have_words(losses.named());
     }
 
     #[test]

@@ -6,7 +6,7 @@ pub(crate) mod go;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use crate::model::{
-    Cost, Coverage, CreatedBy, EndedWait, Frame, GrowthSample, Pause, Recording, Role, SCHEMA, Site, StackEnd,
+    Cost, Coverage, CreatedBy, EndedWait, Frame, GrowthSample, Loss, Pause, Recording, Role, SCHEMA, Site, StackEnd,
     TargetInfo, Task, TaskKind, TaskState, Tool, Verdict, Wait, WaitKind,
 };
 
@@ -105,7 +105,7 @@ pub(crate) fn checkout() -> Recording {
         .collect();
     r.ended_waits =
         vec![ended(WaitKind::Socket, 9, 14_250, 4_020, vec![]), ended(WaitKind::Futex, 1, 1_043, 1_043, futex)];
-    r.losses = BTreeMap::from([("creation_stack_rate_limited".into(), 2), ("ring_full_wait".into(), 1)]);
+    r.losses = BTreeMap::from([(Loss::CreationStackRateLimited, 2), (Loss::RingFullWait, 1)]);
     r.coverage.blocked = 191;
     r.coverage.stacks_complete = 190;
     r.coverage.creations_known = 12;
@@ -189,7 +189,7 @@ pub(crate) fn idle_with_gaps() -> Recording {
         "futex waits were not watched: tracepoints are not permitted here.".into(),
         "creations were not watched: the kernel has no BTF".into(),
     ];
-    r.losses = BTreeMap::from([("stack_unreadable".into(), 2)]);
+    r.losses = BTreeMap::from([(Loss::StackUnreadable, 2)]);
     for task in &mut r.tasks {
         task.state = TaskState::Blocked;
         task.wait = Some(wait(WaitKind::Poll, 400));

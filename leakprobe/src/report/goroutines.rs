@@ -14,7 +14,7 @@ use std::{
 };
 
 use super::{Kind, Options, Report, shown::Shown, words};
-use crate::model::{Ancestor, Frame, GoFrame, GoStatus, Goroutine, Recording, Role, StackEnd, Task, TaskKind};
+use crate::model::{Ancestor, Frame, GoFrame, GoStatus, Goroutine, Loss, Recording, Role, StackEnd, Task, TaskKind};
 
 /// Frames that Go writes at each end of a deep stack; until Go 1.20 it writes this many in all.
 const FRAMES_AT_EACH_END: usize = 50;
@@ -45,7 +45,7 @@ impl Report for GoroutinesTxt {
                 dump.goroutine(task, &mut stacks, out)?;
             }
         }
-        let not_listed = recording.losses.get("goroutines_not_listed").copied().unwrap_or(0);
+        let not_listed = recording.losses.get(&Loss::GoroutinesNotListed).copied().unwrap_or(0);
         if not_listed > 0 {
             writeln!(out, "\n...{not_listed} goroutines elided...")?;
         }

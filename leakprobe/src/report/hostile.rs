@@ -70,7 +70,7 @@ fn recording() -> impl Strategy<Value = Recording> {
         recording.coverage.gaps = vec![text(5)];
         recording.coverage.sources = vec![text(5)];
         recording.coverage.blocked = number(2);
-        recording.losses.insert(text(6), number(3));
+        recording.losses.insert(text(6).into(), number(3));
         recording.cost.cpu_ms = number(0);
         for (place, task) in recording.tasks.iter_mut().enumerate() {
             let depth = place % (stack.len() + 1);

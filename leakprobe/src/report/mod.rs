@@ -34,6 +34,7 @@ mod holders;
 mod html;
 pub mod json;
 mod junit;
+mod losses;
 mod markdown;
 mod overview;
 mod perfetto;

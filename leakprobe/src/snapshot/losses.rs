@@ -1,6 +1,6 @@
 //! What snapshots did not see, by name.
 
-use crate::model::{Stack, StackEnd};
+use crate::model::{Loss, Stack, StackEnd};
 
 /// What was not seen, over all snapshots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,17 +35,17 @@ impl Losses {
         }
     }
 
-    /// Under the names that reports use; only what is not 0.
-    pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    /// As recordings count them; only what is not 0.
+    pub fn named(&self) -> impl Iterator<Item = (Loss, u64)> {
         [
-            ("thread_unstable", self.unstable),
-            ("stack_unreadable", self.unreadable),
-            ("thread_memory_unanswered", self.unanswered),
-            ("stack_too_deep", self.too_deep),
-            ("stack_no_unwind_info", self.no_unwind_info),
-            ("stack_register_unknown", self.register_unknown),
-            ("event_stack_too_deep", self.event_too_deep),
-            ("event_stack_no_unwind_info", self.event_no_unwind_info),
+            (Loss::ThreadUnstable, self.unstable),
+            (Loss::StackUnreadable, self.unreadable),
+            (Loss::ThreadMemoryUnanswered, self.unanswered),
+            (Loss::StackTooDeep, self.too_deep),
+            (Loss::StackNoUnwindInfo, self.no_unwind_info),
+            (Loss::StackRegisterUnknown, self.register_unknown),
+            (Loss::EventStackTooDeep, self.event_too_deep),
+            (Loss::EventStackNoUnwindInfo, self.event_no_unwind_info),
         ]
         .into_iter()
         .filter(|&(_, count)| count > 0)

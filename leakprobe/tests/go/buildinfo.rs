@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Command};
 
-use leakprobe::model::TaskKind;
+use leakprobe::model::{Loss, TaskKind};
 
 use crate::{
     compare::differences,
@@ -68,6 +68,6 @@ fn a_runtime_that_cannot_be_read_is_a_gap_and_a_loss() {
     let recording = snapshot(program.pid());
     let gaps = &recording.coverage.gaps;
     assert!(gaps.iter().any(|gap| gap.contains("sleeps") && gap.contains("only its threads are shown")), "{gaps:?}");
-    assert_eq!(recording.losses.get("go_runtime_unreadable"), Some(&1));
+    assert_eq!(recording.losses.get(&Loss::GoRuntimeUnreadable), Some(&1));
     assert!(recording.tasks.iter().all(|task| task.kind == TaskKind::Thread));
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs};
 
-use leakprobe::model::TaskKind;
+use leakprobe::model::{Loss, TaskKind};
 
 use crate::{
     dump::{Goroutine, Line, parse},
@@ -46,7 +46,7 @@ fn hundreds_of_thousands() {
         // Those that are not told one by one are counted, as are the goroutines that answer.
         let listed = recording.tasks.iter().filter(|task| task.kind == TaskKind::Goroutine).count() as u64;
         let go = recording.coverage.go.as_ref().unwrap();
-        let not_listed = recording.losses.get("goroutines_not_listed").copied().unwrap_or(0);
+        let not_listed = recording.losses.get(&Loss::GoroutinesNotListed).copied().unwrap_or(0);
         assert_eq!(not_listed > 0, count > 250_000, "{version}: {not_listed}");
         assert_eq!(listed + not_listed, go.goroutines + go.system, "{version}");
         assert!(go.goroutines > count as u64, "{version}: {go:?}");
@@ -68,7 +68,7 @@ fn goroutines_that_come_and_go() {
             let mut ours = parse(&fs::read_to_string(path("all.goroutines.txt")).unwrap()).unwrap();
             let recording = leakprobe::report::json::read(&path("all.json")).unwrap();
             let moving = ours.iter().filter(|goroutine| goroutine.status != "running" && is_without_stack(goroutine));
-            let counted = recording.losses.get("goroutine_unstable").copied().unwrap_or(0);
+            let counted = recording.losses.get(&Loss::GoroutineUnstable).copied().unwrap_or(0);
             assert!(moving.count() as u64 <= counted, "{version}: only {counted} are said to be unstable: {ours:?}");
             take(&mut ours, 1);
             for goroutine in &ours {

@@ -123,7 +123,7 @@ fn snapshot(pid: &str) -> (Ended, Recording) {
         (ended, recording)
     });
     let mut last = looks.next().unwrap();
-    while last.1.losses.keys().any(|name| name.starts_with("go"))
+    while last.1.losses.keys().any(|loss| loss.code().starts_with("go"))
         && let Some(next) = looks.next()
     {
         last = next;

@@ -3,7 +3,7 @@
 
 use std::{thread, time::Duration};
 
-use leakprobe::model::{Recording, Task};
+use leakprobe::model::{Loss, Recording, Task};
 
 use crate::{
     support::{Program, attach, functions},
@@ -57,7 +57,7 @@ fn a_list_that_turns_out_to_be_another_one_is_looked_for_again() {
         let was_another = (0..10).any(|_| {
             let recording = watched(program.ready(&["collect"]));
             check(version, &recording);
-            recording.losses.contains_key("goroutine_list_mistaken")
+            recording.losses.contains_key(&Loss::GoroutineListMistaken)
         });
         assert!(was_another, "{version}");
     }

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use leakprobe::model::{Recording, Task, TaskKind, TimerUse, Wait};
+use leakprobe::model::{Loss, Recording, Task, TaskKind, TimerUse, Wait};
 
 use crate::{
     support::{Program, attach, functions, snapshot},
@@ -110,7 +110,7 @@ fn timers_without_a_goroutine_are_counted() {
             expected.push(((TimerUse::Channel, 11, 3), 7, 8, String::new()));
         }
         assert_eq!(rows, expected, "{version}");
-        assert_eq!(recording.losses.get("timers_left_out"), None, "{version}");
+        assert_eq!(recording.losses.get(&Loss::TimersLeftOut), None, "{version}");
     });
 }
 

@@ -17,7 +17,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use leakprobe::model::Recording;
+use leakprobe::model::{Loss, Recording};
 use support::{Program, Running, leakprobe_binary};
 use tempfile::TempDir;
 
@@ -119,7 +119,7 @@ fn sections_that_claim_the_same_zeroes_over_and_over() {
     let recordings = shown(&files(&directory, 12, |path| write(path, &sections, &[], SIZE)));
     say(&recordings, "not read, or not completely: ");
     say(&recordings, "MiB of memory for files of the target of one run is used up");
-    assert!(recordings.iter().all(|recording| recording.losses["files_beyond_budget"] >= 11));
+    assert!(recordings.iter().all(|recording| recording.losses[&Loss::FilesBeyondBudget] >= 11));
 }
 
 #[test]

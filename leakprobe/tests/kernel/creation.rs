@@ -1,6 +1,6 @@
 //! Who created a thread, and where: the creator's full stack, in programs without frame pointers, linked in every way.
 
-use leakprobe::model::{CreatedBy, Recording, StackEnd};
+use leakprobe::model::{CreatedBy, Loss, Recording, StackEnd};
 
 use crate::support::{
     Program, Running, Variant, attach, chain, functions, label, lost, settle, stack_of, task, task_named,
@@ -194,7 +194,7 @@ fn a_creation_stack_deeper_than_what_is_read_keeps_its_innermost_frames_and_says
     chain(&recording, &created.stack, &["create", "dig", "dig", "dig"]);
     let shown = functions(&recording, &created.stack);
     assert!(!shown.iter().any(|name| name == "main"), "{shown:?}");
-    assert_eq!(recording.losses.get("event_stack_too_deep"), Some(&1), "{:?}", recording.losses);
+    assert_eq!(recording.losses.get(&Loss::EventStackTooDeep), Some(&1), "{:?}", recording.losses);
 }
 
 #[test]

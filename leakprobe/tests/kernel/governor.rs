@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use leakprobe::model::{EndedWait, Recording, WaitKind};
+use leakprobe::model::{EndedWait, Loss, Recording, WaitKind};
 
 use crate::support::{Program, Running, Variant, attach, chain, monotonic_ns, settle, wait_for};
 
@@ -49,7 +49,7 @@ fn sleeps_of_any_kind_are_told_by_context_switches_with_the_stack_that_a_snapsho
     assert!(read.wait.object.starts_with("fd 0 ("), "{read:?}");
 
     // A stack is that of the wait, or it is counted as not seen.
-    let unseen = recording.losses.get("ended_wait_stack_unseen").copied().unwrap_or(0);
+    let unseen = recording.losses.get(&Loss::EndedWaitStackUnseen).copied().unwrap_or(0);
     match wait.stack.is_empty() {
         false => chain(&recording, &wait.stack, &["wait_until_woken", "run"]),
         true => assert!(unseen > 0, "{:?}", recording.losses),

@@ -1,6 +1,6 @@
 //! The table of threads stays true: creations, exits, renames, exec, forks, and events that were lost.
 
-use leakprobe::model::{Task, TaskState};
+use leakprobe::model::{Loss, Task, TaskState};
 
 use crate::support::{
     Program, Variant, attach, chain, functions, listed, lost, program_path, record, settle, task, task_named,
@@ -49,8 +49,10 @@ fn a_burst_of_creations_is_counted_whole_and_stacks_that_were_left_out_are_named
         }
     }
     let unknown = burst.iter().filter(|task| !task.created_by.known).count() as u64;
-    let counted: u64 =
-        ["creation_stack_rate_limited", "ring_full_stack"].iter().filter_map(|name| recording.losses.get(*name)).sum();
+    let counted: u64 = [Loss::CreationStackRateLimited, Loss::RingFullStack]
+        .iter()
+        .filter_map(|loss| recording.losses.get(loss))
+        .sum();
     assert_eq!(unknown, counted, "{:?}", recording.losses);
 }
 
@@ -63,10 +65,10 @@ fn events_lost_in_a_tiny_buffer_are_counted_by_name_and_made_good_by_snapshots()
     settle(program.pid());
     let recording = leakprobe.stop();
     // No stack fits into such a buffer.
-    let lost = |name: &str| recording.losses.get(name).copied().unwrap_or(0);
-    assert!(lost("ring_full_stack") > 0, "{:?}", recording.losses);
+    let lost = |loss: Loss| recording.losses.get(&loss).copied().unwrap_or(0);
+    assert!(lost(Loss::RingFullStack) > 0, "{:?}", recording.losses);
     // The count is made in the kernel and holds whatever became of the records, but for programs that it did not run.
-    let skipped = lost("program_skipped");
+    let skipped = lost(Loss::ProgramSkipped);
     let coverage = &recording.coverage;
     assert!((2021 - skipped..=2021).contains(&coverage.created), "{coverage:?} {skipped}");
     assert!((2000 - skipped..=2000).contains(&coverage.exited), "{coverage:?} {skipped}");

@@ -7,7 +7,7 @@ use std::{
 };
 
 use leakprobe::{
-    model::{Recording, TaskKind},
+    model::{Loss, Recording, TaskKind},
     report::json,
 };
 
@@ -19,7 +19,7 @@ use crate::support::{
 const TRAPPED: usize = 3;
 /// By when whatever depends on nobody's answer is done, on a machine that is busy.
 const SOON: Duration = Duration::from_secs(20);
-const LOSS: &str = "thread_memory_unanswered";
+const LOSS: Loss = Loss::ThreadMemoryUnanswered;
 
 /// The program; `None` if this kernel was built without userfaultfd or FUSE, whichever it needs.
 fn unanswered(mode: &str) -> Option<Program> {
@@ -53,7 +53,7 @@ fn memory_that_never_answers_costs_its_own_threads_alone() {
         let recording = snapshot(program.pid());
         assert!(began.elapsed() < SOON, "{mode}");
         others_are_complete(&recording);
-        assert_eq!(recording.losses.get(LOSS), Some(&(TRAPPED as u64)), "{mode}: {:?}", recording.losses);
+        assert_eq!(recording.losses.get(&LOSS), Some(&(TRAPPED as u64)), "{mode}: {:?}", recording.losses);
         let pid = program.pid().to_string();
         let text = leakprobe(["snapshot", "-p", &pid, "-m", "0s"]).succeeded().stdout.replace("\n               ", " ");
         assert!(text.contains("3 threads whose stack does not answer"), "{text}");
@@ -105,7 +105,7 @@ fn pages_that_vanish_while_they_are_read_stop_nobody() {
 fn a_program_whose_file_system_hangs_is_seen_without_it() {
     let Some(mut program) = unanswered("file") else { return };
     let recording = snapshot(program.pid());
-    assert_eq!(recording.losses.get(LOSS), None);
+    assert_eq!(recording.losses.get(&LOSS), None);
     tasks_named(&recording, "bystander").iter().for_each(|task| chain(&recording, &task.stack, &["park", "bystander"]));
     program.ask("hang", "hangs");
     let began = Instant::now();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use leakprobe::model::{Frame, Recording, Task};
+use leakprobe::model::{Frame, Loss, Recording, Task};
 
 /// The task with that id.
 pub fn task(recording: &Recording, id: u64) -> &Task {
@@ -14,14 +14,20 @@ pub fn task(recording: &Recording, id: u64) -> &Task {
 
 /// All losses but two sorts. Stacks that snapshots could not read or follow: whom a snapshot meets on the way in or out of something
 /// is a matter of speed. And as many events made good as the kernel itself says that it did not give us.
-pub fn lost(recording: &Recording) -> BTreeMap<&str, u64> {
-    let skipped = recording.losses.get("program_skipped").copied().unwrap_or(0);
-    let losses = recording.losses.iter().map(|(name, count)| (name.as_str(), *count));
+pub fn lost(recording: &Recording) -> BTreeMap<&Loss, u64> {
+    let skipped = recording.losses.get(&Loss::ProgramSkipped).copied().unwrap_or(0);
+    let losses = recording.losses.iter().map(|(loss, count)| (loss, *count));
     losses
-        .filter(|&(name, count)| match name {
-            "program_skipped" => false,
-            "events_made_good_by_snapshot" => count > skipped,
-            _ => !name.starts_with("thread_") && !name.starts_with("stack_"),
+        .filter(|&(loss, count)| match loss {
+            Loss::ProgramSkipped
+            | Loss::ThreadUnstable
+            | Loss::ThreadMemoryUnanswered
+            | Loss::StackUnreadable
+            | Loss::StackTooDeep
+            | Loss::StackNoUnwindInfo
+            | Loss::StackRegisterUnknown => false,
+            Loss::EventsMadeGoodBySnapshot => count > skipped,
+            _ => true,
         })
         .collect()
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::super::call_path::CallPaths;
-use crate::model::{Link, Recording, Relation, Site, Task, TaskKind, TaskState, TimerUse, Wait, WaitKind};
+use crate::model::{Link, Loss, Recording, Relation, Site, Task, TaskKind, TaskState, TimerUse, Wait, WaitKind};
 
 /// No site, no creator.
 const NONE: u32 = u32::MAX;
@@ -119,7 +119,7 @@ impl Moment {
         }
         tasks.sort_unstable_by_key(|seen| seen.who);
         tasks.dedup_by_key(|seen| seen.who);
-        let unlisted = recording.losses.get("goroutines_not_listed").copied().unwrap_or(0);
+        let unlisted = recording.losses.get(&Loss::GoroutinesNotListed).copied().unwrap_or(0);
         Self {
             at_ms: recording.growth.last().map_or(recording.duration_ms, |sample| sample.at_ms),
             sites: recording.sites.iter().map(|site| site.id.clone()).collect(),

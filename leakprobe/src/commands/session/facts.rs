@@ -8,8 +8,8 @@ use std::{
 use super::{super::watch::guard::AtWork, Session};
 use crate::{
     analysis::{self, Facts, Live, Signs},
-    model::{Cost, Recording, StackEnd, StackTable, TargetInfo, TaskKind},
-    symbols,
+    model::{Cost, Loss, Recording, StackEnd, StackTable, TargetInfo, TaskKind},
+    probes, symbols,
     target::{Namespace, OwnMemory},
 };
 
@@ -46,28 +46,24 @@ impl Session {
         };
         self.resolve();
         self.symbols.follow_made(self.engine.modules(), true);
-        let mut losses: BTreeMap<String, u64> = self
-            .probes
-            .counters()
-            .into_iter()
-            .filter(|&(counter, count)| counter.is_loss() && count > 0)
-            .map(|(counter, count)| (counter.name().to_owned(), count))
-            .collect();
-        losses.extend(self.engine.losses().named().map(|(name, count)| (name.to_owned(), count)));
-        let mut lose = |name: &str, count: u64| {
+        let counted = self.probes.counters().into_iter().filter(|&(_, count)| count > 0);
+        let mut losses: BTreeMap<Loss, u64> =
+            counted.filter_map(|(counter, count)| Some((probes::loss(counter)?, count))).collect();
+        losses.extend(self.engine.losses().named());
+        let mut lose = |loss: Loss, count: u64| {
             if count > 0 {
-                losses.insert(name.to_owned(), count);
+                losses.insert(loss, count);
             }
         };
-        lose("record_malformed", self.malformed);
-        lose("program_skipped", self.probes.skipped());
-        lose("events_made_good_by_snapshot", self.live.made_good);
-        lose("files_beyond_budget", self.budget.count_left_out());
-        lose("ended_wait_stack_unseen", self.live.unseen_stacks);
+        lose(Loss::RecordMalformed, self.malformed);
+        lose(Loss::ProgramSkipped, self.probes.skipped());
+        lose(Loss::EventsMadeGoodBySnapshot, self.live.made_good);
+        lose(Loss::FilesBeyondBudget, self.budget.count_left_out());
+        lose(Loss::EndedWaitStackUnseen, self.live.unseen_stacks);
         let (created, exited) = self.counted;
-        lose("events_not_told", self.live.correct_counts(created, exited));
-        for (name, count) in self.goroutines.losses() {
-            *losses.entry(name.to_owned()).or_default() += count; // of each runtime
+        lose(Loss::EventsNotTold, self.live.correct_counts(created, exited));
+        for (loss, count) in self.goroutines.losses() {
+            *losses.entry(loss).or_default() += count; // of each runtime
         }
         let mut gaps = self.probes.gaps().clone();
         gaps.extend(self.goroutines.gaps());

@@ -63,7 +63,7 @@ use crate::{
         Runtime,
         memory::{Words, word_at},
     },
-    model::{GoObject, GoStatus, GoroutineSink, Stack, StackTable, TimerSample},
+    model::{GoObject, GoStatus, GoroutineSink, Loss, Stack, StackTable, TimerSample},
     snapshot::{Descriptors, Memory, Piece},
 };
 
@@ -196,18 +196,18 @@ pub struct Losses {
 }
 
 impl Losses {
-    /// Under the names that reports use; only what is not 0.
-    pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    /// As recordings count them; only what is not 0.
+    pub fn named(&self) -> impl Iterator<Item = (Loss, u64)> {
         [
-            ("goroutine_unstable", self.unstable),
-            ("goroutine_stack_too_deep", self.too_deep),
-            ("goroutine_stack_no_unwind_info", self.no_unwind_info),
-            ("goroutine_stack_unreadable", self.stack_unreadable),
-            ("goroutine_unreadable", self.unreadable),
-            ("goroutine_left_out", self.left_out),
-            ("goroutine_channels_cut", self.channels_cut),
-            ("goroutine_locks_unknown", self.locks_unknown),
-            ("timers_left_out", self.timers_left_out),
+            (Loss::GoroutineUnstable, self.unstable),
+            (Loss::GoroutineStackTooDeep, self.too_deep),
+            (Loss::GoroutineStackNoUnwindInfo, self.no_unwind_info),
+            (Loss::GoroutineStackUnreadable, self.stack_unreadable),
+            (Loss::GoroutineUnreadable, self.unreadable),
+            (Loss::GoroutineLeftOut, self.left_out),
+            (Loss::GoroutineChannelsCut, self.channels_cut),
+            (Loss::GoroutineLocksUnknown, self.locks_unknown),
+            (Loss::TimersLeftOut, self.timers_left_out),
         ]
         .into_iter()
         .filter(|&(_, count)| count > 0)

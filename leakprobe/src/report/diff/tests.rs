@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::{
-    model::TaskState,
+    model::{Loss, TaskState},
     report::{View, Weight, fixture},
 };
 
@@ -57,7 +57,7 @@ fn comparisons() {
     assert_eq!(same.outcome(&options), Outcome::NoMore);
     insta::assert_snapshot!("diff_txt_same", written(&same, Format::Txt, &options));
     let mut lost = turned(pair());
-    lost.after.1.losses.insert("goroutine_left_out".into(), 3);
+    lost.after.1.losses.insert(Loss::GoroutineLeftOut, 3);
     lost.after.1.sites.retain(|site| site.id != lost.before.1.sites[3].id && site.count != 8);
     assert_eq!(lost.outcome(&options), Outcome::Incomplete);
     insta::assert_snapshot!("diff_txt_incomplete", written(&lost, Format::Txt, &options));
