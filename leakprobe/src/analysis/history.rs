@@ -85,6 +85,11 @@ impl History {
         self.samples.clone()
     }
 
+    /// What has numbers of its own.
+    pub(super) fn followed(&self) -> impl Iterator<Item = Key> {
+        self.sites.keys().copied()
+    }
+
     /// A site's numbers at those moments.
     pub(super) fn trend(&self, key: Key) -> Vec<u64> {
         let known = self.sites.get(&key).map_or(&[][..], Vec::as_slice);

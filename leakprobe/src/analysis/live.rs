@@ -12,6 +12,7 @@ use std::{
 use super::{
     Frames, Goroutines,
     ended::EndedWaits,
+    former::Followed,
     history::{History, Key},
     holders::{self, Confirmed, Doubts},
     slices::Slices,
@@ -245,6 +246,13 @@ impl Live {
     #[must_use]
     pub fn growth(&self) -> Vec<GrowthSample> {
         self.history.samples()
+    }
+
+    /// All that has a [`Self::trend`].
+    pub(super) fn followed(&self, symbols: &dyn Frames) -> Vec<Followed> {
+        let frames = |stack: Option<StackId>| stack.map_or_else(Vec::new, |stack| symbols.of(stack).to_vec());
+        let followed = |key: Key| Followed { key, creation: frames(key.1), stack: frames(key.2) };
+        self.history.followed().map(followed).collect()
     }
 
     /// The numbers of tasks blocked with these stacks, at the moments of [`Self::growth`].

@@ -5,6 +5,7 @@ mod chains;
 mod check;
 mod diff;
 mod ended;
+mod former;
 mod futex;
 mod goroutine_tasks;
 mod goroutines;

@@ -70,6 +70,7 @@ pub fn record(
     let mut sites = Sites::default();
     let mut tasks = threads(known, &mut sites);
     let goroutines = goroutine_tasks::survey(known, &mut sites);
+    sites.follow(live.followed(symbols));
     let ordered = sites.order(&frames, &facts.target.exe, |key| live.trend(key));
     for task in &mut tasks {
         let thread = u32::try_from(task.id).ok().and_then(|tid| live.threads().get(&tid));

@@ -8,7 +8,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry};
 
-use super::{call_path::CallPaths, history};
+use super::{
+    call_path::CallPaths,
+    former::{Followed, Former},
+    history,
+};
 use crate::model::{Frame, Role, Site, TaskKind, Verdict, WaitKind, growth};
 
 /// Most names of tasks that a site keeps.
@@ -169,6 +173,7 @@ impl Tally {
 #[derive(Debug, Default)]
 pub(super) struct Sites {
     tallies: HashMap<SiteKey, Tally>,
+    followed: Vec<Followed>,
 }
 
 /// All sites, in their order.
@@ -192,10 +197,23 @@ impl Sites {
         self.tallies.entry(key).or_default().merge(tally);
     }
 
+    /// All that is followed over time.
+    pub(super) fn follow(&mut self, followed: Vec<Followed>) {
+        self.followed = followed;
+    }
+
     /// The sites, most suspicious first. `exe` is the path of the target's executable, `trend` gives numbers over time.
-    pub(super) fn order(self, frames: &[Frame], exe: &str, trend: impl Fn(history::Key) -> Vec<u64>) -> Ordered {
+    pub(super) fn order(mut self, frames: &[Frame], exe: &str, trend: impl Fn(history::Key) -> Vec<u64>) -> Ordered {
         let paths = CallPaths::new(frames, exe);
-        let alike = folded(with_strangers(self.by_functions(&paths), &trend), &trend);
+        let followed = std::mem::take(&mut self.followed);
+        let mut alike = self.by_functions(&paths);
+        let present = alike.iter().flat_map(|site| &site.tally.trends).copied().collect();
+        let former = Former::of(followed, &present, &paths);
+        for site in &mut alike {
+            let SiteKey { task, creation, stack, .. } = &site.functions;
+            site.tally.trends.extend(former.at(*task, creation, stack));
+        }
+        let alike = folded(with_strangers(alike, &former, &trend), &trend);
         let sites = alike.into_iter();
         let mut sites: Vec<(Site, Vec<SiteKey>)> =
             sites.map(|alike| (site(&alike, &paths, &trend), alike.keys)).collect();
@@ -254,7 +272,7 @@ impl Alike {
 /// Sites that differ only in whether the creator was seen are one; and as tasks of creators that nobody saw end, those that take
 /// their place are no more than before. Where several creators are known, such tasks stand for themselves, and their numbers over
 /// time are taken to have been the creators' in the proportion of today.
-fn with_strangers(sites: Vec<Alike>, trend: &impl Fn(history::Key) -> Vec<u64>) -> Vec<Alike> {
+fn with_strangers(sites: Vec<Alike>, former: &Former, trend: &impl Fn(history::Key) -> Vec<u64>) -> Vec<Alike> {
     let is_stranger = |site: &Alike| site.most.0.task == TaskKind::Thread && site.most.0.creation.is_empty();
     let place = |key: &SiteKey| SiteKey { creation: Vec::new(), ..key.clone() };
     let (strangers, mut known): (Vec<Alike>, Vec<Alike>) = sites.into_iter().partition(is_stranger);
@@ -265,13 +283,16 @@ fn with_strangers(sites: Vec<Alike>, trend: &impl Fn(history::Key) -> Vec<u64>) 
     }
     for (place, sites) in &at_place {
         let all: u64 = sites.iter().filter_map(|&n| known.get(n)).map(|site| site.tally.count).sum();
+        let here = strangers.iter().find(|site| site.functions == *place);
         let unseen: BTreeSet<history::Key> = sites
             .iter()
             .filter_map(|&n| known.get(n))
             .flat_map(|site| &site.tally.trends)
             .map(|&(task, _, stack)| (task, None, stack))
+            .chain(here.into_iter().flat_map(|site| site.tally.trends.iter().copied()))
+            .chain(former.at(TaskKind::Thread, &[], &place.stack))
             .collect();
-        let still_here = strangers.iter().find(|site| site.functions == *place).map_or(0, |site| site.tally.count);
+        let still_here = here.map_or(0, |site| site.tally.count);
         let unseen = sum(unseen.into_iter().map(trend));
         for site in sites {
             let Some(site) = known.get_mut(*site) else { continue };
@@ -649,10 +670,25 @@ mod tests {
     }
 
     fn ordered(groups: Vec<(SiteKey, Tally)>, trend: impl Fn(history::Key) -> Vec<u64>) -> Vec<Site> {
+        followed(groups, Vec::new(), trend)
+    }
+
+    fn followed(
+        groups: Vec<(SiteKey, Tally)>,
+        follow: Vec<Followed>,
+        trend: impl Fn(history::Key) -> Vec<u64>,
+    ) -> Vec<Site> {
         let mut sites = Sites::default();
+        sites.follow(follow);
         groups.into_iter().for_each(|(key, tally)| sites.add(key, tally));
-        let frame = |n: u32| Frame { function: format!("f{n}"), module: "/bin/a".into(), ..Frame::default() };
-        sites.order(&(0..10).map(frame).collect::<Vec<_>>(), "", trend).sites
+        // From 10 on other lines of the same functions.
+        let frame = |n: u32| Frame {
+            function: format!("f{}", n % 10),
+            module: "/bin/a".into(),
+            line: Some(n),
+            ..Frame::default()
+        };
+        sites.order(&(0..20).map(frame).collect::<Vec<_>>(), "", trend).sites
     }
 
     #[test]
@@ -674,6 +710,44 @@ mod tests {
         let turnover = |key: history::Key| if key.1.is_some() { vec![0, 2, 4, 6] } else { vec![12, 8, 4, 0] };
         let trends: Vec<Vec<u64>> = ordered(groups, turnover).into_iter().map(|site| site.trend).collect();
         assert_eq!(trends, [vec![6; 4], vec![6; 4]]);
+    }
+
+    #[test]
+    fn tasks_that_go_from_one_line_of_a_function_to_another_are_no_growth() {
+        let key = |(_, tally): &(SiteKey, Tally)| *tally.trends.first().unwrap();
+        let left = |group: &(SiteKey, Tally)| Followed {
+            key: key(group),
+            creation: group.0.creation.clone(),
+            stack: group.0.stack.clone(),
+        };
+        for creation in [&[][..], &[1]] {
+            // All that were at line 2 are at line 12; at the functions 3 and 4 there were others.
+            let (before, now) =
+                (group(creation, &[2], 9, Standing::Parked), group(creation, &[12], 9, Standing::Parked));
+            let others = [group(creation, &[3], 9, Standing::Parked), group(&[4], &[2], 9, Standing::Parked)];
+            let keys = [key(&before), key(&now)];
+            let trend = |wanted: history::Key| match keys.iter().position(|key| *key == wanted) {
+                Some(0) => vec![9, 6, 3, 0],
+                Some(_) => vec![0, 3, 6, 9],
+                None if others.iter().any(|group| key(group) == wanted) => vec![7; 4],
+                None => vec![0; 4],
+            };
+            let follow = [&before, &now].into_iter().chain(&others).map(left).collect();
+            let sites = followed(vec![now], follow, trend);
+            assert_eq!((sites.len(), &sites[0].trend[..]), (1, &[9; 4][..]), "{creation:?}");
+            assert!(grown(&sites[0]).is_none());
+        }
+    }
+
+    #[test]
+    fn those_whose_creator_was_not_seen_may_be_at_other_lines() {
+        let strangers = group(&[], &[2], 3, Standing::Parked);
+        let known = group(&[1], &[12], 9, Standing::Parked);
+        let turnover = |key: history::Key| if key.1.is_some() { vec![0, 3, 6, 9] } else { vec![12, 9, 6, 3] };
+        let stranger = *strangers.1.trends.first().unwrap();
+        let trend = |key: history::Key| if key.1.is_some() || key == stranger { turnover(key) } else { vec![0; 4] };
+        let sites = ordered(vec![strangers, known], trend);
+        assert_eq!((sites.len(), sites[0].count, &sites[0].trend[..]), (1, 12, &[12; 4][..]));
     }
 
     #[test]
