@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{build_ebpf, checked, fuzz, repo, run};
+use crate::{build_ebpf, checked, repo, run};
 
 const CARGO_DENY: &str = "0.20.2";
 
@@ -53,10 +53,7 @@ const BPF_MANIFEST: &str = "leakprobe-ebpf/Cargo.toml";
 
 fn format() -> Result<()> {
     run::run(repo::cargo().args(["fmt", "--all", "--check"]))?;
-    for manifest in [BPF_MANIFEST, fuzz::MANIFEST] {
-        run::run(repo::cargo().args(["fmt", "--check", "--manifest-path", manifest]))?;
-    }
-    Ok(())
+    run::run(repo::cargo().args(["fmt", "--check", "--manifest-path", BPF_MANIFEST]))
 }
 
 fn lints() -> Result<()> {
@@ -74,8 +71,7 @@ fn documentation() -> Result<()> {
 }
 
 /// All that decides whether dependencies are allowed. What they are is pinned, by their checksums.
-const OF_DEPENDENCIES: [&str; 5] =
-    ["Cargo.lock", "leakprobe-ebpf/Cargo.lock", "fuzz/Cargo.lock", "deny.toml", "xtask/src/ci.rs"];
+const OF_DEPENDENCIES: [&str; 4] = ["Cargo.lock", "leakprobe-ebpf/Cargo.lock", "deny.toml", "xtask/src/ci.rs"];
 /// Where the sum of these is kept for which the check has passed.
 const PASSED: &str = "xtask/dependencies-passed";
 
@@ -92,7 +88,7 @@ fn deny(advisories: bool) -> Result<()> {
     } else {
         run::say("note: known vulnerabilities are not looked for; `cargo xtask ci --advisories` does, with network");
     }
-    for manifest in ["Cargo.toml", BPF_MANIFEST, fuzz::MANIFEST] {
+    for manifest in ["Cargo.toml", BPF_MANIFEST] {
         let manifest = repo::root().join(manifest);
         let mut deny = std::process::Command::new(&program);
         deny.arg("--manifest-path").arg(&manifest).arg("--config").arg(repo::root().join("deny.toml"));

@@ -15,8 +15,7 @@ pub(crate) struct Args {
     /// Kernels to test besides the running one, as for `cargo xtask kernels`; "" for none
     #[arg(long, default_value = kernels::CI_KERNELS, value_name = "SUITE[:VERSION] …")]
     kernels: String,
-    /// What takes long, too: all programs of the field, 20 seconds of fuzzing for each reader, and in other kernels the tests of what is
-    /// the same on every kernel
+    /// What takes long, too: all programs of the field, and in other kernels the tests of what is the same on every kernel
     #[arg(long)]
     all: bool,
 }
@@ -86,12 +85,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         // It did not compile, or a test program died before its result.
         tally.count(false);
     }
-    if args.all {
-        // It needs all dependencies once more, built with other flags: some minutes.
-        let began = Instant::now();
-        tally.add(fuzz::fuzz(None, fuzz::SECONDS)?);
-        run::say(&format!("== fuzzing, with its build: {:.0} s", began.elapsed().as_secs_f32()));
-    }
+    let began = Instant::now();
+    tally.add(fuzz::fuzz(None, fuzz::SECONDS)?);
+    run::say(&format!("== fuzzing, with its build: {:.0} s", began.elapsed().as_secs_f32()));
     if !args.kernels.trim().is_empty() {
         let began = Instant::now();
         tally.add(kernels::matrix(&kernels::Args::with_kernels(&args.kernels, !args.all))?);
