@@ -38,15 +38,19 @@ struct Check {
 #[derive(Debug, Serialize)]
 struct Diagnosis {
     kernel: String,
+    /// Whether attach works, by BPF or by `/proc` alone.
     can_attach: bool,
+    /// Whether it works by BPF, which tells more.
+    can_use_bpf: bool,
     checks: Vec<Check>,
 }
 
 /// Looks at everything and tells. Exit code 5 if attach would not work.
 pub(super) fn doctor(json: bool) -> Result<ExitCode, Failure> {
     let checks = checks();
-    let can_attach = checks.iter().all(|check| check.ok || !check.needed);
-    let diagnosis = Diagnosis { kernel: privileges::kernel_release(), can_attach, checks };
+    let can_use_bpf = checks.iter().all(|check| check.ok || !check.needed);
+    let can_attach = can_use_bpf || ProcThreads::of(process::id()).is_ok();
+    let diagnosis = Diagnosis { kernel: privileges::kernel_release(), can_attach, can_use_bpf, checks };
     let mut text = Vec::new();
     let written = if json {
         serde_json::to_writer_pretty(&mut text, &diagnosis).map_err(io::Error::from).and_then(|()| writeln!(text))
@@ -69,14 +73,14 @@ fn tell(diagnosis: &Diagnosis, out: &mut impl Write) -> io::Result<()> {
         };
         writeln!(out, "  {mark}  {:<28} {}", check.what, check.detail)?;
     }
-    if diagnosis.can_attach {
-        writeln!(out, "attach, run and snapshot work here.")
-    } else {
-        writeln!(
-            out,
-            "attach, run and snapshot have /proc alone here, which tells less: get what is MISSING for the rest."
-        )
-    }
+    let outcome = match (diagnosis.can_use_bpf, diagnosis.can_attach) {
+        (true, _) => "attach, run and snapshot work here.",
+        (false, true) => {
+            "attach, run and snapshot work here by /proc alone, without BPF, which tells less: get what is MISSING for the rest."
+        }
+        (false, false) => "attach, run and snapshot do not work here: get what is MISSING.",
+    };
+    writeln!(out, "{outcome}")
 }
 
 fn checks() -> Vec<Check> {
