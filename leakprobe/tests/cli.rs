@@ -84,6 +84,8 @@ fn wrong_usage_says_what_was_wrong_and_ends_with_2() {
         (&["attack", "-p", "1"], "attach"),
         (&["snapshot", "-p", "1", "--nonsense"], "--nonsense"),
         (&["run", "ls"], "ls"),
+        (&["ci", "--", "true"], "--pid <PID>|--exec <CMD>"),
+        (&["ci", "-p", "1", "--exec", "ls", "--", "true"], "cannot be used with"),
         (&["report"], "FILE.json"),
         (&["completions", "cmd"], "bash"),
         (&["report", "no-such-file.json"], "no-such-file.json"),

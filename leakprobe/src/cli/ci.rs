@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use clap::Args as ClapArgs;
+use clap::{ArgGroup, Args as ClapArgs};
 
 use super::{
     Probe, Watch,
@@ -102,9 +102,10 @@ pub struct Selftest {
 }
 
 #[derive(Clone, Debug, ClapArgs)]
+#[command(group(ArgGroup::new("program").required(true).args(["pid", "exec"])))]
 pub(super) struct CiArgs {
     /// The process to check, or several: 12,34. Each is judged by itself over the same rounds, and the worst counts
-    #[arg(short, long, value_name = "PID", value_delimiter = ',', value_parser = values::pid, required_unless_present = "exec", conflicts_with = "exec")]
+    #[arg(short, long, value_name = "PID", value_delimiter = ',', value_parser = values::pid)]
     pid: Vec<u32>,
     /// Check the processes that it has created, and will create, as well: the workers of pre-fork servers
     #[arg(long)]
