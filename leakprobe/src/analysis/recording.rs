@@ -84,6 +84,7 @@ pub fn record(
             facts.losses.insert(loss, count);
         }
     };
+    lose(Loss::StackLeftOut, stacks.left_out());
     lose(Loss::SitesNotListed, ordered.left_out);
     lose(Loss::EndedWaitsNotListed, live.ended_waits_not_listed());
     if let Some(goroutines) = goroutines {

@@ -97,6 +97,8 @@ losses! {
     StackNoUnwindInfo = "stack_no_unwind_info",
     /// Stacks whose outer frames need a register that is not known.
     StackRegisterUnknown = "stack_register_unknown",
+    /// Stacks that were read, but not kept: those of one run may take no more memory.
+    StackLeftOut = "stack_left_out",
     /// Goroutines that ran each time they were read.
     GoroutineUnstable = "goroutine_unstable",
     /// Stacks of goroutines deeper than what is read.

@@ -23,6 +23,8 @@ pub enum StackEnd {
     Unstable,
     /// There is no stack: the memory could not be read.
     Unreadable,
+    /// There is no stack: those that were kept by then may take no more memory.
+    LeftOut,
     /// There is no stack: the task runs 32-bit code, whose stacks are not read.
     ThirtyTwoBit,
     /// There is no stack: the task is a kernel worker or has exited.
@@ -41,6 +43,7 @@ impl StackEnd {
             Self::Running => "was running: no stack while it runs",
             Self::Unstable => "ran each time it was read",
             Self::Unreadable => "stack memory could not be read",
+            Self::LeftOut => "not kept: the stacks of one run may take no more memory",
             Self::ThirtyTwoBit => "runs 32-bit code, whose stacks are not read",
             Self::None => "has no user stack",
         }
@@ -132,11 +135,22 @@ impl StackId {
 }
 
 /// Holds each distinct stack once: a million parked tasks at a few hundred sites need a few hundred stacks.
+///
+/// A program can make new ones as long as it is watched, so there is a limit: about 128 MiB. What comes later is a stack without
+/// addresses, with [`StackEnd::LeftOut`], and is counted.
 #[derive(Debug, Default)]
 pub struct StackTable {
     ids: HashMap<Arc<Stack>, StackId>,
     stacks: Vec<Arc<Stack>>,
+    /// Words that they take.
+    words: usize,
+    left_out: u64,
 }
+
+/// Most words that the stacks of a run take. Each takes about as many once more where it is symbolised.
+const MOST_WORDS: usize = 8 << 20;
+/// Words that a stack takes besides its addresses.
+const WORDS_BESIDES: usize = 24;
 
 impl StackTable {
     /// The id of `stack`, which is stored if it is new.
@@ -144,6 +158,12 @@ impl StackTable {
         if let Some(&id) = self.ids.get(&stack) {
             return id;
         }
+        let words = self.words + WORDS_BESIDES + stack.addresses.len();
+        if words > MOST_WORDS && stack.end != StackEnd::LeftOut {
+            self.left_out += 1;
+            return self.intern(Stack { addresses: Vec::new(), end: StackEnd::LeftOut, ..stack });
+        }
+        self.words = words;
         let id = StackId(u32::try_from(self.stacks.len()).unwrap_or(u32::MAX));
         let stack = Arc::new(stack);
         self.stacks.push(Arc::clone(&stack));
@@ -169,6 +189,12 @@ impl StackTable {
     #[must_use]
     pub fn get(&self, id: StackId) -> Option<&Stack> {
         self.stacks.get(id.0 as usize).map(AsRef::as_ref)
+    }
+
+    /// How often a stack was not kept because of the limit.
+    #[must_use]
+    pub const fn left_out(&self) -> u64 {
+        self.left_out
     }
 
     /// How many distinct stacks there are.
@@ -208,5 +234,22 @@ mod tests {
             "addresses mean another"
         );
         assert_eq!(table.len(), 3);
+    }
+
+    #[test]
+    fn what_stacks_take_is_limited() {
+        let mut table = StackTable::default();
+        let stack = |n: u64| Stack::of_thread((n..n + 1000).collect(), StackEnd::Complete);
+        let first = table.intern(stack(0));
+        let fit = MOST_WORDS / (1000 + WORDS_BESIDES);
+        for n in 1..fit as u64 {
+            table.intern(stack(n));
+        }
+        assert_eq!((table.len(), table.left_out()), (fit, 0));
+        let left_out = table.intern(stack(fit as u64));
+        assert_eq!(table.get(left_out), Some(&Stack::of_thread(Vec::new(), StackEnd::LeftOut)));
+        assert_eq!(table.intern_ref(&stack(fit as u64 + 1)), left_out);
+        assert_eq!((table.len(), table.left_out()), (fit + 1, 2));
+        assert_eq!(table.intern(stack(0)), first, "what is kept stays so");
     }
 }

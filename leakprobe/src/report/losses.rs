@@ -30,6 +30,7 @@ pub(super) fn sentence(loss: &Loss, n: u64) -> String {
             ("stack", "cut: the outer frames could not be found without registers that /proc does not tell".into())
         }
         Loss::StackNoUnwindInfo => ("stack", "cut: the outer frames could not be found".into()),
+        Loss::StackLeftOut => ("stack", "not kept: those of one run may take no more memory".into()),
         Loss::EventStackTooDeep => ("event", "with its stack cut: deeper than what is read of one".into()),
         Loss::EventStackNoUnwindInfo => ("event", "with its stack cut: the outer frames could not be found".into()),
         Loss::RecordMalformed => ("event", "not recorded: what came from the kernel could not be understood".into()),

@@ -31,7 +31,12 @@ impl Losses {
             StackEnd::TooDeep => self.too_deep += 1,
             StackEnd::NoUnwindInfo => self.no_unwind_info += 1,
             StackEnd::RegisterUnknown => self.register_unknown += 1,
-            StackEnd::Complete | StackEnd::Running | StackEnd::Unstable | StackEnd::ThirtyTwoBit | StackEnd::None => {}
+            StackEnd::Complete
+            | StackEnd::Running
+            | StackEnd::Unstable
+            | StackEnd::LeftOut
+            | StackEnd::ThirtyTwoBit
+            | StackEnd::None => {}
         }
     }
 

@@ -25,6 +25,8 @@ const MADE: [&str; 4] = ["/memfd:", "/dev/zero", "/anon_hugepage", "/SYSV"];
 const GRANTED: u64 = 32 << 20;
 /// What they may take however much it has left: some 160,000.
 const MOST: u64 = 128 << 20;
+/// Where less is left, nothing more is looked up, bytes.
+const LEAST: u64 = 1 << 20;
 /// About what the place and the allocations of a frame take besides itself and its text, bytes.
 const BESIDES: usize = 64;
 /// Most addresses that are looked up at once: what they are is held twice meanwhile.
@@ -154,6 +156,13 @@ impl Stacks {
         let new: Vec<&Stack> = table.iter().skip(self.stacks.len()).map(|(_, stack)| stack).collect();
         let mut rest = new.as_slice();
         while !rest.is_empty() {
+            if self.is_full() {
+                // Looking up names that are not kept would take time without limit.
+                self.budget.leave_out("symbols of further stacks", Scarce::Memory);
+                let left_out = self.left_out();
+                self.stacks.extend(rest.iter().map(|_| vec![left_out]));
+                return;
+            }
             let unresolved = self.unresolved(rest, modules);
             let (batch, later) = rest.split_at(unresolved.stacks);
             self.resolve_batch(batch, unresolved, modules);
@@ -323,9 +332,20 @@ impl Stacks {
         if let Some(place) = self.known(&frame) {
             return place;
         }
-        if let Some(place) = self.insert_in_budget(frame) {
-            return place;
+        match self.insert_in_budget(frame) {
+            Some(place) => place,
+            None => self.left_out(),
         }
+    }
+
+    /// Whether hardly any frame could be added.
+    fn is_full(&self) -> bool {
+        let left = self.budget.memory_left() + self.held.bytes() + GRANTED;
+        left.min(MOST).saturating_sub(self.size) < LEAST
+    }
+
+    /// The one frame that stands for all that are too many.
+    fn left_out(&mut self) -> u32 {
         let without_name = Frame {
             address: "left out".to_owned(),
             unknown: Some("the frames of one run may take no more memory".to_owned()),
@@ -404,7 +424,7 @@ fn as_source(module: &target::Module) -> Module {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::budget::Limits;
+    use crate::{model::StackEnd, target::budget::Limits};
 
     #[test]
     fn frames_are_held_once_and_within_a_limit() {
@@ -414,11 +434,28 @@ mod tests {
         let first = stacks.place(frame(1));
         assert_eq!(stacks.place(frame(1)), first);
         let places: Vec<u32> = (10..200).map(|n| stacks.place(frame(n))).collect();
-        assert!(stacks.size <= 36 << 20 && (50..70).contains(&stacks.frames.len()), "{}", stacks.frames.len());
+        assert!(stacks.size <= 36 << 20 && (90..100).contains(&stacks.frames.len()), "{}", stacks.frames.len());
         let last = *places.last().unwrap();
         assert_eq!(stacks.frames()[last as usize].label(), "[unknown left out]");
         assert_eq!(stacks.place(frame(199)), last);
         assert_eq!(stacks.place(frame(1)), first, "what is known stays so");
+        assert_eq!(stacks.budget.count_left_out(), 1);
+    }
+
+    #[test]
+    fn nothing_is_looked_up_any_more_where_frames_are_full() {
+        let limits = Limits { held: 0, ..Limits::of_memory(0) };
+        let mut stacks = Stacks::new(Options { budget: Budget::new(limits), ..Options::default() });
+        let (mut table, mut modules) = (StackTable::default(), Modules::from_parts(Vec::new(), &[]));
+        let first = table.intern(Stack::of_thread(vec![1, 2], StackEnd::Complete));
+        stacks.resolve_new(&table, &mut modules);
+        stacks.size = GRANTED;
+        let second = table.intern(Stack::of_thread(vec![3, 4], StackEnd::Complete));
+        stacks.resolve_new(&table, &mut modules);
+        assert_eq!(stacks.of(first).len(), 2);
+        assert!(
+            matches!(stacks.of(second), [place] if stacks.frames()[*place as usize].label() == "[unknown left out]")
+        );
         assert_eq!(stacks.budget.count_left_out(), 1);
     }
 }

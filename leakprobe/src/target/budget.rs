@@ -267,6 +267,12 @@ pub struct Held {
 }
 
 impl Held {
+    /// How much it is, bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Takes more.
     ///
     /// # Errors

@@ -380,7 +380,7 @@ impl Pass<'_> {
             StackEnd::TooDeep => losses.too_deep += 1,
             StackEnd::NoUnwindInfo | StackEnd::RegisterUnknown => losses.no_unwind_info += 1,
             StackEnd::Unreadable => losses.stack_unreadable += 1,
-            StackEnd::Complete | StackEnd::Running | StackEnd::ThirtyTwoBit | StackEnd::None => {}
+            StackEnd::Complete | StackEnd::Running | StackEnd::LeftOut | StackEnd::ThirtyTwoBit | StackEnd::None => {}
         }
     }
 }
