@@ -21,7 +21,7 @@ pub(crate) struct Args {
 }
 
 /// What the tests run, and the Debian package that holds it.
-const NEEDED: [(&str, &str); 29] = [
+const NEEDED: [(&str, &str); 30] = [
     ("cc", "gcc"),
     ("c++", "g++"),
     ("/usr/include/stdio.h", "libc6-dev"),
@@ -46,6 +46,7 @@ const NEEDED: [(&str, &str); 29] = [
     ("node", "nodejs"),
     ("ruby", "ruby"),
     ("objcopy", "binutils"),
+    ("dwz", "dwz"),
     ("rsvg-convert", "librsvg2-bin"),
     ("dot", "graphviz"),
     ("curl", "curl"),

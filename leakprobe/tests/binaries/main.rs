@@ -10,6 +10,7 @@ mod support;
 
 mod built;
 mod contained;
+mod deduplicated;
 mod futexes;
 mod granted;
 mod in_kernel;

@@ -28,7 +28,7 @@ const MOST_SECTIONS: usize = 64;
 /// Bytes that are copied at a time.
 const PIECE: usize = 64 << 10;
 /// The section that names another file, by the path of its descriptor.
-const ALT_LINK: &str = ".gnu_debugaltlink";
+pub(super) const ALT_LINK: &str = ".gnu_debugaltlink";
 /// Symbols, by which blazesym names code that DWARF has lines but no function for.
 const SYMBOLS: [&str; 2] = [".symtab", ".strtab"];
 /// By which blazesym knows again what a link leads to.

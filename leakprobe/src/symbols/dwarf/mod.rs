@@ -10,6 +10,7 @@ pub(super) mod copy;
 mod helper;
 mod sandbox;
 mod server;
+mod supplement;
 mod wire;
 
 use std::{

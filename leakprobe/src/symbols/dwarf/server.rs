@@ -21,6 +21,7 @@ use blazesym::symbolize::{CodeInfo, Input, Reason, Symbolized, Symbolizer, sourc
 
 use super::{
     Scope,
+    supplement::Supplements,
     wire::{self, Answer, Failure, Request},
 };
 
@@ -45,6 +46,7 @@ pub(super) fn serve(stream: &UnixStream) {
 
 fn serve_all(stream: &UnixStream) {
     let mut symbolizer = symbolizer();
+    let mut supplements = Supplements::default();
     let mut files: HashMap<RawFd, OwnedFd> = HashMap::new();
     while let Some((request, file)) = wire::receive_request(stream, IDLE) {
         let until = Instant::now() + TO_REPLY;
@@ -53,17 +55,23 @@ fn serve_all(stream: &UnixStream) {
                 let Some(file) = file else { return };
                 wire::send(stream, &keep(&mut files, file), None, until)
             }
-            Request::LookUp { file, addresses } => {
-                let Some(file) = files.get(&file) else { return };
+            Request::LookUp { file: number, addresses } => {
+                let Some(file) = files.get(&number) else { return };
                 let path = path(file);
                 // blazesym and gimli are fuzzed but not proven; some places index or subtract with what the file says,
                 // e.g. `addr - sym_addr` of a function whose cold part lies below it, with overflow checks on:
                 // https://github.com/libbpf/blazesym/blob/v0.2.7/src/symbolize/symbolizer.rs#L193. Nothing of ours is
-                // seen after a panic but the symbolizer, which is made anew.
-                let work = AssertUnwindSafe(|| look_up(&symbolizer, &path, &addresses));
+                // seen after a panic but what has parsed the files, which is made anew.
+                let work = AssertUnwindSafe(|| {
+                    let mut found = look_up(&symbolizer, &path, &addresses)?;
+                    for (scopes, &address) in found.iter_mut().zip(&addresses) {
+                        supplements.fill(number, &files, address, scopes);
+                    }
+                    Ok(found)
+                });
                 let scopes = catch_unwind(work).unwrap_or(Err(Failure::Panicked));
                 if matches!(scopes, Err(Failure::Panicked)) {
-                    symbolizer = self::symbolizer();
+                    (symbolizer, supplements) = (self::symbolizer(), Supplements::default());
                 }
                 wire::send(stream, &scopes, None, Instant::now() + TO_REPLY)
             }
@@ -93,7 +101,7 @@ fn keep(files: &mut HashMap<RawFd, OwnedFd>, file: OwnedFd) -> Answer<RawFd> {
 }
 
 /// blazesym takes a path.
-fn path(file: &OwnedFd) -> PathBuf {
+pub(super) fn path(file: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
