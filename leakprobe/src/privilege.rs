@@ -263,10 +263,18 @@ pub(crate) fn advice_to_read_others() -> String {
     advice(&[CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH])
 }
 
+/// The names of the capabilities that reading other users' processes takes and that we lack.
+pub(crate) fn lacking_to_read_others() -> Vec<String> {
+    lacking(&[CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH])
+}
+
+fn lacking(wanted: &[Capability]) -> Vec<String> {
+    wanted.iter().filter(|it| !may(**it)).map(ToString::to_string).collect()
+}
+
 /// What to do where something takes capabilities: those of them that we lack. Empty if we have them all.
 pub(crate) fn advice(wanted: &[Capability]) -> String {
-    let lacking: Vec<String> = wanted.iter().filter(|it| !may(**it)).map(ToString::to_string).collect();
-    match lacking.as_slice() {
+    match lacking(wanted).as_slice() {
         [] => String::new(),
         lacking => format!("; run with sudo, or grant {}", lacking.join(" and ")),
     }

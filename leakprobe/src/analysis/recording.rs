@@ -10,8 +10,8 @@ use super::{
     timers, verdict,
 };
 use crate::model::{
-    Activity, Cost, Coverage, CreatedBy, Frame, Loss, Pause, Recording, Role, SCHEMA, StackEnd, StackTable, TargetInfo,
-    Task, TaskKind, TaskState, TimerSample, Tool, WaitKind,
+    Activity, Cost, Coverage, CreatedBy, Frame, Gap, Loss, Pause, Recording, Role, SCHEMA, Source, StackEnd,
+    StackTable, TargetInfo, Task, TaskKind, TaskState, TimerSample, Tool, WaitKind,
 };
 
 const NS_PER_MS: u64 = 1_000_000;
@@ -26,9 +26,9 @@ pub struct Facts {
     /// How long it lasted, ms.
     pub duration_ms: u64,
     /// What was watched, what was not, and how many events came.
-    pub sources: Vec<String>,
+    pub sources: Vec<Source>,
     /// See `sources`.
-    pub gaps: Vec<String>,
+    pub gaps: Vec<Gap>,
     /// What was paused meanwhile.
     pub pauses: Vec<Pause>,
     /// See `sources`.

@@ -185,7 +185,7 @@ fn programs(check: &mut impl FnMut(&'static str, bool, Result<String, String>) -
                     has.iter().map(|name| format!(", {}", name.trim_start_matches("sys_enter_"))).collect::<String>()
                 ))
             } else {
-                Err(probes.gaps.join("; "))
+                Err(probes.gaps.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
             };
             check("futex waits", false, futex);
         }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::session::Session;
 use crate::{
     cli::Watch,
+    model::Gap,
     target::{Stat, children},
 };
 
@@ -85,20 +86,10 @@ impl<'a> Follower<'a> {
         sessions
     }
 
-    /// What was not watched, in one sentence.
-    pub(super) fn gap(&self) -> Option<String> {
-        let processes = |n: u64| if n == 1 { "1 child process".to_owned() } else { format!("{n} child processes") };
-        let mut parts = Vec::new();
-        if self.missed > 0 {
-            parts.push(format!("{} ended before leakprobe could look", processes(self.missed)));
-        }
-        if self.too_many > 0 {
-            parts.push(format!(
-                "{} came while {MOST_PROCESSES} processes, the most at once, were watched already",
-                processes(self.too_many)
-            ));
-        }
-        (!parts.is_empty()).then(|| format!("not all children were watched: {}", parts.join(", ")))
+    /// What was not watched.
+    pub(super) fn gap(&self) -> Option<Gap> {
+        let Self { missed: ended, too_many, .. } = *self;
+        (ended > 0 || too_many > 0).then_some(Gap::ChildrenMissed { ended, too_many, limit: MOST_PROCESSES as u64 })
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
         Finder,
         goroutines::{self, Caller, ReadError},
     },
-    model::{GoObject, GoroutineSample, GoroutineSink, Loss, QueuePlace, StackId, StackTable, TimerSample},
+    model::{Gap, GoObject, GoroutineSample, GoroutineSink, Loss, QueuePlace, StackId, StackTable, TimerSample},
     snapshot::{Engine, ProcessMemory, process_cpu_time},
     symbols::{self, GoCode},
     target::{Modules, has_memory},
@@ -26,7 +26,7 @@ pub(super) struct Goroutines {
     finder: Finder,
     readers: Vec<Watched>,
     /// Runtimes that could not be read, and why; what is not sure of the others.
-    problems: BTreeSet<String>,
+    problems: BTreeSet<Gap>,
     /// Runtimes that could not be read at the last look.
     unreadable: u64,
     /// The CPU time of the whole process, read just before the last snapshot, ns.
@@ -83,12 +83,12 @@ impl Goroutines {
         for found in self.finder.find(modules, &self.memory(modules)) {
             match found {
                 Ok(runtime) => {
-                    self.problems.extend(runtime.notes.iter().cloned());
+                    self.problems.extend(runtime.gaps.iter().cloned());
                     runtimes.push(runtime);
                 }
                 Err(problem) => {
                     self.unreadable += 1;
-                    self.problems.insert(problem.to_string());
+                    self.problems.insert(Gap::GoRuntime { why: problem.to_string() });
                 }
             }
         }
@@ -118,7 +118,8 @@ impl Goroutines {
         self.readers.append(&mut known);
         self.readers.sort_unstable_by_key(|known| known.place);
         if self.readers.len() > MAX_RUNTIMES {
-            self.problems.insert(format!("of {} Go runtimes {MAX_RUNTIMES} are read", self.readers.len()));
+            let (found, read) = (self.readers.len() as u64, MAX_RUNTIMES as u64);
+            self.problems.insert(Gap::GoRuntimesLeftOut { found, read });
             self.unreadable += (self.readers.len() - MAX_RUNTIMES) as u64;
             self.readers.truncate(MAX_RUNTIMES);
         }
@@ -262,12 +263,10 @@ impl Goroutines {
         (!versions.is_empty()).then(|| versions.join(", "))
     }
 
-    /// What could not be seen, and why; one sentence each.
-    pub(super) fn gaps(&self) -> impl Iterator<Item = String> {
+    /// What could not be seen, and why.
+    pub(super) fn gaps(&self) -> impl Iterator<Item = Gap> {
         let is_counted = self.readers.is_empty() || self.turnover().is_some();
-        let not_counted = (!is_counted).then(|| {
-            "goroutines that came and went between two looks are not counted: the runtime's own counter was not found".to_owned()
-        });
+        let not_counted = (!is_counted).then_some(Gap::GoTurnover);
         self.problems.iter().cloned().chain(not_counted)
     }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    model::Pause,
+    model::{Gap, Pause},
     probes::{
         Probes, WaitSource,
         cost::{Accounting, Done, ProgramTime},
@@ -114,8 +114,7 @@ impl Governing {
         let accounting = if self.accounts { Accounting::begin().ok() } else { None };
         if self.accounts && accounting.is_none() {
             self.accounts = false;
-            let what = "the cost of leakprobe's programs in the kernel is estimated, since it may not be measured: run with sudo, or grant CAP_SYS_ADMIN";
-            probes.gaps.push(what.to_owned());
+            probes.gaps.push(Gap::CostEstimated);
         }
         Window { _accounting: accounting, began: Instant::now(), time: probes.program_time(), done: Done::read() }
     }

@@ -25,7 +25,7 @@ use crate::{
     analysis::Live,
     cli::{Probe, Watch},
     jvm,
-    model::{Blocking, Change, ChangeKind, FutexWait, StackTable, Subject, WaitKind},
+    model::{Blocking, Change, ChangeKind, FutexWait, Gap, StackTable, Subject, WaitKind},
     privilege,
     probes::{
         self, Source, WaitSource,
@@ -109,7 +109,7 @@ impl Session {
             _ => Source::open(&options)?,
         };
         if probes.is_proc() && watch.follow_forks {
-            probes.gaps().push("processes that it created were not followed: that takes BPF".to_owned());
+            probes.gaps().push(Gap::ChildrenNeedBpf);
         }
         if probes.is_proc() && watch.probe != Probe::Proc {
             warn_of(probes.gaps());
@@ -118,10 +118,7 @@ impl Session {
         // From now on exec is reported; what a fork began meanwhile was not.
         target.refresh();
         if events && watch.probe == Probe::Snapshot {
-            probes.gaps().push(
-                "waits that ended between two snapshots, futex waits among them, were not watched: --probe snapshot"
-                    .to_owned(),
-            );
+            probes.gaps().push(Gap::SnapshotsAlone);
         }
         let engine = if probes.is_proc() { Engine::from_proc(watch.pid) } else { Engine::new(watch.pid) };
         let mut engine = engine.map_err(|error| {
@@ -212,9 +209,9 @@ impl Session {
         std::mem::take(&mut self.forked)
     }
 
-    /// Something that was not watched, in one sentence.
-    pub(super) fn gap(&mut self, sentence: String) {
-        self.probes.gaps().push(sentence);
+    /// Notes something that was not watched.
+    pub(super) fn gap(&mut self, gap: Gap) {
+        self.probes.gaps().push(gap);
     }
 
     /// When [`Self::govern`] has something to do.
@@ -422,7 +419,7 @@ impl Session {
 }
 
 /// Tells on stderr that BPF is not to be had, once.
-fn warn_of(gaps: &[String]) {
+fn warn_of(gaps: &[Gap]) {
     static TOLD: Once = Once::new();
     TOLD.call_once(|| gaps.iter().for_each(|gap| tracing::warn!("{gap}")));
 }

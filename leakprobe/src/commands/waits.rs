@@ -8,7 +8,7 @@ use std::{
 use super::goroutines::Goroutines;
 use crate::{
     analysis::{DescriptorWait, Live},
-    model::Subject,
+    model::{Gap, Subject},
     probes::Source,
     snapshot::{Describer, Engine, Told},
 };
@@ -84,8 +84,8 @@ impl Waits {
         self.describe(&Wanted { threads, slots }, engine, probes, live, goroutines);
     }
 
-    /// What could not be found out, and why; one sentence each.
-    pub(super) fn gaps(&self) -> impl Iterator<Item = String> {
+    /// What could not be found out, and why.
+    pub(super) fn gaps(&self) -> impl Iterator<Item = Gap> {
         self.describer.gaps().iter().cloned()
     }
 

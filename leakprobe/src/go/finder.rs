@@ -14,6 +14,7 @@ use super::{
     runtime::{self, Threads},
 };
 use crate::{
+    model::Gap,
     privilege,
     snapshot::ProcessMemory,
     target::{MappedFile, Modules, own_thread_ids},
@@ -145,10 +146,7 @@ impl Root {
             self.modules.into_iter().filter_map(|module| Some((image_of(&module)?, module))).collect();
         let mut runtime = runtime::make_out(memory, &self.version, &self.known, &modules, threads)?;
         if !self.is_complete || modules.len() < count {
-            runtime.notes.push(
-                "the list of Go plugins could not be followed to its end: functions of some may have no names"
-                    .to_owned(),
-            );
+            runtime.gaps.push(Gap::GoPlugins);
         }
         Ok(runtime)
     }

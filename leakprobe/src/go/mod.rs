@@ -26,6 +26,8 @@ mod version;
 
 use std::{ops::Range, sync::Arc};
 
+use crate::model::Gap;
+
 pub use code::{Code, GoModule};
 pub use finder::Finder;
 pub use layout::{
@@ -54,8 +56,8 @@ pub struct Runtime {
     pub bss: Range<u64>,
     /// Its words for why a goroutine waits, by [`GLayout::waitreason`]. Empty if they were not found.
     pub reasons: Arc<[Arc<str>]>,
-    /// What could not be found out of it or is not sure, a sentence each.
-    pub notes: Vec<String>,
+    /// What could not be found out of it or is not sure.
+    pub gaps: Vec<Gap>,
 }
 
 impl Runtime {

@@ -16,6 +16,7 @@ use super::{
     reasons, scheduler,
     scheduler::Scheduler,
 };
+use crate::model::Gap;
 
 /// So many goroutines are looked at to check the layout.
 const SAMPLE: usize = 256;
@@ -48,21 +49,25 @@ pub(super) fn make_out(
         return Err(Problem::Unreadable(format!("{version} has no modules")));
     };
     let path = &image.path;
-    let mut notes = Vec::new();
+    let mut gaps = Vec::new();
+    let mut unreadable = Vec::new();
     let mut layout = known.layout.clone();
     let mut code = Vec::new();
     for (image, module) in modules {
         match GoModule::read(memory, image, module) {
             Ok(module) => code.push(module),
-            Err(reason) => notes.push(reason),
+            Err(why) => {
+                gaps.push(Gap::GoFunctions { why: why.clone() });
+                unreadable.push(why);
+            }
         }
         if module.gofunc.is_none() {
-            notes.push(format!("inlined calls of {} are not shown: their table was not found", image.path));
+            gaps.push(Gap::GoInlinedCalls { path: image.path.to_string() });
         }
     }
     let code = Code::new(code);
     if code.find(own.text.start).is_none() {
-        return Err(Problem::Unreadable(notes.join("; ")));
+        return Err(Problem::Unreadable(unreadable.join("; ")));
     }
     let mentions = |function| Mentions::of(memory, &code, function, &own.bss);
     let allm = allm::find(memory, &own.bss, &layout, &known.alllink, &mentions(allm::ADDS));
@@ -78,13 +83,10 @@ pub(super) fn make_out(
     let mut reasons = own.data.iter().rev().map(|data| reasons::find(memory, data));
     let reasons = reasons.find(|reasons| !reasons.is_empty()).unwrap_or_default();
     if reasons.is_empty() {
-        notes.push(format!("the names of wait reasons were not found in {path}: waits are shown by number"));
+        gaps.push(Gap::GoWaitReasons { path: path.to_string() });
     }
     if !known.exact {
-        notes.push(format!(
-            "{version} is newer than leakprobe knows (1.{NEWEST}): where its goroutines keep what is shown was found out from \
-             the process itself; channels, locks, timers and descriptors are read as in 1.{NEWEST}, which was not checked"
-        ));
+        gaps.push(Gap::GoNewer { version: version.to_string(), known_minor: u32::from(NEWEST) });
     }
     let goroutines = sample(memory, allgs);
     if goroutines.len() < LEAST {
@@ -95,27 +97,23 @@ pub(super) fn make_out(
         Verdict::Holds => layout = layout.moved(layout.g.atomicstatus, layout.g.startpc),
         Verdict::Moved(status, startpc) if !known.exact => layout = layout.moved(status, startpc),
         Verdict::Unsure if known.exact => {
-            notes.push(format!(
-                "{path} has too few goroutines to check how they are laid out; it is taken as {version} has it"
-            ));
+            gaps.push(Gap::GoUnchecked { path: path.to_string(), version: version.to_string() });
         }
         Verdict::Unsure => return Err(Problem::NotYet(path.to_string())),
         Verdict::Moved(..) | Verdict::Broken => return Err(broken(path, version)),
     }
-    take_threads(memory, &mut layout, allm.as_ref(), version, known, threads, &mut notes);
+    take_threads(memory, &mut layout, allm.as_ref(), version, known, threads, &mut gaps);
     let (resizes, numbers) = (mentions(scheduler::RESIZES), mentions(scheduler::NUMBERS));
     let scheduler = Scheduler::find(memory, &own.bss, &layout, &resizes, &numbers);
     if !known.exact {
         layout.p.timers = scheduler.and_then(|scheduler| scheduler::timers(memory, scheduler.allp, &layout));
     }
     if scheduler.is_none() || layout.p.timers.is_none() {
-        notes.push(format!(
-            "timers of {path} that no goroutine waits for are not counted: its processors were not found"
-        ));
+        gaps.push(Gap::GoTimers { path: path.to_string() });
     }
     let allm = allm.filter(|_| layout.m.alllink.is_some()).map(|allm| allm.address);
     let (version, code) = (version.clone(), Arc::new(code));
-    Ok(Runtime { version, layout, code, allgs, allm, scheduler, bss: own.bss.clone(), reasons, notes })
+    Ok(Runtime { version, layout, code, allgs, allm, scheduler, bss: own.bss.clone(), reasons, gaps })
 }
 
 fn broken(path: &str, version: &Version) -> Problem {
@@ -150,7 +148,7 @@ fn take_threads(
     version: &Version,
     known: &Known,
     threads: &Threads,
-    notes: &mut Vec<String>,
+    gaps: &mut Vec<Gap>,
 ) {
     let is_id = |thread: u64, offset: Offset| {
         let id = memory.word(thread.wrapping_add(offset.into()));
@@ -164,8 +162,6 @@ fn take_threads(
     layout.set_alllink(procid.and(allm).map(|allm| allm.alllink), version.minor);
     match procid {
         Some(procid) => layout.m.procid = procid,
-        None => notes.push(
-            "which thread runs which goroutine is not known: the runtime's list of threads was not found".to_owned(),
-        ),
+        None => gaps.push(Gap::GoThreads),
     }
 }

@@ -13,6 +13,7 @@ mod structs;
 use std::sync::Arc;
 
 use crate::{
+    model::Gap,
     snapshot::{FrameSizes, ProcessMemory},
     target::{MappedFile, Modules},
 };
@@ -61,12 +62,9 @@ impl Finder {
 
     /// What is not seen of a JVM that is there.
     #[must_use]
-    pub fn gap(&self) -> Option<String> {
+    pub fn gap(&self) -> Option<Gap> {
         let why = self.found.as_ref()?.as_ref().err()?;
-        Some(format!(
-            "stacks through compiled Java methods may lack some of them, unless Java was started with \
-             -XX:+PreserveFramePointer: the JVM does not tell of its code: {why}"
-        ))
+        Some(Gap::JvmCode { why: why.to_string() })
     }
 }
 

@@ -3,9 +3,11 @@
 //! [`Recording`] is the whole result of a run: commands write it, `report` reads it back, every output format is made
 //! from it. The words are those of ARCHITECTURE.md.
 
+mod coded;
 mod ends;
 mod frame;
 mod futex;
+mod gap;
 mod goroutine;
 mod growth;
 mod lock_owner;
@@ -17,6 +19,7 @@ mod recording;
 mod rules;
 mod site;
 mod snapshot;
+mod source;
 mod span;
 mod stack;
 mod subject;
@@ -28,6 +31,7 @@ mod wait;
 pub use ends::{EndRole, OtherEnd, OtherEnds};
 pub use frame::Frame;
 pub use futex::{BEFORE_WORD, DESCRIPTOR_BEFORE_TID, FROM_WORD, FutexMemory, FutexWait};
+pub use gap::{FileLimit, Gap};
 pub use goroutine::{
     Ancestor, AncestorSample, Channel, GoFrame, GoObject, GoStatus, GoWait, Goroutine, GoroutineSample, GoroutineSink,
     HeldLock,
@@ -45,6 +49,7 @@ pub(crate) use rules::package;
 pub use rules::{Rule, RuleKind, Text};
 pub use site::{Place, Site};
 pub use snapshot::{Activity, Blocking, Change, ChangeKind, News, Snapshot, ThreadSample, WaitTimer};
+pub use source::Source;
 pub(crate) use span::{numbers, span, thousands};
 pub use stack::{Stack, StackEnd, StackId, StackKind, StackTable};
 pub use subject::{Access, Children, Subject};

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Check, Deadlock, Frame, Loss, PendingTimers, Site, Task, UnseenTasks, Wait};
+use super::{Check, Deadlock, Frame, Gap, Loss, PendingTimers, Site, Source, Task, UnseenTasks, Wait};
 
 /// The schema that this version writes and reads.
 pub const SCHEMA: &str = "leakprobe/1";
@@ -166,11 +166,11 @@ pub struct Coverage {
     pub go: Option<GoCoverage>,
     /// Events that the kernel streamed.
     pub events: u64,
-    /// What was watched: e.g. `lifecycle`, `futex`, `snapshots`; what is missing here was not.
-    pub sources: Vec<String>,
-    /// What was not watched, and why, one sentence each.
+    /// What was watched; what is missing here was not.
+    pub sources: Vec<Source>,
+    /// What was not watched, and why.
     #[serde(default)]
-    pub gaps: Vec<String>,
+    pub gaps: Vec<Gap>,
     /// Kinds of tasks that the target has, or may have, and that are not read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unseen: Vec<UnseenTasks>,

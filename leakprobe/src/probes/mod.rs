@@ -48,7 +48,10 @@ pub use self::{
     source::{Proc, Source},
     waits::WaitSource,
 };
-use crate::snapshot::clock_ns;
+use crate::{
+    model::{self, Gap},
+    snapshot::clock_ns,
+};
 
 /// The BPF programs: `leakprobe-ebpf`, built by `cargo xtask build-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/leakprobe.bpf.o");
@@ -137,9 +140,9 @@ pub struct Probes {
     counters: Option<PerCpuArray<MapData, u64>>,
     calls: Option<PerCpuArray<MapData, u64>>,
     /// What is watched, for the coverage statement.
-    pub sources: Vec<String>,
+    pub sources: Vec<model::Source>,
     /// What is not, and why.
-    pub gaps: Vec<String>,
+    pub gaps: Vec<Gap>,
 }
 
 impl Probes {
@@ -186,7 +189,7 @@ impl Probes {
             tgid: options.tgid,
             threads,
             briefs,
-            sources: vec!["snapshots".to_owned()],
+            sources: vec![model::Source::Snapshots],
             gaps: Vec::new(),
         };
         if options.kernel_stacks {
@@ -211,25 +214,22 @@ impl Probes {
             };
             attach(&mut self.ebpf).map_err(|error| refused(name, &*error))?;
         }
-        self.sources.push("thread creation and exit".to_owned());
+        self.sources.push(model::Source::Lifecycle);
         Ok(())
     }
 
     /// Watches waits through `source` from now on, and through nothing else. If that cannot be, they are not watched: a gap, not an
     /// error, since snapshots still see every parked thread.
     pub fn watch_waits(&mut self, source: WaitSource) {
-        if let Err(gap) = self.switch_waits(source) {
+        if let (Err(why), Some(wanted)) = (self.switch_waits(source), source.events()) {
             // Those of the scheduler need less privilege on some kernels.
-            let instead = source == WaitSource::Futexes && self.switch_waits(WaitSource::Switches).is_ok();
-            let said = if instead { "; waits of any kind were watched by context switches instead" } else { "" };
-            self.gaps.push(format!("{gap}{said}"));
+            let switches_instead = source == WaitSource::Futexes && self.switch_waits(WaitSource::Switches).is_ok();
+            self.gaps.push(Gap::WaitsNotWatched { source: wanted, why, switches_instead });
         }
-        let source = self.waits.source();
-        if source != WaitSource::Snapshots {
-            let name = source.name();
-            if !self.sources.iter().any(|known| known == name) {
-                self.sources.push(name.to_owned());
-            }
+        if let Some(source) = self.waits.source().events()
+            && !self.sources.contains(&source)
+        {
+            self.sources.push(source);
         }
     }
 

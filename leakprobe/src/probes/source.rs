@@ -9,7 +9,10 @@ use leakprobe_common::{
 };
 
 use super::{Options, ProbeError, Probes, ProcThreads, WaitSource, privileges};
-use crate::privilege;
+use crate::{
+    model::{self, Gap},
+    privilege,
+};
 
 /// What watches a target.
 pub enum Source {
@@ -22,8 +25,8 @@ pub enum Source {
 /// `/proc` alone, and what is said of that.
 pub struct Proc {
     threads: ProcThreads,
-    sources: Vec<String>,
-    gaps: Vec<String>,
+    sources: Vec<model::Source>,
+    gaps: Vec<Gap>,
 }
 
 impl Source {
@@ -45,21 +48,15 @@ impl Source {
     /// If it cannot be read.
     pub fn proc(options: &Options, why: &str) -> Result<Self, ProbeError> {
         let threads = ProcThreads::of(options.tgid).map_err(|error| ProbeError::Proc { pid: options.tgid, error })?;
-        let lost = if options.events {
-            "who created a thread, and waits that ended, are not seen; ages are lower bounds; stacks end where a register is needed that /proc does not tell"
-        } else {
-            "ages are lower bounds; stacks end where a register is needed that /proc does not tell"
-        };
-        let mut gaps = vec![format!("this is from /proc, without BPF: {lost}; because: {why}")];
+        let mut gaps = vec![Gap::WithoutBpf { events: options.events, why: why.to_owned() }];
         if !threads.has_calls() {
-            gaps.push(format!(
-                "system calls and stacks of process {} may not be read{}{}",
-                options.tgid,
-                privilege::advice_to_read_others(),
-                if privileges::restricts_ptrace() { " (kernel.yama.ptrace_scope keeps users from it)" } else { "" }
-            ));
+            gaps.push(Gap::CallsUnreadable {
+                pid: options.tgid,
+                lacking: privilege::lacking_to_read_others(),
+                yama: privileges::restricts_ptrace(),
+            });
         }
-        Ok(Self::Proc(Box::new(Proc { threads, sources: vec!["snapshots from /proc".to_owned()], gaps })))
+        Ok(Self::Proc(Box::new(Proc { threads, sources: vec![model::Source::ProcSnapshots], gaps })))
     }
 
     /// Whether it is `/proc` alone.
@@ -183,7 +180,7 @@ impl Source {
 
     /// What is watched, for the coverage statement.
     #[must_use]
-    pub fn sources(&self) -> &[String] {
+    pub fn sources(&self) -> &[model::Source] {
         match self {
             Self::Kernel(probes) => &probes.sources,
             Self::Proc(proc) => &proc.sources,
@@ -191,7 +188,7 @@ impl Source {
     }
 
     /// What is not, and why.
-    pub fn gaps(&mut self) -> &mut Vec<String> {
+    pub fn gaps(&mut self) -> &mut Vec<Gap> {
         match self {
             Self::Kernel(probes) => &mut probes.gaps,
             Self::Proc(proc) => &mut proc.gaps,

@@ -11,7 +11,7 @@ use super::{
     calls::{self, Slowed},
     privileges, program, reason,
 };
-use crate::privilege;
+use crate::{model::Source, privilege};
 
 /// What tells of waits between snapshots; what costs the target more comes later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +33,15 @@ impl WaitSource {
             Self::Snapshots => "snapshots alone",
             Self::Switches => "context switches",
             Self::Futexes => "futex waits",
+        }
+    }
+
+    /// As what recordings name it; `None` if it streams nothing.
+    pub(super) const fn events(self) -> Option<Source> {
+        match self {
+            Self::Snapshots => None,
+            Self::Switches => Some(Source::ContextSwitches),
+            Self::Futexes => Some(Source::FutexWaits),
         }
     }
 }
@@ -82,12 +91,13 @@ impl Attached {
     /// Attaches the programs of `source`, which are loaded the first time.
     ///
     /// # Errors
-    /// What cannot be watched, and why, as one clause.
+    /// Why it cannot be watched, as one clause.
     pub(super) fn to(ebpf: &mut Ebpf, source: WaitSource, types: &AyaBtf) -> Result<Self, String> {
         match source {
             WaitSource::Snapshots => Ok(Self::default()),
-            WaitSource::Switches => Self::to_switches(ebpf, types)
-                .map_err(|error| format!("waits that ended were not watched: {SWITCH}: {}", words(&error))),
+            WaitSource::Switches => {
+                Self::to_switches(ebpf, types).map_err(|error| format!("{SWITCH}: {}", words(&error)))
+            }
             WaitSource::Futexes => {
                 let (attached, slows) = calls::attaching(|| Self::to_futexes(ebpf))?;
                 Ok(Self { _slows: Some(slows), ..attached })
@@ -106,10 +116,9 @@ impl Attached {
 
     /// Needs tracefs.
     fn to_futexes(ebpf: &mut Ebpf) -> Result<Self, String> {
-        const WHAT: &str = "futex waits that ended were not watched";
         // To mount it, and for what kernel.perf_event_paranoid asks for on some kernels.
         let _raised = privilege::raise(&[CAP_SYS_ADMIN]);
-        privileges::ensure_tracefs().map_err(|error| format!("{WHAT}: {error}"))?;
+        privileges::ensure_tracefs().map_err(|error| error.to_string())?;
         let mut attached = Self::default();
         for (name, point, everywhere) in FUTEX {
             if !everywhere && !privileges::has_tracepoint("syscalls", point) {
@@ -117,7 +126,7 @@ impl Attached {
             }
             let link = attach_futex(ebpf, name, point).map_err(|error| {
                 let hint = privileges::perf_hint().unwrap_or_default();
-                format!("{WHAT}: {point}: {}{hint}", words(&error))
+                format!("{point}: {}{hint}", words(&error))
             })?;
             attached.futexes.push(link);
         }

@@ -110,7 +110,7 @@ pub(super) fn stacks(shown: &Shown<'_>) -> Vec<(TaskKind, u64, u64)> {
 /// What was not watched, and why; kinds of tasks that are not read come first.
 pub(super) fn gaps(recording: &Recording) -> impl Iterator<Item = String> {
     let unseen = recording.coverage.unseen.iter().map(UnseenTasks::sentence);
-    let gaps = unseen.chain(recording.coverage.gaps.iter().cloned());
+    let gaps = unseen.chain(recording.coverage.gaps.iter().map(ToString::to_string));
     gaps.map(|gap| words::harmless(&gap).trim_end_matches(['.', ' ']).to_owned()).filter(|gap| !gap.is_empty())
 }
 

@@ -6,8 +6,8 @@ pub(crate) mod go;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use crate::model::{
-    Cost, Coverage, CreatedBy, EndedWait, Frame, GrowthSample, Loss, Pause, Recording, Role, SCHEMA, Site, StackEnd,
-    TargetInfo, Task, TaskKind, TaskState, Tool, Verdict, Wait, WaitKind,
+    Cost, Coverage, CreatedBy, EndedWait, Frame, Gap, GrowthSample, Loss, Pause, Recording, Role, SCHEMA, Site, Source,
+    StackEnd, TargetInfo, Task, TaskKind, TaskState, Tool, Verdict, Wait, WaitKind,
 };
 
 const APP: &str = "/srv/checkout/bin/checkout";
@@ -147,10 +147,12 @@ pub(crate) fn crowd() -> Recording {
     r.tasks.last_mut().unwrap().stack_end = StackEnd::None;
     r.ended_waits = vec![ended(WaitKind::Futex, 40, 41_000, 1_100, poll)];
     r.coverage.gaps = vec![
-        "futex waits that ended were not watched: /sys/kernel/tracing cannot be read, since it is not mounted, and \
-         mounting it is not permitted"
-            .into(),
-        "no lines or inlined functions in crowd: its debug information is damaged".into(),
+        Gap::WaitsNotWatched {
+            source: Source::FutexWaits,
+            why: "/sys/kernel/tracing cannot be read, since it is not mounted, and mounting it is not permitted".into(),
+            switches_instead: false,
+        },
+        Gap::DebugInformation { module: "crowd".into(), why: "its debug information is damaged".into() },
     ];
     r.finish()
 }
@@ -166,7 +168,7 @@ pub(crate) fn single_thread() -> Recording {
     r.coverage.blocked = 1;
     r.coverage.stacks_complete = 1;
     r.coverage.events = 0;
-    r.coverage.sources = vec!["snapshots".into()];
+    r.coverage.sources = vec![Source::Snapshots];
     r.finish()
 }
 
@@ -184,10 +186,10 @@ pub(crate) fn idle_with_gaps() -> Recording {
     let mut r = idle();
     r.coverage.blocked = 3;
     r.coverage.stacks_complete = 1;
-    r.coverage.sources = vec!["snapshots".into()];
+    r.coverage.sources = vec![Source::Snapshots];
     r.coverage.gaps = vec![
-        "futex waits were not watched: tracepoints are not permitted here.".into(),
-        "creations were not watched: the kernel has no BTF".into(),
+        Gap::Text("futex waits were not watched: tracepoints are not permitted here.".into()),
+        Gap::Text("creations were not watched: the kernel has no BTF".into()),
     ];
     r.losses = BTreeMap::from([(Loss::StackUnreadable, 2)]);
     for task in &mut r.tasks {
@@ -331,7 +333,7 @@ fn empty(comm: &str, exe: &str) -> Recording {
             }],
             snapshots: 31,
             events: 1_234,
-            sources: vec!["lifecycle".into(), "futex".into(), "snapshots".into()],
+            sources: vec![Source::Text("lifecycle".into()), Source::Text("futex".into()), Source::Snapshots],
             ..Coverage::default()
         },
         losses: BTreeMap::new(),

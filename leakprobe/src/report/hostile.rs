@@ -7,8 +7,8 @@ use proptest::{collection::vec, prelude::*};
 use super::{Format, GroupBy, Kind, Options, View, Weight, fixture, shown::Shown, stacks::Stacks};
 use crate::analysis::{Criteria, History, Moment, Terms, conclude, judge, tell};
 use crate::model::{
-    Check, CheckOutcome, Course, Deadlock, DeadlockedTask, Finding, Frame, GoFrame, Ground, LinkWait, Owner,
-    PendingTimers, Recording, Relation, Round, StackEnd, TaskState, TimedWait, Verdict,
+    Check, CheckOutcome, Course, Deadlock, DeadlockedTask, Finding, Frame, Gap, GoFrame, Ground, LinkWait, Owner,
+    PendingTimers, Recording, Relation, Round, Source, StackEnd, TaskState, TimedWait, Verdict,
 };
 
 /// Texts that mean something to one of the formats, or to a terminal.
@@ -67,8 +67,8 @@ fn recording() -> impl Strategy<Value = Recording> {
         recording.started = text(4);
         recording.duration_ms = number(0);
         recording.min_block_ms = number(1);
-        recording.coverage.gaps = vec![text(5)];
-        recording.coverage.sources = vec![text(5)];
+        recording.coverage.gaps = vec![Gap::Text(text(5)), Gap::KernelNames { why: text(5) }];
+        recording.coverage.sources = vec![Source::Text(text(5))];
         recording.coverage.blocked = number(2);
         recording.losses.insert(text(6).into(), number(3));
         recording.cost.cpu_ms = number(0);

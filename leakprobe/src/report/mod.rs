@@ -16,6 +16,7 @@ use regex::Regex;
 use crate::model::Recording;
 
 mod checked;
+mod coded;
 pub mod diff;
 mod dot;
 mod ends;
@@ -27,6 +28,7 @@ mod folded;
 mod frames;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
+mod gaps;
 mod github;
 mod goroutines;
 mod groups;

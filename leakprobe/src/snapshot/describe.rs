@@ -17,7 +17,7 @@ use super::{
     ends::{self, Wanted},
     file_locks, proc,
 };
-use crate::model::{Access, Children, EndRole, OtherEnd, OtherEnds, Subject, WaitTimer};
+use crate::model::{Access, Children, EndRole, Gap, OtherEnd, OtherEnds, Subject, WaitTimer};
 
 /// Threads with descriptors of their own of which so many are looked at.
 const MOST_TABLES: usize = 64;
@@ -37,8 +37,7 @@ pub struct Told {
 #[derive(Debug)]
 pub struct Describer {
     pid: u32,
-    /// What could not be found out, one sentence each.
-    gaps: Vec<String>,
+    gaps: Vec<Gap>,
 }
 
 impl Describer {
@@ -48,9 +47,9 @@ impl Describer {
         Self { pid, gaps: Vec::new() }
     }
 
-    /// What could not be found out the last time, and why; one sentence each.
+    /// What could not be found out the last time, and why.
     #[must_use]
-    pub fn gaps(&self) -> &[String] {
+    pub fn gaps(&self) -> &[Gap] {
         &self.gaps
     }
 
@@ -67,15 +66,12 @@ impl Describer {
         }
         self.gaps.clear();
         if let Some(why) = tables.own.sockets().problem() {
-            self.gaps.push(format!("idle times of sockets and who is at their other end are not known: {why}"));
+            self.gaps.push(Gap::Sockets { why: why.to_owned() });
         }
         let tables = [&tables.own].into_iter().chain(tables.others.values());
         let unlisted = tables.flat_map(|table| table.unlisted_sockets()).collect::<HashSet<u64>>().len();
         if unlisted > 0 {
-            let sockets = if unlisted == 1 { "1 socket".to_owned() } else { format!("{unlisted} sockets") };
-            self.gaps.push(format!(
-                "nothing is known of {sockets}: not connected, or of another network namespace than the threads that wait"
-            ));
+            self.gaps.push(Gap::UnlistedSockets { sockets: unlisted as u64 });
         }
         let all: HashSet<Wanted> = wanted.iter().flatten().cloned().collect();
         if !all.is_empty() {
@@ -84,16 +80,10 @@ impl Describer {
                 add_ends(told, wants, &found);
             }
             if found.unread > 0 {
-                self.gaps.push(format!(
-                    "who is at the other end of pipes and sockets was not looked for in {} that may not be looked into",
-                    if found.unread == 1 { "1 process".to_owned() } else { format!("{} processes", found.unread) },
-                ));
+                self.gaps.push(Gap::PeersUnread { processes: found.unread });
             }
             if found.cut {
-                self.gaps.push(
-                    "the search for who is at the other end of pipes and sockets took too long and was broken off"
-                        .to_owned(),
-                );
+                self.gaps.push(Gap::PeersCut);
             }
         }
         told
@@ -285,10 +275,13 @@ mod tests {
         let described = describer.describe(own, &[(tid, &subject)]);
         let words = described[0].object.clone().unwrap();
         assert!(words.contains(&format!("tcp {at}, listening")), "{words}");
-        assert!(!describer.gaps().iter().any(|gap| gap.contains("nothing is known of")), "{:?}", describer.gaps());
+        assert!(
+            !describer.gaps().iter().any(|gap| matches!(gap, Gap::UnlistedSockets { .. })),
+            "{:?}",
+            describer.gaps()
+        );
         describer.describe(own, &[(own, &subject)]);
-        let gap = "nothing is known of 1 socket: ";
-        assert!(describer.gaps().iter().any(|it| it.starts_with(gap)), "{:?}", describer.gaps());
+        assert!(describer.gaps().contains(&Gap::UnlistedSockets { sockets: 1 }), "{:?}", describer.gaps());
         drop(end);
         thread.join().unwrap();
     }

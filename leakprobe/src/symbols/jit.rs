@@ -12,7 +12,7 @@ use std::{
 
 use super::perfmap::{LARGEST, PerfMap};
 use crate::{
-    model::Frame,
+    model::{Frame, Gap},
     privilege,
     target::{Budget, Modules, Root, budget::Scarce},
 };
@@ -175,12 +175,9 @@ impl Jit {
     }
 
     /// What may be missing from stacks through such code, if anything.
-    pub(super) fn gap(&self) -> Option<&'static str> {
+    pub(super) fn gap(&self) -> Option<Gap> {
         // Measured with .NET Core 3.1: `Monitor.Wait` in System.Private.CoreLib.dll, which was compiled ahead, keeps none.
-        (self.runtime == Some(Runtime::DotNet)).then_some(
-            "stacks through .NET's code may lack methods: they are followed by frame pointers, which not all code that was compiled \
-             ahead keeps; with DOTNET_ReadyToRun=0 there is none of that",
-        )
+        (self.runtime == Some(Runtime::DotNet)).then_some(Gap::DotNetFrames)
     }
 
     /// Opens the file, if it is the process's own. In /tmp, where everybody may write, others may have put it there.

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     analysis::Frames,
     aside,
-    model::{Frame, Stack, StackId, StackKind, StackTable},
+    model::{Frame, Gap, Stack, StackId, StackKind, StackTable},
     target::{
         self, Budget, Code, ModuleId, ModuleSource, Modules, Root,
         budget::{Held, Scarce},
@@ -396,7 +396,7 @@ impl Stacks {
     }
 
     /// What may be missing from stacks through code that the process makes.
-    pub fn made_gap(&self) -> Option<&'static str> {
+    pub fn made_gap(&self) -> Option<Gap> {
         self.jit.as_ref().and_then(Jit::gap)
     }
 

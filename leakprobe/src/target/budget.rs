@@ -16,6 +16,7 @@ use std::{
 };
 
 use super::modules::own_cpu_time;
+use crate::model::{FileLimit, Gap};
 
 /// Most memory that is held for files of targets, bytes, however much there is.
 const MOST_HELD: u64 = 320 << 20;
@@ -28,7 +29,7 @@ const MOST_NAMED: usize = 1 << 12;
 /// Steps of some work between two looks at the clock: each look is a system call.
 const STEPS_A_LAP: usize = 1 << 14;
 /// Files that one sentence names.
-const NAMES_IN_SENTENCE: usize = 3;
+const NAMES_IN_GAP: usize = 3;
 
 /// How much a run may spend.
 #[derive(Clone, Copy, Debug)]
@@ -192,20 +193,24 @@ impl Budget {
         left_out.values().flatten().collect::<BTreeSet<_>>().len() as u64
     }
 
-    /// The same by name, one sentence for each kind.
+    /// The same by name, for each limit.
     #[must_use]
-    pub fn sentences(&self) -> Vec<String> {
-        let left_out = self.left_out();
-        let sentence = |(&scarce, files): (&Scarce, &BTreeSet<String>)| {
-            let names: Vec<&str> = files.iter().take(NAMES_IN_SENTENCE).map(String::as_str).collect();
-            let more = match files.len().saturating_sub(names.len()) {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            let what = self.what(scarce);
-            format!("not read, or not completely: {}{more}: {what} of one run is used up", names.join(", "))
+    pub fn gaps(&self) -> Vec<Gap> {
+        let gap = |(&scarce, files): (&Scarce, &BTreeSet<String>)| {
+            let named: Vec<String> = files.iter().take(NAMES_IN_GAP).cloned().collect();
+            let more = files.len().saturating_sub(named.len()) as u64;
+            Gap::FilesBeyondBudget { files: named, more, limit: self.limit(scarce) }
         };
-        left_out.iter().map(sentence).collect()
+        self.left_out().iter().map(gap).collect()
+    }
+
+    fn limit(&self, scarce: Scarce) -> FileLimit {
+        let limits = &self.run.limits;
+        match scarce {
+            Scarce::Memory => FileLimit::MemoryMib(limits.held >> 20),
+            Scarce::Reading => FileLimit::ReadMib(limits.read >> 20),
+            Scarce::Time => FileLimit::CpuS(limits.cpu.as_secs()),
+        }
     }
 
     /// What there is not enough of, in one phrase.
@@ -393,11 +398,14 @@ mod tests {
         }
         budget.leave_out("/a", Scarce::Time);
         assert_eq!(
-            budget.sentences(),
+            budget.gaps(),
             [
-                "not read, or not completely: /a, /b, /c and 1 more: the limit of 0 MiB of memory for files of the target of one \
-                 run is used up",
-                "not read, or not completely: /a: the limit of 1 s of CPU time for files of the target of one run is used up",
+                Gap::FilesBeyondBudget {
+                    files: ["/a", "/b", "/c"].map(str::to_owned).into(),
+                    more: 1,
+                    limit: FileLimit::MemoryMib(0),
+                },
+                Gap::FilesBeyondBudget { files: vec!["/a".to_owned()], more: 0, limit: FileLimit::CpuS(1) },
             ]
         );
         assert_eq!((budget.count_left_out(), other.count_left_out()), (4, 0));

@@ -19,7 +19,10 @@ fn look(version: &str, real: &str, claimed: &str) -> Recording {
 
 fn gaps(recording: &Recording, words: &[&str]) {
     let gaps = &recording.coverage.gaps;
-    assert!(gaps.iter().any(|gap| words.iter().all(|word| gap.contains(word))), "{words:?} not in {gaps:?}");
+    assert!(
+        gaps.iter().any(|gap| words.iter().all(|word| gap.to_string().contains(word))),
+        "{words:?} not in {gaps:?}"
+    );
 }
 
 #[test]

@@ -106,7 +106,11 @@ fn files(directory: &TempDir, count: usize, make: impl Fn(&Path)) -> Vec<PathBuf
 #[track_caller]
 fn say(recordings: &[Recording], words: &str) {
     for recording in recordings {
-        assert!(recording.coverage.gaps.iter().any(|gap| gap.contains(words)), "{:#?}", recording.coverage.gaps);
+        assert!(
+            recording.coverage.gaps.iter().any(|gap| gap.to_string().contains(words)),
+            "{:#?}",
+            recording.coverage.gaps
+        );
     }
 }
 

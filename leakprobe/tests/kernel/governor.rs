@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use leakprobe::model::{EndedWait, Loss, Recording, WaitKind};
+use leakprobe::model::{EndedWait, Loss, Recording, Source, WaitKind};
 
 use crate::support::{Program, Running, Variant, attach, chain, monotonic_ns, settle, wait_for};
 
@@ -32,7 +32,7 @@ fn sleeps_of_any_kind_are_told_by_context_switches_with_the_stack_that_a_snapsho
     let woken = monotonic_ns();
     let after = Program::field(&program.ask("wake", "woke "), "after") as u64;
     let recording = leakprobe.stop();
-    assert!(recording.coverage.sources.iter().any(|source| source == "context switches"), "{:?}", recording.coverage);
+    assert!(recording.coverage.sources.contains(&Source::ContextSwitches), "{:?}", recording.coverage);
 
     // The waiter's, by its length: before it, there may be another one.
     let before = Program::field(&line, "before") as u64;
@@ -79,7 +79,7 @@ fn what_costs_too_much_is_paused_and_resumed_when_it_is_calm() {
     assert!(recording.cost.programs_percent.is_some_and(|percent| percent > 0.0), "{:?}", recording.cost);
     // Nothing that is parked was missed.
     assert_eq!(recording.coverage.threads, 2);
-    assert_eq!(recording.coverage.gaps, Vec::<String>::new());
+    assert_eq!(recording.coverage.gaps, []);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::{fs, io, os::unix::process::CommandExt, path::Path, process::Command};
 
-use leakprobe::model::Recording;
+use leakprobe::model::{Recording, Source};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use tempfile::TempDir;
 
@@ -188,12 +188,13 @@ fn the_capabilities_that_doctor_names_suffice_and_each_of_them_is_needed() {
         assert_eq!((recording.tasks.len(), recording.coverage.stacks_complete), (101, 101), "{:?}", recording.coverage);
         recording
     };
-    let says = |recording: &Recording, what: &str| recording.coverage.gaps.iter().any(|gap| gap.contains(what));
+    let says =
+        |recording: &Recording, what: &str| recording.coverage.gaps.iter().any(|gap| gap.to_string().contains(what));
     // Debian's kernels ask for CAP_SYS_ADMIN where others ask for CAP_PERFMON, if they are so set.
     let paranoid = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap();
     let is_paranoid = paranoid.trim().parse::<i32>().unwrap() > 2;
-    let waits = if is_paranoid { "context switches" } else { "futex waits" };
-    let everything = ["snapshots", "thread creation and exit", waits];
+    let waits = if is_paranoid { Source::ContextSwitches } else { Source::FutexWaits };
+    let everything = [Source::Snapshots, Source::Lifecycle, waits];
     let all = recorded(SOMEBODY, &[BPF, PERFMON, SYS_PTRACE, DAC_READ_SEARCH]);
     assert_eq!(all.coverage.sources, everything);
     assert_eq!(says(&all, "kernel.perf_event_paranoid"), is_paranoid, "{:?}", all.coverage.gaps);

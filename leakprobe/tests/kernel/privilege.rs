@@ -12,7 +12,7 @@ use std::{
 };
 
 use caps::{CapSet, Capability};
-use leakprobe::model::Recording;
+use leakprobe::model::{Recording, Source};
 
 use crate::support::{
     CALLER, Ended, Program, Running, Variant, attach, by_caller, children_of, granted, leakprobe_binary,
@@ -73,7 +73,7 @@ fn who_attaches_gives_up_what_that_does_not_take() {
         assert_eq!(rights["CapBnd"] & !rights["CapPrm"], 0, "{rights:x?}");
         assert_eq!((rights["CapInh"], rights["CapAmb"], rights["NoNewPrivs"]), (0, 0, 1), "{rights:x?}");
     }
-    assert!(leakprobe.stop().coverage.sources.iter().any(|source| source == "futex waits"));
+    assert!(leakprobe.stop().coverage.sources.contains(&Source::FutexWaits));
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn what_readme_grants_suffices_for_programs_of_others_that_were_deleted() {
     };
     let all = of_readme();
     let Some(recording) = snapshot(&all) else { return };
-    assert!(recording.coverage.sources.iter().all(|source| source == "snapshots"), "{:?}", recording.coverage);
+    assert!(recording.coverage.sources.iter().all(|source| *source == Source::Snapshots), "{:?}", recording.coverage);
     assert_eq!((recording.tasks.len(), recording.coverage.stacks_complete), (101, 101), "{:?}", recording.coverage);
     assert!(recording.frames.iter().any(|frame| frame.function == "park"), "{:?}", recording.frames);
     // Without one of them that file is lost, and what is lacking is named.

@@ -3,7 +3,7 @@
 
 use std::{os::unix::process::CommandExt, path::Path, process::Command};
 
-use leakprobe::model::{Recording, StackEnd, TaskState, WaitKind};
+use leakprobe::model::{Gap, Recording, Source, StackEnd, TaskState, WaitKind};
 
 use crate::support::{
     NOBODY, Program, Running, Variant, chain, forbid, functions, leakprobe, leakprobe_binary, many_of_nobody,
@@ -13,8 +13,9 @@ use crate::support::{
 /// Whether the recording says that it is without BPF, and why.
 fn is_said(recording: &Recording, why: &str) {
     let gaps = &recording.coverage.gaps;
-    assert!(gaps.iter().any(|gap| gap.contains("without BPF") && gap.contains(why)), "{gaps:?}");
-    assert_eq!(recording.coverage.sources, ["snapshots from /proc"]);
+    let is_why = |gap: &Gap| matches!(gap, Gap::WithoutBpf { why: said, .. } if said.contains(why));
+    assert!(gaps.iter().any(is_why), "{gaps:?}");
+    assert_eq!(recording.coverage.sources, [Source::ProcSnapshots]);
 }
 
 /// Compares what was seen of each thread with and without BPF; returns how many stacks are as complete.

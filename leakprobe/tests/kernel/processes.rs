@@ -110,7 +110,7 @@ fn forked_children_are_watched_with_their_threads_and_their_end() {
     for recording in &recordings {
         let own = recording.target.pid == program.pid();
         assert_eq!(recording.target.parent, (!own).then_some(program.pid()));
-        assert_eq!(recording.coverage.gaps, Vec::<String>::new());
+        assert_eq!(recording.coverage.gaps, []);
         if !own {
             let theirs = task_named(recording, "theirs");
             chain(recording, &theirs.stack, &["park", "parked"]);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use leakprobe::{
-    model::{Loss, Recording, TaskKind},
+    model::{Gap, Loss, Recording, TaskKind},
     report::json,
 };
 
@@ -114,8 +114,8 @@ fn a_program_whose_file_system_hangs_is_seen_without_it() {
     assert!(began.elapsed() < SOON);
     let recording = json::read(&ended.succeeded().directory.path().join("recording.json")).unwrap();
     assert_eq!(recording.tasks.len(), 3);
-    let gap = "no names, and stacks cut, in /tmp/f: it does not answer (fuse)";
-    assert!(recording.coverage.gaps.iter().any(|told| told == gap), "{:?}", recording.coverage.gaps);
+    let gap = Gap::FileUnanswered { path: "/tmp/f".to_owned(), filesystem: "fuse".to_owned() };
+    assert!(recording.coverage.gaps.contains(&gap), "{:?}", recording.coverage.gaps);
     // Ctrl-C reports, too.
     let leakprobe = attach(&program, &[]);
     let began = Instant::now();

@@ -8,7 +8,7 @@ use std::{
 use super::{super::watch::guard::AtWork, Session};
 use crate::{
     analysis::{self, Facts, Live, Signs},
-    model::{Cost, Loss, Recording, StackEnd, StackTable, TargetInfo, TaskKind},
+    model::{Cost, Gap, Loss, Recording, StackEnd, StackTable, TargetInfo, TaskKind},
     probes, symbols,
     target::{Namespace, OwnMemory},
 };
@@ -71,20 +71,19 @@ impl Session {
         gaps.extend(self.waits.gaps());
         gaps.extend(self.unloaded());
         let unanswered = self.engine.modules().unanswered().into_iter();
-        gaps.extend(
-            unanswered
-                .map(|(path, system)| format!("no names, and stacks cut, in {path}: it does not answer ({system})")),
-        );
+        gaps.extend(unanswered.map(|(path, filesystem)| Gap::FileUnanswered { path, filesystem }));
         if self.stacks.iter().any(|(_, stack)| stack.end == StackEnd::ThirtyTwoBit) {
-            gaps.push("no stacks of 32-bit code: only those of 64-bit code are read".to_owned());
+            gaps.push(Gap::NarrowStacks);
         }
-        gaps.extend(self.symbols.hidden_kernel_names().map(|why| format!("no names of kernel functions: {why}")));
-        gaps.extend(self.symbols.ignored_names().map(|why| format!("no names of JIT code: {why}")));
-        gaps.extend(self.symbols.made_gap().map(str::to_owned));
+        gaps.extend(self.symbols.hidden_kernel_names().map(|why| Gap::KernelNames { why: why.to_owned() }));
+        gaps.extend(self.symbols.ignored_names().map(|why| Gap::JitNames { why: why.to_owned() }));
+        gaps.extend(self.symbols.made_gap());
         gaps.extend(
-            self.symbols.losses().map(|(module, why)| format!("no lines or inlined functions in {module}: {why}")),
+            self.symbols
+                .losses()
+                .map(|(module, why)| Gap::DebugInformation { module: module.to_owned(), why: why.to_owned() }),
         );
-        gaps.extend(self.budget.sentences());
+        gaps.extend(self.budget.gaps());
         let programs_percent = self.governing.percent().filter(|_| !single);
         Facts {
             target: TargetInfo {
@@ -112,7 +111,7 @@ impl Session {
     }
 
     /// Of the code that was unloaded, that to which threads are still to return.
-    fn unloaded(&mut self) -> Vec<String> {
+    fn unloaded(&mut self) -> Vec<Gap> {
         let mut threads: BTreeMap<String, u64> = BTreeMap::new();
         for id in self.live.threads().values().filter_map(|thread| thread.stack) {
             let Some(stack) = self.stacks.get(id) else { continue };
@@ -126,11 +125,7 @@ impl Session {
                 *threads.entry(path).or_default() += 1;
             }
         }
-        let told = |(path, count): (String, u64)| {
-            let threads = if count == 1 { "1 thread is" } else { &format!("{count} threads are") };
-            format!("{threads} to return to code of {path}, which has been unloaded: stacks show it as it was")
-        };
-        threads.into_iter().map(told).collect()
+        threads.into_iter().map(|(path, threads)| Gap::UnloadedCode { threads, path }).collect()
     }
 }
 

@@ -159,8 +159,8 @@ pub(super) mod tests {
         memory.put(LIST, &[p(0), p(1), p(2)]);
         let scheduler = Some(Scheduler { allp: ALLP, sched: Some(SCHED) });
         let code = Arc::new(Code::new(Vec::new()));
-        let (allgs, allm, bss, reasons, notes) = (0, None, 0..0, Arc::default(), Vec::new());
-        (Runtime { version, layout, code, allgs, allm, scheduler, bss, reasons, notes }, memory)
+        let (allgs, allm, bss, reasons, gaps) = (0, None, 0..0, Arc::default(), Vec::new());
+        (Runtime { version, layout, code, allgs, allm, scheduler, bss, reasons, gaps }, memory)
     }
 
     /// Where the heap of a processor lies, and its slice of entries.

@@ -134,7 +134,7 @@ fn engine() -> Goroutines {
         scheduler: None,
         bss: 0..0,
         reasons: reasons.into_iter().map(Arc::from).collect(),
-        notes: Vec::new(),
+        gaps: Vec::new(),
     };
     Goroutines::new(std::process::id(), runtime)
 }

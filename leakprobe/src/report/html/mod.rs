@@ -417,9 +417,10 @@ fn rests_on(page: &mut Page<'_>, shown: &Shown<'_>) -> io::Result<()> {
     let recording = shown.recording;
     let coverage = &recording.coverage;
     page.heading("Evidence")?;
+    let sources: Vec<String> = coverage.sources.iter().map(ToString::to_string).collect();
     let mut facts = vec![format!(
         "watched: {}: {}, {}",
-        coverage.sources.join(", "),
+        sources.join(", "),
         words::count(coverage.snapshots, "snapshot"),
         words::count(coverage.events, "event")
     )];

@@ -60,7 +60,7 @@ impl Page<'_> {
         let recording = self.recording;
         let coverage = &recording.coverage;
         self.heading("Evidence")?;
-        let sources: Vec<String> = coverage.sources.iter().map(|source| words::harmless(source)).collect();
+        let sources: Vec<String> = coverage.sources.iter().map(|source| words::harmless(&source.to_string())).collect();
         let sources = if sources.is_empty() { "nothing".into() } else { sources.join(", ") };
         self.fact(
             "watched",
