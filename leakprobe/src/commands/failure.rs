@@ -109,7 +109,7 @@ impl From<ProbeError> for Failure {
 impl From<report::Error> for Failure {
     fn from(error: report::Error) -> Self {
         let code = match &error {
-            report::Error::Write { .. } => ExitCode::Failed,
+            report::Error::Write { .. } | report::Error::TooMuchToRender { .. } => ExitCode::Failed,
             _ => ExitCode::Usage,
         };
         Self::from_error(code, error)

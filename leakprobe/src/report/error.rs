@@ -37,6 +37,19 @@ pub enum Error {
         /// What the system answered.
         source: io::Error,
     },
+    /// Writing it would take too much memory; nothing was written.
+    #[error(
+        "cannot write {}: as {format} it would take more than {most_mib} MiB of memory; choose another format, or cut stacks by --max-depth",
+        shown(path)
+    )]
+    TooMuchToRender {
+        /// The output.
+        path: PathBuf,
+        /// Its format.
+        format: Format,
+        /// Most memory, MiB.
+        most_mib: u64,
+    },
     /// A site that is to be explained cannot be told.
     #[error("cannot explain the site `{id}`: {what}; give an id from the report, or its first digits")]
     NoSite {

@@ -12,7 +12,11 @@ impl Report for Folded {
     fn write(&self, recording: &Recording, options: &Options, out: &mut dyn io::Write) -> io::Result<()> {
         let stacks = Stacks::of(&Shown::of(recording, options), options);
         for stack in stacks.iter() {
-            writeln!(out, "{}", stacks.folded(stack))?;
+            // Not as one text: it may be a large one.
+            for (place, text) in stacks.texts(stack).enumerate() {
+                write!(out, "{}{text}", if place > 0 { ";" } else { "" })?;
+            }
+            writeln!(out, " {}", stack.weight)?;
         }
         Ok(())
     }

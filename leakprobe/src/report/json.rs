@@ -1,7 +1,7 @@
 //! The recording as JSON: written, read back and checked, and described by a schema.
 
 mod document;
-mod expanded;
+pub(super) mod expanded;
 mod metered;
 
 use std::{

@@ -17,6 +17,7 @@ use crate::model::Recording;
 
 mod checked;
 mod coded;
+mod cost;
 pub mod diff;
 mod dot;
 mod ends;
@@ -329,7 +330,7 @@ pub struct Options {
 ///
 /// # Errors
 ///
-/// [`Error::Write`] says what could not be written, why, and what to do.
+/// [`Error::Write`] says what could not be written, why, and what to do; [`Error::TooMuchToRender`] what would take too much memory.
 pub fn write_file(
     recording: &Recording,
     format: Format,
@@ -337,6 +338,7 @@ pub fn write_file(
     path: &Path,
     owner: Option<files::Owner>,
 ) -> Result<files::Written, Error> {
+    cost::check(format, &[recording], options, path)?;
     files::write(path, format.access(options, owner), |out| format.report().write(recording, options, out))
 }
 
@@ -352,6 +354,7 @@ pub fn write_page_of_check(
     path: &Path,
     owner: Option<files::Owner>,
 ) -> Result<files::Written, Error> {
+    cost::check(Format::Html, &[recording, baseline], options, path)?;
     files::write(path, Format::Html.access(options, owner), |out| html::write(recording, Some(baseline), options, out))
 }
 

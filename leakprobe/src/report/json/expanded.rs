@@ -22,32 +22,49 @@ const MOST_EXPANDED: u64 = 256 << 20;
 /// What makes tasks a stack of their own in a picture.
 type Key<'a> = (&'a [u32], &'a [u32], Option<WaitKind>, Option<Discriminant<StackEnd>>);
 
+/// What the distinct stacks of a recording are once each frame stands in them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::report) struct Expanded {
+    /// Bytes of text of all frames.
+    pub(in crate::report) text: u64,
+    /// Frames.
+    pub(in crate::report) frames: u64,
+}
+
+impl Expanded {
+    /// Of all stacks, each down to `max_depth` frames; no more is added once `most` bytes of text are exceeded.
+    pub(in crate::report) fn of(recording: &Recording, max_depth: Option<usize>, most: u64) -> Self {
+        let lengths: Vec<u64> =
+            recording.frames.iter().map(|frame| texts(frame).map(|text| text.len() as u64).sum()).collect();
+        let length = |frame: &u32| lengths.get(*frame as usize).copied().unwrap_or(0);
+        let mut known: HashSet<Key<'_>> = HashSet::new();
+        let mut all = Self::default();
+        for key in keys(recording) {
+            let (stack, in_kernel, ..) = key;
+            if all.text > most || !known.insert(key) {
+                continue;
+            }
+            let stack = stack.get(..max_depth.unwrap_or(stack.len())).unwrap_or(stack);
+            let frames = stack.iter().chain(in_kernel);
+            all.frames = all.frames.saturating_add((stack.len() + in_kernel.len()) as u64);
+            all.text = frames.map(length).fold(all.text, u64::saturating_add);
+        }
+        all
+    }
+}
+
 /// Says which stack is too deep, or what is too long in the frames of a recording whose file has `bytes` bytes.
 pub(super) fn check(recording: &Recording, bytes: u64) -> Result<(), String> {
-    let mut lengths = Vec::with_capacity(recording.frames.len());
-    for (place, frame) in recording.frames.iter().enumerate() {
-        if texts(frame).any(|text| text.len() > MOST_TEXT) {
-            return Err(format!("a text of frame {place} is longer than {} KiB", MOST_TEXT >> 10));
-        }
-        lengths.push(texts(frame).map(|text| text.len() as u64).sum::<u64>());
+    let is_long = |frame: &Frame| texts(frame).any(|text| text.len() > MOST_TEXT);
+    if let Some(place) = recording.frames.iter().position(is_long) {
+        return Err(format!("a text of frame {place} is longer than {} KiB", MOST_TEXT >> 10));
+    }
+    if keys(recording).any(|(stack, in_kernel, ..)| stack.len().max(in_kernel.len()) > MOST_FRAMES) {
+        return Err(format!("a stack in it has more than {MOST_FRAMES} frames"));
     }
     let most = bytes.saturating_mul(PER_BYTE).saturating_add(ALLOWANCE).min(MOST_EXPANDED);
-    let mut known: HashSet<Key<'_>> = HashSet::new();
-    let mut expanded = 0_u64;
-    for key in keys(recording) {
-        let (stack, in_kernel, ..) = key;
-        if stack.len().max(in_kernel.len()) > MOST_FRAMES {
-            return Err(format!("a stack in it has more than {MOST_FRAMES} frames"));
-        }
-        if !known.insert(key) {
-            continue;
-        }
-        let length = |frame: &u32| lengths.get(*frame as usize).copied().unwrap_or(0);
-        let more: u64 = stack.iter().chain(in_kernel).map(length).sum();
-        expanded = expanded.saturating_add(more);
-        if expanded > most {
-            return Err(format!("its stacks written out are longer than {} MiB", most >> 20));
-        }
+    if Expanded::of(recording, None, most).text > most {
+        return Err(format!("its stacks written out are longer than {} MiB", most >> 20));
     }
     Ok(())
 }
