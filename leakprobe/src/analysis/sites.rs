@@ -13,7 +13,7 @@ use super::{
     former::{Followed, Former},
     history,
 };
-use crate::model::{Frame, Role, Site, TaskKind, Verdict, WaitKind, growth};
+use crate::model::{Fact, Frame, Role, Site, Still, TaskKind, Verdict, WaitKind, growth};
 
 /// Most names of tasks that a site keeps.
 const MAX_NAMES: usize = 5;
@@ -432,10 +432,9 @@ pub(super) fn sum(trends: impl Iterator<Item = Vec<u64>>) -> Vec<u64> {
 }
 
 /// How a site's number grew while we watched: the first of its facts, if there is such a one.
-pub(super) fn grown(site: &Site) -> Option<String> {
-    let (first, last) = (site.trend.first()?, site.trend.last()?);
-    let what = if site.brief > 0 { "" } else { " waiting" };
-    (growth(&site.trend) > 0).then(|| format!("grew from {first} to {last}{what} here while watched"))
+fn grown(site: &Site) -> Option<Fact> {
+    let (&from, &to) = (site.trend.first()?, site.trend.last()?);
+    (growth(&site.trend) > 0).then_some(Fact::Grew { from, to, waiting: site.brief == 0 })
 }
 
 /// Tasks of a site that differ from what it shows.
@@ -450,59 +449,35 @@ struct Others {
 }
 
 /// The facts that speak for a site, of whose tasks so many wait.
-fn evidence(site: &Site, waits: u64, others: Others) -> Vec<String> {
-    let mut facts = Vec::from_iter(grown(site));
+fn evidence(site: &Site, waits: u64, others: Others) -> Vec<Fact> {
+    let (mut facts, of) = (Vec::from_iter(grown(site)), site.count);
     if site.created_while_watched > 0 {
         let still = match () {
-            () if site.parked == site.count => "parked",
-            () if site.brief > 0 => "alive",
-            () => "waiting",
+            () if site.parked == of => Still::Parked,
+            () if site.brief > 0 => Still::Alive,
+            () => Still::Waiting,
         };
-        facts
-            .push(format!("{} of {} created while watched, and still {still}", site.created_while_watched, site.count));
+        facts.push(Fact::CreatedWhileWatched { tasks: site.created_while_watched, of, still });
     }
     if site.in_slices > 0 {
-        let how_many = if site.in_slices == site.count { "all".to_owned() } else { site.in_slices.to_string() };
-        facts.push(format!("{how_many} of the waits end by their own timers, and begin again"));
+        facts.push(Fact::InSlices { tasks: site.in_slices, of });
     } else if waits == 0 {
-        facts.push("none of them waits".to_owned());
+        facts.push(Fact::NoneWaits);
     } else if site.with_timeout == 0 {
-        facts.push("none of the waits has a timeout".to_owned());
-    } else if site.with_timeout == site.count {
-        let earliest = site.shortest_timeout_ms.map(|ms| format!(", after {} at the earliest", span(ms)));
-        facts.push(format!("all of the waits end by themselves{}", earliest.unwrap_or_default()));
+        facts.push(Fact::NoTimeout);
+    } else if site.with_timeout == of {
+        facts.push(Fact::AllTimeOut { shortest_ms: site.shortest_timeout_ms });
     }
-    let mut tell = |number: u64, where_: &str| {
-        if number > 0 {
-            let are = if number == 1 { "is" } else { "are" };
-            facts.push(format!("{number} of {} {are} {where_}", site.count));
-        }
-    };
-    tell(others.lines, "at other lines or depths of these functions");
-    tell(others.away, "of the same creator, but elsewhere or running");
+    if others.lines > 0 {
+        facts.push(Fact::AtOtherLines { tasks: others.lines, of });
+    }
+    if others.away > 0 {
+        facts.push(Fact::Elsewhere { tasks: others.away, of });
+    }
     if others.strangers > 0 {
-        let seen = site.count - others.strangers;
-        facts.push(format!("the creation of {seen} of {} was seen; the others wait at the same place", site.count));
+        facts.push(Fact::CreationSeen { tasks: of - others.strangers, of });
     }
     facts
-}
-
-/// A timeout in words, to two significant units, as tables write it: `100 ms`, `1.5 s`, `1m 30s`, `8h`.
-fn span(ms: u64) -> String {
-    let two = |unit: u64, name: &str, lesser: u64, lesser_name: &str| match ms % unit / lesser {
-        0 => format!("{}{name}", ms / unit),
-        rest => format!("{}{name} {rest}{lesser_name}", ms / unit),
-    };
-    match ms {
-        0..1_000 => format!("{ms} ms"),
-        1_000..60_000 => match ms % 1_000 / 100 {
-            0 => format!("{} s", ms / 1_000),
-            tenths => format!("{}.{tenths} s", ms / 1_000),
-        },
-        60_000..3_600_000 => two(60_000, "m", 1_000, "s"),
-        3_600_000..86_400_000 => two(3_600_000, "h", 60_000, "m"),
-        86_400_000.. => two(86_400_000, "d", 3_600_000, "h"),
-    }
 }
 
 /// The id of all tasks of one creator, made as those of sites are.
@@ -643,10 +618,7 @@ mod tests {
         assert_eq!(place(0), place(1));
         let site = &ordered.sites[place(0) as usize];
         assert_eq!((site.count, &*site.stack), (4, &[0, 2][..]), "with the lines of most");
-        assert_eq!(
-            site.evidence,
-            ["none of the waits has a timeout", "1 of 4 is at other lines or depths of these functions"]
-        );
+        assert_eq!(site.evidence, [Fact::NoTimeout, Fact::AtOtherLines { tasks: 1, of: 4 }]);
         let others: BTreeSet<u32> = (0..6).map(place).collect();
         assert_eq!(others.len(), 5);
     }
@@ -700,9 +672,9 @@ mod tests {
         assert_eq!(
             sites[0].evidence,
             [
-                "9 of 12 created while watched, and still parked",
-                "none of the waits has a timeout",
-                "the creation of 9 of 12 was seen; the others wait at the same place"
+                Fact::CreatedWhileWatched { tasks: 9, of: 12, still: Still::Parked },
+                Fact::NoTimeout,
+                Fact::CreationSeen { tasks: 9, of: 12 },
             ]
         );
         // All of the others are gone; the creators that are known have them in equal parts.
@@ -762,7 +734,7 @@ mod tests {
         };
         let sites = ordered(groups(), |_| vec![0; 4]);
         assert_eq!((sites.len(), sites[0].count, sites[0].brief, sites[0].parked), (1, 8, 8, 0));
-        assert!(sites[0].evidence.contains(&"2 of 8 are of the same creator, but elsewhere or running".to_owned()));
+        assert!(sites[0].evidence.contains(&Fact::Elsewhere { tasks: 2, of: 8 }));
         assert_eq!(ordered(groups(), |_| vec![0, 3, 6, 9, 12, 15, 18, 21]).len(), 2);
         assert_eq!(ordered(groups(), |_| vec![15, 26, 28, 28, 27, 28, 27, 28]).len(), 1);
         // Where others are parked, it counts there.
@@ -792,13 +764,13 @@ mod tests {
     fn a_site_knows_its_shortest_timeout() {
         let site = site_of(&[Some(28_800_000), Some(90_000_000)], &[]);
         assert_eq!((site.with_timeout, site.shortest_timeout_ms), (2, Some(28_800_000)));
-        assert_eq!(site.evidence, ["all of the waits end by themselves, after 8h at the earliest"]);
+        assert_eq!(site.evidence, [Fact::AllTimeOut { shortest_ms: Some(28_800_000) }]);
         let some = site_of(&[None, Some(100)], &[]);
         assert_eq!((some.with_timeout, some.shortest_timeout_ms), (1, Some(100)));
         assert!(some.evidence.is_empty());
         let none = site_of(&[None], &[]);
         assert_eq!(none.shortest_timeout_ms, None);
-        assert_eq!(none.evidence, ["none of the waits has a timeout"]);
+        assert_eq!(none.evidence, [Fact::NoTimeout]);
     }
 
     #[test]
@@ -812,27 +784,12 @@ mod tests {
         sites.add(key(TaskKind::Goroutine), tally);
         let site = sites.order(&[], "", |_| Vec::new()).sites.remove(0);
         assert_eq!((site.with_timeout, site.shortest_timeout_ms), (2, None));
-        assert_eq!(site.evidence, ["all of the waits end by themselves"]);
+        assert_eq!(site.evidence, [Fact::AllTimeOut { shortest_ms: None }]);
     }
 
     #[test]
     fn growth_is_of_all_that_wait_here() {
         let site = site_of(&[None], &[0, 3, 37]);
-        assert_eq!(site.evidence[0], "grew from 0 to 37 waiting here while watched");
-    }
-
-    #[test]
-    fn timeouts_have_two_units_at_most() {
-        for (ms, words) in [
-            (0, "0 ms"),
-            (100, "100 ms"),
-            (1_000, "1 s"),
-            (1_550, "1.5 s"),
-            (90_000, "1m 30s"),
-            (28_800_000, "8h"),
-            (93_600_000, "1d 2h"),
-        ] {
-            assert_eq!(span(ms), words);
-        }
+        assert_eq!(site.evidence[0], Fact::Grew { from: 0, to: 37, waiting: true });
     }
 }

@@ -5,6 +5,7 @@
 
 mod coded;
 mod ends;
+mod fact;
 mod frame;
 mod futex;
 mod gap;
@@ -14,6 +15,7 @@ mod lock_owner;
 mod loss;
 mod owner;
 mod pending;
+mod pool;
 mod primitive;
 mod recording;
 mod rules;
@@ -29,6 +31,7 @@ mod verdict;
 mod wait;
 
 pub use ends::{EndRole, OtherEnd, OtherEnds};
+pub use fact::{Behind, CannotWake, Fact, SiteName, Still, WhereTasksAre, WokenBy};
 pub use frame::Frame;
 pub use futex::{BEFORE_WORD, DESCRIPTOR_BEFORE_TID, FROM_WORD, FutexMemory, FutexWait};
 pub use gap::{FileLimit, Gap};
@@ -41,6 +44,7 @@ pub use lock_owner::{ById, LockMemory, ObjectId, OtherMappers, OwnerClaim, Owner
 pub use loss::Loss;
 pub use owner::{Deadlock, DeadlockedTask, Link, LinkWait, Owner, Relation};
 pub use pending::{PendingTimers, TimerSample, TimerUse, UnseenTasks};
+pub use pool::Pool;
 pub use primitive::{Holder, Primitive};
 pub use recording::{
     Cost, Coverage, EndedWait, GoCoverage, GrowthSample, Pause, Recording, SCHEMA, TargetInfo, TimedWait, Tool,

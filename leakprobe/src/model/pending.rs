@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Ground, StackId, Verdict};
+use super::{Fact, Ground, StackId, Verdict};
 
 /// What a pending timer is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -62,9 +62,9 @@ pub struct PendingTimers {
     /// What decided that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ground: Option<Ground>,
-    /// Why, one fact each.
+    /// Why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub evidence: Vec<String>,
+    pub evidence: Vec<Fact>,
 }
 
 /// Pending timers with the same use and the same callback, as they were read.

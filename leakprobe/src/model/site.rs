@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Course, Finding, Ground, Role, TaskKind, Verdict, WaitKind};
+use super::{Course, Fact, Finding, Ground, Role, TaskKind, Verdict, WaitKind};
 
 /// All parked tasks with the same creation stack, park stack and kind of wait; goroutines of which it is not known whether they are
 /// parked, since nobody saw their wait begin; and tasks that were created while we watched and live on, though not parked. Stacks are the same if they lead through the same functions, at whichever
@@ -78,7 +78,7 @@ pub struct Site {
     pub accepted: Option<String>,
     /// Facts that speak for it.
     #[serde(default)]
-    pub evidence: Vec<String>,
+    pub evidence: Vec<Fact>,
 }
 
 /// One of several places where tasks of one creator are.

@@ -83,7 +83,7 @@ impl Judged<'_> {
     /// Why it is thought so, one fact each, with what it looks like first.
     pub(super) fn facts(&self) -> Vec<String> {
         let looks = self.site.finding.iter().map(|finding| format!("looks like a {}", words::harmless(&finding.title)));
-        looks.chain(self.site.evidence.iter().map(|fact| words::harmless(fact))).collect()
+        looks.chain(self.site.evidence.iter().map(|fact| words::harmless(&fact.to_string()))).collect()
     }
 
     /// How to mend it; empty if that is not known.

@@ -48,7 +48,7 @@ pub fn explain(recording: &Recording, id: &str, options: &Options) -> Result<Str
     }
     lines.push(String::new());
     lines.push("Facts".to_owned());
-    lines.extend(site.evidence.iter().flat_map(|fact| wrapped("  ", &words::harmless(fact))));
+    lines.extend(site.evidence.iter().flat_map(|fact| wrapped("  ", &words::harmless(&fact.to_string()))));
     lines.extend(pattern(&judged));
     for (title, stack, cut) in judged.stacks() {
         lines.push(String::new());

@@ -7,7 +7,7 @@ use proptest::{collection::vec, prelude::*};
 use super::{Format, GroupBy, Kind, Options, View, Weight, fixture, shown::Shown, stacks::Stacks};
 use crate::analysis::{Criteria, History, Moment, Terms, conclude, judge, tell};
 use crate::model::{
-    Check, CheckOutcome, Course, Deadlock, DeadlockedTask, Finding, Frame, Gap, GoFrame, Ground, LinkWait, Owner,
+    Check, CheckOutcome, Course, Deadlock, DeadlockedTask, Fact, Finding, Frame, Gap, GoFrame, Ground, LinkWait, Owner,
     PendingTimers, Recording, Relation, Round, Source, StackEnd, TaskState, TimedWait, Verdict,
 };
 
@@ -108,7 +108,7 @@ fn recording() -> impl Strategy<Value = Recording> {
             site.accepted = cut.then(|| text(0));
             site.ground = Some(Ground::ALL[usize::try_from(number(6)).unwrap_or(0) % Ground::ALL.len()]);
             site.course = Some(Course { counts: vec![number(4), number(5)], ..Course::default() });
-            site.evidence = vec![text(1)];
+            site.evidence = vec![Fact::Text(text(1)), Fact::Named { pattern: text(1) }];
             site.count = number(5);
             site.parked = number(4);
             site.with_timeout = number(6);
@@ -272,7 +272,7 @@ proptest! {
                 id: name.clone(),
                 callback: [index.index(recording.frames.len()) as u32].into(),
                 count: *count,
-                evidence: vec![name.clone()],
+                evidence: vec![Fact::Text(name.clone())],
                 verdict: Verdict::Likely,
                 ..PendingTimers::default()
             })

@@ -24,6 +24,7 @@ mod ends;
 mod error;
 mod evidence;
 mod explain;
+mod facts;
 pub mod files;
 mod folded;
 mod frames;

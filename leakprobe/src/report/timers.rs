@@ -48,7 +48,7 @@ impl Row<'_> {
             callback if callback.is_empty() => self.usage().to_owned(),
             callback => callback,
         };
-        is_judged.then(|| (called, timers.evidence.iter().map(|fact| words::harmless(fact)).collect()))
+        is_judged.then(|| (called, timers.evidence.iter().map(|fact| words::harmless(&fact.to_string())).collect()))
     }
 
     fn usage(&self) -> &'static str {
@@ -78,7 +78,7 @@ impl Row<'_> {
 mod tests {
     use super::*;
     use crate::{
-        model::Recording,
+        model::{Fact, Recording},
         report::{Format, Options, fixture},
     };
 
@@ -105,7 +105,7 @@ mod tests {
                 callback: [place].into(),
                 counts: vec![3, 23, 43],
                 verdict: Verdict::Likely,
-                evidence: vec!["20 more with each round".into()],
+                evidence: vec![Fact::Text("20 more with each round".into())],
                 ..timers("33cc44dd", TimerUse::Callback, 43, HOUR_MS)
             },
         ];

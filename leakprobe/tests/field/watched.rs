@@ -81,7 +81,7 @@ fn monitors_are_told_by_their_native_frames() {
         [("transfer", "monitor"), ("audit", "monitor"), ("mail", "Object.wait"), ("parker", "LockSupport.park")]
     {
         let site = of(name);
-        let said = format!("{} {}", site.wait, site.evidence.join(" "));
+        let said = format!("{} {:?}", site.wait, site.evidence.iter().map(ToString::to_string).collect::<Vec<_>>());
         assert!(said.contains(what), "{name} is in '{said}', no {what}: {report}");
         assert!(table(&report).contains(&site.id), "{name} is in no row: {report}");
     }

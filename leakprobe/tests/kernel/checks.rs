@@ -98,7 +98,7 @@ fn a_program_that_leaks_with_each_round_fails_its_check_and_a_pool_does_not() {
     let course = site.course.as_ref().unwrap();
     // One in the warm-up, one more in each round.
     assert_eq!((&course.counts[..], course.new, course.followed, course.woke), (&[1, 2, 3][..], 2, 1, 0));
-    assert!(site.evidence[0].contains("(1 a round, 1 a request)"), "{:?}", site.evidence);
+    assert!(site.evidence[0].to_string().contains("(1 a round, 1 a request)"), "{:?}", site.evidence);
     assert_eq!(site.finding.as_ref().unwrap().pattern, "thread-condition-never-signalled");
     for name in
         ["report.txt", "report.html", "recording.json", "baseline.json", "before.svg", "after.svg", "difference.svg"]

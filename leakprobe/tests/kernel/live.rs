@@ -1,6 +1,6 @@
 //! The table of threads stays true: creations, exits, renames, exec, forks, and events that were lost.
 
-use leakprobe::model::{Gap, Loss, Source, Task, TaskState};
+use leakprobe::model::{Fact, Gap, Loss, Source, Task, TaskState};
 
 use crate::support::{
     Program, Variant, attach, chain, functions, listed, lost, program_path, record, settle, task, task_named,
@@ -149,7 +149,7 @@ fn a_pool_whose_threads_are_replaced_does_not_grow() {
     let site = &recording.sites[members[0].site.unwrap() as usize];
     assert_eq!((site.count, site.created_while_watched), (12, 12));
     assert_eq!((site.trend.first(), site.trend.last()), (Some(&12), Some(&12)), "{:?}", site.trend);
-    assert!(!site.evidence.iter().any(|fact| fact.contains("grew")), "{:?}", site.evidence);
+    assert!(!site.evidence.iter().any(|fact| matches!(fact, Fact::Grew { .. })), "{:?}", site.evidence);
     assert!(lost(&recording).is_empty(), "{:?}", recording.losses);
 }
 

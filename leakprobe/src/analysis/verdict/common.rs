@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use crate::model::{Task, TaskKind, thousands};
+use crate::model::{Fact, Task, TaskKind};
 
-/// Sentences about tasks that were judged together; none about a single one.
-pub(super) fn of(tasks: &[&Task]) -> Vec<String> {
+/// Facts about tasks that were judged together; none about a single one.
+pub(super) fn of(tasks: &[&Task]) -> Vec<Fact> {
     if tasks.len() < 2 {
         return Vec::new();
     }
@@ -14,7 +14,7 @@ pub(super) fn of(tasks: &[&Task]) -> Vec<String> {
 }
 
 /// How many objects they wait on, if that is known of each.
-fn objects(tasks: &[&Task]) -> Option<String> {
+fn objects(tasks: &[&Task]) -> Option<Fact> {
     let mut objects = HashSet::new();
     for task in tasks {
         let object = task.wait.as_ref().map_or("", |wait| &wait.object);
@@ -23,12 +23,7 @@ fn objects(tasks: &[&Task]) -> Option<String> {
         }
         objects.insert(identity(object));
     }
-    let all = thousands(tasks.len() as u64);
-    Some(match objects.len() {
-        1 => format!("all {all} wait on one object"),
-        n if n == tasks.len() => format!("each of the {all} waits on an object of its own"),
-        n => format!("the {all} wait on {} objects", thousands(n as u64)),
-    })
+    Some(Fact::Objects { tasks: tasks.len() as u64, objects: objects.len() as u64 })
 }
 
 /// An object without what may change of it: the notes in parentheses, such as how full a channel is.
@@ -49,7 +44,7 @@ fn identity(object: &str) -> String {
 }
 
 /// The name that all threads bear but for some numbers in it, with `*` for those: `pool-*-thread-1`.
-fn names(tasks: &[&Task]) -> Option<String> {
+fn names(tasks: &[&Task]) -> Option<Fact> {
     let names: BTreeSet<&str> = tasks.iter().map(|task| &*task.name).collect();
     if names.len() < 2 || tasks.iter().any(|task| task.kind != TaskKind::Thread) {
         return None;
@@ -70,7 +65,7 @@ fn names(tasks: &[&Task]) -> Option<String> {
             }
         }
     }
-    Some(format!("all are named {}", common.concat()))
+    Some(Fact::Named { pattern: common.concat() })
 }
 
 /// A name as numbers and what is between them.
@@ -97,33 +92,35 @@ mod tests {
         Task { name: name.into(), wait: Some(wait), ..Task::parked(TaskKind::Thread, 1) }
     }
 
-    fn of_all(tasks: &[Task]) -> Vec<String> {
+    fn of_all(tasks: &[Task]) -> Vec<Fact> {
         of(&tasks.iter().collect::<Vec<_>>())
     }
 
     #[test]
     fn one_queue_is_told_from_one_for_each() {
         let on = |object: &dyn Fn(u64) -> String| (0..12).map(|n| waiting("worker", &object(n))).collect::<Vec<_>>();
-        assert_eq!(of_all(&on(&|n| format!("chan 0x10 ({n}/16, 12 receivers)"))), ["all 12 wait on one object"]);
-        assert_eq!(of_all(&on(&|n| format!("0x{n:x}"))), ["each of the 12 waits on an object of its own"]);
-        assert_eq!(of_all(&on(&|n| format!("fd {} (pipe:[7])", n % 3))), ["the 12 wait on 3 objects"]);
-        let none: [&str; 0] = [];
-        assert_eq!(of_all(&on(&|n| if n == 5 { String::new() } else { "0x1".to_owned() })), none);
-        assert_eq!(of_all(&on(&|_| "0x1".to_owned())[..1]), none);
+        assert_eq!(
+            of_all(&on(&|n| format!("chan 0x10 ({n}/16, 12 receivers)"))),
+            [Fact::Objects { tasks: 12, objects: 1 }]
+        );
+        assert_eq!(of_all(&on(&|n| format!("0x{n:x}"))), [Fact::Objects { tasks: 12, objects: 12 }]);
+        assert_eq!(of_all(&on(&|n| format!("fd {} (pipe:[7])", n % 3))), [Fact::Objects { tasks: 12, objects: 3 }]);
+        assert_eq!(of_all(&on(&|n| if n == 5 { String::new() } else { "0x1".to_owned() })), []);
+        assert_eq!(of_all(&on(&|_| "0x1".to_owned())[..1]), []);
+    }
+
+    fn named_as(pattern: &str) -> Fact {
+        Fact::Named { pattern: pattern.to_owned() }
     }
 
     #[test]
     fn numbered_names_are_one_pool() {
         let named = |names: &[&str]| of_all(&names.iter().map(|name| waiting(name, "")).collect::<Vec<_>>());
-        assert_eq!(
-            named(&["pool-1-thread-1", "pool-2-thread-1", "pool-31-thread-1"]),
-            ["all are named pool-*-thread-1"]
-        );
-        assert_eq!(named(&["pool-2-thread-7", "pool-2-thread-8"]), ["all are named pool-2-thread-*"]);
-        assert_eq!(named(&["7", "8", "8"]), ["all are named *"]);
-        let none: [&str; 0] = [];
+        assert_eq!(named(&["pool-1-thread-1", "pool-2-thread-1", "pool-31-thread-1"]), [named_as("pool-*-thread-1")]);
+        assert_eq!(named(&["pool-2-thread-7", "pool-2-thread-8"]), [named_as("pool-2-thread-*")]);
+        assert_eq!(named(&["7", "8", "8"]), [named_as("*")]);
         for differ in [&["a1", "b2"][..], &["a1", "a"], &["same", "same"], &["", "1"], &["é1", "ü1"]] {
-            assert_eq!(named(differ), none);
+            assert_eq!(named(differ), []);
         }
     }
 }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     analysis::{call_path::CallPaths, sites},
-    model::{Ground, Place, Recording, Role, Site, Task, TaskState, Wait, WaitKind, thousands},
+    model::{Fact, Ground, Place, Recording, Role, Site, Task, TaskState, Wait, WaitKind, WhereTasksAre},
 };
 
 /// Places of one creator's tasks that are listed.
@@ -277,18 +277,17 @@ fn merge(
     Some(site)
 }
 
-/// The places of a site in words: the function of the program's own in each, and how many tasks are there.
-fn listed(site: &Site, recording: &Recording) -> String {
+/// The places of a site: the function of the program's own in each, and how many tasks are there.
+fn listed(site: &Site, recording: &Recording) -> Fact {
     let name = |place: &Place| {
         let frames = || place.stack.iter().filter_map(|&index| recording.frames.get(index as usize));
         let frame = frames().find(|frame| frame.is_users() && !frame.function.is_empty()).or_else(|| frames().next());
-        let at = frame.map_or(String::new(), |frame| format!(" in {}", frame.function));
-        format!("{} {}{at}", thousands(place.count), place.wait)
+        let function = frame.map(|frame| frame.function.clone());
+        WhereTasksAre { tasks: place.count, wait: place.wait.clone(), function }
     };
-    let named: Vec<String> = site.places.iter().take(NAMED_PLACES).map(name).collect();
-    let more = site.places.len() - named.len();
-    let more = if more > 0 { format!(" and {more} more places") } else { String::new() };
-    format!("judged by their creator, wherever they are: {}{more}", named.join("; "))
+    let places: Vec<WhereTasksAre> = site.places.iter().take(NAMED_PLACES).map(name).collect();
+    let more = site.places.len().saturating_sub(places.len()) as u64;
+    Fact::ByCreator { places, more }
 }
 
 /// Where the tasks are, most of them first.

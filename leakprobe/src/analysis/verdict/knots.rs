@@ -7,9 +7,9 @@ use std::{
 };
 
 use super::held::Held;
-use crate::model::{Recording, Site, Task, TaskKind, thousands};
+use crate::model::{Behind as WaitingBehind, Fact, Recording, Site, SiteName, Task, TaskKind};
 
-/// Most sites that are named in one sentence.
+/// Most sites that are named in one fact.
 const MOST_NAMED: usize = 3;
 /// Most sites of one object that are compared with each other.
 const MOST_SITES: usize = 4;
@@ -22,54 +22,45 @@ struct Behind {
     roots: HashSet<u64>,
 }
 
-/// What is to be said of knots: sentences, each with the place of its site in [`Recording::sites`].
+/// What is to be said of knots: facts, each with the place of its site in [`Recording::sites`].
 #[must_use]
-pub fn knots(recording: &Recording) -> Vec<(usize, String)> {
+pub fn knots(recording: &Recording) -> Vec<(usize, Fact)> {
     let held = Held::of(recording);
     let behind = behind(recording, &held);
-    let mut sentences = holding(recording, &held);
+    let mut facts = holding(recording, &held);
     let mut of_root: BTreeMap<usize, Vec<(usize, u64)>> = BTreeMap::new();
-    let mut connected: HashSet<usize> = sentences.iter().map(|(place, _)| *place).collect();
+    let mut connected: HashSet<usize> = facts.iter().map(|(place, _)| *place).collect();
     for (&(waiting, root), link) in &behind {
         let (Some(site), Some(at)) = (recording.sites.get(waiting), recording.sites.get(root)) else { continue };
         connected.insert(waiting);
         of_root.entry(root).or_default().push((waiting, link.count));
-        let roots = link.roots.len() as u64;
-        let sentence = format!(
-            "{} of {} {} behind the {} {} at site {}{}, which {} in {}: the root of this knot",
-            thousands(link.count),
-            thousands(site.count),
-            wait(link.count),
-            thousands(roots),
-            noun(at.task, roots),
-            at.id,
-            function(at, recording),
-            wait(roots),
-            at.wait,
-        );
-        sentences.push((waiting, sentence));
+        let fact = Fact::BehindRoot {
+            tasks: link.count,
+            of: site.count,
+            roots: link.roots.len() as u64,
+            kind: at.task,
+            at: name(at, recording),
+            wait: at.wait.clone(),
+        };
+        facts.push((waiting, fact));
     }
     for (root, mut waiting) in of_root {
         waiting.sort_by_key(|&(place, count)| (Reverse(count), place));
-        let total = waiting.iter().map(|(_, count)| count).sum();
-        let name = |&(place, count): &(usize, u64)| {
+        let tasks = waiting.iter().map(|(_, count)| count).sum();
+        let behind = |&(place, tasks): &(usize, u64)| {
             let site = recording.sites.get(place)?;
-            Some(format!("{} at site {}{}", thousands(count), site.id, function(site, recording)))
+            Some(WaitingBehind { tasks, at: name(site, recording) })
         };
-        let named: Vec<String> = waiting.iter().take(MOST_NAMED).filter_map(name).collect();
-        let more = match waiting.len().saturating_sub(named.len()) {
-            0 => String::new(),
-            more => format!(" and at {more} more"),
-        };
-        let (behind, named) = (thousands(total), named.join(", "));
-        sentences.push((root, format!("the root of a knot: {behind} {} behind, {named}{more}", wait(total))));
+        let sites: Vec<WaitingBehind> = waiting.iter().take(MOST_NAMED).filter_map(behind).collect();
+        let more = waiting.len().saturating_sub(sites.len()) as u64;
+        facts.push((root, Fact::RootOfKnot { tasks, sites, more }));
     }
-    sentences.extend(in_step(recording, &connected));
-    sentences
+    facts.extend(in_step(recording, &connected));
+    facts
 }
 
 /// Of goroutines that hold what they wait for, themselves or in a circle: by what that is known.
-fn holding(recording: &Recording, held: &Held<'_>) -> Vec<(usize, String)> {
+fn holding(recording: &Recording, held: &Held<'_>) -> Vec<(usize, Fact)> {
     let mut itself: BTreeMap<usize, u64> = BTreeMap::new();
     let mut circles: BTreeMap<(usize, usize), u64> = BTreeMap::new();
     for task in &recording.tasks {
@@ -82,28 +73,15 @@ fn holding(recording: &Recording, held: &Held<'_>) -> Vec<(usize, String)> {
             *circles.entry((place, next as usize)).or_default() += 1;
         }
     }
-    let of = |place: usize, count: u64| {
-        recording.sites.get(place).map(|site| format!("{} of {}", thousands(count), thousands(site.count)))
-    };
-    let itself = itself.into_iter().filter_map(|(place, count)| {
-        let (of, wait) = (of(place, count)?, wait(count));
-        let whose = if count == 1 { "its own stack" } else { "their own stacks" };
-        Some((place, format!("{of} {wait} for a lock that a function on {whose} is to release by a deferred call")))
-    });
-    let circles = circles.into_iter().filter_map(|((place, next), count)| {
-        let (of, wait, holder) = (of(place, count)?, wait(count), recording.sites.get(next)?);
-        let whose = if next == place {
-            "the next one of them".to_owned()
-        } else {
-            format!("one at site {}{}", holder.id, function(holder, recording))
-        };
-        Some((place, format!("{of} {wait} in a circle: for a lock that {whose} is to release by a deferred call")))
+    let all = |place: usize| recording.sites.get(place).map(|site| site.count);
+    let itself =
+        itself.into_iter().filter_map(|(place, tasks)| Some((place, Fact::HoldsItself { tasks, of: all(place)? })));
+    let circles = circles.into_iter().filter_map(|((place, next), tasks)| {
+        let holder = recording.sites.get(next)?;
+        let next = (next != place).then(|| name(holder, recording));
+        Some((place, Fact::LockCircle { tasks, of: all(place)?, next }))
     });
     itself.chain(circles).collect()
-}
-
-fn wait(count: u64) -> &'static str {
-    if count == 1 { "waits" } else { "wait" }
 }
 
 /// Who waits behind whom in the end, by the places of their sites.
@@ -145,7 +123,7 @@ fn last_of_chain(task: &Task) -> Option<u64> {
 }
 
 /// Sites whose tasks wait on the same objects, of which no holder is known, and whose numbers grew in step.
-fn in_step(recording: &Recording, connected: &HashSet<usize>) -> Vec<(usize, String)> {
+fn in_step(recording: &Recording, connected: &HashSet<usize>) -> Vec<(usize, Fact)> {
     let mut sites_of: HashMap<(u32, &str), Vec<usize>> = HashMap::new();
     let mut listed: HashMap<usize, u64> = HashMap::new();
     for task in recording.tasks.iter().filter(|task| task.kind == TaskKind::Goroutine && task.role.is_own()) {
@@ -167,21 +145,15 @@ fn in_step(recording: &Recording, connected: &HashSet<usize>) -> Vec<(usize, Str
             }
         }
     }
-    let sentence = |(&(one, other), &objects): (&(usize, usize), &u64)| {
+    let fact = |(&(one, other), &objects): (&(usize, usize), &u64)| {
         let (site, with) = (recording.sites.get(one)?, recording.sites.get(other)?);
         let most = listed.get(&one).is_some_and(|&listed| 2 * objects >= listed.min(site.count));
         if connected.contains(&one) || !most || !grew_in_step(site, with) {
             return None;
         }
-        let which = if objects == 1 { "the same object" } else { "the same objects" };
-        let text = format!(
-            "a knot with site {}{}: they wait on {which}, and their numbers grew in step",
-            with.id,
-            function(with, recording),
-        );
-        Some((one, text))
+        Some((one, Fact::InStep { with: name(with, recording), objects }))
     };
-    shared.iter().filter_map(sentence).collect()
+    shared.iter().filter_map(fact).collect()
 }
 
 /// Whether each round brought both of them some, in the same proportion.
@@ -196,18 +168,9 @@ fn grew_in_step(one: &Site, other: &Site) -> bool {
     first > 0 && second > 0 && one.len() == other.len() && one.iter().zip(&other).all(same)
 }
 
-fn noun(kind: TaskKind, count: u64) -> &'static str {
-    match (kind, count) {
-        (TaskKind::Thread, 1) => "thread",
-        (TaskKind::Thread, _) => "threads",
-        (TaskKind::Goroutine, 1) => "goroutine",
-        (TaskKind::Goroutine, _) => "goroutines",
-    }
-}
-
-/// The function of the program's own in which they wait, in brackets; empty if there is none.
-fn function(site: &Site, recording: &Recording) -> String {
+/// A site, with the function of the program's own in which its tasks wait.
+fn name(site: &Site, recording: &Recording) -> SiteName {
     let frames = site.stack.iter().filter_map(|&index| recording.frames.get(index as usize));
     let own = frames.filter(|frame| frame.is_users() && !frame.function.is_empty()).map(|frame| &frame.function).next();
-    own.map(|function| format!(" ({function})")).unwrap_or_default()
+    SiteName { id: site.id.clone(), function: own.cloned() }
 }

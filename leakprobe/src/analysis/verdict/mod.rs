@@ -30,12 +30,14 @@ pub use knots::knots;
 pub use moment::{Moment, WaitedFor};
 pub use power::power;
 
-use super::{call_path::CallPaths, sites::grown};
-use crate::model::{Course, Finding, Ground, Recording, Site, Task, TaskKind, Verdict, WaitKind, numbers};
+use super::call_path::CallPaths;
+use crate::model::{
+    CannotWake, Course, Fact, Finding, Ground, Pool, Recording, Site, Task, TaskKind, Verdict, WaitKind, numbers,
+};
 use cohorts::Cohorts;
 use creators::ByCreator;
 use held::Held;
-use hopeless::{Hopeless, hopeless};
+use hopeless::hopeless;
 use rule::Nature;
 use timers::TimersJudgement;
 
@@ -72,7 +74,7 @@ pub struct Judgement {
     /// What decided it; `None` if nothing was judged.
     pub ground: Option<Ground>,
     /// Why, the most telling first.
-    pub evidence: Vec<String>,
+    pub evidence: Vec<Fact>,
     /// The numbers; `None` if there was but one moment.
     pub course: Option<Course>,
     /// The known way of leaking that it looks like; of what is thought to be leaked.
@@ -160,7 +162,7 @@ fn by_rounds(
         let mut judgement = match settled {
             Some(settled) => {
                 let mut judgement = settled.clone();
-                judgement.evidence.push(format!("{} after each round", numbers(&cohorts.counts)));
+                judgement.evidence.push(Fact::Counts { counts: cohorts.counts.clone() });
                 judgement
             }
             None => {
@@ -247,9 +249,9 @@ pub fn tell(recording: &mut Recording, judgements: Judgements) {
     }
     timers::tell(recording, judgements.timers);
     creators::tell(recording, judgements.creators);
-    for (place, sentence) in knots(recording) {
-        if let Some(site) = recording.sites.get_mut(place).filter(|site| !site.evidence.contains(&sentence)) {
-            site.evidence.push(sentence);
+    for (place, fact) in knots(recording) {
+        if let Some(site) = recording.sites.get_mut(place).filter(|site| !site.evidence.contains(&fact)) {
+            site.evidence.push(fact);
         }
     }
     let mut order: Vec<usize> = (0..recording.sites.len()).collect();
@@ -269,9 +271,10 @@ pub fn tell(recording: &mut Recording, judgements: Judgements) {
 }
 
 fn apply(site: &mut Site, judgement: Judgement) {
-    // The numbers of the rounds say it better.
-    let growth = grown(site).filter(|_| judgement.course.is_some());
-    site.evidence.retain(|fact| Some(fact) != growth.as_ref());
+    if judgement.course.is_some() {
+        // The numbers of the rounds say it better.
+        site.evidence.retain(|fact| !matches!(fact, Fact::Grew { .. }));
+    }
     site.verdict = judgement.verdict;
     site.ground = judgement.ground;
     site.evidence.retain(|fact| !judgement.evidence.contains(fact));
@@ -293,11 +296,11 @@ fn exposure(recording: &Recording, rounds: usize) -> Vec<f64> {
 
 /// Why a site is not judged by its numbers, if that is so.
 fn excuse(site: &Site, recording: &Recording, processors: u64) -> Option<Judgement> {
-    let (ground, why) = match moment::is_judged_site(site, recording) {
-        true => (Ground::OfPool, presets::why_idle(site, recording, processors)?),
-        false => (Ground::OfRuntime, "the Go runtime's own".to_owned()),
+    let (ground, pool) = match moment::is_judged_site(site, recording) {
+        true => (Ground::OfPool, presets::pool_of(site, recording, processors)?),
+        false => (Ground::OfRuntime, Pool::GoRuntime),
     };
-    Some(Judgement { ground: Some(ground), evidence: vec![why], ..Judgement::default() })
+    Some(Judgement { ground: Some(ground), evidence: vec![Fact::OfPool { pool }], ..Judgement::default() })
 }
 
 /// Of a goroutine of the runtime's own in the program's code: it should come back from there soon.
@@ -391,7 +394,7 @@ fn members(recording: &Recording) -> HashMap<usize, Vec<&Task>> {
 const MOST_MEMBERS: usize = 64;
 
 /// Of the sites with tasks that can never wake: how many these are, and why.
-fn hopeless_by_site(recording: &Recording) -> HashMap<&str, BTreeMap<Hopeless, u64>> {
+fn hopeless_by_site(recording: &Recording) -> HashMap<&str, BTreeMap<CannotWake, u64>> {
     let deadlocked: HashSet<u64> =
         recording.deadlocks.iter().flat_map(|deadlock| &deadlock.tasks).map(|task| task.task).collect();
     let stuck: HashSet<u64> = recording.deadlocks.iter().flat_map(|deadlock| &deadlock.stuck).copied().collect();
@@ -406,11 +409,11 @@ fn hopeless_by_site(recording: &Recording) -> HashMap<&str, BTreeMap<Hopeless, u
             return None;
         }
         if deadlocked.contains(&task.id) {
-            return Some(Hopeless::Deadlock);
+            return Some(CannotWake::Deadlock);
         }
-        stuck.contains(&task.id).then_some(Hopeless::BehindDeadlock)
+        stuck.contains(&task.id).then_some(CannotWake::BehindDeadlock)
     };
-    let mut by_site: HashMap<&str, BTreeMap<Hopeless, u64>> = HashMap::new();
+    let mut by_site: HashMap<&str, BTreeMap<CannotWake, u64>> = HashMap::new();
     for task in &recording.tasks {
         if let Some(site) = task.site.and_then(|site| recording.sites.get(site as usize))
             && let Some(why) = why(task)
@@ -421,8 +424,8 @@ fn hopeless_by_site(recording: &Recording) -> HashMap<&str, BTreeMap<Hopeless, u
     by_site
 }
 
-fn proven(reasons: &BTreeMap<Hopeless, u64>, all: u64) -> Vec<String> {
-    reasons.iter().map(|(why, &count)| why.sentence(count, all)).collect()
+fn proven(reasons: &BTreeMap<CannotWake, u64>, of: u64) -> Vec<Fact> {
+    reasons.iter().map(|(&why, &tasks)| Fact::CannotWake { tasks, of, why }).collect()
 }
 
 #[cfg(test)]

@@ -7,6 +7,11 @@ use crate::{
     report::fixture,
 };
 
+/// What is said of the knots of a recording, by the place of the site.
+fn sentences(recording: &Recording) -> Vec<(usize, String)> {
+    knots(recording).into_iter().map(|(place, fact)| (place, fact.to_string())).collect()
+}
+
 /// A task of a made-up program, and the site that it is at.
 #[derive(Clone, Debug)]
 struct Made {
@@ -221,7 +226,7 @@ fn locks_in_opposite_orders_are_a_circle_of_holders() {
     assert_eq!(found(std::slice::from_ref(&one)), "go-lock-never-released");
     let circle = recording(&[one, other.clone()]);
     let said = "2 of 2 wait in a circle: for a lock that the next one of them is to release by a deferred call";
-    assert_eq!(knots(&circle), [(0, said.to_owned())]);
+    assert_eq!(sentences(&circle), [(0, said.to_owned())]);
     let chain = recording(&[other, locking(4, 0x10, &["main.waits"])]);
     assert_eq!(knots(&chain).len(), 2, "a chain is a knot");
 }
@@ -326,7 +331,7 @@ fn the_root_of_a_knot_is_named_on_both_sides() {
     let recording = recording(&tasks);
     let ids: Vec<&str> = recording.sites.iter().map(|site| site.id.as_str()).collect();
     let said = |place: usize| -> Vec<String> {
-        knots(&recording).into_iter().filter(|(at, _)| *at == place).map(|(_, sentence)| sentence).collect()
+        sentences(&recording).into_iter().filter(|(at, _)| *at == place).map(|(_, sentence)| sentence).collect()
     };
     let behind = format!(
         "behind the 1 goroutine at site {} (main.produce), which waits in chan send: the root of this knot",
@@ -349,7 +354,7 @@ fn threads_behind_the_last_of_a_chain_are_a_knot_and_circles_are_none() {
     };
     let reader = thread(2, WaitKind::Pipe, "read", &["load"]);
     let made = recording(&[reader, waits(3, &[2], "update"), waits(4, &[3, 2], "query")]);
-    let said = knots(&made);
+    let said = sentences(&made);
     assert!(
         said.iter().all(|(place, sentence)| *place == 0 || sentence.contains("(load), which waits in read")),
         "{said:?}"
@@ -368,7 +373,7 @@ fn sites_that_share_objects_and_grow_in_step_are_a_knot_without_a_root() {
     };
     let tasks: Vec<Made> = (0..6u64).map(|n| one(n + 2, 0x10 * (n / 2 + 1), &stacks[(n % 2) as usize])).collect();
     let steady = with_counts(recording(&tasks), &[&[0, 1, 2, 3], &[0, 2, 4, 6]]);
-    let said = knots(&steady);
+    let said = sentences(&steady);
     assert_eq!(said.len(), 2, "{said:?}");
     assert!(
         said[0].1.contains("(main.set): they wait on the same objects, and their numbers grew in step"),

@@ -4,7 +4,7 @@
 //! A preset excuses growth up to its bound, and never where the program's own code runs inside the pool.
 
 use super::patterns::{functions, is_of};
-use crate::model::{Frame, Recording, Site, TaskKind};
+use crate::model::{Frame, Pool, Recording, Site, TaskKind};
 
 /// How many tasks a pool has at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ struct Preset {
     /// In one of these modules, if any is named.
     module: &'static str,
     bound: Bound,
-    why: &'static str,
+    pool: Pool,
 }
 
 const fn threads(
@@ -45,13 +45,13 @@ const fn threads(
     stack: &'static [&'static str],
     module: &'static str,
     bound: Bound,
-    why: &'static str,
+    pool: Pool,
 ) -> Preset {
-    Preset { task: TaskKind::Thread, names, stack, module, bound, why }
+    Preset { task: TaskKind::Thread, names, stack, module, bound, pool }
 }
 
-const fn goroutines(stack: &'static [&'static str], bound: Bound, why: &'static str) -> Preset {
-    Preset { task: TaskKind::Goroutine, names: &[], stack, module: "", bound, why }
+const fn goroutines(stack: &'static [&'static str], bound: Bound, pool: Pool) -> Preset {
+    Preset { task: TaskKind::Goroutine, names: &[], stack, module: "", bound, pool }
 }
 
 /// Only pools whose size is bounded: their number may grow, since they may fill late.
@@ -82,21 +82,15 @@ const PRESETS: &[Preset] = &[
         &[],
         "libjvm",
         Bound::Processors { each: 4, more: 16 },
-        "a thread of the JVM's own (garbage collector, compilers, housekeeping), as many as its settings say",
+        Pool::Jvm,
     ),
-    threads(
-        &["ForkJoinPool.co"],
-        &[],
-        "libjvm",
-        AS_PROCESSORS,
-        "a worker of the JVM's common pool, which has as many as there are processors",
-    ),
+    threads(&["ForkJoinPool.co"], &[], "libjvm", AS_PROCESSORS, Pool::ForkJoin),
     threads(
         &["libuv-worker"],
         &["uv__threadpool", "uv_thread_create", "uv__thread_start"],
         "",
         Bound::Fixed(4),
-        "a worker of libuv's pool, which starts with the first file or DNS request and has UV_THREADPOOL_SIZE of them, 4 by default",
+        Pool::Libuv,
     ),
     threads(
         &["V8 DefaultWorke", "V8Worker", "DelayedTaskSche"],
@@ -108,29 +102,17 @@ const PRESETS: &[Preset] = &[
         ],
         "",
         Bound::Fixed(8),
-        "a thread of node's own (V8's platform), of a fixed number",
+        Pool::Node,
     ),
     threads(
         &["tokio-runtime-w", "tokio-rt-worker"],
         &["tokio::runtime::scheduler::multi_thread"],
         "",
         AS_PROCESSORS,
-        "a worker of tokio's scheduler, which has as many as there are processors",
+        Pool::Tokio,
     ),
-    threads(
-        &[],
-        &["tokio::runtime::blocking::pool"],
-        "",
-        Bound::Fixed(512),
-        "a thread of tokio's pool for blocking work, which ends after it was idle for 10 s",
-    ),
-    threads(
-        &[],
-        &["rayon_core::"],
-        "",
-        AS_PROCESSORS,
-        "a worker of rayon's pool, which has as many as there are processors",
-    ),
+    threads(&[], &["tokio::runtime::blocking::pool"], "", Bound::Fixed(512), Pool::TokioBlocking),
+    threads(&[], &["rayon_core::"], "", AS_PROCESSORS, Pool::Rayon),
     threads(
         &[],
         &[
@@ -142,35 +124,31 @@ const PRESETS: &[Preset] = &[
         ],
         "",
         AS_PROCESSORS,
-        "a worker of a pool for parallel computation, which has as many as there are processors",
+        Pool::Parallel,
     ),
     threads(
         &[],
         &["timer_helper_thread", "timer_sigev_thread", "handle_fildes_io"],
         "libc",
         Bound::Fixed(20),
-        "a thread of the C library's own (timers, asynchronous I/O), of a bounded number",
+        Pool::Libc,
     ),
     threads(
         &["jemalloc_bg_thd"],
         &["background_thread_entry", "je_background_thread"],
         "",
         AS_PROCESSORS,
-        "a background thread of jemalloc, of which there are at most as many as processors",
+        Pool::Jemalloc,
     ),
-    threads(&["gmain", "gdbus", "dconf worker"], &[], "libglib", ONE, "a thread of GLib's own, of which there is one"),
+    threads(&["gmain", "gdbus", "dconf worker"], &[], "libglib", ONE, Pool::Glib),
     threads(
         &["bio_close_file", "bio_aof", "bio_lazy_free", "io_thd_"],
         &["bioProcessBackgroundJobs", "IOThreadMain"],
         "",
         Bound::Fixed(16),
-        "a background thread of the server's own, of a fixed number",
+        Pool::Server,
     ),
-    goroutines(
-        &["os/signal.loop", "os/signal.signal_recv"],
-        ONE,
-        "the goroutine that receives signals, of which there is one",
-    ),
+    goroutines(&["os/signal.loop", "os/signal.signal_recv"], ONE, Pool::GoSignals),
     goroutines(
         &[
             "runtime.ensureSigM",
@@ -183,7 +161,7 @@ const PRESETS: &[Preset] = &[
             "runtime.runCleanups",
         ],
         Bound::Processors { each: 2, more: 8 },
-        "the Go runtime's own",
+        Pool::GoRuntime,
     ),
     goroutines(
         &[
@@ -194,13 +172,13 @@ const PRESETS: &[Preset] = &[
             "github.com/golang/glog.(*fileSink).flushDaemon",
         ],
         ONE,
-        "a background goroutine of a library, of which there is one",
+        Pool::GoLibrary,
     ),
 ];
 
-/// Why the tasks of this site are there on purpose, if it is known: as many as they can be on a machine with `processors`, and all of
+/// The pool that the tasks of this site are there for, if it is known: as many as they can be on a machine with `processors`, and all of
 /// them in the pool's own code.
-pub(super) fn why_idle(site: &Site, recording: &Recording, processors: u64) -> Option<String> {
+pub(super) fn pool_of(site: &Site, recording: &Recording, processors: u64) -> Option<Pool> {
     let begins = |text: &str, with: &[&str]| with.iter().any(|start| text.starts_with(start));
     let fits = |preset: &&Preset| {
         if preset.task != site.task || site.count > preset.bound.most(processors) {
@@ -221,7 +199,7 @@ pub(super) fn why_idle(site: &Site, recording: &Recording, processors: u64) -> O
             && site.names.iter().all(|name| begins(name, preset.names));
         (by_name || depth.is_some()) && !is_at_work
     };
-    PRESETS.iter().find(fits).map(|preset| preset.why.to_owned())
+    PRESETS.iter().find(fits).map(|preset| preset.pool)
 }
 
 /// Whether a frame is of the same library as the pool: of a shared library, of the same crate or namespace, or of what such pools wait

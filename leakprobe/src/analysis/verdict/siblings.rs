@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     analysis::call_path::CallPaths,
-    model::{Ground, Recording, Site, TimerUse, WaitKind, span},
+    model::{Fact, Ground, Recording, Site, TimerUse, WaitKind},
 };
 
 /// What ends by timers, not one of which has been due yet.
@@ -63,11 +63,7 @@ pub(super) fn judge(
         });
         let Some(due_ms) = due_ms else { continue };
         judgement.ground = Some(Ground::NotDue);
-        judgement.evidence.push(format!(
-            "the same function began, with each round, as many that end by timers of their own, the last in {}, and these may wait for \
-             them: none of the timers has been due yet",
-            span(due_ms)
-        ));
+        judgement.evidence.push(Fact::SiblingsNotDue { due_ms });
         if let Some(course) = &mut judgement.course {
             course.due_ms = Some(due_ms);
         }

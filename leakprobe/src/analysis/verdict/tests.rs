@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     model::{
         Check, CreatedBy, Deadlock, DeadlockedTask, Frame, GoStatus, Goroutine, GrowthSample, Link, LinkWait, Owner,
-        Relation, Role, Round, TaskState, Wait, WaitKind,
+        Relation, Role, Round, TaskState, Wait, WaitKind, WokenBy,
     },
     report::fixture,
 };
@@ -159,8 +159,8 @@ fn what_grows_with_every_round_and_never_wakes_is_likely_a_leak() {
     assert_eq!(
         judgement.evidence,
         [
-            "grew with every round of load: 0, 4, 8, 12",
-            "none of the 8 that could be followed for a round has woken since"
+            Fact::GrewWithRounds { counts: vec![0, 4, 8, 12], grew: 3, rounds: 3, per_round: None, per_request: None },
+            Fact::NoneWoke { of: 8 },
         ]
     );
     assert_eq!(judgement.finding.unwrap().pattern, "go-chan-receive-no-sender");
@@ -176,7 +176,10 @@ fn rates_are_told_for_rounds_and_requests() {
     };
     rounds[3].check = Some(check);
     let judgement = judged(&rounds, "main.leak");
-    assert_eq!(judgement.evidence[0], "grew with every round of load: 0, 5, 10, 15 (5 a round, 0.05 a request)");
+    assert_eq!(
+        judgement.evidence[0].to_string(),
+        "grew with every round of load: 0, 5, 10, 15 (5 a round, 0.05 a request)"
+    );
 }
 
 #[test]
@@ -264,7 +267,7 @@ fn loops_that_only_their_own_timers_wake_are_likely_if_they_come_steadily_and_st
     };
     let judgement = judged(&rounds(3, ticking(true)), "main.leak");
     assert_eq!(judgement.ground, Some(Ground::OnlyTimers), "{:?}", judgement.evidence);
-    assert!(judgement.evidence[1].ends_with("each by its own timer alone"), "{:?}", judgement.evidence);
+    assert!(matches!(judgement.evidence[1], Fact::Woke { by: WokenBy::Timers, .. }), "{:?}", judgement.evidence);
     assert_eq!(judged(&rounds(3, ticking(false)), "main.leak").verdict, Verdict::Suspect);
 }
 
@@ -576,7 +579,7 @@ fn growth_of_pending_timers_is_judged() {
     };
     let grown = with(&[10, 20, 30, 40]);
     assert_eq!((grown.verdict, &grown.counts[..]), (Verdict::Suspect, &[10, 20, 30, 40][..]));
-    assert_eq!(grown.evidence[1], "each is pending until it fires, the last of them in 1h 0m");
+    assert_eq!(grown.evidence[1], Fact::Pending { latest_ms: 3_600_000 });
     assert_eq!(with(&[10, 12, 11, 10]).verdict, Verdict::Idle);
 }
 
@@ -584,9 +587,9 @@ fn growth_of_pending_timers_is_judged() {
 fn level_numbers_are_idle_and_shrinking_ones_too() {
     let pool = |round: usize| (0..8 - round as u64).map(|id| made(id + 2, "main.worker", 0)).collect();
     let judgement = judged(&rounds(3, pool), "main.worker");
-    assert_eq!((judgement.verdict, &*judgement.evidence[0]), (Verdict::Idle, "fewer than at the baseline: 8, 7, 6, 5"));
+    assert_eq!((judgement.verdict, &judgement.evidence[0]), (Verdict::Idle, &Fact::Fewer { counts: vec![8, 7, 6, 5] }));
     let judgement = judged(&rounds(3, |_| vec![made(3, "main.worker", 0)]), "main.worker");
-    assert_eq!((judgement.verdict, &*judgement.evidence[0]), (Verdict::Idle, "level: 1, 1, 1, 1 after each round"));
+    assert_eq!((judgement.verdict, &judgement.evidence[0]), (Verdict::Idle, &Fact::Level { counts: vec![1; 4] }));
 }
 
 #[test]
@@ -640,7 +643,7 @@ fn what_cannot_wake_is_proven_but_for_main() {
     let hopeless = |id, wait| Made { forever: true, wait, ..made(id, "main.stuck", 0) };
     let judgement = judged(&[recording(0, &[hopeless(9, WaitKind::ChanReceive)])], "main.stuck");
     assert_eq!(judgement.verdict, Verdict::Proven);
-    assert_eq!(judgement.evidence, ["this task waits on a nil channel, which nothing can ever end"]);
+    assert_eq!(judgement.evidence, [Fact::CannotWake { tasks: 1, of: 1, why: CannotWake::NilChannel }]);
     assert_eq!(judgement.finding.unwrap().pattern, "go-nil-channel");
     assert_eq!(
         judged(&[recording(0, &[hopeless(9, WaitKind::Select)])], "main.stuck").finding.unwrap().pattern,
@@ -673,7 +676,7 @@ fn deadlocked_threads_and_those_behind_them_are_proven() {
     made.tasks[4].wait.as_mut().unwrap().owner = Some(Box::new(exited));
     let verdict = |at: &str| judged(std::slice::from_ref(&made), at);
     assert_eq!(verdict("a").finding.unwrap().pattern, "thread-lock-order-inversion");
-    assert_eq!(verdict("behind").evidence, ["this task waits for a lock that a deadlocked thread holds"]);
+    assert_eq!(verdict("behind").evidence, [Fact::CannotWake { tasks: 1, of: 1, why: CannotWake::BehindDeadlock }]);
     assert_eq!(verdict("joins").verdict, Verdict::Unjudged);
     assert_eq!(verdict("gone").finding.unwrap().pattern, "thread-lock-holder-exited");
 }
@@ -690,7 +693,7 @@ fn pools_of_runtimes_are_idle_up_to_their_bound_and_only_in_their_own_code() {
     };
     let judgement = judged(&rounds(3, pool(1)), WAITS);
     assert_eq!(judgement.ground, Some(Ground::OfPool));
-    assert!(judgement.evidence[0].contains("rayon"), "{judgement:?}");
+    assert!(judgement.evidence[0] == Fact::OfPool { pool: Pool::Rayon }, "{judgement:?}");
     // More than there are processors.
     assert_ne!(judged(&rounds(3, pool(2)), WAITS).ground, Some(Ground::OfPool));
     // A job that does not come back.
@@ -765,12 +768,7 @@ fn what_still_goes_down_is_suspect_unless_all_that_earlier_rounds_left_is_there(
 }
 
 #[test]
-fn numbers_are_short() {
-    for (number, text) in
-        [(0.0, "0"), (1.0, "1"), (0.05, "0.05"), (0.333_3, "0.33"), (12.34, "12"), (2.5, "2.5"), (0.000_4, "0.0004")]
-    {
-        assert_eq!(evidence::short(number), text);
-    }
+fn of_many_numbers_the_first_and_the_last_are_shown() {
     assert_eq!(numbers(&[]), "");
     assert_eq!(numbers(&(0..30).collect::<Vec<_>>()), "0, 1, 2, 3, …, 24, 25, 26, 27, 28, 29");
 }

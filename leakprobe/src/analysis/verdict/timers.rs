@@ -1,14 +1,14 @@
 //! Pending timers, for which no task waits: only their growth is judged.
 
 use super::{Moment, rule};
-use crate::model::{Ground, Recording, Verdict, numbers, span};
+use crate::model::{Fact, Ground, Recording, Verdict};
 
 /// What is thought of the pending timers of one use and callback.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct TimersJudgement {
     pub(super) counts: Vec<u64>,
     pub(super) ground: Option<Ground>,
-    evidence: Vec<String>,
+    evidence: Vec<Fact>,
 }
 
 /// Judges each of the recording's groups of timers.
@@ -18,12 +18,18 @@ pub(super) fn judge(recording: &Recording, moments: &[Moment], exposure: &[f64])
         let steps: Vec<u64> = counts.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect();
         let every_round = steps.len() > 1 && steps.iter().all(|&step| step > 0);
         if !every_round || rule::has_stopped(&steps, exposure) {
-            let evidence = vec![format!("{} after each round", numbers(&counts))];
+            let evidence = vec![Fact::Counts { counts: counts.clone() }];
             return TimersJudgement { counts, ground: Some(Ground::NoGrowth), evidence };
         }
         let evidence = vec![
-            format!("grew with every round of load: {}", numbers(&counts)),
-            format!("each is pending until it fires, the last of them in {}", span(timers.latest_ms)),
+            Fact::GrewWithRounds {
+                counts: counts.clone(),
+                grew: steps.len() as u64,
+                rounds: steps.len() as u64,
+                per_round: None,
+                per_request: None,
+            },
+            Fact::Pending { latest_ms: timers.latest_ms },
         ];
         TimersJudgement { counts, ground: Some(Ground::NotDue), evidence }
     };

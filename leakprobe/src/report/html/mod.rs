@@ -242,7 +242,8 @@ fn site_in_full(page: &mut Page<'_>, shown: &Shown<'_>, site: &Site, tasks: &[&T
     page.details(&site.id, &title, open, |page| {
         check::verdict(page, site)?;
         page.sentence("warn", &sites::unknown_ages(shown, site).unwrap_or_default())?;
-        page.list("", &site.evidence)?;
+        let facts: Vec<String> = site.evidence.iter().map(ToString::to_string).collect();
+        page.list("", &facts)?;
         check::advice(page, site)?;
         if site.trend.len() > 1 {
             let (first, last) = (site.trend.first().copied(), site.trend.last().copied());

@@ -141,7 +141,7 @@ impl Page<'_> {
         }
         self.trend(site)?;
         for fact in &site.evidence {
-            self.wrapped("  ", 4, &wrap::sentence(&words::harmless(fact)), Style::Plain)?;
+            self.wrapped("  ", 4, &wrap::sentence(&words::harmless(&fact.to_string())), Style::Plain)?;
         }
         self.advice(site)?;
         self.objects(site, threads)?;

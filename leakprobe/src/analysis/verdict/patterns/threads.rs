@@ -2,8 +2,8 @@
 
 use super::{Facts, Pattern, is_of};
 use crate::{
-    analysis::verdict::{Hopeless, hopeless},
-    model::{TaskKind, WaitKind},
+    analysis::verdict::hopeless,
+    model::{CannotWake, TaskKind, WaitKind},
 };
 
 /// Those of threads; of what the kernel waits for, also in the name of a goroutine.
@@ -52,7 +52,7 @@ pub(super) const PATTERNS: &[Pattern] = &[
         title: "lock whose holder has exited",
         advice: "A thread ended while it held this mutex, so that nobody will ever release it. Unlock on every path, also those by which the thread is cancelled (pthread_cleanup_push, a lock guard), or make the mutex robust.",
         ends: false,
-        fits: |it| it.tasks.iter().any(|task| hopeless(task) == Some(Hopeless::HolderExited)),
+        fits: |it| it.tasks.iter().any(|task| hopeless(task) == Some(CannotWake::HolderExited)),
     },
     Pattern {
         id: "thread-self-deadlock",
