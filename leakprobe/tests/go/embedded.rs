@@ -6,7 +6,7 @@ use crate::{
     compare::differences,
     dump::Goroutine,
     support::Program,
-    target::{VERSIONS, built, ours, theirs},
+    target::{built, ours, theirs, versions},
 };
 
 /// Compares the runtimes of a C program.
@@ -40,21 +40,21 @@ fn equal(command: &mut Command, versions: &[&str]) {
 
 #[test]
 fn library_that_a_c_program_is_linked_with() {
-    for version in VERSIONS {
+    for version in versions() {
         equal(&mut Command::new(built(&format!("{version}/c-shared/host"))), &[version]);
     }
 }
 
 #[test]
 fn library_that_a_c_program_loads() {
-    for version in VERSIONS {
+    for version in versions() {
         equal(Command::new(built("host")).arg(built(&format!("{version}/c-shared/libwaits.so"))), &[version]);
     }
 }
 
 #[test]
 fn two_runtimes_of_different_versions() {
-    for versions in [["1.21", "1.27"], ["1.26", "1.19"], ["1.23", "1.24"]] {
+    for versions in [["1.21", "1.27"], ["1.26", "1.19"], ["1.24", "1.21"]] {
         let libraries = versions.map(|version| built(&format!("{version}/c-shared/libwaits.so")));
         equal(Command::new(built("host")).args(libraries), &versions);
     }

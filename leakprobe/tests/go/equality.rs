@@ -4,7 +4,7 @@ use crate::{
     compare::differences,
     dump::Goroutine,
     support::Program,
-    target::{VERSIONS, built, ours, ready, take, theirs},
+    target::{built, ours, ready, take, theirs, versions},
 };
 
 /// That both sides say the same of a program which stays as it is; `least` goroutines are compared.
@@ -19,7 +19,7 @@ fn equal(program: &mut Program, least: usize, what: &str) {
 }
 
 fn every_version(build: &str, least: usize) {
-    for version in VERSIONS {
+    for version in versions() {
         let path = format!("{version}/{build}/waits");
         let mut program = ready(&path, &[]);
         equal(&mut program, least, &path);
@@ -56,7 +56,7 @@ fn cgo_and_position_independent() {
 
 #[test]
 fn plugin() {
-    for version in VERSIONS {
+    for version in versions() {
         let plugin = built(&format!("{version}/plugin/plugin.so"));
         let path = format!("{version}/cgo/pluginhost");
         equal(&mut ready(&path, &[plugin.to_str().unwrap()]), 5, &path);
@@ -98,7 +98,7 @@ fn while_children_are_forked() {
 /// Of goroutines that run, nobody knows where they are; what is known of them is said, and of the others everything.
 #[test]
 fn beside_running_and_runnable_ones() {
-    for version in VERSIONS {
+    for version in versions() {
         let path = format!("{version}/default/waits");
         let mut program = ready(&path, &["spin"]);
         let (mut theirs, writer) = theirs(&mut program, "");

@@ -7,7 +7,7 @@ use leakprobe::model::{Loss, Recording, Task};
 
 use crate::{
     support::{Program, attach, functions},
-    target::{Patched, VERSIONS, ready},
+    target::{Patched, ready, versions},
 };
 
 /// What was seen of a program whose collector was at work when leakprobe came, and that has started 200 goroutines since that was
@@ -28,7 +28,7 @@ fn check(version: &str, recording: &Recording) {
 
 #[test]
 fn goroutines_are_seen_that_come_once_the_collector_is_through() {
-    for version in VERSIONS {
+    for version in versions() {
         check(version, &watched(ready(&format!("{version}/default/waits"), &["collect"])));
     }
 }

@@ -7,7 +7,7 @@ use leakprobe::model::{Channel, QueuePlace, Recording, Task, TaskKind};
 
 use crate::{
     support::{Program, attach, functions, snapshot},
-    target::{VERSIONS, built, ready},
+    target::{built, ready, versions},
 };
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
@@ -71,7 +71,7 @@ fn address(task: &Task, name: &str) -> u64 {
 
 /// The recordings of a program with a goroutine in every kind of wait.
 fn each(check: impl Fn(&str, &Program, &Recording)) {
-    for version in VERSIONS {
+    for version in versions() {
         let program = ready(&format!("{version}/default/waits"), &[]);
         check(version, &program, &snapshot(program.pid()));
     }

@@ -4,7 +4,7 @@ use leakprobe::model::{GoStatus, Recording, Role, StackEnd, Task, TaskKind, Task
 
 use crate::{
     support::{functions, snapshot},
-    target::{VERSIONS, ready},
+    target::{ready, versions},
 };
 
 fn of_kind(recording: &Recording, kind: TaskKind) -> impl Iterator<Item = &Task> {
@@ -13,7 +13,7 @@ fn of_kind(recording: &Recording, kind: TaskKind) -> impl Iterator<Item = &Task>
 
 #[test]
 fn every_thread_is_unwound_and_known_to_be_the_runtimes_in_stripped_programs() {
-    for version in VERSIONS {
+    for version in versions() {
         let program = ready(&format!("{version}/stripped/waits"), &[]);
         let recording = snapshot(program.pid());
         assert!(of_kind(&recording, TaskKind::Thread).count() > 2, "{version}");
@@ -30,7 +30,7 @@ fn every_thread_is_unwound_and_known_to_be_the_runtimes_in_stripped_programs() {
 
 #[test]
 fn goroutines_in_c_have_go_frames_and_native_ones() {
-    for version in VERSIONS {
+    for version in versions() {
         let program = ready(&format!("{version}/cgo/waits"), &[]);
         let recording = snapshot(program.pid());
         let mut found = 0;

@@ -6,7 +6,7 @@ use leakprobe::model::{Gap, Loss, Recording, Task, TaskKind, TimerUse, Wait};
 
 use crate::{
     support::{Program, attach, functions, snapshot},
-    target::{VERSIONS, built, ready},
+    target::{built, ready, versions},
 };
 
 /// Versions that the program is built by; each side of where timers changed. And the newer one with timers of the old kind.
@@ -151,7 +151,7 @@ fn goroutines_that_come_and_go_are_counted() {
 /// No program lacks its processors or its scheduler, in the build that is hardest to read.
 #[test]
 fn processors_are_found_in_every_version() {
-    for version in VERSIONS {
+    for version in versions() {
         let program = ready(&format!("{version}/cgo-pie/waits"), &[]);
         let gaps = snapshot(program.pid()).coverage.gaps;
         let is_lacking = |gap: &Gap| matches!(gap, Gap::GoTimers { .. } | Gap::GoTurnover);

@@ -93,7 +93,7 @@ fn go() {
     let own = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/test-programs");
     let built = env::var_os("LEAKPROBE_TEST_PROGRAMS").map_or_else(own, PathBuf::from);
     // From Go 1.26 on, the heap lies elsewhere in each run.
-    let program = built.join("go/1.25/default/waits");
+    let program = built.join("go/1.24/default/waits");
     mutate(Command::new(program), |seen| with_stack(seen, TaskKind::Goroutine) >= 40);
 }
 
