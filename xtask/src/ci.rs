@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{build_ebpf, checked, repo, run};
+use crate::{build_ebpf, checked, dist, repo, run};
 
 const CARGO_DENY: &str = "0.20.2";
 
@@ -25,7 +25,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         ("format", &format),
         ("lints", &lints),
         ("documentation", &documentation),
-        ("build", &|| run::run(repo::cargo().args(["build", "--release", "--locked"]))),
+        ("build", &|| dist::build().map(drop)),
         ("BPF object", &build_ebpf::check_if_changed),
         ("dependencies", &deny),
     ];

@@ -8,6 +8,7 @@ mod checked;
 mod ci;
 mod corpus;
 mod debian;
+mod dist;
 mod excerpt;
 mod field;
 mod field_verdicts;
@@ -34,6 +35,7 @@ enum Task {
     Bench(bench::Args),
     BuildEbpf(build_ebpf::Args),
     Ci(ci::Args),
+    Dist(dist::Args),
     Fuzz(fuzz::Args),
     Kernels(kernels::Args),
     Programs(programs::Args),
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Task::Bench(args) => bench::run(&args),
         Task::BuildEbpf(args) => build_ebpf::run(&args),
         Task::Ci(args) => ci::run(&args),
+        Task::Dist(args) => dist::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Kernels(args) => kernels::run(&args),
         Task::Programs(args) => programs::run(&args),

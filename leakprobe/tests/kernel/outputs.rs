@@ -368,3 +368,17 @@ fn demo_shows_its_leak_and_writes_its_picture() {
     assert!(ended.stdout.contains("process_order"), "{ended:?}");
     assert!(fs::read_to_string(ended.directory.path().join("parked.svg")).unwrap().contains("process_order"));
 }
+
+/// Also by a program whose debug information was stripped.
+#[test]
+fn demo_shows_its_own_functions_by_name() {
+    need_root();
+    let ended = leakprobe(["demo", "-d", "1500ms", "-o", "parked.folded"]);
+    ended.succeeded();
+    let folded = fs::read_to_string(ended.directory.path().join("parked.folded")).unwrap();
+    for function in
+        ["process_order;", "wait_for_payment;", "refresh_cache;", "listen_for_admin;", "clean_up_every_hour;"]
+    {
+        assert!(folded.contains(function), "no {function} in {folded}");
+    }
+}
