@@ -20,7 +20,8 @@ use leakprobe::{
         Options, Probes, WaitSource,
         event::{self, Captured, What},
     },
-    snapshot::{ProcessMemory, StackMemory, Unwinder, stack_pointer},
+    snapshot::{StackMemory, Unwinder, stack_pointer},
+    target::ProcessMemory,
     target::{Code, ModuleId, Modules, elf::Section},
 };
 use leakprobe_common::arch::{REG_WORDS, Regs};

@@ -40,7 +40,7 @@ pub(crate) struct Flat<'a> {
     pub(crate) bytes: &'a [u8],
 }
 
-impl snapshot::Memory for Flat<'_> {
+impl target::Memory for Flat<'_> {
     fn read(&self, address: u64, into: &mut [u8]) -> usize {
         let at = address.checked_sub(self.start).and_then(|at| usize::try_from(at).ok());
         let there = at.and_then(|at| self.bytes.get(at..)).unwrap_or_default();

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{build_ebpf, checked, dist, repo, run};
+use crate::{build_ebpf, checked, dist, repo, rooms, run};
 
 const CARGO_DENY: &str = "0.20.2";
 
-/// Check format, lints, documentation, dependencies and the BPF object
+/// Check format, rooms, lints, documentation, dependencies and the BPF object
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Also look for known vulnerabilities of dependencies, which needs the RustSec database from the network
@@ -21,8 +21,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     type Check<'a> = (&'a str, &'a dyn Fn() -> Result<()>);
     let deny = || deny(args.advisories);
     // The order lets each check use what the ones before it built.
-    let checks: [Check; 6] = [
+    let checks: [Check; 7] = [
         ("format", &format),
+        ("rooms", &rooms::check),
         ("lints", &lints),
         ("documentation", &documentation),
         ("build", &|| dist::build().map(drop)),

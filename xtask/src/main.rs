@@ -18,6 +18,7 @@ mod go_programs;
 mod kernels;
 mod programs;
 mod repo;
+mod rooms;
 mod run;
 mod tally;
 mod test;

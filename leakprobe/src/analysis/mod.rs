@@ -35,10 +35,4 @@ pub use recording::{Facts, record};
 pub use unseen::{Signs, unseen};
 pub use verdict::{Criteria, History, Judgement, Judgements, Moment, WaitedFor, judge, knots, power, tell};
 
-use crate::model::StackId;
-
-/// Symbolised stacks: for each stack the places of its frames, innermost first.
-pub trait Frames {
-    /// The frames of `stack`; empty if it has none.
-    fn of(&self, stack: StackId) -> &[u32];
-}
+use crate::model::Frames;

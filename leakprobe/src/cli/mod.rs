@@ -12,7 +12,7 @@ pub use args::command;
 pub use ci::{Ci, LeakProfile, Ready, Selftest, Server};
 pub use values::{Color, FailOn, Kind, Probe, View, Weight};
 
-use crate::report::GroupBy;
+use crate::{report::GroupBy, target::COPY_MAPPED};
 
 /// A command, ready to be carried out.
 #[derive(Clone, Debug, PartialEq)]
@@ -199,8 +199,6 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Erro
 pub const DEMO_TARGET: &str = "demo-target";
 /// See [`DEMO_TARGET`].
 pub const EXEC_WHEN_TOLD: &str = "exec-when-told";
-/// See [`DEMO_TARGET`].
-pub const COPY_MAPPED: &str = "copy-mapped";
 /// See [`DEMO_TARGET`].
 pub const SELFTEST_TARGET: &str = "selftest-target";
 /// See [`DEMO_TARGET`].

@@ -21,7 +21,7 @@ use crate::{
         btf::{self, Btf},
         privileges,
     },
-    snapshot::ProcessMemory,
+    target::ProcessMemory,
 };
 
 /// One thing that was looked at.

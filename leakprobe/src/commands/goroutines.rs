@@ -12,8 +12,9 @@ use crate::{
         goroutines::{self, Caller, ReadError},
     },
     model::{Gap, GoObject, GoroutineSample, GoroutineSink, Loss, QueuePlace, StackId, StackTable, TimerSample},
-    snapshot::{Engine, ProcessMemory, process_cpu_time},
+    snapshot::{Engine, process_cpu_time},
     symbols::{self, GoCode},
+    target::ProcessMemory,
     target::{Modules, has_memory},
 };
 
@@ -147,7 +148,7 @@ impl Goroutines {
             self.find(engine, symbols);
             self.read_lists(engine.modules(), stacks, live);
         }
-        let now = crate::snapshot::clock_ns(nix::time::ClockId::CLOCK_MONOTONIC);
+        let now = crate::target::clock_ns(nix::time::ClockId::CLOCK_MONOTONIC);
         live.goroutines_mut().end_snapshot(now, self.turnover());
     }
 

@@ -31,8 +31,9 @@ use crate::{
         self, Source, WaitSource,
         event::{self, Captured, Event, What},
     },
-    snapshot::{Engine, clock_ns, futex_reason},
+    snapshot::{Engine, futex_reason},
     symbols,
+    target::clock_ns,
     target::{
         Budget, LockOwners, Namespace, Target,
         exec::{self, Program},

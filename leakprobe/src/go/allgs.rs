@@ -129,7 +129,7 @@ mod tests {
         super::{Version, memory::fake::Fake},
         *,
     };
-    use crate::snapshot::Memory;
+    use crate::target::Memory;
 
     const BSS: Range<u64> = 0x1000..0x3000;
 

@@ -16,8 +16,7 @@ use super::{
 use crate::{
     model::Gap,
     privilege,
-    snapshot::ProcessMemory,
-    target::{MappedFile, Modules, own_thread_ids},
+    target::{MappedFile, Modules, ProcessMemory, own_thread_ids},
 };
 
 /// Most files that are looked at.

@@ -2,7 +2,7 @@
 
 use std::ops::{ControlFlow, Range};
 
-use crate::snapshot::{Memory, Piece};
+use crate::target::{Memory, Piece};
 
 /// Bytes that one read of a scan asks for.
 const CHUNK: usize = 256 << 10;

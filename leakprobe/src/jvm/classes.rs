@@ -4,7 +4,7 @@
 //! Source: <https://github.com/openjdk/jdk/blob/jdk-21%2B35/src/hotspot/share/classfile/classLoaderData.hpp#L57>
 
 use super::structs::{Structs, word, word_of};
-use crate::{snapshot::Memory, target::MappedFile};
+use crate::target::{MappedFile, Memory};
 
 /// Most loaders, and most classes in all, that are looked at. A JVM has some 900 of the boot loader's; large programs have a few
 /// thousand of them, and a loader for each generated class.

@@ -8,8 +8,8 @@ use std::ops::Range;
 
 use super::structs::{Structs, word, word_of};
 use crate::{
-    snapshot::{FrameSize, FrameSizes, Memory, ProcessMemory},
-    target::MappedFile,
+    snapshot::{FrameSize, FrameSizes},
+    target::{MappedFile, Memory, ProcessMemory},
 };
 
 /// Most heaps: methods that are compiled in one way or another, and what is no method.

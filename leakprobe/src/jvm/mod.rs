@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use crate::{
     model::Gap,
-    snapshot::{FrameSizes, ProcessMemory},
-    target::{MappedFile, Modules},
+    snapshot::FrameSizes,
+    target::{MappedFile, Modules, ProcessMemory},
 };
 use classes::Classes;
 use code::CodeCache;

@@ -8,12 +8,12 @@ use std::collections::HashMap;
 use object::{Object, ObjectSegment, ObjectSymbol, read::elf::ElfFile64};
 
 use crate::{
-    snapshot::{Memory, Piece},
     target::{
         MappedFile,
         elf::{Elf, Segment},
         file::TargetFile,
     },
+    target::{Memory, Piece},
 };
 
 /// An entry: type's name, field's name, field's type, whether static (and padding), offset, address.

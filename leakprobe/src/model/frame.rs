@@ -3,7 +3,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::GoFrame;
+use super::{GoFrame, StackId};
+
+/// Symbolised stacks: for each stack the places of its frames, innermost first.
+pub trait Frames {
+    /// The frames of `stack`; empty if it has none.
+    fn of(&self, stack: StackId) -> &[u32];
+}
 
 /// A function on a stack, with as much of its origin as could be found out.
 ///

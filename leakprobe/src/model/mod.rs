@@ -32,7 +32,7 @@ mod wait;
 
 pub use ends::{EndRole, OtherEnd, OtherEnds};
 pub use fact::{Behind, CannotWake, Fact, SiteName, Still, WhereTasksAre, WokenBy};
-pub use frame::Frame;
+pub use frame::{Frame, Frames};
 pub use futex::{BEFORE_WORD, DESCRIPTOR_BEFORE_TID, FROM_WORD, FutexMemory, FutexWait};
 pub use gap::{FileLimit, Gap};
 pub use goroutine::{

@@ -50,7 +50,7 @@ pub use self::{
 };
 use crate::{
     model::{self, Gap},
-    snapshot::clock_ns,
+    target::clock_ns,
 };
 
 /// The BPF programs: `leakprobe-ebpf`, built by `cargo xtask build-ebpf`.

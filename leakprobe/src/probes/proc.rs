@@ -19,7 +19,7 @@ use nix::{
     unistd::{Pid, SysconfVar, sysconf},
 };
 
-use crate::{snapshot::clock_ns, target::Stat};
+use crate::target::{Stat, clock_ns};
 
 /// Code segments of 64-bit and 32-bit programs: `__USER_CS`, `__USER32_CS`.
 const CODE_64: u64 = 0x33;

@@ -1,6 +1,6 @@
 //! Code of the target for the unwinding of one stack: a deep one returns to the same few pages over and over.
 
-use super::Memory;
+use crate::target::Memory;
 
 const PAGE: usize = 4096;
 /// Most pages that are held.

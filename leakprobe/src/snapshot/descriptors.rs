@@ -16,8 +16,11 @@ pub(crate) use words::count;
 
 use self::fdinfo::Member;
 pub(crate) use self::fdinfo::{FdInfo, MOST_MEMBERS};
-use super::{sockets::Sockets, waits::clock_ns};
-use crate::model::{WaitKind, WaitTimer};
+use super::sockets::Sockets;
+use crate::{
+    model::{WaitKind, WaitTimer},
+    target::clock_ns,
+};
 
 /// How deep timers are looked for: a descriptor, what an epoll watches, and that of an epoll in it.
 const DEPTH: u32 = 3;

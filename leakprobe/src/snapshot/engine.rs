@@ -32,7 +32,7 @@ use nix::{
 
 pub use self::sleepers::FutexTwice;
 use super::{
-    FrameSizes, ProcessMemory, StackMemory, Unwinder, arch, channels,
+    FrameSizes, StackMemory, Unwinder, arch, channels,
     clock::SchedClock,
     losses::Losses,
     socket_timeouts, stack_pointer,
@@ -43,7 +43,7 @@ use crate::{
         Activity, Blocking, News, Snapshot, Stack, StackEnd, StackId, StackTable, Subject, ThreadSample, WaitKind,
     },
     probes::{ProbeError, Source, event, is_there},
-    target::{Modules, has_memory},
+    target::{Modules, ProcessMemory, clock_ns, has_memory},
 };
 
 /// How often a thread that keeps running is tried.
@@ -287,7 +287,7 @@ impl Engine {
         // Read first: what runs during the passes below is found next time.
         let cpu_time = process_cpu_time(self.pid);
         if cpu_time.is_some() && cpu_time == self.cpu_time {
-            return Ok(Snapshot { taken_ns: waits::clock_ns(ClockId::CLOCK_MONOTONIC), news: None });
+            return Ok(Snapshot { taken_ns: clock_ns(ClockId::CLOCK_MONOTONIC), news: None });
         }
         self.cpu_time = cpu_time;
         let mut found = Found::default();
@@ -339,8 +339,8 @@ impl Engine {
         alive.retain(|tid| self.known.contains_key(tid));
         let futexes = self.read_futexes();
         // One moment for all: ages and lifetimes count up to it.
-        let taken_ns = waits::clock_ns(ClockId::CLOCK_MONOTONIC);
-        let boottime = waits::clock_ns(ClockId::CLOCK_BOOTTIME);
+        let taken_ns = clock_ns(ClockId::CLOCK_MONOTONIC);
+        let boottime = clock_ns(ClockId::CLOCK_BOOTTIME);
         for sample in &mut changed {
             sample.lifetime_ns = boottime.saturating_sub(sample.start_boottime);
         }
@@ -481,7 +481,7 @@ impl Engine {
             self.follow_code();
         }
         let age = u64::try_from(self.modules.age().as_nanos()).unwrap_or(u64::MAX);
-        let code_read_ns = waits::clock_ns(ClockId::CLOCK_MONOTONIC).saturating_sub(age);
+        let code_read_ns = clock_ns(ClockId::CLOCK_MONOTONIC).saturating_sub(age);
         for batch in records.chunks(BATCH) {
             let pointers: Vec<u64> = batch.iter().map(|record| stack_pointer(&record.regs)).collect();
             let lengths = self.memory.read_pieces(&pointers, FIRST_READ, &mut buffer);

@@ -4,8 +4,10 @@ use std::{collections::HashMap, sync::Arc};
 
 use leakprobe_common::event::PAGE;
 
-use super::{Memory, Piece, ProcessMemory};
-use crate::model::{BEFORE_WORD, DESCRIPTOR_BEFORE_TID, FROM_WORD, FutexMemory};
+use crate::{
+    model::{BEFORE_WORD, DESCRIPTOR_BEFORE_TID, FROM_WORD, FutexMemory},
+    target::{Memory, Piece, ProcessMemory},
+};
 
 /// Most words that are read: more than there are threads at almost any time.
 const MOST_WORDS: usize = 1 << 17;

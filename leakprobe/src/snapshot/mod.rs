@@ -1,8 +1,6 @@
 //! Every thread of the target at one moment, with its stack: read from outside, nothing stopped.
 
-mod answers;
 mod arch;
-mod careful;
 mod cfi;
 mod channels;
 mod children;
@@ -21,7 +19,6 @@ pub(crate) mod fuzz;
 mod known;
 mod loops;
 mod losses;
-mod memory;
 mod proc;
 mod rule;
 mod socket_timeouts;
@@ -35,7 +32,6 @@ pub(crate) use descriptors::Descriptors;
 pub use engine::{Engine, FutexTwice, process_cpu_time};
 pub(crate) use loops::wakes_itself;
 pub use losses::Losses;
-pub use memory::{Memory, Piece, ProcessMemory};
 pub use stack_memory::StackMemory;
 pub use unwind::{FrameSize, FrameSizes, Unwinder, stack_pointer};
-pub(crate) use waits::{clock_ns, futex_reason};
+pub(crate) use waits::futex_reason;

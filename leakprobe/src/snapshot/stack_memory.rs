@@ -1,7 +1,7 @@
 //! The memory of a stack, read where the unwinder looks: most frames are small and lie together, but one that holds a large array
 //! (Ruby keeps its own stack of 1 MB in one) is passed without reading it.
 
-use super::ProcessMemory;
+use crate::target::ProcessMemory;
 
 /// How far from the stack pointer a stack may reach, bytes. Nothing is read in vain up to there, so it is larger than any.
 const MAX_STACK: u64 = 1 << 30;

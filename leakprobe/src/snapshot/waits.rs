@@ -4,11 +4,14 @@ use leakprobe_common::{
     arch::{ARGS, IP, Regs, SYSCALL},
     futex,
 };
-use nix::time::{ClockId, clock_gettime};
+use nix::time::ClockId;
 use syscalls::Sysno;
 
-use super::{ProcessMemory, arch, stack_pointer};
-use crate::model::{FutexWait, Subject, WaitKind};
+use super::{arch, stack_pointer};
+use crate::{
+    model::{FutexWait, Subject, WaitKind},
+    target::{ProcessMemory, clock_ns},
+};
 
 pub(crate) mod arguments;
 mod calls;
@@ -63,14 +66,6 @@ impl Now {
     pub(crate) fn read() -> Self {
         Self { monotonic: clock_ns(ClockId::CLOCK_MONOTONIC), realtime: clock_ns(ClockId::CLOCK_REALTIME) }
     }
-}
-
-/// A clock's time, ns; 0 if the kernel does not have it.
-pub(crate) fn clock_ns(clock: ClockId) -> u64 {
-    clock_gettime(clock).map_or(0, |time| {
-        let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
-        seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec()).unwrap_or(0))
-    })
 }
 
 /// Where the arguments of system calls are looked up.

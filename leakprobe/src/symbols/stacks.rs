@@ -10,9 +10,8 @@ use super::{
     unmapped,
 };
 use crate::{
-    analysis::Frames,
     aside,
-    model::{Frame, Gap, Stack, StackId, StackKind, StackTable},
+    model::{Frame, Frames, Gap, Stack, StackId, StackKind, StackTable},
     target::{
         self, Budget, Code, ModuleId, ModuleSource, Modules, Root,
         budget::{Held, Scarce},

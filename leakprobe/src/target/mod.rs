@@ -1,6 +1,9 @@
-//! The process that is watched: its identity, its mappings, its modules.
+//! The process that is watched: its identity, its memory, its mappings, its modules.
 
+mod answers;
 pub mod budget;
+mod careful;
+mod clock;
 pub mod containers;
 pub mod elf;
 pub mod exec;
@@ -16,6 +19,7 @@ pub(crate) mod inflate;
 mod lock_owners;
 mod mappers;
 mod maps;
+mod memory;
 mod modules;
 mod namespace;
 mod own;
@@ -23,6 +27,7 @@ mod root;
 mod stat;
 
 pub use budget::Budget;
+pub(crate) use clock::clock_ns;
 pub use family::{children, descendants, processes};
 pub(crate) use filesystems::{Filesystems, Served};
 pub use find::Pattern;
@@ -31,8 +36,10 @@ pub(crate) use identity::pidfd_open;
 pub use identity::{Target, TargetError};
 pub use lock_owners::LockOwners;
 pub(crate) use maps::kinds_at;
+pub use memory::{Memory, Piece, ProcessMemory};
 pub use modules::{
-    Code, Located, MappedFile, MappedPlace, Module, ModuleId, ModuleSource, Modules, Placed, copy_mapped, has_memory,
+    COPY_MAPPED, Code, Located, MappedFile, MappedPlace, Module, ModuleId, ModuleSource, Modules, Placed, copy_mapped,
+    has_memory,
 };
 pub use namespace::{Namespace, own_thread_ids};
 pub use own::OwnMemory;

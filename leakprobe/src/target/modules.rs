@@ -15,11 +15,11 @@ use std::{
 };
 
 use copied::Copied;
-pub use copied::copy_mapped;
+pub use copied::{COPY_MAPPED, copy_mapped};
 use nix::time::{ClockId, clock_gettime};
 
 use super::{budget::Budget, elf::Elf, exec, filesystems::Filesystems, maps};
-use crate::{aside::Aside, snapshot::ProcessMemory};
+use crate::{aside::Aside, target::ProcessMemory};
 
 /// Most executable mappings that are kept.
 const MAX_MAPPINGS: usize = 1 << 20;

@@ -163,7 +163,7 @@ fn locks_are_where_the_program_has_them() {
         assert_eq!(of("(*locks).waitGroup", "sync.WaitGroup"), held + 56, "{version}");
         // Of a sync.Once, the lock, behind what says that it is done.
         assert_eq!(of("(*locks).onceRunning", "sync.Mutex"), held + 84, "{version}");
-        let signal = leakprobe::snapshot::ProcessMemory::new(program.pid()).word(held + 72);
+        let signal = leakprobe::target::ProcessMemory::new(program.pid()).word(held + 72);
         assert_eq!(Some(of("(*locks).condition", "sync.Cond")), signal, "{version}");
         assert_ne!(of("(*locks).lockTwice", "sync.Mutex"), held, "{version}");
         assert_ne!(of("startGroup.func1", "sync.WaitGroup"), held + 56, "{version}");

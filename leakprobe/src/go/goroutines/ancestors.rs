@@ -9,7 +9,7 @@ use crate::{
         memory::{Words, word_at},
     },
     model::{AncestorSample, Stack, StackEnd, StackTable},
-    snapshot::Memory,
+    target::Memory,
 };
 
 /// Most ancestors that are read.

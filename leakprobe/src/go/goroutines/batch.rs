@@ -5,7 +5,7 @@
 
 use crate::{
     go::memory::word_at,
-    snapshot::{Memory, Piece},
+    target::{Memory, Piece},
 };
 
 /// Gaps up to so many bytes are read, too.

@@ -9,7 +9,7 @@
 use super::g::G;
 use crate::{
     go::{Code, Layout, memory::Words},
-    snapshot::Memory,
+    target::Memory,
 };
 
 /// The function that leads from C to Go.

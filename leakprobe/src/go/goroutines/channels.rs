@@ -15,7 +15,7 @@ use super::{
 use crate::{
     go::{Layout, Runtime, memory::word_at},
     model::Channel,
-    snapshot::{Memory, Piece},
+    target::{Memory, Piece},
 };
 
 /// Most cases of a select that are looked at.

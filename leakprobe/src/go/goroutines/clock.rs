@@ -4,7 +4,7 @@ use std::fs;
 
 use nix::time::ClockId;
 
-use crate::snapshot::clock_ns;
+use crate::target::clock_ns;
 
 /// How to read the moments that the target has noted.
 #[derive(Clone, Copy, Debug, Default)]

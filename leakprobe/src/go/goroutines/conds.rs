@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     go::{Layout, memory::Words},
-    snapshot::{Memory, Piece},
+    target::{Memory, Piece},
 };
 
 /// How far `notifyList.lock` lies in it.

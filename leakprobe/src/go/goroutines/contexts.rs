@@ -15,7 +15,7 @@ use crate::{
         Runtime, Version,
         memory::{Words, word_at},
     },
-    snapshot::{Memory, Piece},
+    target::{Memory, Piece},
 };
 
 /// The closure that a deadline's timer calls: its code, then the context.

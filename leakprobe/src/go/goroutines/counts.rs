@@ -12,7 +12,7 @@ use crate::{
         memory::{Words, word_at},
         scheduler::processors,
     },
-    snapshot::{Memory, Piece},
+    target::{Memory, Piece},
 };
 
 /// So often it is read until twice the same comes out.

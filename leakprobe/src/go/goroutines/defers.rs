@@ -18,7 +18,7 @@ use crate::{
         memory::{Words, word_at},
     },
     model::HeldLock,
-    snapshot::Memory,
+    target::Memory,
 };
 
 /// Most defer statements of one function that are open-coded: its bits are one byte.

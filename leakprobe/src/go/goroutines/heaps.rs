@@ -14,7 +14,7 @@ use crate::{
         memory::{Words, field, word_at},
         scheduler::processors,
     },
-    snapshot::{Memory, Piece},
+    target::{Memory, Piece},
 };
 
 /// Entries that are read in one go.

@@ -10,7 +10,7 @@ use crate::{
         Labels as Form,
         memory::{Words, word_at},
     },
-    snapshot::{Memory, Piece},
+    target::{Memory, Piece},
 };
 
 /// Most labels of a goroutine, and most bytes of a key or value, that are read.

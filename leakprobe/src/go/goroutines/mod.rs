@@ -64,7 +64,8 @@ use crate::{
         memory::{Words, word_at},
     },
     model::{GoObject, GoStatus, GoroutineSink, Loss, Stack, StackTable, TimerSample},
-    snapshot::{Descriptors, Memory, Piece},
+    snapshot::Descriptors,
+    target::{Memory, Piece},
 };
 
 pub use self::{

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     go::{PollLayout, memory::word_at},
     model::Access,
-    snapshot::{Memory, Piece},
+    target::{Memory, Piece},
 };
 
 /// A descriptor larger than the kernel's own limit is none (`sysctl fs.nr_open` is at most that).

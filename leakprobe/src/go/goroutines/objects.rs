@@ -14,7 +14,8 @@ use super::{
 use crate::{
     go::Runtime,
     model::{Access, Channel, GoObject, WaitKind},
-    snapshot::{Descriptors, Memory, Piece},
+    snapshot::Descriptors,
+    target::{Memory, Piece},
 };
 
 /// A goroutine that is blocked in the runtime.

@@ -1,6 +1,6 @@
 //! Following lists in the target's memory: what one object lies beside is likely to be wanted next.
 
-use crate::snapshot::{Memory, Piece};
+use crate::target::{Memory, Piece};
 
 /// Bytes that are read at once, from a multiple of them: a span of small objects.
 const SIZE: usize = 8 << 10;

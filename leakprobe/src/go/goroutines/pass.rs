@@ -16,7 +16,7 @@ use super::{
 use crate::{
     go::memory::Words,
     model::{GoObject, GoStatus, GoWait, GoroutineSample, GoroutineSink, HeldLock, Stack, StackEnd, StackTable},
-    snapshot::Piece,
+    target::Piece,
 };
 
 /// Bytes of each stack that are read at first: parked goroutines seldom use more.

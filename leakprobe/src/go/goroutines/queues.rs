@@ -16,7 +16,7 @@ use super::{
 use crate::{
     go::{SudogLayout, memory::word_at},
     model::QueuePlace,
-    snapshot::{Memory, Piece},
+    target::{Memory, Piece},
 };
 
 /// Bytes that are read at once, from a multiple of them. Go's allocator puts no `sudog` across the border of two.

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     go::{Code, Layout, Runtime},
     model::{GoObject, QueuePlace},
-    snapshot::{Memory, Piece},
+    target::{Memory, Piece},
 };
 
 /// Frames in which the name of the primitive is looked for, if the wait's reason does not say which it is.

@@ -15,7 +15,7 @@ use crate::{
         memory::{Words, word_at},
         mentions::Mentions,
     },
-    snapshot::{Memory, Piece},
+    target::{Memory, Piece},
 };
 
 /// How many roots the table has.

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use super::{batch::Batch, g::mix};
 use crate::{
     go::memory::word_at,
-    snapshot::{Memory, Piece},
+    target::{Memory, Piece},
 };
 
 /// How many frames the word may be in: gopark, perhaps goparkunlock, and the one that waits.

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::batch::Batch;
 use crate::{
     go::{GLayout, MLayout, Runtime, memory::word_at},
-    snapshot::{Memory, Piece},
+    target::{Memory, Piece},
 };
 
 /// Most threads that are listed: Go itself stops at 10,000 (`debug.SetMaxThreads`), unless told otherwise.

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     go::{Runtime, memory::Words},
     model::TimerUse,
-    snapshot::{Memory, Piece},
+    target::{Memory, Piece},
 };
 
 /// Most channels of timers that are remembered.

@@ -1,6 +1,6 @@
 //! Arguments of system calls that lie in the caller's memory: lists of descriptors, sets of signals, paths.
 
-use crate::snapshot::ProcessMemory;
+use crate::target::ProcessMemory;
 
 /// Descriptors of a poll or select that are kept; the rest is counted.
 const MAX_FDS: usize = 64;

@@ -22,10 +22,8 @@ use nix::sys::{
 use super::{FileKey, Mapping, open::opened};
 use crate::{
     aside::runs,
-    cli::COPY_MAPPED,
     privilege,
-    snapshot::ProcessMemory,
-    target::{Budget, budget::Held},
+    target::{Budget, ProcessMemory, budget::Held},
 };
 
 /// How long a copy may make no progress.
@@ -36,6 +34,9 @@ const LONGEST: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(2);
 /// Most bytes of what it says of why it failed.
 const LONGEST_REASON: u64 = 300;
+
+/// The word with which leakprobe starts itself to copy a mapped file.
+pub const COPY_MAPPED: &str = "copy-mapped";
 
 /// A copy, held in memory.
 #[derive(Debug)]

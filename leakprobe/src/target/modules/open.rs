@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     privilege,
-    snapshot::ProcessMemory,
+    target::ProcessMemory,
     target::{
         Served,
         elf::Elf,

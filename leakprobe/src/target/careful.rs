@@ -94,7 +94,7 @@ pub(super) mod tests {
     use super::*;
 
     /// Pages of our own that were never touched; never given back.
-    pub(in crate::snapshot) fn untouched(pages: usize) -> &'static mut [u8] {
+    pub(in crate::target) fn untouched(pages: usize) -> &'static mut [u8] {
         let len = pages * PAGE as usize;
         let (rights, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         // SAFETY: a new mapping, of which nobody else knows.

@@ -56,7 +56,7 @@ impl Memory for ProcessMemory {
 /// The memory of a process, as a thread of it sees it.
 ///
 /// Memory may never answer: what is read from a page that a userfaultfd handler or a file system is to provide, and does not, sleeps
-/// as long as our process lives. So it is read aside, and the caller gets an answer within half a second (see `snapshot/answers.rs`).
+/// as long as our process lives. So it is read aside, and the caller gets an answer within half a second (see `target/answers.rs`).
 #[derive(Clone, Debug)]
 pub struct ProcessMemory {
     pid: Pid,

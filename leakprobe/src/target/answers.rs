@@ -28,13 +28,11 @@ use nix::{
 };
 
 use super::{
-    Piece,
+    Filesystems, Piece, Served,
     careful::{Pagemap, outside, touches},
+    kinds_at,
 };
-use crate::{
-    aside::{self, Aside, Pending},
-    target::{Filesystems, Served, kinds_at},
-};
+use crate::aside::{self, Aside, Pending};
 
 /// Most pieces that one system call reads (`IOV_MAX`).
 const MAX_PIECES: usize = 1024;
