@@ -54,5 +54,7 @@ fn log(verbosity: u8) {
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
         .without_time()
+        // Whoever read stderr may have gone; to say so there would panic.
+        .log_internal_errors(false)
         .init();
 }

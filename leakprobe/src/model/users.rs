@@ -33,6 +33,8 @@ const RUNTIME_NAMESPACES: &[&str] = &[
     "parking_lot_core::",
     "lock_api::",
     "__gnu_cxx::",
+    // What libstdc++ calls threads through, without a namespace, in a folder of its own beside c++/.
+    "__gthread_",
     "__cxxabiv1::",
     // A libc that is linked into the executable has no module of its own.
     "pthread_",
@@ -251,6 +253,7 @@ mod tests {
             "void std::__invoke_impl<void, void (*)(int), int>(std::__invoke_other, void (*&&)(int), int&&)",
             "std::__invoke_result<void (*)(int), int>::type std::__invoke<void (*)(int), int>(void (*&&)(int), int&&)",
             "pthread_cond_wait",
+            "__gthread_mutex_lock(pthread_mutex_t*)",
             "clone3",
             "_start",
             "runtime.futex",

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::super::call_path::CallPaths;
 use super::moment::{self, CreatorKey, Moment, Seen, Transition, Who, is_of_strangers, place};
-use crate::model::{Course, Recording, Site};
+use crate::model::{Course, Recording, Site, TaskKind};
 
 /// So many times older than any that ended became must a task be to count as one that stays. If tasks end by chance, at any age with
 /// the same probability, then of n that ended about one in n² becomes so old.
@@ -248,6 +248,14 @@ pub(super) fn follow(
         }
     }
     let excused_of = excused_counts(recording, paths, moments, excused);
+    let places = adopted(recording, paths);
+    let mut places_of: HashMap<CreatorKey, Vec<u64>> = HashMap::new();
+    for (site, place) in recording.sites.iter().zip(&places).filter(|(site, _)| !excused.contains(site.id.as_str())) {
+        let creator = moment::creator(site.task, &site.creation, paths);
+        if let (Some(creator), Some(place)) = (creator, place) {
+            places_of.entry(creator).or_default().push(*place);
+        }
+    }
     for (creator, cohorts) in &mut creators {
         let none = Vec::new();
         let less = excused_of.get(creator).unwrap_or(&none);
@@ -256,8 +264,12 @@ pub(super) fn follow(
         };
         cohorts.counts = moments.iter().enumerate().map(count).collect();
         cohorts.net = moments.iter().zip(&cohorts.counts).map(|(moment, count)| count + moment.unknown()).collect();
+        for (count, moment) in cohorts.counts.iter_mut().zip(moments) {
+            let strangers = places_of.get(creator).into_iter().flatten().map(|&place| moment.strangers(place));
+            *count += strangers.sum::<u64>();
+        }
     }
-    let of_site = |site: &Site| {
+    let of_site = |(site, adopted): (&Site, &Option<u64>)| {
         let mut cohorts = by_site.get(site.id.as_str()).cloned().unwrap_or_else(empty);
         cohorts.counts = moments.iter().map(|moment| moment.count(&site.id)).collect();
         cohorts.net = if is_of_strangers(site) {
@@ -267,13 +279,31 @@ pub(super) fn follow(
             let both = moments.iter().zip(&cohorts.counts);
             both.map(|(moment, count)| count + moment.strangers(place)).collect()
         };
+        if adopted.is_some() {
+            cohorts.counts.clone_from(&cohorts.net);
+        }
         cohorts
     };
     Followed {
-        sites: recording.sites.iter().map(of_site).collect(),
+        sites: recording.sites.iter().zip(&places).map(of_site).collect(),
         creators,
         unused: unused.into_iter().filter_map(|(site, timers)| Some((site.to_owned(), timers?))).collect(),
     }
+}
+
+/// For each site of `recording` its place, if the threads there whose creators were not seen count as its own: it is the only one of
+/// known creators there, as [`sites`](crate::analysis::sites) decides. At moments before the first of its creators was seen, they were
+/// a site of their own.
+fn adopted(recording: &Recording, paths: &CallPaths<'_>) -> Vec<Option<u64>> {
+    let places: Vec<Option<u64>> =
+        recording.sites.iter().map(|site| (site.task == TaskKind::Thread).then(|| place(site, paths))).collect();
+    let mut sites_at: HashMap<u64, u32> = HashMap::new();
+    for place in places.iter().flatten() {
+        *sites_at.entry(*place).or_default() += 1;
+    }
+    let is_only = |place: &u64| sites_at.get(place) == Some(&1);
+    let sites = recording.sites.iter().zip(places);
+    sites.map(|(site, place)| place.filter(|place| !is_of_strangers(site) && is_only(place))).collect()
 }
 
 /// Tasks at excused sites by creator, at each moment.
@@ -328,7 +358,7 @@ fn step<'a>(
             next.push(back(seen, moment, number, gone).unwrap_or(new));
             continue;
         };
-        let has_moved = before.site_of(old) != moment.site_of(seen);
+        let has_moved = !moment.is_where_it_was(seen, before, old);
         let transition = seen.since(old, elapsed_ms, has_moved);
         if transition == Transition::Replaced {
             left.push((old, track));

@@ -72,12 +72,23 @@ pub struct WaitedFor {
     timers: HashSet<String>,
 }
 
+/// Where the threads of a site wait.
+#[derive(Clone, Copy, Debug)]
+struct ThreadPlace {
+    /// See [`place`].
+    place: u64,
+    /// See [`is_of_strangers`].
+    is_of_strangers: bool,
+}
+
 /// The tasks of a process at one moment. What is not the program's own work is left out.
 #[derive(Clone, Debug)]
 pub struct Moment {
     pub(super) at_ms: u64,
     /// Ids of sites.
     sites: Vec<String>,
+    /// Of those of threads, where they are.
+    places: Vec<Option<ThreadPlace>>,
     counts: HashMap<String, u64>,
     /// Threads of unknown creators, by where they wait.
     strangers: HashMap<u64, u64>,
@@ -123,6 +134,7 @@ impl Moment {
         Self {
             at_ms: recording.growth.last().map_or(recording.duration_ms, |sample| sample.at_ms),
             sites: recording.sites.iter().map(|site| site.id.clone()).collect(),
+            places: recording.sites.iter().map(|site| thread_place(site, &paths)).collect(),
             counts,
             strangers,
             unknown,
@@ -218,6 +230,16 @@ impl Moment {
         self.sites.get(seen.site as usize).map(String::as_str)
     }
 
+    /// Whether a task, which was `old` in the moment `before`, is where it was: at the same site, or at the same place, where the sites
+    /// differ only in whether creators were seen.
+    pub(super) fn is_where_it_was(&self, seen: &Seen, before: &Self, old: &Seen) -> bool {
+        let thread_place = |moment: &Self, seen: &Seen| moment.places.get(seen.site as usize).copied().flatten();
+        self.site_of(seen) == before.site_of(old)
+            || thread_place(self, seen).zip(thread_place(before, old)).is_some_and(|(here, there)| {
+                here.place == there.place && (here.is_of_strangers || there.is_of_strangers)
+            })
+    }
+
     /// The creator of a task.
     pub(super) fn creator_of(&self, seen: &Seen) -> Option<CreatorKey> {
         self.creators.get(seen.creator as usize).copied()
@@ -303,6 +325,11 @@ pub(super) fn serves_in_users_code(stack: &[u32], recording: &Recording) -> bool
 /// Whether nobody knows who created the threads here: those that are older than our attach.
 pub(super) fn is_of_strangers(site: &Site) -> bool {
     site.task == TaskKind::Thread && site.creation.is_empty()
+}
+
+fn thread_place(site: &Site, paths: &CallPaths<'_>) -> Option<ThreadPlace> {
+    let place = (site.task == TaskKind::Thread).then(|| place(site, paths))?;
+    Some(ThreadPlace { place, is_of_strangers: is_of_strangers(site) })
 }
 
 /// Where the tasks of a site wait, whoever created them.

@@ -624,6 +624,27 @@ fn tolerance_is_for_noise_and_not_for_steady_growth() {
 }
 
 #[test]
+fn threads_whose_creators_were_not_seen_count_where_their_site_is_known_later() {
+    // 60 workers are there when we come. Until the first of them is created before our eyes, they are a site of their own.
+    let thread = |id: u64, creator: &'static str, born_ms: u64| Made {
+        kind: TaskKind::Thread,
+        creator,
+        ..made(id, "worker", born_ms)
+    };
+    let at = |round: usize| {
+        let creator = if round == 0 { "" } else { "start" };
+        let old = (0..60).map(|id| thread(id, creator, 0));
+        let new = (1..=round as u64).map(|n| thread(100 + n, "start", ROUND * n + 10));
+        recording(round, &old.chain(new).collect::<Vec<_>>())
+    };
+    let rounds: Vec<Recording> = (0..=3).map(at).collect();
+    let judgement = judged(&rounds, "worker");
+    assert_eq!(judgement.course.map(|course| course.counts), Some(vec![60, 61, 62, 63]));
+    let all = all_judged(&rounds);
+    assert!(all.creators.is_empty(), "the site tells of it as well as its creator does: {all:?}");
+}
+
+#[test]
 fn threads_of_unknown_creators_that_others_replace_are_no_growth() {
     let thread = |id, creator, born| Made { kind: TaskKind::Thread, creator, ..made(id, "work", born) };
     let pool = |round: usize| {
