@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Where what leakprobe reads is in its log.
-const LOG: (&str, &str) = ("LEAKPROBE_LOG", "leakprobe::snapshot::answers=trace");
+const LOG: (&str, &str) = ("LEAKPROBE_LOG", "leakprobe::target::answers=trace");
 /// Longer pieces are whole tables that are searched, and single words of them mean little.
 const SMALL: usize = 4096;
 
