@@ -115,6 +115,8 @@ losses! {
     GoroutineChannelsCut = "goroutine_channels_cut",
     /// Goroutines that wait for a lock whose address was not found.
     GoroutineLocksUnknown = "goroutine_locks_unknown",
+    /// Goroutines without their labels, their ancestors or some of the locks that they are to release: there were too many.
+    GoroutineDetailsLeftOut = "goroutine_details_left_out",
     /// Lists of goroutines that could not be read.
     GoroutineListUnreadable = "goroutine_list_unreadable",
     /// Lists of goroutines that turned out to be stale.

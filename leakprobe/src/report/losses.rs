@@ -54,6 +54,11 @@ pub(super) fn sentence(loss: &Loss, n: u64) -> String {
         Loss::GoroutineLocksUnknown => {
             ("goroutine", "listed without the lock it waits for: it was not found in the runtime's queues".into())
         }
+        Loss::GoroutineDetailsLeftOut => (
+            "goroutine",
+            "listed without its labels, its ancestors or some of the locks it is to release: there were too many"
+                .into(),
+        ),
         Loss::TimersLeftOut => ("timer", "not counted: too many, or in a heap that could not be read".into()),
         Loss::GoroutinesNotListed => {
             ("goroutine", "counted at their sites, but not listed one by one: there are too many".into())

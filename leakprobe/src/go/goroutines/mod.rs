@@ -29,6 +29,7 @@ mod pass;
 mod queues;
 mod semaphores;
 mod semtable;
+mod shared;
 mod stack_words;
 mod system;
 #[cfg(test)]
@@ -192,6 +193,8 @@ pub struct Losses {
     pub channels_cut: u64,
     /// Goroutines that wait for a lock, wait group or other semaphore whose address could not be found.
     pub locks_unknown: u64,
+    /// Goroutines that are told without their labels, because there were too many of them.
+    pub details_left_out: u64,
     /// Timers that were not looked at.
     pub timers_left_out: u64,
 }
@@ -208,6 +211,7 @@ impl Losses {
             (Loss::GoroutineLeftOut, self.left_out),
             (Loss::GoroutineChannelsCut, self.channels_cut),
             (Loss::GoroutineLocksUnknown, self.locks_unknown),
+            (Loss::GoroutineDetailsLeftOut, self.details_left_out),
             (Loss::TimersLeftOut, self.timers_left_out),
         ]
         .into_iter()
@@ -237,6 +241,7 @@ pub struct Goroutines {
     unwinder: Unwinder,
     objects: Objects,
     defers: Defers,
+    labels: Labels,
     system: System,
     /// Address of the list that was read last; 0: none yet.
     list: u64,
@@ -266,6 +271,7 @@ impl Goroutines {
             unwinder: Unwinder::new(Arc::clone(&runtime.code)),
             objects: Objects::default(),
             defers: Defers::default(),
+            labels: Labels::default(),
             system: System::default(),
             list: 0,
             records: Vec::new(),
@@ -324,6 +330,7 @@ impl Goroutines {
         self.threads = Threads::read(&self.runtime, memory);
         self.in_syscalls.clear();
         self.unwinder.begin_snapshot();
+        self.labels.begin_snapshot();
         // The first may be the only one.
         self.objects.timers.begin(self.previous.is_none());
         self.objects.semaphores.begin_snapshot(slots);
@@ -332,7 +339,6 @@ impl Goroutines {
         let runtime = Arc::clone(&self.runtime);
         let mut pass = Pass {
             context: self.context(&runtime, memory, clock, slots),
-            labels: Labels::new(runtime.layout.labels),
             engine: self,
             unread,
             stacks,

@@ -7,7 +7,6 @@ use super::{
     batch::Batch,
     callbacks::{self, Call, Callback},
     g::G,
-    labels::Labels,
     objects::{Blocked, Context, Found},
     read_gs, stack_words,
     unwind::{self, Outcome},
@@ -28,7 +27,6 @@ const MAX_BYTES: usize = 4 << 20;
 pub(super) struct Pass<'a> {
     pub(super) engine: &'a mut Goroutines,
     pub(super) context: Context<'a>,
-    pub(super) labels: Labels,
     /// Slots that could not be read in the snapshot before.
     pub(super) unread: HashSet<u32>,
     pub(super) stacks: &'a mut StackTable,
@@ -305,6 +303,8 @@ impl Pass<'_> {
             Some(callback) => self.engine.callbacks.insert(slot, callback),
             None => self.engine.callbacks.remove(&slot),
         };
+        let labels = self.engine.labels.at(layout.labels, memory, g.labels);
+        self.engine.losses.details_left_out += u64::from(labels.is_err());
         let sample = GoroutineSample {
             id: g.id,
             status: item.status,
@@ -328,7 +328,7 @@ impl Pass<'_> {
             runs: layout.g.tracking_seq.map(|_| g.tracking_seq),
             system,
             locked: g.lockedm != 0,
-            labels: self.labels.at(memory, g.labels),
+            labels: labels.ok().flatten(),
             ancestors: ancestors::read(&layout.ancestor, memory, g.ancestors, self.stacks),
             bubble: layout
                 .bubble_id

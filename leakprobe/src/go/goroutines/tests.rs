@@ -423,3 +423,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_there_is_too_much_of_is_left_out_and_counted() {
+    let (target, mut engine) = (Target::default(), engine());
+    let (mut stacks, mut sink) = (StackTable::default(), Sink::default());
+    let set = 0xc4_0000_0000;
+    target.put(set, &[set + 16, 1, set + 48, 8, set + 48, 8, u64::from_le_bytes(*b"requests")]);
+    for slot in 0..2 {
+        target.goroutine(slot, slot + 1, WAITING, 5);
+        target.field(slot, layout().g.labels, set);
+    }
+    engine.snapshot(&target, &mut stacks, &mut sink).unwrap();
+    assert!(
+        sink.all.values().all(|sample| sample.labels.as_ref().is_some_and(|labels| labels["requests"] == "requests"))
+    );
+    assert_eq!(engine.losses().details_left_out, 0);
+    engine.labels = Labels::full();
+    (0..2).for_each(|slot| target.goroutine(slot, slot + 11, WAITING, 5));
+    engine.snapshot(&target, &mut stacks, &mut sink).unwrap();
+    assert!(sink.all.values().all(|sample| sample.labels.is_none()));
+    assert_eq!(engine.losses().details_left_out, 2);
+}

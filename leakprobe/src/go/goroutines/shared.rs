@@ -1,0 +1,119 @@
+//! What goroutines have besides their stacks and waits, and what many of them have alike: held once, and within a bound, because
+//! the target decides how much there is of it.
+
+use std::{collections::HashSet, hash::Hash, sync::Arc};
+
+/// It was left out: there is too much of its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LeftOut;
+
+/// Most bytes that the values of one kind may take.
+const MAX_BYTES: usize = 64 << 20;
+/// What each value takes besides its own bytes: the counters of its [`Arc`], and its place in the set.
+const BYTES_BESIDES: usize = 64;
+
+/// Values that are in use, each held once whoever has it. The table of goroutines keeps them over many snapshots: so does this
+/// count them.
+#[derive(Debug)]
+pub(super) struct Shared<T: ?Sized> {
+    values: HashSet<Arc<T>>,
+    bytes: usize,
+    limit: usize,
+    bytes_of: fn(&T) -> usize,
+    /// How many were left out since what nobody has any more was last dropped.
+    refused: usize,
+}
+
+impl<T: ?Sized + Eq + Hash> Shared<T> {
+    /// `bytes_of`: how many bytes a value takes, without those of the [`Arc`].
+    pub(super) fn new(bytes_of: fn(&T) -> usize) -> Self {
+        Self { values: HashSet::new(), bytes: 0, limit: MAX_BYTES, bytes_of, refused: 0 }
+    }
+
+    /// The value that is equal to this one, which from now on is this one if there was none.
+    pub(super) fn share(&mut self, value: Arc<T>) -> Result<Arc<T>, LeftOut> {
+        if let Some(known) = self.values.get(&*value) {
+            return Ok(Arc::clone(known));
+        }
+        let bytes = self.size(&value);
+        if self.bytes.saturating_add(bytes) > self.limit && self.is_worth_dropping() {
+            self.drop_unused();
+        }
+        if self.bytes.saturating_add(bytes) > self.limit {
+            self.refused += 1;
+            return Err(LeftOut);
+        }
+        self.bytes += bytes;
+        self.values.insert(Arc::clone(&value));
+        Ok(value)
+    }
+
+    /// Drops the values that nobody has any more.
+    pub(super) fn drop_unused(&mut self) {
+        self.values.retain(|value| Arc::strong_count(value) > 1);
+        self.bytes = self.values.iter().map(|value| self.size(value)).sum();
+        self.refused = 0;
+    }
+
+    /// Going through all of them must not cost more than what led to it.
+    fn is_worth_dropping(&self) -> bool {
+        self.refused == 0 || self.refused > self.values.len()
+    }
+
+    fn size(&self, value: &T) -> usize {
+        (self.bytes_of)(value).saturating_add(BYTES_BESIDES)
+    }
+}
+
+#[cfg(test)]
+impl<T: ?Sized + Eq + Hash> Shared<T> {
+    /// Has no room for anything.
+    pub(super) fn full(bytes_of: fn(&T) -> usize) -> Self {
+        Self { limit: 0, ..Self::new(bytes_of) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shared() -> Shared<str> {
+        Shared { limit: 4 * (16 + BYTES_BESIDES), ..Shared::new(str::len) }
+    }
+
+    fn text(n: usize) -> Arc<str> {
+        format!("{n:16}").into()
+    }
+
+    #[test]
+    fn equal_values_are_held_once() {
+        let mut shared = shared();
+        let first = shared.share(text(1)).unwrap();
+        for _ in 0..1000 {
+            assert!(Arc::ptr_eq(&first, &shared.share(text(1)).unwrap()));
+        }
+        assert_eq!(shared.bytes, 16 + BYTES_BESIDES);
+    }
+
+    #[test]
+    fn what_is_held_has_a_bound_until_it_is_let_go() {
+        let mut shared = shared();
+        let mut held: Vec<Arc<str>> = (0..100).filter_map(|n| shared.share(text(n)).ok()).collect();
+        assert_eq!((held.len(), shared.values.len()), (4, 4));
+        assert_eq!(shared.share(text(0)).as_deref(), Ok(&*text(0)), "who has what is there already costs nothing");
+        held.truncate(1);
+        shared.drop_unused();
+        assert_eq!(shared.bytes, 16 + BYTES_BESIDES);
+        let again = (0..100).filter(|&n| shared.share(text(n)).map(|new| held.push(new)).is_ok()).count();
+        assert_eq!(again, 4);
+    }
+
+    #[test]
+    fn what_nobody_has_makes_room_for_what_is_new() {
+        let mut shared = shared();
+        for n in 0..1000 {
+            assert!(shared.share(text(n)).is_ok(), "{n}");
+        }
+        assert!(shared.bytes <= shared.limit);
+    }
+}
