@@ -19,6 +19,11 @@ pub(super) const FEWER_FRAMES: usize = 1024;
 /// Frames beyond [`FEWER_FRAMES`] that one snapshot follows, over all its stacks: 32 MB of addresses, and some 50 ms, even if
 /// each of a million goroutines is endlessly deep.
 const DEEP_FRAMES: usize = 4 << 20;
+/// Frames that one snapshot follows before it follows [`FEWEST_FRAMES`] of each stack alone, as few programs with a million
+/// goroutines have: some 100 ms.
+const ALL_FRAMES: usize = 16 << 20;
+/// Most frames that are followed from then on.
+const FEWEST_FRAMES: usize = 64;
 /// Code addresses whose frame sizes are kept. A power of two.
 const PLACES: usize = 1 << 12;
 
@@ -78,25 +83,33 @@ pub(super) struct Unwinder {
     places: Vec<Place>,
     /// What is left of [`DEEP_FRAMES`].
     deep_left: usize,
+    /// What is left of [`ALL_FRAMES`].
+    left: usize,
 }
 
 impl Unwinder {
     pub(super) fn new(code: Arc<Code>) -> Self {
-        Self { code, places: vec![Place { pc: 0, size: 0, step: Step::NoCode }; PLACES], deep_left: DEEP_FRAMES }
+        let places = vec![Place { pc: 0, size: 0, step: Step::NoCode }; PLACES];
+        Self { code, places, deep_left: DEEP_FRAMES, left: ALL_FRAMES }
     }
 
     /// To be called when a snapshot begins.
     pub(super) fn begin_snapshot(&mut self) {
-        self.deep_left = DEEP_FRAMES;
+        (self.deep_left, self.left) = (DEEP_FRAMES, ALL_FRAMES);
     }
 
     /// Unwinds one stack; its return addresses are added to `addresses`, and how far from `sp` the frame of each ends to
     /// `ends`.
     pub(super) fn unwind(&mut self, stack: Memory<'_>, addresses: &mut Vec<u64>, ends: &mut Vec<u32>) -> Outcome {
         let begin = addresses.len();
-        let most = MAX_FRAMES.min(FEWER_FRAMES.saturating_add(self.deep_left));
+        let most = match self.left {
+            0 => FEWEST_FRAMES,
+            _ => MAX_FRAMES.min(FEWER_FRAMES.saturating_add(self.deep_left)),
+        };
         let outcome = self.follow(stack, most, addresses, ends);
-        self.deep_left = self.deep_left.saturating_sub((addresses.len() - begin).saturating_sub(FEWER_FRAMES));
+        let followed = addresses.len() - begin;
+        self.deep_left = self.deep_left.saturating_sub(followed.saturating_sub(FEWER_FRAMES));
+        self.left = self.left.saturating_sub(followed);
         outcome
     }
 
@@ -266,6 +279,21 @@ mod tests {
         assert_eq!((depths[0], depths[999]), (MAX_FRAMES, FEWER_FRAMES));
         assert_eq!(depths.iter().sum::<usize>(), 1000 * FEWER_FRAMES + DEEP_FRAMES);
         unwinder.begin_snapshot();
-        assert_eq!(unwinder.deep_left, DEEP_FRAMES);
+        assert_eq!((unwinder.deep_left, unwinder.left), (DEEP_FRAMES, ALL_FRAMES));
+    }
+    #[test]
+    fn a_larger_crowd_is_cut_earlier() {
+        let bytes: Vec<u8> = vec![GROW; 4 * MAX_FRAMES].iter().flat_map(|word| word.to_le_bytes()).collect();
+        let mut unwinder = Unwinder { left: 2 * FEWER_FRAMES, ..unwinder() };
+        let mut depth = |frames: usize| {
+            let bytes = &[&bytes[..32 * frames - 8], &GOEXIT.to_le_bytes()].concat();
+            let stack = Memory { pc: GROW, sp: 0x1000, is_syscall: false, hi: 0x1000 + bytes.len() as u64, bytes };
+            let mut addresses = Vec::new();
+            let outcome = unwinder.unwind(stack, &mut addresses, &mut Vec::new());
+            (addresses.len(), outcome)
+        };
+        assert_eq!(depth(2 * FEWER_FRAMES), (2 * FEWER_FRAMES + 1, Outcome::End(StackEnd::Complete)));
+        assert_eq!(depth(FEWEST_FRAMES), (FEWEST_FRAMES, Outcome::End(StackEnd::TooDeep)));
+        assert_eq!(depth(20), (21, Outcome::End(StackEnd::Complete)), "as programs have them");
     }
 }
