@@ -14,8 +14,8 @@ use super::{
     sites::{Member, Ordered, SiteKey, Sites, Standing, Tally},
 };
 use crate::model::{
-    Ancestor, Channel, CreatedBy, Frame, GoCoverage, GoObject, Goroutine, Role, StackEnd, StackId, Task, TaskKind,
-    TaskState, WaitKind,
+    Ancestor, AncestorSample, Channel, CreatedBy, Frame, GoCoverage, GoObject, Goroutine, Role, StackEnd, StackId,
+    Task, TaskKind, TaskState, WaitKind,
 };
 
 /// Most goroutines that are told one by one: each takes some 450 bytes until the recording is written.
@@ -150,6 +150,7 @@ impl Survey<'_> {
         // Growing by and by would need twice the room.
         tasks.reserve_exact(usize::try_from(count).unwrap_or(0));
         let no_labels = Arc::default();
+        let mut lineages = Lineages { known, stacks: HashMap::new(), lists: HashMap::new() };
         let ids = ids(known.live);
         let of_group: Vec<Option<u32>> =
             self.groups.iter().map(|group| group.site.as_ref().and_then(|key| sites.place(key))).collect();
@@ -160,7 +161,9 @@ impl Survey<'_> {
             *listed += 1;
             if *listed <= self.listed_each {
                 let site = of_group.get(place).copied().flatten();
-                tasks.push(task(goroutine, &group.stacks, site, known, Common { ids: &ids, no_labels: &no_labels }));
+                let ancestors = lineages.of(goroutine.ancestors());
+                let common = Common { ids: &ids, no_labels: &no_labels, ancestors };
+                tasks.push(task(goroutine, &group.stacks, site, known, common));
             }
         }
     }
@@ -313,13 +316,37 @@ fn cover(coverage: &mut GoCoverage, goroutine: goroutines::Live<'_>, doing: &Doi
     }
 }
 
-/// What the tasks of all goroutines are made with.
-#[derive(Clone, Copy)]
+/// Ancestors as recordings tell them: equal ones, and equal stacks of different ones, are held once.
+struct Lineages<'a> {
+    known: Known<'a>,
+    stacks: HashMap<StackId, Arc<[u32]>>,
+    lists: HashMap<&'a [AncestorSample], Arc<[Ancestor]>>,
+}
+
+impl<'a> Lineages<'a> {
+    fn of(&mut self, samples: &'a [AncestorSample]) -> Arc<[Ancestor]> {
+        let Self { known, stacks, lists } = self;
+        let mut shared = |stack: Option<StackId>| match stack {
+            Some(id) => Arc::clone(stacks.entry(id).or_insert_with(|| known.symbols.of(id).into())),
+            None => Arc::default(),
+        };
+        let ancestor = |sample: &AncestorSample| Ancestor {
+            id: sample.id,
+            stack: shared(Some(sample.stack)),
+            creation: shared(sample.creation),
+        };
+        Arc::clone(lists.entry(samples).or_insert_with(|| samples.iter().map(ancestor).collect()))
+    }
+}
+
+/// What the tasks of goroutines are made with besides what each group has in common.
 struct Common<'a> {
     /// All goroutines, ascending.
     ids: &'a [GoId],
     /// What those without labels share.
     no_labels: &'a Arc<BTreeMap<String, String>>,
+    /// Those of this one.
+    ancestors: Arc<[Ancestor]>,
 }
 
 fn task(
@@ -341,11 +368,6 @@ fn task(
         wait.owner = ends.only().map(Box::new);
         wait.other_ends = Some(Box::new(ends.clone()));
     }
-    let ancestor = |ancestor: &crate::model::AncestorSample| Ancestor {
-        id: ancestor.id,
-        stack: frames(Some(ancestor.stack), known).into(),
-        creation: frames(ancestor.creation, known).into(),
-    };
     Task {
         kind: TaskKind::Goroutine,
         id: goroutine.id(),
@@ -381,7 +403,7 @@ fn task(
                 GoObject::None | GoObject::Sync { .. } | GoObject::Descriptor { .. } => Arc::default(),
             },
             forever: is_forever(goroutine),
-            ancestors: goroutine.ancestors().iter().map(ancestor).collect(),
+            ancestors: common.ancestors,
             bubble: goroutine.bubble(),
             holds: goroutine.holds().map(Arc::clone).unwrap_or_default(),
             runtime: goroutine.runtime(),

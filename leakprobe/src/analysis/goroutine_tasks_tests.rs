@@ -27,6 +27,8 @@ struct Program {
     go: GoFacts,
     threads: Vec<ThreadSample>,
     next_slot: u32,
+    /// Of all goroutines that come from now on.
+    ancestors: Option<Arc<[AncestorSample]>>,
 }
 
 impl Program {
@@ -37,6 +39,7 @@ impl Program {
             go: GoFacts::default(),
             threads: Vec::new(),
             next_slot: 0,
+            ancestors: None,
         }
     }
 
@@ -55,7 +58,7 @@ impl Program {
             system: id >= 900,
             locked: false,
             labels: None,
-            ancestors: None,
+            ancestors: self.ancestors.clone(),
             bubble: None,
             holds: None,
         };
@@ -447,4 +450,21 @@ fn each_runtime_has_numbers_of_its_own() {
     assert_eq!((of(0, 3).state, of(1, 3).state), (TaskState::Blocked, TaskState::Parked));
     let thread = recording.tasks.iter().find(|task| task.kind == TaskKind::Thread && task.id == 8).unwrap();
     assert_eq!((thread.role, thread.runs), (Role::Own, Some(1)), "what it runs was not seen");
+}
+
+#[test]
+fn equal_ancestors_and_equal_stacks_of_ancestors_are_told_once() {
+    let mut program = Program::new();
+    let stack = program.stacks.intern(Stack::of_callers(vec![1, 2, 3], StackEnd::Complete));
+    let sample = |id| AncestorSample { id, stack, creation: Some(stack) };
+    for (id, of) in [(1, [8, 9]), (2, [8, 9]), (3, [8, 7])] {
+        program.ancestors = Some(of.map(sample).into());
+        program.goroutine(id, GoStatus::Waiting, &[1, 50], None);
+    }
+    let recording = program.record();
+    let ancestors: Vec<_> = recording.tasks.iter().map(|task| &task.goroutine.as_ref().unwrap().ancestors).collect();
+    assert_eq!(ancestors[2].iter().map(|one| one.id).collect::<Vec<_>>(), [8, 7]);
+    assert_eq!((&*ancestors[0][0].stack, &*ancestors[0][0].creation), (&[1, 2, 3][..], &[1, 2, 3][..]));
+    assert!(Arc::ptr_eq(ancestors[0], ancestors[1]) && !Arc::ptr_eq(ancestors[1], ancestors[2]));
+    assert!(Arc::ptr_eq(&ancestors[0][0].stack, &ancestors[2][1].creation));
 }

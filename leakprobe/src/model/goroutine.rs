@@ -171,7 +171,7 @@ pub struct GoroutineSample {
 }
 
 /// A creator of a creator, as a snapshot has found it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AncestorSample {
     /// Its number.
     pub id: u64,
@@ -219,7 +219,7 @@ pub struct Goroutine {
     pub forever: bool,
     /// Who created its creator, and so on, if the target keeps that (`GODEBUG=tracebackancestors=N`).
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
-    pub ancestors: Box<[Ancestor]>,
+    pub ancestors: Arc<[Ancestor]>,
     /// The number of the bubble of testing/synctest that it is in; since Go 1.25.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bubble: Option<u64>,
@@ -243,7 +243,7 @@ impl Goroutine {
             labels: Arc::default(),
             channels: Arc::default(),
             forever: false,
-            ancestors: Box::default(),
+            ancestors: Arc::default(),
             bubble: None,
             holds: Arc::default(),
             runtime: 0,

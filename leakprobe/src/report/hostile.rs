@@ -84,7 +84,7 @@ fn recording() -> impl Strategy<Value = Recording> {
                 for channel in Arc::make_mut(&mut goroutine.channels) {
                     (channel.len, channel.cap, channel.receivers) = (number(2), number(3), number(4));
                 }
-                for ancestor in &mut goroutine.ancestors {
+                for ancestor in Arc::make_mut(&mut goroutine.ancestors) {
                     ancestor.stack = stack[..].into();
                     ancestor.creation = stack[depth..].into();
                 }

@@ -96,7 +96,7 @@ fn check_indices(recording: &Recording) -> Result<(), String> {
         check(&task.stack, &|| format!("the stack of task {}", task.id))?;
         check(&task.kernel_stack, &|| format!("the kernel stack of task {}", task.id))?;
         check(&task.created_by.stack, &|| format!("the creation stack of task {}", task.id))?;
-        for ancestor in task.goroutine.iter().flat_map(|goroutine| &goroutine.ancestors) {
+        for ancestor in task.goroutine.iter().flat_map(|goroutine| goroutine.ancestors.iter()) {
             let whose = || format!("the stack of ancestor {} of task {}", ancestor.id, task.id);
             check(&ancestor.stack, &whose)?;
             check(&ancestor.creation, &whose)?;

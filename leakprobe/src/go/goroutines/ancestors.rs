@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::unwind::FEWER_FRAMES;
+use super::shared::{LeftOut, Shared};
 use crate::{
     go::{
         AncestorLayout,
@@ -14,28 +14,67 @@ use crate::{
 
 /// Most ancestors that are read.
 const MAX_ANCESTORS: usize = 32;
-/// The runtime keeps so many addresses of each ancestor's stack (`tracebackInnerFrames`; 100 until Go 1.20).
+/// Most of them that one snapshot reads: each takes some 2 µs.
+const MAX_READ: usize = 1 << 20;
+/// The runtime keeps so many addresses of each ancestor's stack (`tracebackInnerFrames`; [`MOST_KEPT`] until Go 1.20).
 const KEPT: usize = 50;
+const MOST_KEPT: usize = 100;
 
-/// The ancestors that `g.ancestors` leads to.
-///
+/// Reads ancestors. Goroutines that were begun by the same one have the same.
+#[derive(Debug)]
+pub(super) struct Ancestors {
+    lists: Shared<[AncestorSample]>,
+    /// What is left of [`MAX_READ`].
+    left: usize,
+}
+
+impl Default for Ancestors {
+    fn default() -> Self {
+        Self { lists: Shared::new(size_of_val), left: MAX_READ }
+    }
+}
+
+impl Ancestors {
+    /// To be called when a snapshot begins.
+    pub(super) fn begin_snapshot(&mut self) {
+        self.lists.drop_unused();
+        self.left = MAX_READ;
+    }
+
+    /// The ancestors that `g.ancestors` leads to, if there are any.
+    pub(super) fn at(
+        &mut self,
+        layout: &AncestorLayout,
+        memory: &dyn Memory,
+        address: u64,
+        stacks: &mut StackTable,
+    ) -> Result<Option<Arc<[AncestorSample]>>, LeftOut> {
+        if address == 0 {
+            return Ok(None);
+        }
+        if self.left == 0 {
+            return Err(LeftOut);
+        }
+        let ancestors = read(layout, memory, address, stacks);
+        self.left = self.left.saturating_sub(ancestors.as_ref().map_or(1, |ancestors| ancestors.len()));
+        ancestors.map(|ancestors| self.lists.share(ancestors)).transpose()
+    }
+}
+
 /// Source: <https://github.com/golang/go/blob/go1.27.0/src/runtime/proc.go> (`saveAncestors`).
-pub(super) fn read(
+fn read(
     layout: &AncestorLayout,
     memory: &dyn Memory,
     address: u64,
     stacks: &mut StackTable,
 ) -> Option<Arc<[AncestorSample]>> {
-    if address == 0 {
-        return None;
-    }
     let [start, len] = memory.words(address)?;
     let size = usize::from(layout.size);
     let mut infos = vec![0; size * usize::try_from(len).unwrap_or(usize::MAX).min(MAX_ANCESTORS)];
     let read = memory.read(start, &mut infos);
     let ancestors = infos.get(..read)?.chunks_exact(size).filter_map(|info| {
         let gopc = word_at(info, layout.gopc)?;
-        let count = usize::try_from(word_at(info, layout.pcs + 8)?).unwrap_or(usize::MAX).min(FEWER_FRAMES);
+        let count = usize::try_from(word_at(info, layout.pcs + 8)?).unwrap_or(usize::MAX).min(MOST_KEPT);
         let mut pcs = vec![0; 8 * count];
         let read = memory.read(word_at(info, layout.pcs)?, &mut pcs);
         let addresses: Vec<u64> = pcs.get(..read)?.chunks_exact(8).filter_map(|bytes| word_at(bytes, 0_u16)).collect();
@@ -54,4 +93,17 @@ pub(super) fn read(
     });
     let ancestors: Arc<[_]> = ancestors.collect();
     (!ancestors.is_empty()).then_some(ancestors)
+}
+
+#[cfg(test)]
+impl Ancestors {
+    /// Keeps no ancestors at all.
+    pub(super) fn full() -> Self {
+        Self { lists: Shared::full(size_of_val), ..Self::default() }
+    }
+
+    /// Has so many left to read.
+    pub(super) fn with_left(left: usize) -> Self {
+        Self { left, ..Self::default() }
+    }
 }

@@ -46,6 +46,7 @@ use std::{
 };
 
 use self::{
+    ancestors::Ancestors,
     batch::Batch,
     channels::{Channels, Waiter},
     clock::Clock,
@@ -193,7 +194,7 @@ pub struct Losses {
     pub channels_cut: u64,
     /// Goroutines that wait for a lock, wait group or other semaphore whose address could not be found.
     pub locks_unknown: u64,
-    /// Goroutines that are told without their labels, because there were too many of them.
+    /// Goroutines that are told without their labels or ancestors, because there were too many of them.
     pub details_left_out: u64,
     /// Timers that were not looked at.
     pub timers_left_out: u64,
@@ -242,6 +243,7 @@ pub struct Goroutines {
     objects: Objects,
     defers: Defers,
     labels: Labels,
+    ancestors: Ancestors,
     system: System,
     /// Address of the list that was read last; 0: none yet.
     list: u64,
@@ -272,6 +274,7 @@ impl Goroutines {
             objects: Objects::default(),
             defers: Defers::default(),
             labels: Labels::default(),
+            ancestors: Ancestors::default(),
             system: System::default(),
             list: 0,
             records: Vec::new(),
@@ -331,6 +334,7 @@ impl Goroutines {
         self.in_syscalls.clear();
         self.unwinder.begin_snapshot();
         self.labels.begin_snapshot();
+        self.ancestors.begin_snapshot();
         // The first may be the only one.
         self.objects.timers.begin(self.previous.is_none());
         self.objects.semaphores.begin_snapshot(slots);

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use super::{
-    Goroutines, InSyscall, Record, ancestors,
+    Goroutines, InSyscall, Record,
     batch::Batch,
     callbacks::{self, Call, Callback},
     g::G,
@@ -304,7 +304,8 @@ impl Pass<'_> {
             None => self.engine.callbacks.remove(&slot),
         };
         let labels = self.engine.labels.at(layout.labels, memory, g.labels);
-        self.engine.losses.details_left_out += u64::from(labels.is_err());
+        let ancestors = self.engine.ancestors.at(&layout.ancestor, memory, g.ancestors, self.stacks);
+        self.engine.losses.details_left_out += u64::from(labels.is_err() || ancestors.is_err());
         let sample = GoroutineSample {
             id: g.id,
             status: item.status,
@@ -329,7 +330,7 @@ impl Pass<'_> {
             system,
             locked: g.lockedm != 0,
             labels: labels.ok().flatten(),
-            ancestors: ancestors::read(&layout.ancestor, memory, g.ancestors, self.stacks),
+            ancestors: ancestors.ok().flatten(),
             bubble: layout
                 .bubble_id
                 .filter(|_| g.bubble != 0)

@@ -8,7 +8,7 @@ use std::{collections::HashSet, hash::Hash, sync::Arc};
 pub(super) struct LeftOut;
 
 /// Most bytes that the values of one kind may take.
-const MAX_BYTES: usize = 64 << 20;
+const MAX_BYTES: usize = 32 << 20;
 /// What each value takes besides its own bytes: the counters of its [`Arc`], and its place in the set.
 const BYTES_BESIDES: usize = 64;
 

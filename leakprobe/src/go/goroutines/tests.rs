@@ -445,3 +445,40 @@ fn what_there_is_too_much_of_is_left_out_and_counted() {
     assert!(sink.all.values().all(|sample| sample.labels.is_none()));
     assert_eq!(engine.losses().details_left_out, 2);
 }
+
+#[test]
+fn equal_ancestors_are_held_once_and_too_many_are_left_out_and_counted() {
+    let (target, mut engine) = (Target::default(), engine());
+    let (mut stacks, mut sink) = (StackTable::default(), Sink::default());
+    let layout = layout();
+    let (infos, pcs, count) = (0xc4_0001_0000, 0xc4_0002_0000, 200);
+    target.put(pcs, &vec![0x40_1000; count as usize]);
+    target.put(infos, &[0; 64]);
+    for n in 0..2 {
+        let info = infos + n * u64::from(layout.ancestor.size);
+        target.put(info + u64::from(layout.ancestor.pcs), &[pcs, count]);
+        target.put(info + u64::from(layout.ancestor.goid), &[n + 5]);
+        target.put(info + u64::from(layout.ancestor.gopc), &[0x40_2000]);
+    }
+    let mut look = |engine: &mut Goroutines, round: u64| {
+        for slot in 0..2 {
+            target.goroutine(slot, 10 * round + slot, WAITING, 5);
+            // As the runtime has it: each goroutine has a list of its own.
+            let list = 0xc4_0000_0000 + slot * 64;
+            target.put(list, &[infos, 2, 2]);
+            target.field(slot, layout.g.ancestors, list);
+        }
+        engine.snapshot(&target, &mut stacks, &mut sink).unwrap();
+        (sink.all[&0].ancestors.clone(), sink.all[&1].ancestors.clone())
+    };
+    let (first, second) = look(&mut engine, 1);
+    let (first, second) = (first.unwrap(), second.unwrap());
+    assert!(Arc::ptr_eq(&first, &second));
+    assert_eq!(first.iter().map(|one| one.id).collect::<Vec<_>>(), [5, 6]);
+    assert_eq!(engine.losses().details_left_out, 0);
+    engine.ancestors = Ancestors::full();
+    assert_eq!((look(&mut engine, 2), engine.losses().details_left_out), ((None, None), 2));
+    let mut ancestors = Ancestors::with_left(1);
+    let mut at = |address| ancestors.at(&layout.ancestor, &target, address, &mut StackTable::default()).is_ok();
+    assert_eq!((at(0xc4_0000_0000), at(0xc4_0000_0040), at(0)), (true, false, true));
+}

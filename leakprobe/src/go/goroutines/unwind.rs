@@ -15,7 +15,7 @@ const MAX_FRAMES: usize = 1 << 14;
 /// Most bytes of one stack that are read: so many frames of 256 bytes, which few functions have.
 const MAX_STACK: usize = 4 << 20;
 /// Most frames that are followed once a snapshot has met [`DEEP_FRAMES`], as in threads' stacks.
-pub(super) const FEWER_FRAMES: usize = 1024;
+const FEWER_FRAMES: usize = 1024;
 /// Frames beyond [`FEWER_FRAMES`] that one snapshot follows, over all its stacks: 32 MB of addresses, and some 50 ms, even if
 /// each of a million goroutines is endlessly deep.
 const DEEP_FRAMES: usize = 4 << 20;

@@ -84,7 +84,7 @@ fn keys(recording: &Recording) -> impl Iterator<Item = Key<'_>> {
     });
     let created = recording.tasks.iter().map(|task| alone(&task.created_by.stack));
     let goroutines = recording.tasks.iter().filter_map(|task| task.goroutine.as_ref());
-    let ancestors = goroutines.flat_map(|goroutine| &goroutine.ancestors);
+    let ancestors = goroutines.flat_map(|goroutine| goroutine.ancestors.iter());
     let ancestors = ancestors.flat_map(|ancestor| [alone(&ancestor.stack), alone(&ancestor.creation)]);
     let sites = recording.sites.iter().flat_map(|site| [alone(&site.stack), alone(&site.creation)]);
     let timers = recording.timers.iter().map(|timers| alone(&timers.callback));
