@@ -126,44 +126,58 @@ fn is_invisible(c: char) -> bool {
 }
 
 /// A function's name in at most `width` characters. What tells least goes first: parameters, generic arguments, the brackets
-/// of parameters, outer namespaces; then the middle. A label before the name (`entry: `) stays.
+/// of parameters, outer namespaces; then the middle. A label before the name (`entry: `) stays. Takes time in proportion to the
+/// length of the name, whatever stands in it.
 pub(super) fn shorten(name: &str, width: usize) -> String {
-    let fits = |name: &str| name.chars().count() <= width;
-    if fits(name) {
+    if fits(name, width) {
         return name.into();
-    }
-    if name.starts_with("fd ") {
-        return cut_end(name, width);
     }
     if let Some((label, name)) = name.split_once(": ")
         && label.chars().all(char::is_alphabetic)
     {
         let label = format!("{label}: ");
         let free = width.saturating_sub(label.chars().count());
-        return cut_middle(&format!("{label}{}", shorten(name, free)), width);
+        return cut_middle(&format!("{label}{}", shorten_unlabelled(name, free)), width);
+    }
+    shorten_unlabelled(name, width)
+}
+
+/// [`shorten`] of what has no label before it, or a second one, which is no more than a part of the name.
+fn shorten_unlabelled(name: &str, width: usize) -> String {
+    if fits(name, width) {
+        return name.into();
+    }
+    if name.starts_with("fd ") {
+        return cut_end(name, width);
     }
     if is_go(name) {
         return cut_middle(&shorten_go(name, width), width);
     }
     let mut name = without(name, '(', ')');
-    if !fits(&name) {
+    if !fits(&name, width) {
         name = without(&name, '<', '>');
     }
-    if !fits(&name) {
+    if !fits(&name, width) {
         name = name.replace(" (…)", "").replace("(…)", "").trim_end().into();
     }
     // A name that begins with a bracket has no namespace before it.
-    let mut rest = if name.starts_with('<') { "" } else { &name };
-    while !fits(&name)
-        && let Some((_, inner)) = rest.split_once("::")
+    if !fits(&name, width)
+        && !name.starts_with('<')
+        && let Some(room) = width.checked_sub("…::".chars().count())
     {
-        let cut = format!("…::{inner}");
-        if fits(&cut) {
-            return cut;
+        // Where the last characters begin that there is room for.
+        let last = room.checked_sub(1).and_then(|room| name.char_indices().nth_back(room));
+        let last = last.map_or(name.len(), |(at, _)| at);
+        if let Some((at, _)) = name.match_indices("::").find(|(at, colons)| at + colons.len() >= last) {
+            return format!("…{}", &name[at..]);
         }
-        rest = inner;
     }
     cut_middle(&name, width)
+}
+
+/// Whether `text` has at most `width` characters; of a longer one the rest is not looked at.
+fn fits(text: &str, width: usize) -> bool {
+    text.chars().nth(width).is_none()
 }
 
 /// Whether a name is Go's: it has a path or a receiver, and no namespace.
@@ -174,13 +188,12 @@ fn is_go(name: &str) -> bool {
 /// `shop/orders.(*Queue[go.shape.int]).put` without type arguments; and if that does not fit, without the path before its last
 /// part, as Go programs themselves call what they import.
 fn shorten_go(name: &str, width: usize) -> String {
-    let fits = |name: &str| name.chars().count() <= width;
     let mut name = without(name, '[', ']');
-    if !fits(&name) {
+    if !fits(&name, width) {
         name = name.replace("[…]", "");
     }
     match name.rsplit_once('/') {
-        Some((_, last)) if !fits(&name) && !last.is_empty() => last.to_owned(),
+        Some((_, last)) if !fits(&name, width) && !last.is_empty() => last.to_owned(),
         _ => name,
     }
 }
@@ -231,7 +244,7 @@ fn without(name: &str, open: char, close: char) -> String {
         }
         if c == open {
             if depth == 0 {
-                at_start = kept.chars().count() == 1;
+                at_start = kept.chars().nth(1).is_none();
             }
             depth += 1;
         }
@@ -344,6 +357,21 @@ mod tests {
         assert_eq!(shorten("leakprobe.test/programs/kinds.receive", 20), "kinds.receive");
         assert_eq!(shorten(name, 12), "orde…ue).put");
         assert_eq!(shorten("a/name/of/nothing/", 10), "a/n…thing/");
+    }
+
+    #[test]
+    fn long_names_of_many_parts_take_no_more_than_their_length() {
+        let labels = |n| "label: ".repeat(n) + "f";
+        assert_eq!(shorten(&labels(3), 15), "label: la…el: f");
+        // Called by itself for each part, this would end the stack; looked through for each part, the test would not end.
+        for (part, end) in
+            [("label: ", "f"), ("a::", "f"), ("()", "f"), ("f<a>::", "f"), ("(a) ", "f"), ("fd ", "f"), ("/a", ".f")]
+        {
+            let name = part.repeat(30_000) + end;
+            for width in [0, 3, 40, 10_000] {
+                assert!(shorten(&name, width).chars().count() <= width.max(1), "{part} {width}");
+            }
+        }
     }
 
     #[test]
