@@ -58,7 +58,7 @@ fn in_common(shown: &Shown<'_>, by: &GroupBy, task: &Task) -> String {
             let name = match thread {
                 None => Some(&*task.name),
                 Some(None) => None,
-                Some(Some(id)) => shown.thread_name(id),
+                Some(Some(id)) => shown.thread(id).map(|thread| &*thread.name),
             };
             name.unwrap_or("no thread").to_owned()
         }

@@ -1,9 +1,9 @@
 //! Who would have to act, in words: the holders of what threads wait for, the chains on from there, and deadlocks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::{txt::sites, words};
-use crate::model::{Deadlock, Link, LinkWait, Owner, Recording, Relation, Task, TaskKind, TaskState, Wait};
+use super::{shown::Shown, txt::sites, words};
+use crate::model::{Deadlock, Link, LinkWait, Owner, Relation, Task, TaskState, Wait};
 
 /// Somebody whom threads of a site wait for.
 pub(super) struct Holder<'a> {
@@ -14,7 +14,7 @@ pub(super) struct Holder<'a> {
 }
 
 /// Who holds what `threads` wait for, whom most of them wait for first.
-pub(super) fn holders<'a>(recording: &'a Recording, threads: &[&Task]) -> Vec<Holder<'a>> {
+pub(super) fn holders<'a>(shown: &Shown<'a>, threads: &[&Task]) -> Vec<Holder<'a>> {
     let mut found: Vec<(String, &Wait, u64)> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
     for wait in threads.iter().filter_map(|task| task.wait.as_ref()) {
@@ -30,14 +30,15 @@ pub(super) fn holders<'a>(recording: &'a Recording, threads: &[&Task]) -> Vec<Ho
         }
     }
     found.sort_by_key(|(_, _, count)| std::cmp::Reverse(*count));
+    let waiting: HashSet<u64> = threads.iter().map(|task| task.id).collect();
     let holder = |(text, wait, count): (String, &Wait, u64)| Holder {
         text: if threads.len() > 1 { format!("{text} ({})", words::count(count, "thread")) } else { text },
         task: wait
             .owner
             .as_deref()
             .filter(|owner| owner.process.is_none())
-            .and_then(|owner| thread(recording, owner.task))
-            .filter(|holder| !threads.iter().any(|task| task.id == holder.id)),
+            .and_then(|owner| shown.thread(owner.task))
+            .filter(|holder| !waiting.contains(&holder.id)),
     };
     found.into_iter().map(holder).collect()
 }
@@ -53,12 +54,12 @@ pub(super) fn deadlock(deadlock: &Deadlock) -> String {
 
 /// Each of the threads of a deadlock: what it waits for and for whom, and its task, if that is listed.
 pub(super) fn members<'a>(
-    recording: &'a Recording,
+    shown: &Shown<'a>,
     deadlock: &'a Deadlock,
 ) -> impl Iterator<Item = (String, Option<&'a Task>)> {
     let nexts = deadlock.tasks.iter().cycle().skip(1);
     deadlock.tasks.iter().zip(nexts).map(|(member, next)| {
-        let task = thread(recording, member.task);
+        let task = shown.thread(member.task);
         let relation = task.and_then(|task| task.wait.as_ref()?.owner.as_deref()).map(|owner| owner.relation);
         let holder = match relation {
             Some(Relation::Joined) => format!("for the exit of {}", named(&next.name, next.task)),
@@ -76,11 +77,6 @@ pub(super) fn behind(deadlock: &Deadlock) -> String {
         1 => "1 other thread waits for these".to_owned(),
         behind => format!("{} wait for these", words::count(behind, "other thread")),
     }
-}
-
-/// The thread with that id.
-fn thread(recording: &Recording, id: u64) -> Option<&Task> {
-    recording.tasks.iter().find(|task| task.kind == TaskKind::Thread && task.id == id)
 }
 
 /// Who would have to end a wait, and the chain on from there; `None` if nothing is known.
@@ -150,4 +146,32 @@ fn waits_for(wait: &LinkWait) -> String {
 
 fn named(name: &str, id: u64) -> String {
     sites::name_and_id(name, id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Options, fixture};
+
+    #[test]
+    fn each_of_many_holders_is_found_at_once() {
+        const TASKS: u64 = 100_000;
+        let mut recording = fixture::idle();
+        let wait = fixture::wait(crate::model::WaitKind::Lock, 5_000);
+        let owner = |task| Owner { task, name: "holder".into(), ..Owner::default() };
+        let task = fixture::checkout().tasks.swap_remove(0);
+        let with = |id| Task {
+            id,
+            wait: Some(Wait { owner: Some(Box::new(owner(2 * TASKS - id))), ..wait.clone() }),
+            ..task.clone()
+        };
+        recording.tasks = (0..2 * TASKS).map(with).collect();
+        let shown = Shown::of(&recording, &Options::default());
+        let waiting: Vec<&Task> = recording.tasks.iter().take(TASKS as usize).collect();
+        let found = holders(&shown, &waiting);
+        assert_eq!(found.len(), waiting.len());
+        // That of the first has no task; all others are none of those that wait.
+        let ids = found.iter().map(|holder| holder.task.map(|task| task.id));
+        assert!(ids.eq((0..TASKS).map(|id| Some(2 * TASKS - id).filter(|&holder| holder < 2 * TASKS))));
+    }
 }

@@ -28,7 +28,7 @@ pub(super) struct Shown<'a> {
     folded: Folded,
     filtered: Option<Filtered>,
     filter: Option<FrameFilter>,
-    thread_names: HashMap<u64, &'a str>,
+    threads: HashMap<u64, &'a Task>,
 }
 
 /// Tasks that are not shown because they do not do the program's work.
@@ -66,7 +66,7 @@ impl<'a> Shown<'a> {
             folded: Folded::default(),
             filtered: filter.as_ref().map(|_| Filtered::default()),
             filter: None,
-            thread_names: thread_names(recording),
+            threads: threads(recording),
         };
         let passes = |stack: &[u32], creation: &[u32]| filter.as_ref().is_none_or(|it| it.passes(stack, creation));
         let listed = listed_by_site(recording);
@@ -110,9 +110,9 @@ impl<'a> Shown<'a> {
         self.places.get(task.site? as usize).copied().flatten()
     }
 
-    /// The name of the thread with that id, shown or not.
-    pub(super) fn thread_name(&self, id: u64) -> Option<&'a str> {
-        self.thread_names.get(&id).copied()
+    /// The thread with that id, shown or not.
+    pub(super) fn thread(&self, id: u64) -> Option<&'a Task> {
+        self.threads.get(&id).copied()
     }
 
     /// The listed tasks of each of `sites`.
@@ -257,9 +257,9 @@ impl Filtered {
     }
 }
 
-fn thread_names(recording: &Recording) -> HashMap<u64, &str> {
+fn threads(recording: &Recording) -> HashMap<u64, &Task> {
     let threads = recording.tasks.iter().filter(|task| task.kind == TaskKind::Thread);
-    threads.map(|task| (task.id, &*task.name)).collect()
+    threads.map(|task| (task.id, task)).collect()
 }
 
 /// How many tasks of each site are listed.

@@ -112,7 +112,7 @@ fn deadlocks(page: &mut Page<'_>, shown: &Shown<'_>) -> io::Result<()> {
     let found = &shown.recording.deadlocks;
     for (place, deadlock) in found.iter().take(MAX_DEADLOCKS).enumerate() {
         page.details(&format!("-deadlock-{place}"), &holders::deadlock(deadlock), true, |page| {
-            for (text, task) in holders::members(shown.recording, deadlock).take(MAX_DEADLOCKED) {
+            for (text, task) in holders::members(shown, deadlock).take(MAX_DEADLOCKED) {
                 page.sentence("alarm", &text)?;
                 if let Some(task) = task {
                     page.frames(shown, &task.stack, task.stack_end.explain())?;
@@ -283,7 +283,7 @@ fn created_by(page: &mut Page<'_>, shown: &Shown<'_>, site: &Site, tasks: &[&Tas
 
 /// The holders of what is waited for, with their stacks, and those at other ends.
 fn who_would_have_to_act(page: &mut Page<'_>, shown: &Shown<'_>, tasks: &[&Task]) -> io::Result<()> {
-    let found = holders::holders(shown.recording, tasks);
+    let found = holders::holders(shown, tasks);
     for holder in found.iter().take(MAX_HOLDERS) {
         page.sentence("alarm", &holder.text)?;
         if let Some(task) = holder.task {

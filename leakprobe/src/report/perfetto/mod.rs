@@ -135,7 +135,7 @@ impl<'a> Trace<'a> {
             let id = (TaskKind::Thread, timed.task, 0);
             let is_listed = self.tracks.contains_key(&id);
             // Of threads that have gone it is not known whose work they did; those that are listed and not shown stay so.
-            let is_hidden = !is_listed && self.shown.thread_name(timed.task).is_some();
+            let is_hidden = !is_listed && self.shown.thread(timed.task).is_some();
             if is_hidden || !self.shown.shows_ended(place) {
                 continue;
             }

@@ -32,7 +32,7 @@ impl Page<'_> {
         writeln!(self.out, "\n{}", self.paint.paint(Style::Warning, &holders::deadlock(deadlock)))?;
         let count = deadlock.tasks.len();
         let told = if self.all { count } else { MAX_TASKS };
-        for (text, task) in holders::members(self.recording, deadlock).take(told) {
+        for (text, task) in holders::members(self.shown, deadlock).take(told) {
             self.wrapped("  ", 4, &wrap::sentence(&text), Style::Plain)?;
             if let Some(task) = task {
                 self.stack(&task.stack, task.stack_end.explain())?;
@@ -48,7 +48,7 @@ impl Page<'_> {
     /// Who holds what the threads of a site wait for: those that most of them wait for first, each with the way on from there and
     /// its stack.
     pub(super) fn holders(&mut self, threads: &[&Task]) -> io::Result<()> {
-        let found = holders::holders(self.recording, threads);
+        let found = holders::holders(self.shown, threads);
         let told = if self.all { MAX_HOLDERS_ALL } else { MAX_HOLDERS };
         for holder in found.iter().take(told) {
             self.wrapped("  ", 4, &wrap::sentence(&holder.text), Style::Plain)?;
