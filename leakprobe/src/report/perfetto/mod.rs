@@ -17,7 +17,7 @@ use jiff::Timestamp;
 
 use self::{
     proto::{ProcessDescriptor, ThreadDescriptor, TrackDescriptor},
-    writer::{Event, Note, Writer},
+    writer::{Event, NameId, Note, TextId, Writer},
 };
 use super::{Options, Report, evidence, frames, groups, shown::Shown, words};
 use crate::model::{Recording, Task, TaskKind, Wait};
@@ -55,6 +55,9 @@ struct Slice<'a> {
     end_us: i128,
     wait: &'a Wait,
     stack: &'a [u32],
+    /// The id of the site that it is at.
+    site: Option<&'a str>,
+    group: Option<String>,
     notes: Vec<(&'static str, Note)>,
 }
 
@@ -113,14 +116,14 @@ impl<'a> Trace<'a> {
             let Some(wait) = &task.wait else { continue };
             let group = self.options.group_by.as_ref().map(|by| groups::name(self.shown, by, task));
             let site = self.shown.site_of(task).and_then(|place| self.shown.sites.get(place));
-            let mut notes = vec![("open", Note::Bool(true)), ("state", Note::Text(task.state.name().to_owned()))];
-            notes.extend(site.map(|site| ("site", Note::Text(words::harmless(&site.id)))));
-            notes.extend(group.map(|group| ("group", Note::Text(group))));
+            let notes = vec![("open", Note::Bool(true)), ("state", Note::Text(task.state.name().to_owned()))];
             let slice = Slice {
                 begin_us: self.end_us - i128::from(wait.age_ms) * US_PER_MS,
                 end_us: self.end_us,
                 wait,
                 stack: &task.stack,
+                site: site.map(|site| &*site.id),
+                group,
                 notes,
             };
             self.track(id_of(task), &task.name).slices.push(slice);
@@ -145,6 +148,8 @@ impl<'a> Trace<'a> {
                 end_us: begin_us + i128::from(timed.lasted_us),
                 wait: &place.wait,
                 stack: &place.stack,
+                site: None,
+                group: None,
                 notes: vec![("open", Note::Bool(false)), ("exact", Note::Bool(timed.exact))],
             };
             self.track(id, &timed.name).slices.push(slice);
@@ -174,35 +179,39 @@ impl<'a> Trace<'a> {
         let mut writer = Writer::begin(out, base)?;
         self.write_process(&mut writer)?;
         let shown = self.shown;
-        let mut stacks = StackTexts { shown, known: HashMap::new() };
+        let mut texts = Texts { shown, names: HashMap::new(), notes: HashMap::new(), stacks: HashMap::new() };
         let tracks = std::mem::take(&mut self.tracks);
         for (&id, track) in &tracks {
             writer.track(self.descriptor(id, track))?;
         }
         for track in tracks.values() {
-            self.write_slices(track, &mut stacks, &mut writer)?;
+            self.write_slices(track, &mut texts, &mut writer)?;
         }
         let name_of = |id: &Id| match tracks.get(id) {
             Some(track) if !track.name.is_empty() => format!("{} {} ({})", evidence::noun_of(id.0), id.1, track.name),
             _ => format!("{} {}", evidence::noun_of(id.0), id.1),
         };
+        let mut named: HashMap<(&'static str, Id), NameId> = HashMap::new();
         for (flow, creation) in (1..).zip(&self.creations) {
             let (Some(creator), Some(child)) = (tracks.get(&creation.creator), tracks.get(&creation.child)) else {
                 continue;
             };
+            let mut name = |what: &'static str, id: Id, writer: &mut Writer<'_>| {
+                *named.entry((what, id)).or_insert_with(|| writer.name(&format!("{what} {}", name_of(&id))))
+            };
             let time = if creation.is_exact { "exact" } else { "at the latest: what is known is only when it waited" };
             let at = self.ns(creation.at_us);
             let event = Event {
-                name: format!("creates {}", name_of(&creation.child)),
+                name: name("creates", creation.child, &mut writer),
                 category: "creation",
                 notes: vec![
                     ("time", Note::Text(time.to_owned())),
-                    ("stack", Note::Text(stacks.text(creation.stack).to_owned())),
+                    ("stack", Note::Known(texts.stack(creation.stack, &mut writer))),
                 ],
             };
             writer.instant(creator.uuid, at, event, &[flow], &[])?;
             let event = Event {
-                name: format!("created by {}", name_of(&creation.creator)),
+                name: name("created by", creation.creator, &mut writer),
                 category: "creation",
                 notes: vec![("time", Note::Text(time.to_owned()))],
             };
@@ -235,7 +244,7 @@ impl<'a> Trace<'a> {
         if !unseen.is_empty() {
             notes.push(("not seen", Note::Text(unseen.join("\n"))));
         }
-        let event = Event { name: "watched".to_owned(), category: "leakprobe", notes };
+        let event = Event { name: writer.name("watched"), category: "leakprobe", notes };
         writer.slice(WATCHED, self.ns(0), self.ns(self.end_us), event)
     }
 
@@ -260,8 +269,8 @@ impl<'a> Trace<'a> {
     }
 
     /// The waits of a task, which cannot overlap: ages are rounded to ms, so that one may seem to begin before the last one's end.
-    fn write_slices(&self, track: &Track<'a>, stacks: &mut StackTexts<'_>, writer: &mut Writer<'_>) -> io::Result<()> {
-        let mut slices: Vec<&Slice<'_>> = track.slices.iter().collect();
+    fn write_slices(&self, track: &Track<'a>, texts: &mut Texts<'a>, writer: &mut Writer<'_>) -> io::Result<()> {
+        let mut slices: Vec<&Slice<'a>> = track.slices.iter().collect();
         slices.sort_by_key(|slice| (slice.begin_us, slice.end_us));
         let mut free_from = i128::MIN;
         for slice in slices {
@@ -275,15 +284,14 @@ impl<'a> Trace<'a> {
             if slice.notes.iter().all(|(name, _)| *name != "exact") {
                 notes.push(("exact", Note::Bool(wait.exact)));
                 notes.push(("age_ms", Note::Number(wait.age_ms)));
-                let object = words::harmless(&wait.object);
-                if !object.is_empty() {
-                    notes.push(("object", Note::Text(object)));
-                }
+                notes.extend(texts.note(&wait.object, writer).map(|object| ("object", Note::Known(object))));
                 notes.extend(wait.timeout_ms.map(|ms| ("timeout_ms", Note::Number(ms))));
             }
             notes.extend(slice.notes.iter().cloned());
-            notes.push(("stack", Note::Text(stacks.text(slice.stack).to_owned())));
-            let event = Event { name: words::harmless(&wait.reason), category: wait.kind.name(), notes };
+            notes.extend(slice.site.and_then(|id| texts.note(id, writer)).map(|id| ("site", Note::Known(id))));
+            notes.extend(slice.group.iter().map(|group| ("group", Note::Text(group.clone()))));
+            notes.push(("stack", Note::Known(texts.stack(slice.stack, writer))));
+            let event = Event { name: texts.name(&wait.reason, writer), category: wait.kind.name(), notes };
             writer.slice(track.uuid, self.ns(begin_us), self.ns(slice.end_us), event)?;
         }
         Ok(())
@@ -300,23 +308,42 @@ fn id_of(task: &Task) -> Id {
     (task.kind, task.id, task.goroutine.as_ref().map_or(0, |goroutine| goroutine.runtime))
 }
 
-/// Stacks as text, a frame a line, innermost first; each is put together once.
-struct StackTexts<'a> {
+/// What was written of a recording, by where it lies: a text is made harmless, and a stack put together, once, however many events
+/// tell it. All of it outlives this, so that nothing else can lie there meanwhile.
+struct Texts<'a> {
     shown: &'a Shown<'a>,
-    known: HashMap<Vec<u32>, String>,
+    names: HashMap<(*const u8, usize), NameId>,
+    notes: HashMap<(*const u8, usize), Option<TextId>>,
+    stacks: HashMap<(*const u32, usize), TextId>,
 }
 
-impl StackTexts<'_> {
-    fn text(&mut self, stack: &[u32]) -> &str {
+impl<'a> Texts<'a> {
+    /// An event's name.
+    fn name(&mut self, name: &'a str, writer: &mut Writer<'_>) -> NameId {
+        let place = (name.as_ptr(), name.len());
+        *self.names.entry(place).or_insert_with(|| writer.name(&words::harmless(name)))
+    }
+
+    /// A text beside an event; `None` if nothing of it is left.
+    fn note(&mut self, text: &'a str, writer: &mut Writer<'_>) -> Option<TextId> {
+        let place = (text.as_ptr(), text.len());
+        *self.notes.entry(place).or_insert_with(|| {
+            let text = words::harmless(text);
+            (!text.is_empty()).then(|| writer.text(&text))
+        })
+    }
+
+    /// A stack, a frame a line, innermost first.
+    fn stack(&mut self, stack: &'a [u32], writer: &mut Writer<'_>) -> TextId {
         let shown = self.shown;
-        self.known.entry(stack.to_vec()).or_insert_with(|| {
+        *self.stacks.entry((stack.as_ptr(), stack.len())).or_insert_with(|| {
             let resolved = shown.frames(stack);
             let (inner, more) = shown.cut(&resolved);
             let mut lines: Vec<String> = inner.iter().map(|frame| frames::label(frame)).collect();
             if more > 0 {
                 lines.push(format!("[{} left out by --max-depth]", words::count(more, "outer frame")));
             }
-            if lines.is_empty() { "[no stack]".to_owned() } else { lines.join("\n") }
+            if lines.is_empty() { writer.text("[no stack]") } else { writer.text(&lines.join("\n")) }
         })
     }
 }

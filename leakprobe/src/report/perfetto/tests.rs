@@ -203,3 +203,18 @@ fn every_recording_makes_a_trace() {
         assert!(recording.tasks.iter().all(|task| task.stack_end != StackEnd::Complete || !task.stack.is_empty()));
     }
 }
+
+#[test]
+fn what_many_slices_have_in_common_is_put_together_once() {
+    let mut recording = with_timeline();
+    let ended = &mut recording.ended_waits[0];
+    ended.stack = vec![0; 3];
+    recording.frames[0].function = "f".repeat(1 << 20);
+    ended.wait.reason = "r".repeat(1 << 20).into();
+    let slice = recording.timeline[0].clone();
+    recording.timeline = (0..30_000).map(|n| TimedWait { began_us: n * 10, lasted_us: 5, ..slice.clone() }).collect();
+    let mut out = Vec::new();
+    // Looked at for each slice, these would be some 60 GB.
+    Format::Perfetto.report().write(&recording, &Options::default(), &mut out).unwrap();
+    assert!(out.len() < 12 << 20, "{}", out.len());
+}

@@ -12,17 +12,26 @@ use super::proto::{
 /// All packets are of one sequence.
 const SEQUENCE: u32 = 1;
 
+/// An event's name, as [`Writer::name`] knows it.
+#[derive(Clone, Copy)]
+pub(super) struct NameId(u64);
+
+/// A text beside events, as [`Writer::text`] knows it.
+#[derive(Clone, Copy)]
+pub(super) struct TextId(u64);
+
 /// A value beside an event.
 #[derive(Clone)]
 pub(super) enum Note {
     Bool(bool),
     Number(u64),
     Text(String),
+    Known(TextId),
 }
 
 /// What is told of a slice or a moment.
 pub(super) struct Event {
-    pub(super) name: String,
+    pub(super) name: NameId,
     pub(super) category: &'static str,
     pub(super) notes: Vec<(&'static str, Note)>,
 }
@@ -50,6 +59,8 @@ pub(super) struct Writer<'a> {
     names: Interned,
     note_names: Interned,
     texts: Interned,
+    /// What the next event's packet has to tell before it is named by its number.
+    new: InternedData,
 }
 
 impl<'a> Writer<'a> {
@@ -61,6 +72,7 @@ impl<'a> Writer<'a> {
             names: Interned::default(),
             note_names: Interned::default(),
             texts: Interned::default(),
+            new: InternedData::default(),
         };
         let clocks = [BOOTTIME, REALTIME].map(|clock_id| Clock { clock_id, timestamp: now }).to_vec();
         writer.packet(TracePacket {
@@ -75,6 +87,16 @@ impl<'a> Writer<'a> {
     /// Describes a track, before its first event.
     pub(super) fn track(&mut self, track: TrackDescriptor) -> io::Result<()> {
         self.packet(TracePacket { track_descriptor: Some(track), ..TracePacket::default() })
+    }
+
+    /// The number of an event's name: who names many events the same asks once.
+    pub(super) fn name(&mut self, name: &str) -> NameId {
+        NameId(self.names.number(name, &mut self.new.event_names))
+    }
+
+    /// The number of a text beside events, likewise.
+    pub(super) fn text(&mut self, text: &str) -> TextId {
+        TextId(self.texts.number(text, &mut self.new.debug_annotation_string_values))
     }
 
     /// Something that lasts.
@@ -97,7 +119,7 @@ impl<'a> Writer<'a> {
         flow_ids: &[u64],
         terminating_flow_ids: &[u64],
     ) -> io::Result<()> {
-        let mut new = InternedData::default();
+        let mut new = std::mem::take(&mut self.new);
         let mut track_event = TrackEvent {
             r#type: kind as i32,
             track_uuid,
@@ -106,7 +128,7 @@ impl<'a> Writer<'a> {
             ..TrackEvent::default()
         };
         if let Some(Event { name, category, notes }) = event {
-            track_event.name_iid = Some(self.names.number(&name, &mut new.event_names));
+            track_event.name_iid = Some(name.0);
             track_event.category_iids = vec![self.categories.number(category, &mut new.event_categories)];
             track_event.debug_annotations = notes.iter().map(|(name, note)| self.note(name, note, &mut new)).collect();
         }
@@ -129,6 +151,7 @@ impl<'a> Writer<'a> {
                 let iid = self.texts.number(text, &mut new.debug_annotation_string_values);
                 annotation.string_value_iid = Some(iid);
             }
+            Note::Known(text) => annotation.string_value_iid = Some(text.0),
         }
         annotation
     }
