@@ -184,6 +184,7 @@ impl Unwinder {
             self.cache = Cache::default();
             self.added.clear();
             self.plans.clear();
+            self.modules.retain(|&id, _| modules.get(id).is_some());
         }
     }
 

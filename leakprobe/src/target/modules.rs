@@ -33,9 +33,9 @@ const VAIN_SHARE: u32 = 50;
 /// by other code at the same address, of which no address tells.
 const MAX_AGE: Duration = Duration::from_secs(10);
 
-/// A module in [`Modules`].
+/// A module in [`Modules`]. No other one ever has the same, even once this one is forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ModuleId(u32);
+pub struct ModuleId(u64);
 
 /// Something that code was mapped from.
 #[derive(Debug)]
@@ -200,7 +200,9 @@ pub struct Modules {
     mappings: Vec<Mapping>,
     /// Mappings of modules that were seen in use and are no more: stacks that were taken before still name them.
     gone: Vec<Gone>,
-    modules: Vec<Module>,
+    /// Those of `mappings` and `gone`.
+    modules: HashMap<ModuleId, Module>,
+    next_id: u64,
     memory: ProcessMemory,
     /// Does what may not come back.
     aside: Aside,
@@ -245,12 +247,14 @@ impl Modules {
         let mapping =
             |range: &Range<u64>, module| Mapping { start: range.start, end: range.end, offset: 0, file: None, module };
         let mut mappings: Vec<Mapping> = anonymous.iter().map(|range| mapping(range, None)).collect();
-        let mut modules = Vec::new();
+        let mut modules = HashMap::new();
+        let mut next_id = 0;
         for Placed { path, elf, bias, mappings: ranges } in placed {
-            let id = ModuleId(u32::try_from(modules.len()).unwrap_or(u32::MAX));
+            let id = ModuleId(next_id);
+            next_id += 1;
             mappings.extend(ranges.iter().map(|range| mapping(range, Some(id))));
             let source = ModuleSource::Missing("only what unwinding needs was recorded".to_owned());
-            modules.push(Module { path, source, elf: Ok(Arc::new(elf)), bias, stamp: None });
+            modules.insert(id, Module { path, source, elf: Ok(Arc::new(elf)), bias, stamp: None });
         }
         Self {
             pid: None,
@@ -258,6 +262,7 @@ impl Modules {
             mappings: in_order(mappings),
             gone: Vec::new(),
             modules,
+            next_id,
             memory: ProcessMemory::new(0),
             aside: Aside::default(),
             filesystems: None,
@@ -424,15 +429,14 @@ impl Modules {
     }
 
     /// Takes in the mappings as they are now.
-    fn replace(&mut self, mappings: Vec<Mapping>) -> io::Result<()> {
+    fn replace(&mut self, mut mappings: Vec<Mapping>) -> io::Result<()> {
         if mappings.is_empty() {
             return Err(io::Error::other("the process has no code: it has ended"));
         }
-        let modules = &self.modules;
-        let unwritten = |id: &ModuleId| modules.get(id.0 as usize).is_some_and(Module::is_unwritten);
-        let known = self.opened.values().map(Vec::len).sum::<usize>();
-        self.opened.values_mut().for_each(|ids| ids.retain(unwritten));
-        let is_written = self.opened.values().map(Vec::len).sum::<usize>() != known;
+        let mapped: HashSet<ModuleId> = self.mappings.iter().filter_map(|mapping| mapping.module).collect();
+        let unwritten = |id: &ModuleId| self.get(*id).is_some_and(Module::is_unwritten);
+        let written: HashSet<ModuleId> = mapped.into_iter().filter(|id| !unwritten(id)).collect();
+        let is_written = !written.is_empty();
         let is_same = mappings.len() == self.mappings.len()
             && mappings.iter().zip(&self.mappings).all(|(new, old)| new.is_same(old));
         if is_same && !is_written {
@@ -440,6 +444,10 @@ impl Modules {
         }
         self.generation += 1;
         self.is_reused |= is_written;
+        for mapping in &mut mappings {
+            let module = self.same_as(mapping).and_then(|old| old.module);
+            mapping.module = module.filter(|id| !written.contains(id));
+        }
         let gone = std::mem::replace(&mut self.mappings, mappings);
         let gone = gone.into_iter().filter(|old| old.module.is_some() && !self.has(old));
         let gone: Vec<_> = gone.map(|mapping| Gone { mapping, is_reused: false }).collect();
@@ -453,13 +461,36 @@ impl Modules {
             gone.is_reused = self.mappings.get(next).is_some_and(|mapping| is_other(&mapping));
             self.is_reused |= gone.is_reused;
         }
+        self.forget_unused();
         Ok(())
+    }
+
+    /// Drops the modules that no mapping is of, neither now nor among those that are remembered, and closes their files.
+    fn forget_unused(&mut self) {
+        let mappings = self.mappings.iter().chain(self.gone.iter().map(|gone| &gone.mapping));
+        let used: HashSet<ModuleId> = mappings.filter_map(|mapping| mapping.module).collect();
+        self.modules.retain(|id, _| used.contains(id));
+        self.opened.retain(|_, ids| {
+            ids.retain(|id| used.contains(id));
+            !ids.is_empty()
+        });
+        let others = self.others.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if !others.copies.is_empty() {
+            let mapped: HashSet<&FileKey> =
+                self.mappings.iter().filter_map(|mapping| mapping.file.as_deref()).collect();
+            others.copies.retain(|file, _| mapped.contains(file) || self.opened.contains_key(file));
+        }
+    }
+
+    /// The mapping that is the same code as this one.
+    fn same_as(&self, other: &Mapping) -> Option<&Mapping> {
+        let at = self.mappings.partition_point(|mapping| mapping.end <= other.start);
+        self.mappings.get(at).filter(|mapping| mapping.is_same(other))
     }
 
     /// Whether there is a mapping like this one now.
     fn has(&self, old: &Mapping) -> bool {
-        let at = self.mappings.partition_point(|mapping| mapping.end <= old.start);
-        self.mappings.get(at).is_some_and(|mapping| mapping.is_same(old))
+        self.same_as(old).is_some()
     }
 
     /// How long ago the mappings were read.
@@ -524,7 +555,7 @@ impl Modules {
     /// The module with that id.
     #[must_use]
     pub fn get(&self, id: ModuleId) -> Option<&Module> {
-        self.modules.get(id.0 as usize)
+        self.modules.get(&id)
     }
 
     /// Where a module's code lies in memory.
@@ -559,7 +590,7 @@ impl Modules {
 
     /// Gives all mappings of one and the same loaded file to its module.
     fn claim(&mut self, file: &Arc<FileKey>, id: ModuleId) {
-        let Some(Module { elf: Ok(elf), bias, .. }) = self.modules.get(id.0 as usize) else {
+        let Some(Module { elf: Ok(elf), bias, .. }) = self.modules.get(&id) else {
             return;
         };
         for mapping in self.mappings.iter_mut().filter(|mapping| mapping.file.as_ref() == Some(file)) {

@@ -57,9 +57,10 @@ impl Modules {
     /// The module of a file that was opened before; a file that is mapped at another place is not read again.
     pub(super) fn known(&mut self, file: &Arc<FileKey>, mapping: &Mapping) -> Option<ModuleId> {
         let ids = self.opened.get(file)?;
-        let modules = ids.iter().filter_map(|&id| Some((id, self.modules.get(id.0 as usize)?)));
+        let modules = ids.iter().filter_map(|&id| Some((id, self.modules.get(&id)?)));
         let mut elsewhere = None;
-        for (id, module) in modules {
+        // It may have been written while it was mapped no more.
+        for (id, module) in modules.filter(|(_, module)| module.is_unwritten()) {
             let bias = place(&module.elf, mapping);
             if bias == module.bias {
                 return Some(id);
@@ -104,8 +105,9 @@ impl Modules {
     }
 
     fn add(&mut self, file: &Arc<FileKey>, module: Module) -> ModuleId {
-        let id = ModuleId(u32::try_from(self.modules.len()).unwrap_or(u32::MAX));
-        self.modules.push(module);
+        let id = ModuleId(self.next_id);
+        self.next_id += 1;
+        self.modules.insert(id, module);
         self.opened.entry(Arc::clone(file)).or_default().push(id);
         id
     }

@@ -152,6 +152,41 @@ fn a_file_that_was_written_is_read_again() {
 }
 
 #[test]
+fn a_file_that_was_written_while_it_was_not_mapped_is_read_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = elf_file(directory.path());
+    let other = mapped(Path::new("/no/b.so"), 0x90_0000);
+    let mut modules = own(vec![mapped(&path, 0x10_0000), other.clone()]);
+    let first = module(&mut modules, 0x10_0800);
+    modules.replace(vec![other.clone()]).unwrap();
+    OpenOptions::new().append(true).open(&path).unwrap().write_all(b"!").unwrap();
+    modules.replace(vec![mapped(&path, 0x10_0000), other]).unwrap();
+    assert_ne!(module(&mut modules, 0x10_0800), first);
+}
+
+#[test]
+fn modules_that_are_mapped_no_more_are_forgotten_in_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = elf_file(directory.path());
+    let stays = mapped(Path::new("/no/b.so"), 0x90_0000);
+    let mut modules = own(vec![mapped(&path, 0x10_0000), stays.clone()]);
+    let (file, kept) = (module(&mut modules, 0x10_0800), module(&mut modules, 0x90_0800));
+    let ModuleSource::File { handle, .. } = &modules.get(file).unwrap().source else { panic!("it is not open") };
+    let handle = Arc::downgrade(handle);
+    let mut ids = HashSet::from([file, kept]);
+    for count in 0..MAX_GONE + 8 {
+        let next = mapped(Path::new(&format!("/no/{count}.so")), 0x20_0000);
+        modules.replace(vec![next, stays.clone()]).unwrap();
+        assert!(ids.insert(module(&mut modules, 0x20_0800)), "no id is used again");
+        assert_eq!(modules.get(file).is_some(), handle.upgrade().is_some());
+        assert_eq!(modules.find_or_recall(0x10_0800).is_some(), handle.upgrade().is_some());
+        assert!(modules.modules.len() <= MAX_GONE + 2 && modules.opened.len() <= MAX_GONE + 2);
+    }
+    assert!(handle.upgrade().is_none(), "its file is closed");
+    assert_eq!(module(&mut modules, 0x90_0800), kept, "what is mapped stays, whether it is looked up or not");
+}
+
+#[test]
 fn mappings_that_overlap_are_put_in_order() {
     let path = Path::new("/no/a.so");
     let in_order = in_order(vec![mapped(path, 0x3000), mapped(path, 0x1000), mapped(path, 0x1800)]);
