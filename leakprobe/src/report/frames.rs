@@ -27,11 +27,12 @@ fn is_closure(function: &str) -> bool {
     function.starts_with("{closure#") || function.starts_with("{lambda(") || function.starts_with("operator()")
 }
 
-/// The frame's text in reports: harmless, on one line, and not empty.
+/// The frame's text in reports: harmless, on one line, not empty, and of a very long one both ends.
 pub(super) fn label(frame: &Frame) -> String {
     // As other tools mark them.
     let kernel = if frame.is_kernels() { "_[k]" } else { "" };
-    let label = words::harmless(&(frame.label() + kernel));
+    let label = if frame.function.is_empty() { frame.label().into() } else { words::both_ends(&frame.function) };
+    let label = words::harmless(&format!("{}{kernel}", words::both_ends(&label)));
     if label.is_empty() { "[no name]".into() } else { label }
 }
 

@@ -1,5 +1,7 @@
 //! Numbers, times and names as people read them.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 
 use crate::model::QueuePlace;
@@ -102,6 +104,17 @@ pub(super) fn timestamp(moment: &str) -> Option<String> {
 pub(super) fn harmless(text: &str) -> String {
     let text: String = text.chars().map(harmless_char).collect();
     text.trim().into()
+}
+
+/// Both ends of a text of more than 16 KiB, which are all that anybody reads of it; in time that does not depend on its length.
+pub(super) fn both_ends(text: &str) -> Cow<'_, str> {
+    const END: usize = 8 << 10;
+    if text.len() <= 2 * END {
+        return text.into();
+    }
+    let head = (0..=END).rev().find_map(|end| text.get(..end)).unwrap_or_default();
+    let tail = (text.len() - END..=text.len()).find_map(|start| text.get(start..)).unwrap_or_default();
+    format!("{head}…{tail}").into()
 }
 
 /// `text` without anything that moves a cursor, hides or turns text; its lines and their indentation stay. For messages that quote
@@ -334,6 +347,17 @@ mod tests {
         assert_eq!(harmless("a\u{202e}b\u{ffff}"), "a\u{fffd}b\u{fffd}");
         assert_eq!(harmless("größe 界"), "größe 界");
         assert_eq!(printable(" a\x1b]0;b\u{7}\r\n  ^ \u{9b}2J"), " a\u{fffd}]0;b\u{fffd} \n  ^ \u{fffd}2J");
+    }
+
+    #[test]
+    fn of_very_long_texts_both_ends_are_looked_at() {
+        assert_eq!(both_ends("größe"), "größe");
+        for shift in 0..3 {
+            let text = "a".repeat(shift) + &"界".repeat(200_000) + "b";
+            let ends = both_ends(&text);
+            assert!(ends.len() <= (16 << 10) + "…".len(), "{}", ends.len());
+            assert!(ends.starts_with(&text[..shift + 3]) && ends.contains("界…界") && ends.ends_with("界b"));
+        }
     }
 
     #[test]

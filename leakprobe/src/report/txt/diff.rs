@@ -6,6 +6,7 @@ use super::{
     DEFAULT_WIDTH, Page,
     paint::{Paint, Style},
     sites,
+    stacks::Texts,
     table::{self, Column, Layout},
     wrap,
 };
@@ -41,6 +42,7 @@ fn page<'a>(shown: &'a Shown<'a>, options: &Options, out: &'a mut dyn io::Write)
         all: options.all,
         width: options.width.unwrap_or(DEFAULT_WIDTH),
         paint: Paint { color: options.color },
+        texts: Texts::default(),
         out,
     }
 }
@@ -145,6 +147,7 @@ impl Page<'_> {
             all: self.all,
             width: self.width,
             paint: self.paint,
+            texts: Texts::default(),
             out: &mut *self.out,
         };
         writeln!(page.out, "  parked in")?;

@@ -36,6 +36,7 @@ impl Report for Txt {
             all: options.all,
             width: options.width.unwrap_or(DEFAULT_WIDTH),
             paint: Paint { color: options.color },
+            texts: stacks::Texts::default(),
             out,
         };
         page.outcome()?;
@@ -66,6 +67,7 @@ struct Page<'a> {
     all: bool,
     width: usize,
     paint: Paint,
+    texts: stacks::Texts,
     out: &'a mut dyn io::Write,
 }
 

@@ -246,7 +246,7 @@ impl Page<'_> {
     /// A stack, and why it is not whole.
     pub(super) fn stack(&mut self, stack: &[u32], cut: &str) -> io::Result<()> {
         let (all, width, paint) = (self.all, self.width, self.paint);
-        stacks::write(self.shown, stack, all, width, paint, self.out)?;
+        stacks::write(self.shown, stack, all, width, paint, &mut self.texts, self.out)?;
         if cut.is_empty() {
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! Stacks line by line: function, and where it stands.
 
-use std::io;
+use std::{collections::HashMap, hash::Hash, io};
 
 use super::paint::Paint;
 use crate::{
@@ -17,6 +17,55 @@ const INDENT: &str = "    ";
 /// Between function and location.
 const GAP: usize = 2;
 
+/// So much is kept of frames that come again: texts of each kind, and bytes of each, which no terminal has room for.
+const MAX_KEPT: usize = 1 << 14;
+const MAX_KEPT_BYTES: usize = 1 << 10;
+
+/// What was made of frames' texts, by the frame and the width that there was: many stacks may have the same long names.
+#[derive(Default)]
+pub(super) struct Texts {
+    functions: HashMap<(u32, usize), String>,
+    locations: HashMap<(u32, usize), String>,
+    /// Characters of a frame's location.
+    lengths: HashMap<u32, usize>,
+}
+
+impl Texts {
+    fn function(&mut self, place: u32, frame: &Frame, width: usize) -> String {
+        let make = || words::shorten(&frames::label(frame), width);
+        kept(&mut self.functions, (place, width), make, |text| text.len() <= MAX_KEPT_BYTES)
+    }
+
+    fn location(&mut self, place: u32, frame: &Frame, width: usize) -> String {
+        let make = || words::cut_middle(&location(frame), width);
+        kept(&mut self.locations, (place, width), make, |text| text.len() <= MAX_KEPT_BYTES)
+    }
+
+    fn length_of_location(&mut self, place: u32, frame: &Frame) -> usize {
+        kept(&mut self.lengths, place, || location(frame).chars().count(), |_| true)
+    }
+}
+
+/// What is known of `key`, or what `make` makes, which is known from then on if it is small.
+fn kept<K: Eq + Hash, V: Clone>(
+    known: &mut HashMap<K, V>,
+    key: K,
+    make: impl FnOnce() -> V,
+    is_small: impl FnOnce(&V) -> bool,
+) -> V {
+    if let Some(value) = known.get(&key) {
+        return value.clone();
+    }
+    let value = make();
+    if is_small(&value) {
+        if known.len() >= MAX_KEPT {
+            known.clear();
+        }
+        known.insert(key, value.clone());
+    }
+    value
+}
+
 /// Writes `stack`, innermost frame first, in lines of at most `width` characters; all of it or its most telling frames.
 pub(super) fn write(
     shown: &Shown<'_>,
@@ -24,9 +73,10 @@ pub(super) fn write(
     all: bool,
     width: usize,
     paint: Paint,
+    texts: &mut Texts,
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
-    let frames = shown.frames(stack);
+    let frames = shown.resolve(stack);
     let (frames, beyond) = shown.cut(&frames);
     // One line that says that one frame is left out would be no shorter.
     let is_cut = !all && frames.len() > INNERMOST + OUTERMOST + 1;
@@ -35,15 +85,14 @@ pub(super) fn write(
     let lines = || inner.iter().chain(outer);
     let room = width.saturating_sub(INDENT.len() + GAP);
     // Functions get what locations do not need, but at least half.
-    let longest = lines().map(|frame| location(frame).chars().count()).max();
+    let longest = lines().map(|&(place, frame)| texts.length_of_location(place, frame)).max();
     let at_most = room - longest.unwrap_or(0).min(room / 2);
-    let function = |frame: &Frame| words::shorten(&frames::label(frame), at_most);
-    let longest = lines().map(|frame| function(frame).chars().count()).max();
+    let longest = lines().map(|&(place, frame)| texts.function(place, frame, at_most).chars().count()).max();
     let column = longest.unwrap_or(0);
 
-    let line = |frame: &Frame, out: &mut dyn io::Write| {
-        let function = function(frame);
-        let location = words::cut_middle(&location(frame), room.saturating_sub(column));
+    let mut line = |&(place, frame): &(u32, &Frame), out: &mut dyn io::Write| {
+        let function = texts.function(place, frame, at_most);
+        let location = texts.location(place, frame, room.saturating_sub(column));
         let padding = if location.is_empty() { 0 } else { column - function.chars().count() + GAP };
         let function = if frame.is_users() { paint.bold(&function) } else { function };
         let location = paint.dim(&location);
@@ -78,5 +127,35 @@ fn location(frame: &Frame) -> String {
         (None, _) => format!("{}+{}", frame.module_name(), frame.address),
     };
     let inlined = if frame.inlined { " (inlined)" } else { "" };
-    words::harmless(&format!("{place}{inlined}"))
+    words::harmless(&words::both_ends(&format!("{place}{inlined}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        model::Site,
+        report::{Format, Options, fixture},
+    };
+
+    #[test]
+    fn a_long_name_that_many_stacks_have_is_looked_at_once() {
+        let mut recording = fixture::checkout();
+        let long = "store::Queue<int>::".repeat(50_000);
+        recording.frames[0].file = Some(long.clone());
+        recording.frames[0].function = long;
+        let site = Site { stack: vec![0; 100], creation: vec![0], ..recording.sites[0].clone() };
+        recording.sites = vec![site; 400];
+        recording.tasks.truncate(1);
+        let mut out = Vec::new();
+        // Made harmless for each stack, it would be 100 GB.
+        let options = Options { all: true, ..Options::default() };
+        Format::Txt.report().write(&recording, &options, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.lines().filter(|line| line.starts_with("    ")).count() > 40_000);
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 240),
+            "{:?}",
+            text.lines().max_by_key(|line| line.len())
+        );
+    }
 }

@@ -33,7 +33,9 @@ pub(super) struct Column {
 impl Column {
     /// A column with one cell a row. Names in cells are made harmless here.
     pub(super) fn new(title: &str, layout: Layout, style: Style, cells: impl Iterator<Item = String>) -> Self {
-        Self { title: title.into(), layout, style, cells: cells.map(|cell| words::harmless(&cell)).collect() }
+        // A table may have as many rows as a recording has sites, and each of them the longest name of all.
+        let cells = cells.map(|cell| words::harmless(&words::both_ends(&cell))).collect();
+        Self { title: title.into(), layout, style, cells }
     }
 
     /// Characters of the widest cell.
