@@ -11,7 +11,10 @@
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
-use super::stack_words::Stack;
+use super::{
+    shared::{LeftOut, Shared},
+    stack_words::Stack,
+};
 use crate::{
     go::{
         Code, Runtime,
@@ -25,16 +28,38 @@ use crate::{
 const MAX_DEFERS: u32 = 8;
 /// Most frames of a stack in which deferred calls are looked for.
 const MAX_FRAMES: usize = 256;
+/// Most locks of a goroutine, innermost first.
+const MAX_HELD: usize = 64;
+/// Most deferred calls that one snapshot looks at: each can be a call of the kernel.
+const MAX_READ: usize = 1 << 22;
 /// Most code of a wrapper that is looked at, bytes: it does nothing but the call.
 const MAX_WRAPPER: u64 = 512;
 /// Most return addresses, and most wrappers, that are remembered.
 const MAX_KNOWN: usize = 1 << 14;
 
-/// Finds them. What it learned of code holds for the life of the process.
-#[derive(Debug, Default)]
+/// Finds them. What it learned of code holds until there is other code.
+#[derive(Debug)]
 pub(super) struct Defers {
     frames: HashMap<u64, Known>,
     wrappers: HashMap<u64, Option<Release>>,
+    lists: Shared<[HeldLock]>,
+    /// What is left of [`MAX_READ`].
+    left: usize,
+}
+
+impl Default for Defers {
+    fn default() -> Self {
+        Self { frames: HashMap::new(), wrappers: HashMap::new(), lists: Shared::new(size_of_val), left: MAX_READ }
+    }
+}
+
+/// The locks that a goroutine is to release.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Held {
+    /// Innermost first.
+    pub(super) locks: Option<Arc<[HeldLock]>>,
+    /// Whether there are or may be more.
+    pub(super) is_cut: bool,
 }
 
 /// What is known of a return address.
@@ -73,37 +98,64 @@ struct Release {
 }
 
 impl Defers {
-    /// The locks that a goroutine with this stack is to release, innermost first; `sp` is where the stack's bytes begin. `None` if
-    /// there are none.
-    pub(super) fn held(
+    /// To be called when a snapshot begins.
+    pub(super) fn begin_snapshot(&mut self) {
+        self.lists.drop_unused();
+        self.left = MAX_READ;
+    }
+
+    /// There is other code.
+    pub(super) fn forget_code(&mut self) {
+        self.frames.clear();
+        self.wrappers.clear();
+    }
+
+    /// The locks that a goroutine with this stack is to release; `sp` is where the stack's bytes begin.
+    pub(super) fn held(&mut self, runtime: &Runtime, memory: &dyn Memory, sp: u64, stack: &Stack<'_>) -> Held {
+        let mut held = Vec::new();
+        let is_cut = self.find(runtime, memory, sp, stack, &mut held).is_err();
+        match (!held.is_empty()).then(|| self.lists.share(held.into())).transpose() {
+            Ok(locks) => Held { locks, is_cut },
+            Err(LeftOut) => Held { locks: None, is_cut: true },
+        }
+    }
+
+    fn find(
         &mut self,
         runtime: &Runtime,
         memory: &dyn Memory,
         sp: u64,
         stack: &Stack<'_>,
-    ) -> Option<Arc<[HeldLock]>> {
-        let mut held = Vec::new();
+        held: &mut Vec<HeldLock>,
+    ) -> Result<(), LeftOut> {
         // Calls below the frame that is looked at, without those of the runtime that wait.
         let mut calls = 0;
         for (&pc, &end) in stack.addresses.iter().zip(stack.ends).take(MAX_FRAMES) {
             let known = self.known(runtime, pc);
             match known.class {
-                Class::CondWait => return None,
+                Class::CondWait => {
+                    held.clear();
+                    return Ok(());
+                }
                 Class::Runtime if calls == 0 && known.slots.is_none() => continue,
                 Class::Runtime | Class::Other => {}
             }
             calls += known.inlined;
             for closure in known.slots.into_iter().flat_map(|slots| pending(slots, end, stack.bytes)) {
+                self.left = self.left.checked_sub(1).ok_or(LeftOut)?;
                 let Some([code, captured]) = closure_at(closure, memory, sp, stack.bytes) else { continue };
                 if let Some(Release { shared }) = self.release(&runtime.code, memory, code)
                     && captured != 0
                 {
+                    if held.len() >= MAX_HELD {
+                        return Err(LeftOut);
+                    }
                     held.push(HeldLock { address: captured, shared, calls });
                 }
             }
             calls += 1;
         }
-        (!held.is_empty()).then(|| held.into())
+        Ok(())
     }
 
     fn known(&mut self, runtime: &Runtime, pc: u64) -> Known {
@@ -266,5 +318,62 @@ mod tests {
             let _ = pending(slots, 32, &words(3)[..len as usize]).count();
             let _ = pending(slots, len, &words(0xff)).count();
         }
+    }
+    const CODE: u64 = 0x40_1000;
+    const WRAPPER: u64 = 0x40_2000;
+    const SP: u64 = 0x1000;
+
+    struct Nothing;
+
+    impl Memory for Nothing {
+        fn read(&self, _: u64, _: &mut [u8]) -> usize {
+            0
+        }
+    }
+
+    /// Knows a function with two deferred calls of Unlock, both pending.
+    fn defers() -> Defers {
+        let known = Known { slots: slots(&[8, 24], true), ..Known::default() };
+        let mut defers = Defers::default();
+        defers.frames.insert(CODE, known);
+        defers.wrappers.insert(WRAPPER, Some(Release { shared: false }));
+        defers
+    }
+
+    /// What a goroutine is to release that has called this function so often.
+    fn held(defers: &mut Defers, calls: usize, lock: u64) -> Held {
+        let closure = SP + 40 * calls as u64;
+        let frames = [closure, closure, 3, 0, CODE].repeat(calls);
+        let bytes: Vec<u8> = frames.into_iter().chain([WRAPPER, lock]).flat_map(u64::to_le_bytes).collect();
+        let ends: Vec<u32> = (32..).step_by(40).take(calls).collect();
+        let (g, lo, hi) = (0, SP, SP + bytes.len() as u64);
+        let stack = Stack { g, lo, hi, bytes: &bytes, addresses: &vec![CODE; calls], ends: &ends };
+        defers.held(super::super::tests::engine().runtime(), &Nothing, SP, &stack)
+    }
+
+    #[test]
+    fn equal_locks_are_held_once_and_of_one_goroutine_not_too_many() {
+        let mut defers = defers();
+        let [few, again] = [1; 2].map(|calls| held(&mut defers, calls, 0xc000));
+        let lock = |calls| HeldLock { address: 0xc000, shared: false, calls };
+        assert_eq!((few.locks.as_deref(), few.is_cut), (Some(&[lock(0); 2][..]), false));
+        assert!(Arc::ptr_eq(&few.locks.unwrap(), &again.locks.unwrap()));
+        let many = held(&mut defers, 100, 0xc000);
+        let locks = many.locks.unwrap();
+        assert_eq!((locks.len(), locks[MAX_HELD - 1], many.is_cut), (MAX_HELD, lock(MAX_HELD as u32 / 2 - 1), true));
+    }
+
+    #[test]
+    fn a_snapshot_looks_at_so_many_deferred_calls_and_keeps_so_many_locks() {
+        let mut defers = Defers { left: 3, ..defers() };
+        let mut found = || {
+            let held = held(&mut defers, 1, 0xc000);
+            (held.locks.map_or(0, |locks| locks.len()), held.is_cut)
+        };
+        assert_eq!([found(), found(), found()], [(2, false), (1, true), (0, true)]);
+        defers.begin_snapshot();
+        assert_eq!(defers.left, MAX_READ);
+        let mut full = Defers { lists: Shared::full(size_of_val), ..defers };
+        assert_eq!(held(&mut full, 1, 0xc000), Held { locks: None, is_cut: true });
     }
 }

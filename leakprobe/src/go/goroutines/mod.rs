@@ -194,7 +194,7 @@ pub struct Losses {
     pub channels_cut: u64,
     /// Goroutines that wait for a lock, wait group or other semaphore whose address could not be found.
     pub locks_unknown: u64,
-    /// Goroutines that are told without their labels or ancestors, because there were too many of them.
+    /// Goroutines that are told without their labels, their ancestors or some of the locks that they are to release: there were too many of them.
     pub details_left_out: u64,
     /// Timers that were not looked at.
     pub timers_left_out: u64,
@@ -294,7 +294,7 @@ impl Goroutines {
     pub fn update(&mut self, runtime: Runtime) {
         self.unwinder = Unwinder::new(Arc::clone(&runtime.code));
         self.system = System::default();
-        self.defers = Defers::default();
+        self.defers.forget_code();
         self.runtime = Arc::new(runtime);
     }
 
@@ -335,6 +335,7 @@ impl Goroutines {
         self.unwinder.begin_snapshot();
         self.labels.begin_snapshot();
         self.ancestors.begin_snapshot();
+        self.defers.begin_snapshot();
         // The first may be the only one.
         self.objects.timers.begin(self.previous.is_none());
         self.objects.semaphores.begin_snapshot(slots);

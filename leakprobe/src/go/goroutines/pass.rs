@@ -1,11 +1,12 @@
 //! One snapshot on its way through the goroutines.
 
-use std::{collections::HashSet, sync::Arc};
+use std::collections::HashSet;
 
 use super::{
     Goroutines, InSyscall, Record,
     batch::Batch,
     callbacks::{self, Call, Callback},
+    defers::Held,
     g::G,
     objects::{Blocked, Context, Found},
     read_gs, stack_words,
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::{
     go::memory::Words,
-    model::{GoObject, GoStatus, GoWait, GoroutineSample, GoroutineSink, HeldLock, Stack, StackEnd, StackTable},
+    model::{GoObject, GoStatus, GoWait, GoroutineSample, GoroutineSink, Stack, StackEnd, StackTable},
     target::Piece,
 };
 
@@ -163,7 +164,7 @@ impl Pass<'_> {
             .collect();
         let mut blocked = Vec::new();
         let mut places = Vec::new();
-        let mut holds = vec![None; items.len()];
+        let mut holds = vec![Held::default(); items.len()];
         for (n, (item, unwound)) in items.iter().zip(&unwound).enumerate() {
             if let Outcome::More(_) = unwound.outcome {
                 continue;
@@ -220,7 +221,7 @@ impl Pass<'_> {
                     end
                 }
             };
-            let holds = holds.get_mut(n).and_then(Option::take);
+            let holds = holds.get_mut(n).map(std::mem::take).unwrap_or_default();
             self.tell(item, &stack, found, holds);
         }
         self.stack_bytes = stacks;
@@ -270,7 +271,7 @@ impl Pass<'_> {
     }
 
     /// Tells of a goroutine.
-    fn tell(&mut self, item: &Item, stack: &Stack, found: Found, holds: Option<Arc<[HeldLock]>>) {
+    fn tell(&mut self, item: &Item, stack: &Stack, found: Found, holds: Held) {
         let (g, slot) = (&item.g, item.slot);
         self.summary.count(item.status);
         self.summary.changed += 1;
@@ -305,7 +306,7 @@ impl Pass<'_> {
         };
         let labels = self.engine.labels.at(layout.labels, memory, g.labels);
         let ancestors = self.engine.ancestors.at(&layout.ancestor, memory, g.ancestors, self.stacks);
-        self.engine.losses.details_left_out += u64::from(labels.is_err() || ancestors.is_err());
+        self.engine.losses.details_left_out += u64::from(labels.is_err() || ancestors.is_err() || holds.is_cut);
         let sample = GoroutineSample {
             id: g.id,
             status: item.status,
@@ -335,7 +336,7 @@ impl Pass<'_> {
                 .bubble_id
                 .filter(|_| g.bubble != 0)
                 .and_then(|id| memory.word(g.bubble.checked_add(u64::from(id))?)),
-            holds,
+            holds: holds.locks,
         };
         self.sink.put(slot, sample);
         if item.status == GoStatus::Syscall && !is_unstable {

@@ -123,7 +123,7 @@ fn layout() -> Layout {
     Layout::of(&Version::parse("go1.27.3").unwrap()).unwrap()
 }
 
-fn engine() -> Goroutines {
+pub(super) fn engine() -> Goroutines {
     let reasons = ["", "chan receive", "select", "sync.Mutex.Lock", "select (no cases)", "sleep", "IO wait"];
     let runtime = Runtime {
         version: Version::parse("go1.27.3").unwrap(),
