@@ -8,11 +8,14 @@ use nix::sys::{
 };
 
 use super::{ExitCode, Failure};
+use crate::target::descriptors;
 
 /// Descriptors that are free whenever something begins that cannot do without: an event loop, a child with its pipes, an output.
 pub(super) const SPARE: usize = 24;
 /// Descriptors that must be free before a process is watched: for BPF programs, maps, links and perf events.
 pub(super) const SPARE_OF_SESSION: usize = 32;
+/// Whatever files of targets are open, one more process can be watched.
+const _: () = assert!(descriptors::SPARE >= SPARE + SPARE_OF_SESSION);
 
 /// How many descriptors we might have had open before that was changed: the soft and the hard limit.
 static DESCRIPTORS: OnceLock<(rlim_t, rlim_t)> = OnceLock::new();

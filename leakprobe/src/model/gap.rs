@@ -188,4 +188,6 @@ pub enum FileLimit {
     ReadMib(u64),
     /// CPU time for reading them, s.
     CpuS(u64),
+    /// Files of one target that are open at a time; fewer where leakprobe may have fewer.
+    OpenFiles(u64),
 }

@@ -113,6 +113,7 @@ impl Display for Gap {
                     FileLimit::MemoryMib(mib) => format!("the limit of {mib} MiB of memory for files of the target"),
                     FileLimit::ReadMib(mib) => format!("the limit of {mib} MiB read of files of the target"),
                     FileLimit::CpuS(seconds) => format!("the limit of {seconds} s of CPU time for files of the target"),
+                    FileLimit::OpenFiles(most) => format!("the limit of {most} open files"),
                 };
                 write!(out, "not read, or not completely: {}{more}: {limit} of one run is used up", files[..files.len().min(MAX_NAMES)].join(", "))
             }

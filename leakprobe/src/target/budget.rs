@@ -69,6 +69,8 @@ pub enum Scarce {
     Reading,
     /// CPU time.
     Time,
+    /// File descriptors: so many files of one target may be open, or fewer where fewer are free.
+    OpenFiles(usize),
 }
 
 /// Shared by all that read files of targets in one run. Cloning shares it.
@@ -210,6 +212,7 @@ impl Budget {
             Scarce::Memory => FileLimit::MemoryMib(limits.held >> 20),
             Scarce::Reading => FileLimit::ReadMib(limits.read >> 20),
             Scarce::Time => FileLimit::CpuS(limits.cpu.as_secs()),
+            Scarce::OpenFiles(most) => FileLimit::OpenFiles(most as u64),
         }
     }
 
@@ -221,6 +224,7 @@ impl Budget {
             Scarce::Memory => format!("the limit of {} MiB of memory for files of the target", limits.held >> 20),
             Scarce::Reading => format!("the limit of {} MiB read of files of the target", limits.read >> 20),
             Scarce::Time => format!("the limit of {} s of CPU time for files of the target", limits.cpu.as_secs()),
+            Scarce::OpenFiles(most) => format!("the limit of {most} open files of the target"),
         }
     }
 

@@ -5,6 +5,7 @@ pub mod budget;
 mod careful;
 mod clock;
 pub mod containers;
+pub(crate) mod descriptors;
 pub mod elf;
 pub mod exec;
 mod family;

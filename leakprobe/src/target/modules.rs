@@ -10,7 +10,7 @@ use std::{
     ops::Range,
     os::unix::fs::MetadataExt,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
@@ -18,7 +18,7 @@ use copied::Copied;
 pub use copied::{COPY_MAPPED, copy_mapped};
 use nix::time::{ClockId, clock_gettime};
 
-use super::{budget::Budget, elf::Elf, exec, filesystems::Filesystems, maps};
+use super::{budget::Budget, descriptors, elf::Elf, exec, filesystems::Filesystems, maps};
 use crate::{aside::Aside, target::ProcessMemory};
 
 /// Most executable mappings that are kept.
@@ -212,6 +212,9 @@ pub struct Modules {
     others: Mutex<Others>,
     /// Modules by file; several, since one file may be mapped at several places.
     opened: HashMap<Arc<FileKey>, Vec<ModuleId>>,
+    /// The modules' files; some may be closed by now.
+    files: Vec<Weak<File>>,
+    most_files: usize,
     /// On which files are read.
     budget: Budget,
     generation: u64,
@@ -268,6 +271,8 @@ impl Modules {
             filesystems: None,
             others: Mutex::default(),
             opened: HashMap::new(),
+            files: Vec::new(),
+            most_files: descriptors::most_mapped(),
             budget: Budget::default(),
             generation: 1,
             is_reused: false,
@@ -452,7 +457,8 @@ impl Modules {
         let gone = gone.into_iter().filter(|old| old.module.is_some() && !self.has(old));
         let gone: Vec<_> = gone.map(|mapping| Gone { mapping, is_reused: false }).collect();
         self.gone.splice(..0, gone);
-        self.gone.truncate(MAX_GONE);
+        // What is mapped has half of the files at least.
+        self.gone.truncate(MAX_GONE.min(self.most_files / 2));
         for gone in self.gone.iter_mut().filter(|gone| !gone.is_reused) {
             let (start, end) = (gone.mapping.start, gone.mapping.end);
             let next = self.mappings.partition_point(|mapping| mapping.end <= start);

@@ -23,6 +23,8 @@ use crate::{
     target::ProcessMemory,
     target::{
         Served,
+        budget::Scarce,
+        descriptors,
         elf::Elf,
         file::TargetFile,
         root::{Root, is_in_our_mounts, open_regular},
@@ -47,6 +49,9 @@ impl Modules {
             self.mappings.iter().find(|mapping| (mapping.start, mapping.offset) == (place.start, place.offset));
         let mapping = mapping.ok_or_else(|| io::Error::other("it is mapped no more"))?;
         let file = mapping.file.as_deref().ok_or_else(|| io::Error::other("no file is mapped there"))?;
+        if !descriptors::has_room() {
+            return Err(io::Error::other("too many files are open"));
+        }
         let ModuleSource::File { handle, .. } = self.open_file(file, mapping)? else {
             return Err(io::Error::other("no file is mapped there"));
         };
@@ -112,15 +117,38 @@ impl Modules {
         id
     }
 
-    fn source(&self, file: &FileKey, mapping: &Mapping) -> ModuleSource {
+    fn source(&mut self, file: &FileKey, mapping: &Mapping) -> ModuleSource {
         match file.path.as_str() {
             "[vdso]" => self.vdso(mapping),
             path if path.starts_with('[') => ModuleSource::Missing("belongs to the kernel".to_owned()),
-            _ => match self.open_file(file, mapping) {
-                Ok(source) => source,
-                Err(error) => ModuleSource::Missing(error.to_string()),
+            path => match self.take_file(path) {
+                Err(scarce) => ModuleSource::Missing(self.budget.what(scarce) + " is used up"),
+                Ok(()) => match self.open_file(file, mapping) {
+                    Ok(source) => self.counted(source),
+                    Err(error) => ModuleSource::Missing(error.to_string()),
+                },
             },
         }
+    }
+
+    /// Whether one more of its files may be open.
+    fn take_file(&mut self, path: &str) -> Result<(), Scarce> {
+        if self.files.len() >= self.most_files {
+            self.files.retain(|file| file.strong_count() > 0);
+        }
+        if self.files.len() < self.most_files && descriptors::has_room() {
+            return Ok(());
+        }
+        let scarce = Scarce::OpenFiles(self.most_files);
+        self.budget.leave_out(path, scarce);
+        Err(scarce)
+    }
+
+    fn counted(&mut self, source: ModuleSource) -> ModuleSource {
+        if let ModuleSource::File { handle, .. } = &source {
+            self.files.push(Arc::downgrade(handle));
+        }
+        source
     }
 
     fn vdso(&self, mapping: &Mapping) -> ModuleSource {

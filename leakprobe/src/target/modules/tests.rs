@@ -187,6 +187,35 @@ fn modules_that_are_mapped_no_more_are_forgotten_in_the_end() {
 }
 
 #[test]
+fn files_beyond_the_limit_are_not_opened_until_others_are_closed() {
+    let directory = tempfile::tempdir().unwrap();
+    let copies: Vec<PathBuf> = (0..4).map(|count| directory.path().join(format!("{count}.so"))).collect();
+    let path = elf_file(directory.path());
+    for copy in &copies {
+        fs::copy(&path, copy).unwrap();
+    }
+    let place = |count: usize| 0x1000_0000 * (count as u64 + 1);
+    let all = || copies.iter().enumerate().map(|(count, copy)| mapped(copy, place(count)));
+    let mut modules = Modules { most_files: 3, ..own(all().collect()) };
+    let is_open = |modules: &mut Modules, count| {
+        let id = module(modules, place(count));
+        modules.get(id).unwrap().elf.is_ok()
+    };
+    assert_eq!([0, 1, 2, 3].map(|count| is_open(&mut modules, count)), [true, true, true, false]);
+    let why = |modules: &mut Modules, count| {
+        let id = module(modules, place(count));
+        modules.get(id).unwrap().elf.as_ref().err().cloned()
+    };
+    assert_eq!(why(&mut modules, 3).unwrap(), "the limit of 3 open files of the target is used up");
+    assert_eq!(modules.budget().count_left_out(), 1);
+    // One that is gone may still be asked for, but not more than half of what there may be.
+    modules.replace(all().skip(3).collect()).unwrap();
+    assert_eq!((modules.gone.len(), modules.modules.len()), (1, 2));
+    modules.replace(all().take(2).collect()).unwrap();
+    assert_eq!([0, 1].map(|count| is_open(&mut modules, count)), [true; 2]);
+}
+
+#[test]
 fn mappings_that_overlap_are_put_in_order() {
     let path = Path::new("/no/a.so");
     let in_order = in_order(vec![mapped(path, 0x3000), mapped(path, 0x1000), mapped(path, 0x1800)]);

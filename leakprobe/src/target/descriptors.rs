@@ -1,0 +1,40 @@
+//! Our own file descriptors: files of targets take only those that nothing else needs.
+
+use std::{fs::File, io};
+
+use nix::{
+    errno::Errno,
+    sys::resource::{Resource, getrlimit},
+};
+
+/// Descriptors that files of targets leave free.
+pub(crate) const SPARE: usize = 56;
+/// Most mapped files of one target that are held open.
+const MOST_MAPPED: u64 = 1 << 12;
+/// One target's may be one part in so many of the descriptors that there are.
+const SHARE_OF_TARGET: u64 = 4;
+
+/// How many mapped files of one target may be open at a time.
+pub(super) fn most_mapped() -> usize {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(MOST_MAPPED, |(soft, _)| soft);
+    usize::try_from(MOST_MAPPED.min(limit / SHARE_OF_TARGET)).unwrap_or(0)
+}
+
+/// Whether one more may be open, so that [`SPARE`] are still free. They need not be the highest ones, so they are tried: some 20 µs.
+pub(crate) fn has_room() -> bool {
+    let tried: io::Result<Vec<File>> =
+        File::open("/").and_then(|first| (0..SPARE).map(|_| first.try_clone()).collect());
+    !tried.is_err_and(|error| error.raw_os_error() == Some(Errno::EMFILE as i32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_may_have_some_files_open_and_not_all() {
+        let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        assert!((1..=4096).contains(&most_mapped()) && most_mapped() as u64 * 4 <= limit);
+        assert!(has_room());
+    }
+}
