@@ -109,7 +109,9 @@ impl From<ProbeError> for Failure {
 impl From<report::Error> for Failure {
     fn from(error: report::Error) -> Self {
         let code = match &error {
-            report::Error::Write { .. } | report::Error::TooMuchToRender { .. } => ExitCode::Failed,
+            report::Error::Write { .. }
+            | report::Error::TooMuchToRender { .. }
+            | report::Error::OutputTooLarge { .. } => ExitCode::Failed,
             _ => ExitCode::Usage,
         };
         Self::from_error(code, error)

@@ -50,6 +50,19 @@ pub enum Error {
         /// Most memory, MiB.
         most_mib: u64,
     },
+    /// It would be too large a file; nothing was left behind.
+    #[error(
+        "cannot write {}: as {format} it would be larger than {most_mib} MiB; choose another format, or cut stacks by --max-depth",
+        shown(path)
+    )]
+    OutputTooLarge {
+        /// The output.
+        path: PathBuf,
+        /// Its format.
+        format: Format,
+        /// Largest size, MiB.
+        most_mib: u64,
+    },
     /// A site that is to be explained cannot be told.
     #[error("cannot explain the site `{id}`: {what}; give an id from the report, or its first digits")]
     NoSite {

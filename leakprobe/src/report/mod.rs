@@ -331,7 +331,8 @@ pub struct Options {
 ///
 /// # Errors
 ///
-/// [`Error::Write`] says what could not be written, why, and what to do; [`Error::TooMuchToRender`] what would take too much memory.
+/// [`Error::Write`] says what could not be written, why, and what to do; [`Error::TooMuchToRender`] what would take too much memory,
+/// [`Error::OutputTooLarge`] what would be too large.
 pub fn write_file(
     recording: &Recording,
     format: Format,
@@ -339,8 +340,7 @@ pub fn write_file(
     path: &Path,
     owner: Option<files::Owner>,
 ) -> Result<files::Written, Error> {
-    cost::check(format, &[recording], options, path)?;
-    files::write(path, format.access(options, owner), |out| format.report().write(recording, options, out))
+    write_within(format, &[recording], options, path, owner, |out| format.report().write(recording, options, out))
 }
 
 /// The same of the page of a check, with what came since `baseline`.
@@ -355,8 +355,29 @@ pub fn write_page_of_check(
     path: &Path,
     owner: Option<files::Owner>,
 ) -> Result<files::Written, Error> {
-    cost::check(Format::Html, &[recording, baseline], options, path)?;
-    files::write(path, Format::Html.access(options, owner), |out| html::write(recording, Some(baseline), options, out))
+    let write = |out: &mut dyn io::Write| html::write(recording, Some(baseline), options, out);
+    write_within(Format::Html, &[recording, baseline], options, path, owner, write)
+}
+
+/// [`files::write`] of what neither takes too much memory nor becomes too large.
+fn write_within(
+    format: Format,
+    of: &[&Recording],
+    options: &Options,
+    path: &Path,
+    owner: Option<files::Owner>,
+    render: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+) -> Result<files::Written, Error> {
+    cost::check(format, of, options, path)?;
+    let most = cost::most_written(format, of);
+    let mut exceeded = false;
+    let written = files::write(path, format.access(options, owner), |out| {
+        render(&mut cost::Limited::new(out, most, &mut exceeded))
+    });
+    if exceeded {
+        return Err(Error::OutputTooLarge { path: path.into(), format, most_mib: most >> 20 });
+    }
+    written
 }
 
 #[cfg(test)]

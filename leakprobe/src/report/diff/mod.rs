@@ -5,7 +5,7 @@ mod json;
 
 use std::{io, path::Path};
 
-use super::{Error, Format, Options, cost, evidence, files, html, shown::Shown, svg, txt, words};
+use super::{Error, Format, Options, evidence, files, html, shown::Shown, svg, txt, words};
 use crate::{
     analysis::{Change, Diff, Outcome, Row, Side, diff},
     model::{Recording, Site},
@@ -53,8 +53,8 @@ impl Pair {
         owner: Option<files::Owner>,
     ) -> Result<files::Written, Error> {
         check_format(format)?;
-        cost::check(format, &[&self.before.1, &self.after.1], options, path)?;
-        files::write(path, format.access(options, owner), |out| self.write(format, options, out))
+        let of = [&self.before.1, &self.after.1];
+        super::write_within(format, &of, options, path, owner, |out| self.write(format, options, out))
     }
 
     /// Writes the comparison; nothing if there is no comparison in that format.
