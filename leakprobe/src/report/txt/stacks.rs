@@ -26,8 +26,8 @@ const MAX_KEPT_BYTES: usize = 1 << 10;
 pub(super) struct Texts {
     functions: HashMap<(u32, usize), String>,
     locations: HashMap<(u32, usize), String>,
-    /// Characters of a frame's location.
-    lengths: HashMap<u32, usize>,
+    /// Characters of a frame's location, and whether it is the user's own.
+    facts: HashMap<u32, (usize, bool)>,
 }
 
 impl Texts {
@@ -41,8 +41,8 @@ impl Texts {
         kept(&mut self.locations, (place, width), make, |text| text.len() <= MAX_KEPT_BYTES)
     }
 
-    fn length_of_location(&mut self, place: u32, frame: &Frame) -> usize {
-        kept(&mut self.lengths, place, || location(frame).chars().count(), |_| true)
+    fn facts(&mut self, place: u32, frame: &Frame) -> (usize, bool) {
+        kept(&mut self.facts, place, || (location(frame).chars().count(), frame.is_users()), |_| true)
     }
 }
 
@@ -85,7 +85,7 @@ pub(super) fn write(
     let lines = || inner.iter().chain(outer);
     let room = width.saturating_sub(INDENT.len() + GAP);
     // Functions get what locations do not need, but at least half.
-    let longest = lines().map(|&(place, frame)| texts.length_of_location(place, frame)).max();
+    let longest = lines().map(|&(place, frame)| texts.facts(place, frame).0).max();
     let at_most = room - longest.unwrap_or(0).min(room / 2);
     let longest = lines().map(|&(place, frame)| texts.function(place, frame, at_most).chars().count()).max();
     let column = longest.unwrap_or(0);
@@ -94,7 +94,7 @@ pub(super) fn write(
         let function = texts.function(place, frame, at_most);
         let location = texts.location(place, frame, room.saturating_sub(column));
         let padding = if location.is_empty() { 0 } else { column - function.chars().count() + GAP };
-        let function = if frame.is_users() { paint.bold(&function) } else { function };
+        let function = if texts.facts(place, frame).1 { paint.bold(&function) } else { function };
         let location = paint.dim(&location);
         writeln!(out, "{INDENT}{function}{:padding$}{location}", "")
     };
