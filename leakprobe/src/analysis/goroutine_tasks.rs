@@ -291,7 +291,8 @@ fn is_forever(goroutine: goroutines::Live<'_>) -> bool {
 /// How the reading of its stack ended, with that of the code that has called it.
 fn stack_end(goroutine: goroutines::Live<'_>, known: Known<'_>) -> StackEnd {
     let end_of = |stack: StackId| known.stacks.get(stack).map(|stack| stack.end);
-    let own = goroutine.stack().and_then(end_of).unwrap_or(StackEnd::None);
+    let none = if goroutine.is_place_left_out() { StackEnd::LeftOut } else { StackEnd::None };
+    let own = goroutine.stack().and_then(end_of).unwrap_or(none);
     match call(goroutine, known).filter(|_| own == StackEnd::Complete) {
         Some((callback, _)) => callback.caller.and_then(end_of).unwrap_or(StackEnd::NoUnwindInfo),
         None => own,
@@ -416,6 +417,7 @@ fn created_by(goroutine: goroutines::Live<'_>, creation: &Arc<[u32]>, ids: &[GoI
     let runtime = goroutine.runtime();
     let why_unknown = match goroutine.creation() {
         Some(_) => None,
+        None if goroutine.is_place_left_out() => Some("not kept: the stacks of one run may take no more memory"),
         None if goroutine.id() == 1 => Some("it is the process's first goroutine"),
         None => Some("the runtime does not tell"),
     };

@@ -28,6 +28,14 @@ const MAX_WAITS: usize = 4096;
 /// So many details of objects are kept at least before those that nobody uses any more are dropped.
 const MIN_DETAILS: usize = 4096;
 
+/// Most places that are kept, each a stack and where whoever has it was created: together they are far more than the stacks. And
+/// so many are kept at least before those where nobody is any more are dropped.
+const MAX_PLACES: usize = 1 << 16;
+const MIN_PLACES: usize = 4096;
+
+/// The place of those whose places are not kept.
+const LEFT_OUT: u32 = u32::MAX;
+
 /// The goroutines that there are, and how many wait where.
 #[derive(Debug)]
 pub struct Goroutines {
@@ -36,6 +44,8 @@ pub struct Goroutines {
     details: Interned<Detail>,
     places: Vec<Place>,
     place_of: HashMap<(Option<StackId>, StackId), u32>,
+    /// How often a place was not kept.
+    places_left_out: u64,
     ages: Ages,
     alive: u64,
     system: u64,
@@ -228,6 +238,7 @@ impl Goroutines {
             details: Interned::default(),
             places: Vec::new(),
             place_of: HashMap::new(),
+            places_left_out: 0,
             ages: Ages { min_block_ns, ..Ages::default() },
             alive: 0,
             system: 0,
@@ -266,8 +277,12 @@ impl Goroutines {
             self.long_ago = Some(number);
             self.recent.pop_front();
         }
-        if self.details.len() > MIN_DETAILS.max(2 * usize::try_from(self.alive + self.system).unwrap_or(usize::MAX)) {
+        let population = usize::try_from(self.alive + self.system).unwrap_or(usize::MAX);
+        if self.details.len() > MIN_DETAILS.max(population.saturating_mul(2)) {
             self.drop_unused_details();
+        }
+        if self.places.len() > MIN_PLACES.max(population.saturating_mul(2).min(MAX_PLACES / 2)) {
+            self.drop_unused_places();
         }
     }
 
@@ -299,6 +314,12 @@ impl Goroutines {
     #[must_use]
     pub fn now_ns(&self) -> u64 {
         self.now_ns
+    }
+
+    /// How often where a goroutine is was not kept: there are too many places.
+    #[must_use]
+    pub fn places_left_out(&self) -> u64 {
+        self.places_left_out
     }
 
     /// How many are where.
@@ -336,12 +357,21 @@ impl Goroutines {
     }
 
     fn place(&mut self, creation: Option<StackId>, stack: StackId) -> u32 {
-        let next = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
-        let place = *self.place_of.entry((creation, stack)).or_insert(next);
-        if place == next {
-            self.places.push(Place { creation, stack, count: 0 });
+        if let Some(&place) = self.place_of.get(&(creation, stack)) {
+            return place;
         }
-        place
+        if self.places.len() >= MAX_PLACES {
+            self.places_left_out += 1;
+            return LEFT_OUT;
+        }
+        self.keep_place(Place { creation, stack, count: 0 })
+    }
+
+    fn keep_place(&mut self, place: Place) -> u32 {
+        let number = u32::try_from(self.places.len()).unwrap_or(LEFT_OUT);
+        self.place_of.insert((place.creation, place.stack), number);
+        self.places.push(place);
+        number
     }
 
     fn pack(&mut self, object: GoObject) -> Object {
@@ -393,6 +423,22 @@ impl Goroutines {
         }
     }
 
+    fn drop_unused_places(&mut self) {
+        let old = std::mem::take(&mut self.places);
+        self.place_of.clear();
+        let mut numbers = vec![LEFT_OUT; old.len()];
+        let mut chunks = std::mem::take(&mut self.chunks);
+        for entry in chunks.iter_mut().flatten().flatten() {
+            let number = entry.place as usize;
+            let (Some(&place), Some(number)) = (old.get(number), numbers.get_mut(number)) else { continue };
+            if *number == LEFT_OUT {
+                *number = self.keep_place(place);
+            }
+            entry.place = *number;
+        }
+        self.chunks = chunks;
+    }
+
     fn drop_unused_details(&mut self) {
         let old = std::mem::take(&mut self.details);
         for entry in self.chunks.iter_mut().flatten().flatten() {
@@ -419,7 +465,7 @@ impl Goroutines {
 
     /// `next` as the same goroutine's next slice, if timers alone have woken it since `old`.
     fn continued(&self, old: &Entry, mut next: Entry) -> Entry {
-        if (old.place, old.wait) != (next.place, next.wait) || next.wait.is_none() {
+        if (old.place, old.wait) != (next.place, next.wait) || next.place == LEFT_OUT || next.wait.is_none() {
             return Self::begun(next);
         }
         if old.until_ns == next.until_ns && next.until_ns > 0 {
@@ -600,6 +646,11 @@ impl<'a> Live<'a> {
     /// The number of its place: equal for all that have the same stacks.
     pub(super) fn place(self) -> u32 {
         self.entry.place
+    }
+
+    /// Whether its stacks were not kept: then it has none.
+    pub(super) fn is_place_left_out(self) -> bool {
+        self.entry.place == LEFT_OUT
     }
 
     pub(super) fn creation(self) -> Option<StackId> {

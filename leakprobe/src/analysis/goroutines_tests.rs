@@ -195,3 +195,43 @@ fn when_a_wait_ends_may_change_though_the_goroutine_has_not_run() {
         assert_eq!((wait.until_ns, wait.period_ns), timer);
     }
 }
+
+#[test]
+fn places_where_nobody_is_are_dropped() {
+    let mut stacks = StackTable::default();
+    let mut table = Goroutines::new(SECOND, false);
+    let mut stack = |n| stacks.intern(Stack::of_goroutine(vec![n], StackEnd::Complete));
+    let stays = stack(0);
+    (0..3).for_each(|slot| table.put(slot, sample(u64::from(slot) + 1, stays, Some(5))));
+    table.put(3, GoroutineSample { system: true, ..sample(4, stack(1), Some(5)) });
+    for n in 2..20_000 {
+        table.put(4, sample(5, stack(n), Some(5)));
+        if n % 1000 == 0 {
+            table.end_snapshot(n, None);
+        }
+    }
+    assert!(table.places.len() <= MIN_PLACES + 1000 && table.place_of.len() == table.places.len());
+    assert_eq!((table.count_at(None, stays), table.count_at(None, stack(5)), table.places_left_out()), (3, 0, 0));
+    let found: Vec<_> = table.iter().map(|live| live.stack().unwrap()).collect();
+    assert_eq!(found, [stays, stays, stays, stack(1), stack(19_999)]);
+    assert_eq!(table.count_at(None, stack(19_999)), 1);
+}
+
+#[test]
+fn places_are_bounded_and_those_that_are_not_kept_are_no_place() {
+    let mut stacks = StackTable::default();
+    let mut table = Goroutines::new(SECOND, false);
+    let mut stack = |n| stacks.intern(Stack::of_goroutine(vec![n], StackEnd::Complete));
+    let most = MAX_PLACES as u64;
+    (0..most + 10).for_each(|n| table.put(n as u32, sample(n + 1, stack(n), Some(5))));
+    table.end_snapshot(1, None);
+    assert_eq!((table.places.len(), table.places_left_out(), table.alive()), (MAX_PLACES, 10, most + 10));
+    let left_out: Vec<_> = table.iter().filter(|live| live.is_place_left_out()).collect();
+    assert_eq!(left_out.len(), 10);
+    assert!(left_out.iter().all(|live| live.stack().is_none() && live.creation().is_none() && live.wait().is_some()));
+    // Room for others when these have ended.
+    (0..most).for_each(|n| table.remove(n as u32));
+    table.end_snapshot(2, None);
+    table.put(0, sample(1, stack(1), Some(5)));
+    assert_eq!((table.count_at(None, stack(1)), table.places.len()), (1, 1));
+}

@@ -84,7 +84,8 @@ pub fn record(
             facts.losses.insert(loss, count);
         }
     };
-    lose(Loss::StackLeftOut, stacks.left_out());
+    let places_left_out = live.goroutines().map_or(0, super::Goroutines::places_left_out);
+    lose(Loss::StackLeftOut, stacks.left_out().saturating_add(places_left_out));
     lose(Loss::SitesNotListed, ordered.left_out);
     lose(Loss::EndedWaitsNotListed, live.ended_waits_not_listed());
     if let Some(goroutines) = goroutines {
