@@ -46,6 +46,7 @@ use crate::{
     target::{
         Budget, Root,
         budget::{Held, Scarce},
+        descriptors,
         file::{Content, TargetFile},
         open_regular,
     },
@@ -244,7 +245,9 @@ impl Symbolizer {
         lookups: &[Lookup],
         look_up: impl FnOnce(&mut Self, &mut Known, &[Lookup]),
     ) -> Vec<Vec<Frame>> {
-        if self.modules.len() >= MOST_MODULES || self.text > MOST_TEXT {
+        // Each may hold three files open: its own, a debug file twice.
+        let most_modules = MOST_MODULES.min(descriptors::most_of_target() / 4).max(1);
+        if self.modules.len() >= most_modules || self.text > MOST_TEXT {
             self.text = 0;
             self.modules.clear();
             self.shared.clear();
@@ -355,7 +358,7 @@ impl Symbolizer {
         }
         let (file, facts) = match found {
             Some((split, facts)) => {
-                known.split = split.try_clone().ok();
+                known.split = descriptors::has_room().then(|| split.try_clone().ok()).flatten();
                 (Ok(split), facts)
             }
             // Whoever opened it first may close it.
@@ -369,6 +372,9 @@ impl Symbolizer {
             Dwarf::ToCopy => true,
         };
         known.debug = match file {
+            Ok(_) if !descriptors::has_room() => {
+                Debug::Unusable("its file cannot be kept open: too many others are".to_owned())
+            }
             Ok(file) => {
                 let shared = facts.alt_link.as_ref().and_then(|link| self.shared(module, &file, link));
                 Debug::In(Arc::new(self.origin(module, file, is_to_copy, shared)))

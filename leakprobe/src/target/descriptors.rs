@@ -14,8 +14,8 @@ const MOST_MAPPED: u64 = 1 << 12;
 /// One target's may be one part in so many of the descriptors that there are.
 const SHARE_OF_TARGET: u64 = 4;
 
-/// How many mapped files of one target may be open at a time.
-pub(super) fn most_mapped() -> usize {
+/// How many mapped files of one target may be open at a time, by the limit that there is now.
+pub(crate) fn most_of_target() -> usize {
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(MOST_MAPPED, |(soft, _)| soft);
     usize::try_from(MOST_MAPPED.min(limit / SHARE_OF_TARGET)).unwrap_or(0)
 }
@@ -34,7 +34,7 @@ mod tests {
     #[test]
     fn a_target_may_have_some_files_open_and_not_all() {
         let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-        assert!((1..=4096).contains(&most_mapped()) && most_mapped() as u64 * 4 <= limit);
+        assert!((1..=4096).contains(&most_of_target()) && most_of_target() as u64 * 4 <= limit);
         assert!(has_room());
     }
 }

@@ -272,7 +272,7 @@ impl Modules {
             others: Mutex::default(),
             opened: HashMap::new(),
             files: Vec::new(),
-            most_files: descriptors::most_mapped(),
+            most_files: descriptors::most_of_target(),
             budget: Budget::default(),
             generation: 1,
             is_reused: false,
