@@ -18,7 +18,7 @@ use crate::{
 const MAX_LABELS: usize = 64;
 const MAX_TEXT: usize = 256;
 /// Most labels and buckets that one snapshot reads: each is one or two calls of the kernel.
-const MAX_READ: usize = 1 << 21;
+const MAX_READ: usize = 1 << 19;
 /// Most addresses of sets that are remembered at one time.
 const MAX_KNOWN: usize = 1 << 16;
 /// Entries of a node of a [`BTreeMap`], and the bytes of one.
