@@ -348,7 +348,7 @@ mod tests {
         let known: Exception = ("model/x.rs", "report", "to be moved");
         assert_eq!(wrong(&[("model/x.rs", "use crate::report;")], &[known]), [""; 0]);
         assert_eq!(wrong(&[("model/x.rs", "use crate::{report, cli};")], &[known]).len(), 1);
-        assert_eq!(wrong(&[("model/x.rs", "")], &[known]).len(), 1, "one that is no more");
+        assert_eq!(wrong(&[("model/x.rs", "")], &[known]).len(), 1, "an exception that is no longer needed");
     }
 
     #[test]

@@ -346,7 +346,7 @@ struct Common<'a> {
     ids: &'a [GoId],
     /// What those without labels share.
     no_labels: &'a Arc<BTreeMap<String, String>>,
-    /// Those of this one.
+    /// The ancestors of this goroutine, nearest first.
     ancestors: Arc<[Ancestor]>,
 }
 

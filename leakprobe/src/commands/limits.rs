@@ -1,6 +1,6 @@
 //! Limits of the process: raised as far as they may be for us, and as they were for what we start.
 
-use std::{error::Error, fs::File, io, os::unix::process::CommandExt, process::Command, sync::OnceLock};
+use std::{error::Error, io, os::unix::process::CommandExt, process::Command, sync::OnceLock};
 
 use nix::sys::{
     resource::{Resource, getrlimit, rlim_t, setrlimit},
@@ -14,7 +14,7 @@ use crate::target::descriptors;
 pub(super) const SPARE: usize = 24;
 /// Descriptors that must be free before a process is watched: for BPF programs, maps, links and perf events.
 pub(super) const SPARE_OF_SESSION: usize = 32;
-/// Whatever files of targets are open, one more process can be watched.
+// Files of targets leave as many free as it takes to watch one more process.
 const _: () = assert!(descriptors::SPARE >= SPARE + SPARE_OF_SESSION);
 
 /// How many descriptors we might have had open before that was changed: the soft and the hard limit.
@@ -39,11 +39,7 @@ extern "C" fn do_nothing(_signal: libc::c_int) {}
 
 /// Makes sure that some descriptors are left. Libraries panic where they get none, and others say that something is not permitted.
 pub(super) fn check_descriptors(count: usize) -> Result<(), Failure> {
-    let spare: io::Result<Vec<File>> = (0..count).map(|_| File::open("/")).collect();
-    match spare {
-        Err(error) if is_too_few(&error) => Err(too_few()),
-        _ => Ok(()),
-    }
+    if descriptors::are_free(count) { Ok(()) } else { Err(too_few()) }
 }
 
 /// What to say where descriptors have run out, whatever was tried by that.
@@ -62,16 +58,13 @@ pub(super) fn comes_of_too_few(error: &(dyn Error + 'static)) -> bool {
     while let Some(error) = cause {
         // Some libraries keep no more of an error than its words.
         let number = format!("(os error {})", libc::EMFILE);
-        if error.downcast_ref::<io::Error>().is_some_and(is_too_few) || error.to_string().contains(&number) {
+        if error.downcast_ref::<io::Error>().is_some_and(descriptors::is_too_few) || error.to_string().contains(&number)
+        {
             return true;
         }
         cause = error.source();
     }
     false
-}
-
-fn is_too_few(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::EMFILE)
 }
 
 /// Gives the process of a command the limits that we were started with: some programs take time or memory for each descriptor that

@@ -62,7 +62,7 @@ pub fn execute(command: Command) -> Result<ExitCode, Failure> {
     })
 }
 
-/// Whether a command goes on until it is told to end, and then reports. Others end at once.
+/// Whether a command reports when a signal interrupts it. Others end at once.
 const fn reports_when_interrupted(command: &Command) -> bool {
     matches!(
         command,

@@ -24,7 +24,8 @@ const SAME_SIGNAL: Duration = Duration::from_millis(100);
 /// Whether a signal has come.
 static STOP: LazyLock<watch::Sender<bool>> = LazyLock::new(|| watch::Sender::new(false));
 
-/// From now on the first signal is told by [`stop`]; the next one ends us and what we have started, at once and without a report.
+/// Catches signals from now on: the first one is announced by [`stop`]; the next one ends leakprobe and what it has started, at once
+/// and without a report.
 pub(super) fn catch() -> Result<(), Failure> {
     let (says, told) = mpsc::sync_channel(1);
     let serve = move || {

@@ -205,7 +205,7 @@ impl Format {
         files::Access { owner, private: by_label || self.holds_memory() }
     }
 
-    /// See [`Self::access`].
+    /// Whether its files hold what the target keeps in memory, besides names of functions and threads, however tasks are grouped.
     fn holds_memory(self) -> bool {
         match self {
             Self::Json | Self::Html | Self::Txt | Self::GoroutinesTxt | Self::Pprof => true,

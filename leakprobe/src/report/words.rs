@@ -155,7 +155,7 @@ pub(super) fn shorten(name: &str, width: usize) -> String {
     shorten_unlabelled(name, width)
 }
 
-/// [`shorten`] of what has no label before it, or a second one, which is no more than a part of the name.
+/// A function's name in at most `width` characters, as [`shorten`] cuts it; a label before it counts as a part of the name.
 fn shorten_unlabelled(name: &str, width: usize) -> String {
     if fits(name, width) {
         return name.into();

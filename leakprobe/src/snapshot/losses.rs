@@ -40,7 +40,7 @@ impl Losses {
         }
     }
 
-    /// As recordings count them; only what is not 0.
+    /// The losses that are not 0, with the codes that recordings have for them.
     pub fn named(&self) -> impl Iterator<Item = (Loss, u64)> {
         [
             (Loss::ThreadUnstable, self.unstable),

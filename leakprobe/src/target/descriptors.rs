@@ -20,11 +20,21 @@ pub(crate) fn most_of_target() -> usize {
     usize::try_from(MOST_MAPPED.min(limit / SHARE_OF_TARGET)).unwrap_or(0)
 }
 
-/// Whether one more may be open, so that [`SPARE`] are still free. They need not be the highest ones, so they are tried: some 20 µs.
+/// Whether one more file may be open, so that [`SPARE`] descriptors are still free: some 20 µs.
 pub(crate) fn has_room() -> bool {
-    let tried: io::Result<Vec<File>> =
-        File::open("/").and_then(|first| (0..SPARE).map(|_| first.try_clone()).collect());
-    !tried.is_err_and(|error| error.raw_os_error() == Some(Errno::EMFILE as i32))
+    are_free(SPARE + 1)
+}
+
+/// Whether so many descriptors are free. They need not be the highest ones, so they are tried.
+pub(crate) fn are_free(count: usize) -> bool {
+    let first = File::open("/");
+    let tried: io::Result<Vec<File>> = first.and_then(|first| (1..count).map(|_| first.try_clone()).collect());
+    !tried.is_err_and(|error| is_too_few(&error))
+}
+
+/// Whether an error comes of too few descriptors.
+pub(crate) fn is_too_few(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::EMFILE as i32)
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::super::call_path::CallPaths;
-use super::moment::{self, CreatorKey, Moment, Seen, Transition, Who, is_of_strangers, place};
-use crate::model::{Course, Recording, Site, TaskKind};
+use super::moment::{self, CreatorKey, Moment, Seen, ThreadPlace, Transition, Who};
+use crate::model::{Course, Recording, Site};
 
 /// So many times older than any that ended became must a task be to count as one that stays. If tasks end by chance, at any age with
 /// the same probability, then of n that ended about one in n² becomes so old.
@@ -248,9 +248,11 @@ pub(super) fn follow(
         }
     }
     let excused_of = excused_counts(recording, paths, moments, excused);
-    let places = adopted(recording, paths);
+    let places: Vec<Option<ThreadPlace>> =
+        recording.sites.iter().map(|site| moment::thread_place(site, paths)).collect();
+    let adopting = adopting(&places);
     let mut places_of: HashMap<CreatorKey, Vec<u64>> = HashMap::new();
-    for (site, place) in recording.sites.iter().zip(&places).filter(|(site, _)| !excused.contains(site.id.as_str())) {
+    for (site, place) in recording.sites.iter().zip(&adopting).filter(|(site, _)| !excused.contains(site.id.as_str())) {
         let creator = moment::creator(site.task, &site.creation, paths);
         if let (Some(creator), Some(place)) = (creator, place) {
             places_of.entry(creator).or_default().push(*place);
@@ -269,41 +271,38 @@ pub(super) fn follow(
             *count += strangers.sum::<u64>();
         }
     }
-    let of_site = |(site, adopted): (&Site, &Option<u64>)| {
+    let of_site = |(number, site): (usize, &Site)| {
         let mut cohorts = by_site.get(site.id.as_str()).cloned().unwrap_or_else(empty);
         cohorts.counts = moments.iter().map(|moment| moment.count(&site.id)).collect();
-        cohorts.net = if is_of_strangers(site) {
-            cohorts.counts.clone()
-        } else {
-            let place = place(site, paths);
-            let both = moments.iter().zip(&cohorts.counts);
-            both.map(|(moment, count)| count + moment.strangers(place)).collect()
+        cohorts.net = match places.get(number).copied().flatten() {
+            Some(ThreadPlace { place, is_of_strangers: false }) => {
+                let both = moments.iter().zip(&cohorts.counts);
+                both.map(|(moment, count)| count + moment.strangers(place)).collect()
+            }
+            _ => cohorts.counts.clone(),
         };
-        if adopted.is_some() {
+        if adopting.get(number).is_some_and(Option::is_some) {
             cohorts.counts.clone_from(&cohorts.net);
         }
         cohorts
     };
     Followed {
-        sites: recording.sites.iter().zip(&places).map(of_site).collect(),
+        sites: recording.sites.iter().enumerate().map(of_site).collect(),
         creators,
         unused: unused.into_iter().filter_map(|(site, timers)| Some((site.to_owned(), timers?))).collect(),
     }
 }
 
-/// For each site of `recording` its place, if the threads there whose creators were not seen count as its own: it is the only one of
-/// known creators there, as [`sites`](crate::analysis::sites) decides. At moments before the first of its creators was seen, they were
-/// a site of their own.
-fn adopted(recording: &Recording, paths: &CallPaths<'_>) -> Vec<Option<u64>> {
-    let places: Vec<Option<u64>> =
-        recording.sites.iter().map(|site| (site.task == TaskKind::Thread).then(|| place(site, paths))).collect();
+/// For each site its place, if the threads there whose creators were not seen count as its own: it is the only one of known creators
+/// there, as [`sites`](crate::analysis::sites) decides. At moments before the first of its creators was seen, they were a site of
+/// their own.
+fn adopting(places: &[Option<ThreadPlace>]) -> Vec<Option<u64>> {
     let mut sites_at: HashMap<u64, u32> = HashMap::new();
-    for place in places.iter().flatten() {
-        *sites_at.entry(*place).or_default() += 1;
+    for thread in places.iter().flatten() {
+        *sites_at.entry(thread.place).or_default() += 1;
     }
-    let is_only = |place: &u64| sites_at.get(place) == Some(&1);
-    let sites = recording.sites.iter().zip(places);
-    sites.map(|(site, place)| place.filter(|place| !is_of_strangers(site) && is_only(place))).collect()
+    let adopts = |thread: &ThreadPlace| !thread.is_of_strangers && sites_at.get(&thread.place) == Some(&1);
+    places.iter().map(|thread| thread.filter(adopts).map(|thread| thread.place)).collect()
 }
 
 /// Tasks at excused sites by creator, at each moment.

@@ -74,11 +74,11 @@ pub struct WaitedFor {
 
 /// Where the threads of a site wait.
 #[derive(Clone, Copy, Debug)]
-struct ThreadPlace {
-    /// See [`place`].
-    place: u64,
-    /// See [`is_of_strangers`].
-    is_of_strangers: bool,
+pub(super) struct ThreadPlace {
+    /// A hash of the functions that they wait in, the same whoever created them.
+    pub(super) place: u64,
+    /// Whether nobody saw who created them.
+    pub(super) is_of_strangers: bool,
 }
 
 /// The tasks of a process at one moment. What is not the program's own work is left out.
@@ -327,7 +327,8 @@ pub(super) fn is_of_strangers(site: &Site) -> bool {
     site.task == TaskKind::Thread && site.creation.is_empty()
 }
 
-fn thread_place(site: &Site, paths: &CallPaths<'_>) -> Option<ThreadPlace> {
+/// Where a site's threads wait; `None` for goroutines.
+pub(super) fn thread_place(site: &Site, paths: &CallPaths<'_>) -> Option<ThreadPlace> {
     let place = (site.task == TaskKind::Thread).then(|| place(site, paths))?;
     Some(ThreadPlace { place, is_of_strangers: is_of_strangers(site) })
 }

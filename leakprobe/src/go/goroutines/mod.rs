@@ -194,14 +194,14 @@ pub struct Losses {
     pub channels_cut: u64,
     /// Goroutines that wait for a lock, wait group or other semaphore whose address could not be found.
     pub locks_unknown: u64,
-    /// Goroutines that are told without their labels, their ancestors or some of the locks that they are to release: there were too many of them.
+    /// Goroutines listed without their labels, ancestors or some of the locks that they hold: the bound of these was reached.
     pub details_left_out: u64,
     /// Timers that were not looked at.
     pub timers_left_out: u64,
 }
 
 impl Losses {
-    /// As recordings count them; only what is not 0.
+    /// The losses that are not 0, with the codes that recordings have for them.
     pub fn named(&self) -> impl Iterator<Item = (Loss, u64)> {
         [
             (Loss::GoroutineUnstable, self.unstable),

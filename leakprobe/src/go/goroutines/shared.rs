@@ -3,7 +3,7 @@
 
 use std::{collections::HashSet, hash::Hash, sync::Arc};
 
-/// It was left out: there is too much of its kind.
+/// The error of values that are not kept because those of their kind have reached their limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LeftOut;
 
