@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use super::session::Session;
+use super::{hub::Hub, session::Session};
 use crate::{
     cli::Watch,
     target::{Stat, children},
 };
 
-/// Most processes that are watched at once: each has programs of its own in the kernel.
+/// Most processes that are watched at once.
 pub(super) const MOST_PROCESSES: usize = 64;
 
 /// Processes that were met, by their ids, each with when it began, clock ticks since boot: ids are used again.
@@ -31,6 +31,7 @@ impl Known {
 
 /// Takes hold of new processes.
 pub(super) struct Follower<'a> {
+    hub: Hub,
     options: &'a Watch,
     watched: usize,
     known: Known,
@@ -42,8 +43,8 @@ pub(super) struct Follower<'a> {
 
 impl<'a> Follower<'a> {
     /// Beside `watched` processes that are watched already.
-    pub(super) fn new(options: &'a Watch, watched: usize) -> Self {
-        Self { options, watched, known: Known::default(), missed: 0, too_many: 0 }
+    pub(super) fn new(hub: Hub, options: &'a Watch, watched: usize) -> Self {
+        Self { hub, options, watched, known: Known::default(), missed: 0, too_many: 0 }
     }
 
     /// A process that is watched already, whose creation may be reported all the same.
@@ -68,8 +69,8 @@ impl<'a> Follower<'a> {
                 self.too_many += 1;
                 continue;
             }
-            let options = self.options.of_one(child, self.watched + 1);
-            match Session::open(&options, true) {
+            let options = self.options.of_one(child);
+            match Session::open(&self.hub, &options) {
                 Ok(mut session) => {
                     session.parent = Some(parent);
                     self.watched += 1;

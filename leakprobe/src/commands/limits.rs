@@ -11,8 +11,9 @@ use super::{ExitCode, Failure};
 
 /// Descriptors that are free whenever something begins that cannot do without: an event loop, a child with its pipes, an output.
 pub(super) const SPARE: usize = 24;
-/// Descriptors that must be free before a process is watched: for BPF programs, maps, links and perf events.
-pub(super) const SPARE_OF_SESSION: usize = 32;
+/// Descriptors that must be free before a process is watched: for BPF programs, maps, links and perf events, of which the first one needs
+/// some fifty, and for what wakes whoever reads them.
+pub(super) const SPARE_OF_SESSION: usize = 56;
 
 /// How many descriptors we might have had open before that was changed: the soft and the hard limit.
 static DESCRIPTORS: OnceLock<(rlim_t, rlim_t)> = OnceLock::new();

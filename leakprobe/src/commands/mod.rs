@@ -10,6 +10,7 @@ mod follow;
 mod goroutines;
 mod governing;
 mod groups;
+mod hub;
 mod limits;
 mod locks;
 mod output;

@@ -19,7 +19,7 @@ use std::{
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 
-use super::{ExitCode, Failure, groups, limits, output::Plan, session::Session, watch};
+use super::{ExitCode, Failure, groups, hub::Hub, limits, output::Plan, session::Session, watch};
 use crate::{
     cli::{self, Watch},
     privilege,
@@ -34,7 +34,7 @@ pub(super) fn run(command: &[OsString], options: &Watch) -> Result<ExitCode, Fai
     let mut held = Held::start(command, false, |_| {})?;
     let options = Watch { pid: held.child.id(), ..options.clone() };
     let plan = Plan::of(&options.output, Some(PathBuf::from("leakprobe.svg")))?;
-    let session = Session::open(&options, true)?;
+    let session = Session::open(&Hub::new(&options, Some(options.pid), true), &options)?;
     let begin = || held.tell().map_err(|error| cannot_start(command, &error));
     let mut recordings = watch::watch(vec![session], &options, begin)?;
     let status = held.child.try_wait().ok().flatten();

@@ -15,12 +15,9 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::{
-    io::{
-        Interest,
-        unix::{AsyncFd, AsyncFdReadyGuard},
-    },
+    io::{Interest, unix::AsyncFd},
     runtime,
-    sync::{mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     task::{JoinSet, LocalSet},
     time::{self, MissedTickBehavior},
 };
@@ -29,14 +26,11 @@ use self::guard::{AtWork, Guard};
 use super::{
     ExitCode, Failure,
     follow::Follower,
+    hub::Hub,
     limits,
-    ring::Ring,
-    session::{Session, ended_early},
+    session::{RECORDS_AT_ONCE, Session, ended_early},
 };
 use crate::{cli::Watch, model::Recording};
-
-/// Most records that are taken in before signals and the clock are looked at again.
-const RECORDS_AT_ONCE: usize = 1024;
 
 /// How often it is looked at the end for records that were counted and have not come, and how long apart.
 const LOOKS_FOR_LATE: u32 = 5;
@@ -84,7 +78,10 @@ async fn run(
         forks,
     });
     let guard = Guard::start(stop, common.deadline)?;
-    let mut follower = Follower::new(options, sessions.len());
+    let Some(hub) = sessions.first().map(|session| session.hub().clone()) else {
+        return Ok((sessions, guard));
+    };
+    let mut follower = Follower::new(hub, options, sessions.len());
     let mut loops = JoinSet::new();
     let watched: Vec<Watched> = sessions.into_iter().map(Watched::new).collect::<Result<_, _>>()?;
     begin()?;
@@ -210,21 +207,14 @@ struct Common {
 /// A session, and what wakes it.
 struct Watched {
     session: Session,
-    /// Without BPF there is none.
-    ring: Option<(Ring, AsyncFd<OwnedFd>)>,
     end: AsyncFd<OwnedFd>,
     observed: Option<Observed>,
 }
 
 impl Watched {
-    fn new(mut session: Session) -> Result<Self, Failure> {
-        let ring = session.take_ring().map(Ring::new).map(|ring| {
-            let descriptor = ring.descriptor().map_err(|error| internal("wait for events", &error))?;
-            Ok::<_, Failure>((ring, readable(descriptor)?))
-        });
-        let ring = ring.transpose()?;
+    fn new(session: Session) -> Result<Self, Failure> {
         let pidfd = session.target.as_fd().try_clone_to_owned().map_err(|error| internal("hold the target", &error))?;
-        Ok(Self { session, ring, end: readable(pidfd)?, observed: None })
+        Ok(Self { session, end: readable(pidfd)?, observed: None })
     }
 
     /// Lets somebody observe it.
@@ -242,9 +232,8 @@ impl Watched {
         common: Rc<Common>,
         mut stopped: watch::Receiver<bool>,
     ) -> Result<(usize, Session), Failure> {
-        let Self { mut session, ring, end, mut observed } = self;
-        let (ring, ready) = ring.unzip();
-        let ring = ring.as_ref();
+        let Self { mut session, end, mut observed } = self;
+        let came = session.came();
         let mut ticks = time::interval(common.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let deadline = async {
@@ -262,7 +251,7 @@ impl Watched {
                 () = &mut deadline => break,
                 _ = end.readable() => {
                     session.count_events();
-                    drain(&mut session, ring, usize::MAX);
+                    drain(&mut session, usize::MAX);
                     common.tell_forks(&mut session);
                     session.ended = Some("ended while we watched".to_owned());
                     if let Some(observed) = &observed {
@@ -273,43 +262,42 @@ impl Watched {
                 }
                 _ = ticks.tick() => {
                     // What happened before the snapshot is told before it.
-                    drain(&mut session, ring, usize::MAX);
-                    snapshot(&mut session, ring)?;
+                    drain(&mut session, usize::MAX);
+                    snapshot(&mut session)?;
                     common.progress.show(&session);
                     if let Some(observed) = &observed {
                         observed.counts.send_modify(|counts| *counts = counts.next(&session));
                     }
                 }
                 reply = asked(&mut observed) => {
-                    drain(&mut session, ring, usize::MAX);
-                    snapshot(&mut session, ring)?;
+                    drain(&mut session, usize::MAX);
+                    snapshot(&mut session)?;
                     // Whoever asked may have given up.
                     let _ = reply.send(session.recording());
                 }
-                () = time::sleep_until(session.next_governing().into()) => session.govern(),
-                ready = events(ring, ready.as_ref()) => {
-                    let ready = ready.map_err(|error| internal("wait for events", &error))?;
-                    if drain(&mut session, ring, RECORDS_AT_ONCE) < RECORDS_AT_ONCE
-                        && let Some(mut ready) = ready
+                () = governing(session.hub()) => session.hub().govern(),
+                () = events(came.as_deref()) => {
+                    if drain(&mut session, RECORDS_AT_ONCE) == RECORDS_AT_ONCE
+                        && let Some(came) = &came
                     {
-                        ready.clear_ready();
+                        came.notify_one();
                     }
                 }
             }
             common.tell_forks(&mut session);
         }
         common.progress.finish();
-        drain(&mut session, ring, usize::MAX);
-        snapshot(&mut session, ring)?;
+        drain(&mut session, usize::MAX);
+        snapshot(&mut session)?;
         session.count_events();
-        drain(&mut session, ring, usize::MAX);
+        drain(&mut session, usize::MAX);
         // A program counts first, and a moment later its record is there.
         for _ in 0..LOOKS_FOR_LATE {
             if !session.expects_records() {
                 break;
             }
             time::sleep(LATE_PAUSE).await;
-            drain(&mut session, ring, usize::MAX);
+            drain(&mut session, usize::MAX);
         }
         if !session.target.is_alive() {
             session.ended = Some("ended while we watched".to_owned());
@@ -334,50 +322,32 @@ fn readable<T: AsRawFd>(source: T) -> Result<AsyncFd<T>, Failure> {
     registered.map_err(|error| internal("wait for events", &error))
 }
 
-/// Waits for events; for ever if there are none. `None`: some were read meanwhile.
-async fn events<'a>(
-    ring: Option<&Ring>,
-    ready: Option<&'a AsyncFd<OwnedFd>>,
-) -> io::Result<Option<AsyncFdReadyGuard<'a, OwnedFd>>> {
-    match ready {
-        _ if ring.is_some_and(Ring::has_kept) => Ok(None),
-        Some(ready) => ready.readable().await.map(Some),
+/// Waits for events; for ever if there are none.
+async fn events(came: Option<&Notify>) {
+    match came {
+        Some(came) => came.notified().await,
         None => std::future::pending().await,
     }
 }
 
-/// Takes a snapshot; what comes meanwhile is kept.
-fn snapshot(session: &mut Session, ring: Option<&Ring>) -> Result<(), Failure> {
+/// Waits until the governor has something to do; for ever if there is none.
+async fn governing(hub: &Hub) {
+    match hub.next_governing() {
+        Some(next) => time::sleep_until(next.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Takes a snapshot.
+fn snapshot(session: &mut Session) -> Result<(), Failure> {
     let _at_work = AtWork::on(session.target.pid);
-    let _helping = ring.map(Ring::help);
-    session.snapshot(|| pending(ring))
+    session.snapshot()
 }
 
 /// Takes in up to `most` records; returns how many.
-fn drain(session: &mut Session, ring: Option<&Ring>, most: usize) -> usize {
-    let Some(ring) = ring else { return 0 };
+fn drain(session: &mut Session, most: usize) -> usize {
     let _at_work = AtWork::on(session.target.pid);
-    let mut taken = 0;
-    while taken < most {
-        let Some(record) = ring.next() else {
-            break;
-        };
-        session.take_in(&record);
-        taken += 1;
-    }
-    taken
-}
-
-/// The records that are there now.
-fn pending(ring: Option<&Ring>) -> Vec<Vec<u8>> {
-    let mut records = Vec::new();
-    let Some(ring) = ring else { return records };
-    while records.len() < RECORDS_AT_ONCE
-        && let Some(record) = ring.next()
-    {
-        records.push(record);
-    }
-    records
+    session.drain(most)
 }
 
 /// One line on the terminal.

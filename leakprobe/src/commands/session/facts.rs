@@ -53,6 +53,9 @@ impl Session {
             .filter(|&(counter, count)| counter.is_loss() && count > 0)
             .map(|(counter, count)| (counter.name().to_owned(), count))
             .collect();
+        for (&name, count) in &self.lost {
+            *losses.entry(name.to_owned()).or_default() += count;
+        }
         losses.extend(self.engine.losses().named().map(|(name, count)| (name.to_owned(), count)));
         let mut lose = |name: &str, count: u64| {
             if count > 0 {
@@ -69,7 +72,7 @@ impl Session {
         for (name, count) in self.goroutines.losses() {
             *losses.entry(name.to_owned()).or_default() += count; // of each runtime
         }
-        let mut gaps = self.probes.gaps().clone();
+        let mut gaps = self.probes.all_gaps();
         gaps.extend(self.goroutines.gaps());
         gaps.extend(self.jvm.gap());
         gaps.extend(self.waits.gaps());
@@ -89,7 +92,10 @@ impl Session {
             self.symbols.losses().map(|(module, why)| format!("no lines or inlined functions in {module}: {why}")),
         );
         gaps.extend(self.budget.sentences());
-        let programs_percent = self.governing.percent().filter(|_| !single);
+        let (pauses, programs_percent) = match self.hub.governing().filter(|_| !single && !self.probes.is_proc()) {
+            Some(governing) => (governing.pauses(self.began), governing.percent()),
+            None => (Vec::new(), None),
+        };
         Facts {
             target: TargetInfo {
                 pid: self.target.pid,
@@ -103,9 +109,9 @@ impl Session {
             },
             started: self.started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             duration_ms: if single { 0 } else { u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX) },
-            sources: self.probes.sources().to_vec(),
+            sources: self.probes.sources(),
             gaps,
-            pauses: self.governing.pauses(),
+            pauses,
             events: self.events,
             snapshots: self.engine.snapshots(),
             go: self.goroutines.facts(),

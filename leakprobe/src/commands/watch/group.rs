@@ -39,7 +39,7 @@ pub(in crate::commands) fn observe<T>(
         let common =
             Rc::new(Common { interval: options.interval, deadline: None, progress: Progress::new(true), forks });
         let guard = Guard::start(stop.clone(), None)?;
-        let mut follower = Follower::new(options, 1 + others.len());
+        let mut follower = Follower::new(first.hub().clone(), options, 1 + others.len());
         let observers = Others::default();
         let mut loops = JoinSet::new();
         let mut first = Watched::new(first)?;
