@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    bell::Bell,
     governing::Governing,
     ring::{Records, Ring},
 };
@@ -59,9 +60,9 @@ impl Hub {
         self.kernel().map(|kernel| &kernel.programs)
     }
 
-    /// The records of one target.
-    pub(super) fn records(&self, pid: u32) -> Option<Records> {
-        Some(self.kernel().ok()?.ring.as_ref()?.queue(pid))
+    /// The records of one target, which ring `bell` as they come.
+    pub(super) fn records(&self, pid: u32, bell: &Arc<Bell>) -> Option<Records> {
+        Some(self.kernel().ok()?.ring.as_ref()?.queue(pid, bell))
     }
 
     /// The governor; `None` without programs.

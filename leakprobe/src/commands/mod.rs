@@ -1,6 +1,7 @@
 //! One file a subcommand: each wires rooms together.
 
 mod attach;
+mod bell;
 mod ci;
 mod demo;
 mod diff;

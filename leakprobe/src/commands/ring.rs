@@ -14,8 +14,8 @@ use std::{
 use aya::maps::{MapData, RingBuf};
 use leakprobe_common::counter::Counter;
 use rustix::event::{PollFd, PollFlags, poll};
-use tokio::sync::Notify;
 
+use super::bell::Bell;
 use crate::probes::event;
 
 /// Most bytes of records that are kept for all targets together: those of some 2,500 stacks.
@@ -36,14 +36,13 @@ struct State {
 }
 
 /// The records of one target, in the order in which they were written.
-#[derive(Default)]
 struct Queue {
     /// See [`event::process`]; 0 if it is not known.
     process_start: u64,
     records: VecDeque<Vec<u8>>,
     bytes: usize,
     lost: Vec<Counter>,
-    came: Arc<Notify>,
+    bell: Arc<Bell>,
 }
 
 impl Ring {
@@ -61,9 +60,9 @@ impl Ring {
         Ok(Self { state, _reads: Arc::new(reads) })
     }
 
-    /// The queue of a target from now on.
-    pub(super) fn queue(&self, pid: u32) -> Records {
-        lock(&self.state).queues.insert(pid, Queue::default());
+    /// The queue of a target from now on, which rings `bell` when there is something in it.
+    pub(super) fn queue(&self, pid: u32, bell: &Arc<Bell>) -> Records {
+        lock(&self.state).queues.insert(pid, Queue::new(Arc::clone(bell)));
         Records { ring: self.clone(), pid }
     }
 }
@@ -121,12 +120,6 @@ impl Records {
         let mut state = lock(&self.ring.state);
         state.queues.get_mut(&self.pid).map(|queue| std::mem::take(&mut queue.lost)).unwrap_or_default()
     }
-
-    /// Is told when records have come.
-    pub(super) fn came(&self) -> Arc<Notify> {
-        let state = lock(&self.ring.state);
-        state.queues.get(&self.pid).map(|queue| Arc::clone(&queue.came)).unwrap_or_default()
-    }
 }
 
 impl Drop for Records {
@@ -150,6 +143,10 @@ impl State {
 }
 
 impl Queue {
+    fn new(bell: Arc<Bell>) -> Self {
+        Self { process_start: 0, records: VecDeque::new(), bytes: 0, lost: Vec::new(), bell }
+    }
+
     /// Keeps a record, as far as there is room: from half of `most` bytes on without its stack, from `most` on not at all.
     fn put(&mut self, mut record: Vec<u8>, most: usize) {
         if self.bytes >= most / 2 && event::cut_stack(&mut record) {
@@ -161,7 +158,7 @@ impl Queue {
         }
         self.bytes += record.len();
         self.records.push_back(record);
-        self.came.notify_one();
+        self.bell.ring();
     }
 }
 
@@ -176,7 +173,7 @@ mod tests {
         let front = size_of::<Created>();
         let mut record = (Kind::Created as u32).to_le_bytes().to_vec();
         record.resize(front + 1000, 0);
-        let mut queue = Queue::default();
+        let mut queue = Queue::new(Arc::new(Bell::new().unwrap()));
         for _ in 0..20 {
             queue.put(record.clone(), 4 * (front + 1000));
         }

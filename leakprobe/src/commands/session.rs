@@ -19,9 +19,10 @@ use nix::{
     sys::resource::{UsageWho, getrusage},
     time::ClockId,
 };
-use tokio::sync::Notify;
 
-use super::{ExitCode, Failure, goroutines::Goroutines, hub::Hub, limits, locks, ring::Records, signs, waits::Waits};
+use super::{
+    ExitCode, Failure, bell::Bell, goroutines::Goroutines, hub::Hub, limits, locks, ring::Records, signs, waits::Waits,
+};
 use crate::{
     analysis::Live,
     cli::{Probe, Watch},
@@ -60,6 +61,8 @@ pub(super) struct Session {
     counted: (u64, u64),
     probes: Source,
     hub: Hub,
+    /// Rung when there is something for it.
+    bell: Arc<Bell>,
     /// Without BPF there are none.
     records: Option<Records>,
     /// Records that were left out on our side.
@@ -100,7 +103,8 @@ impl Session {
         limits::check_descriptors(limits::SPARE_OF_SESSION)?;
         let mut target = Target::open(watch.pid)?;
         let events = hub.events();
-        let records = if watch.probe == Probe::Proc { None } else { hub.records(watch.pid) };
+        let bell = Bell::new().map(Arc::new).map_err(|_| limits::too_few())?;
+        let records = if watch.probe == Probe::Proc { None } else { hub.records(watch.pid, &bell) };
         let mut probes = match watch.probe {
             Probe::Proc => Source::proc(watch.pid, events, "--probe proc")?,
             _ => Source::open(hub.programs(), watch.pid, events)?,
@@ -167,6 +171,7 @@ impl Session {
             records: records.filter(|_| !probes.is_proc()),
             probes,
             hub: hub.clone(),
+            bell,
             lost: BTreeMap::new(),
             engine,
             owners: LockOwners::new(watch.pid),
@@ -196,9 +201,9 @@ impl Session {
         &self.hub
     }
 
-    /// Is told when records have come; `None` if none ever will.
-    pub(super) fn came(&self) -> Option<Arc<Notify>> {
-        self.records.as_ref().map(Records::came)
+    /// Wakes whoever watches it.
+    pub(super) fn bell(&self) -> &Arc<Bell> {
+        &self.bell
     }
 
     /// Takes in up to `most` of the records that have come; returns how many.
@@ -244,11 +249,6 @@ impl Session {
     /// Processes that the target has created since this was last asked.
     pub(super) fn take_forked(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.forked)
-    }
-
-    /// Something that was not watched, in one sentence.
-    pub(super) fn gap(&mut self, sentence: String) {
-        self.probes.gaps().push(sentence);
     }
 
     /// Takes a snapshot into the live table. Records that came while it was taken are taken in after it.

@@ -3,7 +3,7 @@
 use std::{
     process,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
         mpsc,
     },
@@ -32,10 +32,14 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Once watching is to end, reading a target may go on for so long without any progress. One file's debug information may take 20 s.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The process that is being read; 0 if there is none.
-static AT_WORK: AtomicU32 = AtomicU32::new(0);
+/// The processes that are being read, in the order in which that began; one may be there more than once.
+static AT_WORK: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 /// How many guards were started: only the last one serves signals.
 static STARTED: AtomicU32 = AtomicU32::new(0);
+
+fn at_work() -> MutexGuard<'static, Vec<u32>> {
+    AT_WORK.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A target is being read until this is dropped.
 pub(in crate::commands) struct AtWork(u32);
@@ -44,14 +48,18 @@ impl AtWork {
     /// From now on.
     pub(in crate::commands) fn on(pid: u32) -> Self {
         aside::beat();
-        Self(AT_WORK.swap(pid, Ordering::Relaxed))
+        at_work().push(pid);
+        Self(pid)
     }
 }
 
 impl Drop for AtWork {
     fn drop(&mut self) {
         aside::beat();
-        AT_WORK.store(self.0, Ordering::Relaxed);
+        let mut at_work = at_work();
+        if let Some(place) = at_work.iter().rposition(|pid| *pid == self.0) {
+            at_work.remove(place);
+        }
     }
 }
 
@@ -122,7 +130,8 @@ async fn serve(
                     return;
                 }
                 let is_due = first.is_some() || deadline.is_some_and(|deadline| time::Instant::now() > deadline);
-                let pid = AT_WORK.load(Ordering::Relaxed);
+                // What hangs began before whatever comes to an end.
+                let pid = at_work().first().copied().unwrap_or(0);
                 let stuck = progress.stuck(aside::beats(), pid != 0 && is_due && !is_over.load(Ordering::Relaxed));
                 if stuck >= PATIENCE {
                     tracing::error!(
