@@ -5,11 +5,14 @@ use std::collections::HashMap;
 use super::{hub::Hub, session::Session};
 use crate::{
     cli::Watch,
+    probes::Programs,
     target::{Stat, children},
 };
 
 /// Most processes that are watched at once.
-pub(super) const MOST_PROCESSES: usize = 64;
+pub(super) const MOST_PROCESSES: usize = Programs::MOST_TARGETS as usize;
+/// Most processes that are remembered to have been met.
+const MOST_KNOWN: usize = 1 << 16;
 
 /// Processes that were met, by their ids, each with when it began, clock ticks since boot: ids are used again.
 #[derive(Default)]
@@ -19,7 +22,7 @@ impl Known {
     /// Whether the process is met for the first time. Of one that has ended already only its id is known.
     fn is_new(&mut self, pid: u32) -> bool {
         // Most of them have ended long ago.
-        if self.0.len() > MOST_PROCESSES * 1024 {
+        if self.0.len() > MOST_KNOWN {
             self.0.clear();
         }
         match Stat::of(pid) {
