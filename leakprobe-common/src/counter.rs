@@ -1,10 +1,10 @@
-//! What is counted in the kernel, per CPU and by name: everything that goes wrong or is left out, which is shown to the user,
+//! What is counted in the kernel, for each target and by name: everything that goes wrong or is left out, which is shown to the user,
 //! and a few numbers that must hold even if the records behind them are lost.
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $variant:ident = $name:literal),+ $(,)?) => {
-        /// One entry of the per-CPU counter array.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        /// One of [`crate::target::Account::counters`].
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         #[repr(u32)]
         pub enum Counter {
             $($(#[$doc])* $variant),+
@@ -28,9 +28,9 @@ macro_rules! counters {
 counters! {
     /// Records put into the ring buffer. No loss.
     Streamed = "events_streamed",
-    /// Threads of the target that were created. No loss: holds also where their records are lost.
+    /// Threads that were created. No loss: holds also where their records are lost.
     Created = "threads_created",
-    /// Threads of the target that exited, but those that did with their whole process. No loss.
+    /// Threads that exited, but those that did with their whole process. No loss.
     Exited = "threads_exited",
     /// A creation record did not fit into the ring buffer.
     RingFullCreated = "ring_full_created",
@@ -60,7 +60,7 @@ counters! {
     TaskUnreadable = "task_unreadable",
 }
 
-/// Number of counters: the length of the per-CPU array.
+/// Number of counters.
 pub const COUNTERS: u32 = Counter::ALL.len() as u32;
 
 impl Counter {

@@ -1,4 +1,4 @@
-//! Records of the ring buffer: what happens to the target's threads while we watch.
+//! Records of the ring buffer: what happens to the targets' threads while we watch.
 //!
 //! Every record begins with a [`Header`]. [`Created`] and [`WaitEnded`] end in a [`Capture`]; if its `len` is not 0, room
 //! for [`STACK_MAX`] bytes of stack follows, of which `len` are filled.
@@ -61,10 +61,16 @@ pub struct Header {
     pub kind: u32,
     /// The thread that it is about.
     pub tid: u32,
-    /// When, by `bpf_ktime_get_ns` (`CLOCK_MONOTONIC`).
+    /// The target whose record it is, in the initial pid namespace.
+    pub tgid: u32,
+    /// Unused, zero.
+    pub pad: u32,
+    /// When the target started, `CLOCK_BOOTTIME`, ns; with its id it names a process for good. 0 if it could not be read.
+    pub process_start: u64,
+    /// When it happened, by `bpf_ktime_get_ns` (`CLOCK_MONOTONIC`).
     pub time_ns: u64,
 }
-plain!(Header, 16);
+plain!(Header, 32);
 
 /// Registers and stack of a thread, enough to unwind it in user space.
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +105,7 @@ pub struct Created {
     /// The creator, at the moment of the call.
     pub capture: Capture,
 }
-plain!(Created, 16 + 8 + 8 + 16 + size_of::<Capture>());
+plain!(Created, 32 + 8 + 8 + 16 + size_of::<Capture>());
 
 /// A thread exited.
 #[derive(Clone, Copy, Debug)]
@@ -113,7 +119,7 @@ pub struct Exited {
     /// Unused, zero.
     pub pad: u32,
 }
-plain!(Exited, 24);
+plain!(Exited, 40);
 
 /// The target began another program.
 #[derive(Clone, Copy, Debug)]
@@ -127,7 +133,7 @@ pub struct Exec {
     /// Unused, zero.
     pub pad: u32,
 }
-plain!(Exec, 24);
+plain!(Exec, 40);
 
 /// A thread got another name.
 #[derive(Clone, Copy, Debug)]
@@ -139,7 +145,7 @@ pub struct Renamed {
     /// The new name, NUL-terminated.
     pub comm: [u8; 16],
 }
-plain!(Renamed, 32);
+plain!(Renamed, 48);
 
 /// A futex wait ended that had lasted longer than the threshold.
 #[derive(Clone, Copy, Debug)]
@@ -161,7 +167,7 @@ pub struct WaitEnded {
     /// The thread, at the end of the wait: the stack that it waited with.
     pub capture: Capture,
 }
-plain!(WaitEnded, 16 + 24 + 8 + size_of::<Capture>());
+plain!(WaitEnded, 32 + 24 + 8 + size_of::<Capture>());
 
 /// A thread slept for longer than the threshold, and has just been given a CPU again. Its stack is not here: it has not run yet, and
 /// its memory is not that of the thread which runs.
@@ -176,7 +182,7 @@ pub struct Slept {
     /// Its user registers: what it waited for. All zero if they could not be read.
     pub regs: Regs,
 }
-plain!(Slept, 16 + 8 + 8 * crate::arch::REG_WORDS);
+plain!(Slept, 32 + 8 + 8 * crate::arch::REG_WORDS);
 
 /// The target created another process.
 #[derive(Clone, Copy, Debug)]
@@ -190,4 +196,4 @@ pub struct Forked {
     /// Unused, zero.
     pub pad: u32,
 }
-plain!(Forked, 24);
+plain!(Forked, 40);

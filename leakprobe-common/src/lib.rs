@@ -1,7 +1,7 @@
 //! What leakprobe's BPF programs and its user side both speak.
 //!
 //! One concept a file: [`arch`] the saved registers, [`event`] what is streamed through the ring buffer,
-//! [`thread`] what the task iterators return, [`wait`] the per-thread wait slots, [`futex`] the operations of the futex
+//! [`thread`] what the task iterators return, [`target`] what is kept for each target, [`wait`] the per-thread wait slots, [`futex`] the operations of the futex
 //! system calls, [`offsets`] where the running kernel keeps the fields that the programs read, [`counter`] the names of everything
 //! that is counted in the kernel.
 //!
@@ -15,6 +15,7 @@ pub mod counter;
 pub mod event;
 pub mod futex;
 pub mod offsets;
+pub mod target;
 pub mod thread;
 pub mod wait;
 

@@ -34,6 +34,8 @@ pub struct KernelOffsets {
     pub task_start_boottime: u32,
     /// `task_struct.comm`.
     pub task_comm: u32,
+    /// `task_struct.group_leader`: the process's first thread.
+    pub task_group_leader: u32,
     /// `task_struct.signal`: what the threads of a process share.
     pub task_signal: u32,
     /// `signal_struct.flags`.
@@ -75,7 +77,7 @@ pub struct KernelOffsets {
     /// `sock.sk_sndtimeo`: the same of those who send (`SO_SNDTIMEO`).
     pub sock_sndtimeo: u32,
 }
-plain!(KernelOffsets, 30 * 4);
+plain!(KernelOffsets, 31 * 4);
 
 impl KernelOffsets {
     /// All fields absent.
@@ -90,6 +92,7 @@ impl KernelOffsets {
         task_nivcsw: ABSENT,
         task_start_boottime: ABSENT,
         task_comm: ABSENT,
+        task_group_leader: ABSENT,
         task_signal: ABSENT,
         signal_flags: ABSENT,
         se_exec_start: ABSENT,

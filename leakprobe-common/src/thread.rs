@@ -1,9 +1,9 @@
-//! Records of the task iterators: the target's threads at one moment.
+//! Records of the task iterators: a target's threads at one moment.
 
 #[cfg(feature = "user")]
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use crate::{arch::Regs, plain};
+use crate::{arch::Regs, plain, wait::OP_SLEEP};
 
 /// One thread, with everything that a snapshot needs of it.
 #[derive(Clone, Copy, Debug)]
@@ -50,8 +50,16 @@ pub struct ThreadRecord {
     pub receive_jiffies: u64,
     /// The same of sending.
     pub send_jiffies: u64,
+    /// When a probe saw the thread begin the wait that it is in, `bpf_ktime_get_ns`; 0 if none did.
+    pub wait_started: u64,
+    /// The futex word of that wait; see [`crate::wait::Slot::word`].
+    pub wait_word: u64,
+    /// What sort of wait that is; see [`crate::wait::Slot::op`].
+    pub wait_op: u32,
+    /// Unused, zero.
+    pub pad: u32,
 }
-plain!(ThreadRecord, 24 + 72 + 16 + 8 * crate::arch::REG_WORDS + 16);
+plain!(ThreadRecord, 24 + 72 + 16 + 8 * crate::arch::REG_WORDS + 16 + 24);
 
 /// `MAX_SCHEDULE_TIMEOUT`: what a socket has that was given no timeout.
 /// Source: <https://elixir.bootlin.com/linux/v6.12/source/include/linux/sched.h#L298>
@@ -65,19 +73,38 @@ pub struct ThreadBrief {
     /// Thread id.
     pub tid: u32,
     /// As in [`ThreadRecord`].
+    pub tgid: u32,
+    /// As in [`ThreadRecord`].
     pub on_cpu: u32,
+    /// Unused, zero.
+    pub pad: u32,
     /// As in [`ThreadRecord`].
     pub switches: u64,
     /// As in [`ThreadRecord`].
     pub start_boottime: u64,
 }
-plain!(ThreadBrief, 24);
+plain!(ThreadBrief, 32);
 
 impl ThreadRecord {
     /// What of it tells whether the thread has run.
     #[must_use]
     pub const fn brief(&self) -> ThreadBrief {
-        ThreadBrief { tid: self.tid, on_cpu: self.on_cpu, switches: self.switches, start_boottime: self.start_boottime }
+        ThreadBrief {
+            tid: self.tid,
+            tgid: self.tgid,
+            on_cpu: self.on_cpu,
+            pad: 0,
+            switches: self.switches,
+            start_boottime: self.start_boottime,
+        }
+    }
+
+    /// When the thread began to wait, `CLOCK_MONOTONIC` ns, if a probe saw that. `word` is the futex word that its registers tell that
+    /// it waits on, if it does.
+    #[must_use]
+    pub fn wait_began(&self, word: Option<u64>) -> Option<u64> {
+        let is_this = self.wait_op == OP_SLEEP || word == Some(self.wait_word);
+        (is_this && self.wait_started != 0).then_some(self.wait_started)
     }
 }
 
@@ -86,6 +113,30 @@ impl ThreadBrief {
     #[must_use]
     pub const fn is_unmoved(&self, record: &ThreadRecord) -> bool {
         self.on_cpu == 0 && self.switches == record.switches && self.start_boottime == record.start_boottime
+    }
+}
+
+/// A record of an iterator.
+pub trait OfThread {
+    /// The process of its thread, in the initial pid namespace.
+    fn tgid(&self) -> u32;
+}
+
+impl OfThread for ThreadRecord {
+    fn tgid(&self) -> u32 {
+        self.tgid
+    }
+}
+
+impl OfThread for ThreadBrief {
+    fn tgid(&self) -> u32 {
+        self.tgid
+    }
+}
+
+impl OfThread for KernelStack {
+    fn tgid(&self) -> u32 {
+        self.tgid
     }
 }
 
@@ -99,9 +150,13 @@ pub const KERNEL_FRAMES: usize = 48;
 pub struct KernelStack {
     /// Thread id.
     pub tid: u32,
+    /// As in [`ThreadRecord`].
+    pub tgid: u32,
     /// How many of `addresses` are filled; 0 if the kernel gave none.
     pub len: u32,
+    /// Unused, zero.
+    pub pad: u32,
     /// Code addresses in the kernel, innermost first.
     pub addresses: [u64; KERNEL_FRAMES],
 }
-plain!(KernelStack, 8 + 8 * KERNEL_FRAMES);
+plain!(KernelStack, 16 + 8 * KERNEL_FRAMES);

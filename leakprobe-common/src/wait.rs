@@ -1,4 +1,4 @@
-//! Open waits: one slot a thread in an array that user space reads directly; and what user space may change while the programs run.
+//! Open waits: one slot a thread, which the task iterator reads; and what user space may change while the programs run.
 
 #[cfg(feature = "user")]
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -8,7 +8,7 @@ use crate::plain;
 /// Slots in the array; a thread's slot is its id modulo this number. A power of two.
 pub const SLOTS: u32 = 1 << 16;
 
-/// A thread's open wait. `started_ns` is 0 when there is none.
+/// A thread's open wait. `started_ns` is 0 when there is none. As long as a cache line: slots of threads on two CPUs share none.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 #[cfg_attr(feature = "user", derive(FromBytes, Immutable, IntoBytes))]
@@ -24,8 +24,10 @@ pub struct Slot {
     /// The futex operation, as given to the system call, or one of the stand-ins of [`crate::futex`]; [`OP_SLEEP`] for a wait of any
     /// kind, which the scheduler told of.
     pub op: u32,
+    /// Unused, zero.
+    pub pad: [u64; 4],
 }
-plain!(Slot, 32);
+plain!(Slot, 64);
 
 /// Stands in [`Slot::op`] for a wait of any kind.
 pub const OP_SLEEP: u32 = 0x2000;

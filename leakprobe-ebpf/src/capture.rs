@@ -1,18 +1,18 @@
 //! Registers and stack of the thread that runs now, written straight into the ring buffer: enough to unwind it with
 //! DWARF in user space, which the kernel cannot do. Used only where a record is streamed anyway, never on the way into a wait.
 
-use aya_ebpf::{
-    helpers::{bpf_ktime_get_ns, generated::bpf_probe_read_user},
-    macros::map,
-    maps::Array,
-};
+use aya_ebpf::helpers::{bpf_ktime_get_ns, generated::bpf_probe_read_user};
 use leakprobe_common::{
     Plain, arch,
     counter::Counter,
-    event::{Capture, Created, PAGE, STACK_MAX, STACK_PAGES, WaitEnded},
+    event::{Capture, Created, Header, PAGE, STACK_MAX, STACK_PAGES, WaitEnded},
 };
 
-use crate::{config, count::count, ring, task};
+use crate::{
+    config,
+    count::{count, window},
+    ring, task,
+};
 
 /// A record that ends in a [`Capture`].
 pub trait Captured: Plain {
@@ -20,8 +20,10 @@ pub trait Captured: Plain {
     const FULL: Counter;
     /// Counted when its stack is left out because there were too many.
     const LIMITED: Counter;
-    /// Its place in [`WINDOWS`].
-    const WINDOW: u32;
+    /// Its rate limit: see [`window`].
+    const WINDOW: usize;
+    /// Its front.
+    fn header(&self) -> &Header;
     /// Its capture.
     fn capture(&mut self) -> &mut Capture;
 }
@@ -36,7 +38,12 @@ struct WithStack<T> {
 impl Captured for Created {
     const FULL: Counter = Counter::RingFullCreated;
     const LIMITED: Counter = Counter::CreationStackRateLimited;
-    const WINDOW: u32 = 0;
+    const WINDOW: usize = 0;
+
+    #[inline(always)]
+    fn header(&self) -> &Header {
+        &self.header
+    }
 
     #[inline(always)]
     fn capture(&mut self) -> &mut Capture {
@@ -47,7 +54,12 @@ impl Captured for Created {
 impl Captured for WaitEnded {
     const FULL: Counter = Counter::RingFullWait;
     const LIMITED: Counter = Counter::WaitStackRateLimited;
-    const WINDOW: u32 = 1;
+    const WINDOW: usize = 1;
+
+    #[inline(always)]
+    fn header(&self) -> &Header {
+        &self.header
+    }
 
     #[inline(always)]
     fn capture(&mut self) -> &mut Capture {
@@ -55,24 +67,11 @@ impl Captured for WaitEnded {
     }
 }
 
-/// How many stacks were taken in the present step of the rate limit. Not exact when CPUs meet: a few more may pass.
-#[repr(C)]
-struct Window {
-    began_ns: u64,
-    taken: u64,
-}
-
-#[map]
-static WINDOWS: Array<Window> = Array::with_max_entries(2, 0);
-
 #[inline(always)]
-fn within_rate(window: u32) -> bool {
-    let Some(window) = WINDOWS.get_ptr_mut(window) else {
+fn within_rate(tgid: u32, which: usize) -> bool {
+    let Some(window) = window(tgid, which) else {
         return false;
     };
-    // SAFETY: the pointer is to a map value, checked not to be null; other CPUs may write it at the same time,
-    // which can only make the limit less exact.
-    let window = unsafe { &mut *window };
     // SAFETY: the helper has no preconditions.
     let now = unsafe { bpf_ktime_get_ns() };
     if now.wrapping_sub(window.began_ns) >= config::STACK_WINDOW_NS {
@@ -87,7 +86,8 @@ fn within_rate(window: u32) -> bool {
 /// Whatever keeps the stack from being taken is counted, stands in the record, and the record is streamed without it.
 #[inline(always)]
 pub fn send_captured<T: Captured>(mut record: T) {
-    let missing = if !within_rate(T::WINDOW) {
+    let tgid = record.header().tgid;
+    let missing = if !within_rate(tgid, T::WINDOW) {
         T::LIMITED
     } else {
         match send_with_stack(&record) {
@@ -95,10 +95,10 @@ pub fn send_captured<T: Captured>(mut record: T) {
             Err(missing) => missing,
         }
     };
-    count(missing);
+    count(tgid, missing);
     let capture = record.capture();
     capture.missing = missing as u32 + 1;
-    ring::send(&record, T::FULL);
+    ring::send(tgid, &record, T::FULL);
 }
 
 #[inline(always)]
@@ -124,7 +124,7 @@ fn send_with_stack<T: Captured>(record: &T) -> Result<(), Counter> {
     capture.len = len as u32;
     capture.missing = 0;
     entry.submit(0);
-    count(Counter::Streamed);
+    count(record.header().tgid, Counter::Streamed);
     Ok(())
 }
 

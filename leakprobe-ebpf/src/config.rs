@@ -1,17 +1,25 @@
 //! What user space sets before the programs are loaded. The verifier sees constants.
 
 use aya_ebpf::{Global, macros::map, maps::Array};
-use leakprobe_common::{offsets::KernelOffsets, wait::Settings};
+use leakprobe_common::{
+    offsets::KernelOffsets,
+    target::{BITS, WORDS},
+    wait::Settings,
+};
 
-/// The target's process id, in the initial pid namespace.
+/// The only target's process id, in the initial pid namespace; 0 if there may be several.
 #[unsafe(no_mangle)]
-static TARGET_TGID: Global<u32> = Global::new(0);
+static ONLY_TARGET: Global<u32> = Global::new(0);
+
+/// If there may be several, a bit for each process id: set for those of targets. User space sets and clears them.
+#[map]
+static TARGETS: Array<u64> = Array::with_max_entries(WORDS, 0);
 
 /// Shortest futex wait that is streamed when it ends, ns.
 #[unsafe(no_mangle)]
 static MIN_BLOCK_NS: Global<u64> = Global::new(1_000_000_000);
 
-/// Whether other processes that the target creates are told of: 0 or 1.
+/// Whether other processes that targets create are told of: 0 or 1.
 #[unsafe(no_mangle)]
 static FORKS: Global<u32> = Global::new(0);
 
@@ -22,9 +30,19 @@ static OFFSETS: Global<KernelOffsets> = Global::new(KernelOffsets::NONE);
 /// The step of the rate limit for stacks.
 pub const STACK_WINDOW_NS: u64 = 100_000_000;
 
+/// Whether a process is watched. A single target is a constant, so that the verifier removes all but one comparison.
 #[inline(always)]
-pub fn target() -> u32 {
-    TARGET_TGID.load()
+pub fn is_target(tgid: u32) -> bool {
+    let only = ONLY_TARGET.load();
+    if only != 0 {
+        return tgid == only;
+    }
+    let Some(word) = TARGETS.get_ptr(tgid / BITS) else {
+        return false;
+    };
+    // SAFETY: the pointer is to a map value, checked not to be null. Volatile, because user space writes it.
+    let word = unsafe { word.read_volatile() };
+    word >> (tgid % BITS) & 1 != 0
 }
 
 #[inline(always)]

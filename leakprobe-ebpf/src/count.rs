@@ -1,16 +1,35 @@
-//! The per-CPU counters of everything that went wrong or was left out.
+//! What is counted and limited for each target: everything that went wrong or was left out, by name, and how many stacks were taken.
 
-use aya_ebpf::{macros::map, maps::PerCpuArray};
-use leakprobe_common::counter::{COUNTERS, Counter};
+use core::intrinsics::{AtomicOrdering::Relaxed, atomic_xadd};
 
-#[map(name = "COUNTERS")]
-static ARRAY: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
+use aya_ebpf::{macros::map, maps::HashMap};
+use leakprobe_common::{
+    counter::Counter,
+    target::{Account, Window},
+};
 
-/// Adds one to `counter`.
+/// By process id. User space adds and removes them, before and after the target is watched, and says how many there may be.
+#[map]
+static ACCOUNTS: HashMap<u32, Account> = HashMap::with_max_entries(1, 0);
+
+/// Adds one to `counter` of the target `tgid`.
 #[inline(always)]
-pub fn count(counter: Counter) {
-    if let Some(slot) = ARRAY.get_ptr_mut(counter as u32) {
-        // SAFETY: the pointer is to this CPU's own value, checked not to be null.
-        unsafe { *slot += 1 };
-    }
+pub fn count(tgid: u32, counter: Counter) {
+    let Some(account) = ACCOUNTS.get_ptr_mut(tgid) else {
+        return;
+    };
+    // SAFETY: the pointer is to a map value, checked not to be null.
+    let place = unsafe { &raw mut (*account).counters[counter as usize] };
+    // SAFETY: an aligned u64 of the same value, which programs on other CPUs change by atomic operations alone.
+    unsafe { atomic_xadd::<u64, u64, { Relaxed }>(place, 1) };
+}
+
+/// The rate limit for stacks of the target `tgid`: that of creations (0) or of waits (1).
+#[inline(always)]
+pub fn window(tgid: u32, which: usize) -> Option<&'static mut Window> {
+    let account = ACCOUNTS.get_ptr_mut(tgid)?;
+    // SAFETY: the pointer is to a map value, checked not to be null; other CPUs may write it at the same time, which can only make the
+    // limit less exact.
+    let account = unsafe { &mut *account };
+    account.windows.get_mut(which)
 }

@@ -11,13 +11,13 @@ use aya_ebpf::{
 };
 use leakprobe_common::{
     arch::REG_WORDS,
-    event::{Capture, Header, Kind, WaitEnded},
+    event::{Capture, Kind, WaitEnded},
     futex::{OP_WAIT2, OP_WAITV, is_wait},
 };
 
 use crate::{
     capture::send_captured,
-    config,
+    config, task,
     wait::{self, Ended, begin},
 };
 
@@ -41,20 +41,21 @@ fn field(ctx: &TracePointContext, offset: usize) -> u64 {
     unsafe { place.cast::<u64>().read() }
 }
 
-/// The thread that runs now, if it is one of the target's.
+/// Process and thread id of the thread that runs now, if it is one of a target's.
 #[inline(always)]
-fn target_thread() -> Option<u32> {
+fn target_thread() -> Option<(u32, u32)> {
     let current = bpf_get_current_pid_tgid();
-    ((current >> 32) as u32 == config::target()).then_some(current as u32)
+    let tgid = (current >> 32) as u32;
+    config::is_target(tgid).then_some((tgid, current as u32))
 }
 
 /// Enters `futex(word, op, …)`.
 #[tracepoint]
 pub fn sys_enter_futex(ctx: TracePointContext) -> u32 {
-    if let Some(tid) = target_thread() {
+    if let Some((tgid, tid)) = target_thread() {
         let op = arg(&ctx, 1) as u32;
         if is_wait(op) {
-            begin(tid, arg(&ctx, 0), op);
+            begin(tgid, tid, arg(&ctx, 0), op);
         }
     }
     0
@@ -63,12 +64,12 @@ pub fn sys_enter_futex(ctx: TracePointContext) -> u32 {
 /// Enters `futex_waitv(waiters, count, …)`: the first word stands for all.
 #[tracepoint]
 pub fn sys_enter_futex_waitv(ctx: TracePointContext) -> u32 {
-    if let Some(tid) = target_thread() {
+    if let Some((tgid, tid)) = target_thread() {
         // struct futex_waitv: u64 val, u64 uaddr, u32 flags, u32 reserved
         let first = arg(&ctx, 0).wrapping_add(8) as *const u64;
         // SAFETY: the helper checks the address.
         let word = unsafe { bpf_probe_read_user(first) }.unwrap_or(0);
-        begin(tid, word, OP_WAITV);
+        begin(tgid, tid, word, OP_WAITV);
     }
     0
 }
@@ -76,8 +77,8 @@ pub fn sys_enter_futex_waitv(ctx: TracePointContext) -> u32 {
 /// Enters `futex_wait(word, …)`.
 #[tracepoint]
 pub fn sys_enter_futex_wait(ctx: TracePointContext) -> u32 {
-    if let Some(tid) = target_thread() {
-        begin(tid, arg(&ctx, 0), OP_WAIT2);
+    if let Some((tgid, tid)) = target_thread() {
+        begin(tgid, tid, arg(&ctx, 0), OP_WAIT2);
     }
     0
 }
@@ -85,20 +86,20 @@ pub fn sys_enter_futex_wait(ctx: TracePointContext) -> u32 {
 /// Leaves any of the three.
 #[tracepoint]
 pub fn sys_exit_futex(ctx: TracePointContext) -> u32 {
-    if let Some(tid) = target_thread() {
-        end(tid, field(&ctx, RESULT) as i64);
+    if let Some((tgid, tid)) = target_thread() {
+        end(tgid, tid, field(&ctx, RESULT) as i64);
     }
     0
 }
 
 /// A futex wait ends here; it is streamed if it was long.
 #[inline(always)]
-fn end(tid: u32, result: i64) {
+fn end(tgid: u32, tid: u32, result: i64) {
     let Some(Ended { wait, now_ns }) = wait::end(tid) else {
         return;
     };
     send_captured(WaitEnded {
-        header: Header { kind: Kind::WaitEnded as u32, tid, time_ns: now_ns },
+        header: task::header(Kind::WaitEnded, task::current(), tgid, tid, now_ns),
         started_ns: wait.started_ns,
         word: wait.word,
         result,

@@ -1,6 +1,6 @@
-//! The task iterator: all of the target's threads at one moment, without touching them.
+//! The task iterator: all of a target's threads at one moment, without touching them.
 //!
-//! Kernel 5.15, for `bpf_task_pt_regs`. The link limits it to the target from 6.1 on; the comparison below does so before.
+//! Kernel 5.15, for `bpf_task_pt_regs`. The link limits it to one process from 6.1 on; before, all targets' threads are written.
 
 use aya_ebpf::{
     bindings::{seq_file, task_struct},
@@ -13,6 +13,7 @@ use leakprobe_common::{
     Plain,
     arch::{ARGS, REG_WORDS},
     counter::Counter,
+    target::NOBODY,
     thread::{KERNEL_FRAMES, KernelStack, ThreadBrief, ThreadRecord},
 };
 
@@ -20,6 +21,7 @@ use crate::{
     config::{self, offset},
     count::count,
     task::{self, Kernel},
+    wait,
 };
 
 /// What the kernel gives to a task iterator.
@@ -37,21 +39,21 @@ struct Meta {
     seq: *mut seq_file,
 }
 
-/// Writes a [`ThreadRecord`] for each thread of the target.
+/// Writes a [`ThreadRecord`] for each thread of a target.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task")]
 pub extern "C" fn iter_threads(ctx: *mut TaskContext) -> i32 {
     visit(ctx, full)
 }
 
-/// Writes a [`ThreadBrief`] for each thread of the target.
+/// Writes a [`ThreadBrief`] for each thread of a target.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task")]
 pub extern "C" fn iter_briefs(ctx: *mut TaskContext) -> i32 {
     visit(ctx, brief)
 }
 
-/// Writes a [`KernelStack`] for each thread of the target.
+/// Writes a [`KernelStack`] for each thread of a target.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task")]
 pub extern "C" fn iter_kernel_stacks(ctx: *mut TaskContext) -> i32 {
@@ -59,24 +61,24 @@ pub extern "C" fn iter_kernel_stacks(ctx: *mut TaskContext) -> i32 {
 }
 
 #[inline(always)]
-fn visit(ctx: *mut TaskContext, write: impl Fn(*mut task_struct, u32, *mut seq_file) -> Result<(), Counter>) -> i32 {
+fn visit(ctx: *mut TaskContext, write: impl Fn(*mut task_struct, Ids, *mut seq_file) -> Result<(), Counter>) -> i32 {
     // SAFETY: the kernel passes a valid context; the verifier checks the access.
     let TaskContext { meta, task } = unsafe { *ctx };
     if task.is_null() {
         return 0; // the end of the iteration
     }
     let fields = Kernel::from(task.cast_const());
-    let Some((tid, tgid)) = ids(fields) else {
-        count(Counter::TaskUnreadable);
+    let Some(ids) = ids(fields) else {
+        count(NOBODY, Counter::TaskUnreadable);
         return 0;
     };
-    if tgid != config::target() {
+    if !config::is_target(ids.tgid) {
         return 0;
     }
     // SAFETY: `meta` is valid for as long as the context is.
     let seq = unsafe { (*meta).seq };
-    if let Err(counter) = write(task, tid, seq) {
-        count(counter);
+    if let Err(counter) = write(task, ids, seq) {
+        count(ids.tgid, counter);
     }
     0
 }
@@ -95,15 +97,22 @@ fn on_cpu(task: Kernel) -> u32 {
     task.read::<u8>(offset!(task_on_cpu)).unwrap_or(0).into()
 }
 
-/// Thread and process id. Each read of kernel memory costs some 20 ns, ten thousand threads a second: fields that lie side by
+/// Thread and process id.
+#[derive(Clone, Copy)]
+struct Ids {
+    tid: u32,
+    tgid: u32,
+}
+
+/// Each read of kernel memory costs some 20 ns, ten thousand threads a second: fields that lie side by
 /// side, as these do in every kernel so far, are read at once.
 #[inline(always)]
-fn ids(task: Kernel) -> Option<(u32, u32)> {
+fn ids(task: Kernel) -> Option<Ids> {
     if offset!(task_tgid) == offset!(task_pid).wrapping_add(4) {
         let [tid, tgid] = task.read::<[u32; 2]>(offset!(task_pid))?;
-        return Some((tid, tgid));
+        return Some(Ids { tid, tgid });
     }
-    Some((task.read(offset!(task_pid))?, task.read(offset!(task_tgid))?))
+    Some(Ids { tid: task.read(offset!(task_pid))?, tgid: task.read(offset!(task_tgid))? })
 }
 
 /// What tells whether the thread has run: its context switches; and its start, `CLOCK_BOOTTIME`, ns.
@@ -125,19 +134,19 @@ fn counts(task: Kernel) -> Option<(u64, u64)> {
 }
 
 #[inline(always)]
-fn brief(task: *mut task_struct, tid: u32, seq: *mut seq_file) -> Result<(), Counter> {
+fn brief(task: *mut task_struct, Ids { tid, tgid }: Ids, seq: *mut seq_file) -> Result<(), Counter> {
     let fields = Kernel::from(task.cast_const());
     // Before the count: a thread that goes off its CPU in between has been counted then. The other way round, one that had
     // run would look as if it had not.
     let on_cpu = on_cpu(fields);
     let (switches, start_boottime) = counts(fields).ok_or(Counter::TaskUnreadable)?;
-    let record = ThreadBrief { tid, on_cpu, switches, start_boottime };
+    let record = ThreadBrief { tid, tgid, on_cpu, pad: 0, switches, start_boottime };
     emit(seq, &record);
     Ok(())
 }
 
 #[inline(always)]
-fn full(task: *mut task_struct, tid: u32, seq: *mut seq_file) -> Result<(), Counter> {
+fn full(task: *mut task_struct, Ids { tid, tgid }: Ids, seq: *mut seq_file) -> Result<(), Counter> {
     let fields = Kernel::from(task.cast_const());
     // The switch count is read before the rest: if the thread runs while that is read, the second look sees another count.
     // And the mark before it, too, since a full record may be the second look; see `brief`.
@@ -152,7 +161,7 @@ fn full(task: *mut task_struct, tid: u32, seq: *mut seq_file) -> Result<(), Coun
     let reader_clock = run_queue(Kernel::from(task::current().cast_const())).read(offset!(rq_clock)).unwrap_or(0);
     let mut record = ThreadRecord {
         tid,
-        tgid: config::target(),
+        tgid,
         state: fields.read(offset!(task_state)).ok_or(Counter::TaskUnreadable)?,
         exit_state: fields.read(offset!(task_exit_state)).unwrap_or(0),
         flags: fields.read(offset!(task_flags)).unwrap_or(0),
@@ -171,6 +180,10 @@ fn full(task: *mut task_struct, tid: u32, seq: *mut seq_file) -> Result<(), Coun
         regs: [0; REG_WORDS],
         receive_jiffies: 0,
         send_jiffies: 0,
+        wait_started: 0,
+        wait_word: 0,
+        wait_op: 0,
+        pad: 0,
     };
     // A thread that has exited has no stack in the kernel any more, and so no registers; it is listed all the same: the
     // process's first thread stays as a zombie for as long as others run.
@@ -182,6 +195,11 @@ fn full(task: *mut task_struct, tid: u32, seq: *mut seq_file) -> Result<(), Coun
     if let Some(socket) = socket(fields, record.regs[ARGS[0]]) {
         record.receive_jiffies = socket.read(offset!(sock_rcvtimeo)).unwrap_or(0);
         record.send_jiffies = socket.read(offset!(sock_sndtimeo)).unwrap_or(0);
+    }
+    if let Some(wait) = wait::open(tid) {
+        record.wait_started = wait.started_ns;
+        record.wait_word = wait.word;
+        record.wait_op = wait.op;
     }
     emit(seq, &record);
     Ok(())
@@ -210,8 +228,8 @@ fn socket(task: Kernel, fd: u64) -> Option<Kernel> {
 }
 
 #[inline(always)]
-fn kernel_stack(task: *mut task_struct, tid: u32, seq: *mut seq_file) -> Result<(), Counter> {
-    let mut record = KernelStack { tid, len: 0, addresses: [0; KERNEL_FRAMES] };
+fn kernel_stack(task: *mut task_struct, Ids { tid, tgid }: Ids, seq: *mut seq_file) -> Result<(), Counter> {
+    let mut record = KernelStack { tid, tgid, len: 0, pad: 0, addresses: [0; KERNEL_FRAMES] };
     let room = size_of_val(&record.addresses) as u32;
     // SAFETY: the verifier checks that `task` is a valid task_struct; the array has the size given (kernel 5.9).
     let bytes = unsafe { bpf_get_task_stack(task.cast(), record.addresses.as_mut_ptr().cast(), room, 0) };

@@ -1,4 +1,4 @@
-//! Creation, exit, exec and rename of the target's threads.
+//! Creation, exit, exec and rename of the targets' threads.
 //!
 //! BTF tracepoints, kernel 5.5. Arguments:
 //! <https://elixir.bootlin.com/linux/v6.12/source/include/trace/events/task.h#L9> and
@@ -14,6 +14,7 @@ use leakprobe_common::{
     arch::REG_WORDS,
     counter::Counter,
     event::{Capture, Created, Exec, Exited, Forked, Header, Kind, Renamed},
+    target::NOBODY,
 };
 
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
     config::{self, offset},
     count::count,
     ring,
-    task::Kernel,
+    task::{self, Kernel},
     wait,
 };
 
@@ -56,19 +57,24 @@ pub fn task_rename(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn run(result: Result<(), Counter>) -> i32 {
     if let Err(counter) = result {
-        count(counter);
+        count(NOBODY, counter);
     }
     0
 }
 
+/// Process and thread id of the thread that runs now, if it is one of a target's.
 #[inline(always)]
-fn header(kind: Kind, tid: u32) -> Header {
-    Header {
-        kind: kind as u32,
-        tid,
-        // SAFETY: the helper has no preconditions.
-        time_ns: unsafe { bpf_ktime_get_ns() },
-    }
+fn target_thread() -> Option<(u32, u32)> {
+    let current = bpf_get_current_pid_tgid();
+    let tgid = (current >> 32) as u32;
+    config::is_target(tgid).then_some((tgid, current as u32))
+}
+
+/// The front of a record about the thread `tid`, while `task` of the target `tgid` runs.
+#[inline(always)]
+fn header(kind: Kind, task: *mut task_struct, tgid: u32, tid: u32) -> Header {
+    // SAFETY: the helper has no preconditions.
+    task::header(kind, task, tgid, tid, unsafe { bpf_ktime_get_ns() })
 }
 
 /// Thread and process id of `task`.
@@ -81,24 +87,23 @@ fn ids(task: Kernel) -> Result<(u32, u32), Counter> {
 
 #[inline(always)]
 fn try_newtask(ctx: &BtfTracePointContext) -> Result<(), Counter> {
-    let current = bpf_get_current_pid_tgid();
-    if (current >> 32) as u32 != config::target() {
+    let Some((target, creator)) = target_thread() else {
         return Ok(());
-    }
+    };
     let task = Kernel::from(ctx.arg::<*const task_struct>(0));
     let (tid, tgid) = ids(task)?;
-    if tgid != config::target() {
+    if tgid != target {
         // Another process, not one of our threads.
         if config::wants_forks() {
-            let record = Forked { header: header(Kind::Forked, tgid), creator: current as u32, pad: 0 };
-            ring::send(&record, Counter::RingFullForked);
+            let header = header(Kind::Forked, task::current(), target, tgid);
+            ring::send(target, &Forked { header, creator, pad: 0 }, Counter::RingFullForked);
         }
         return Ok(());
     }
-    count(Counter::Created);
+    count(target, Counter::Created);
     send_captured(Created {
-        header: header(Kind::Created, tid),
-        creator: current as u32,
+        header: header(Kind::Created, task::current(), target, tid),
+        creator,
         pad: 0,
         start_boottime: task.read(offset!(task_start_boottime)).unwrap_or(0),
         creator_comm: bpf_get_current_comm().unwrap_or([0; 16]),
@@ -109,42 +114,42 @@ fn try_newtask(ctx: &BtfTracePointContext) -> Result<(), Counter> {
 
 #[inline(always)]
 fn try_exit(ctx: &BtfTracePointContext) -> Result<(), Counter> {
-    let current = bpf_get_current_pid_tgid();
-    if (current >> 32) as u32 != config::target() {
+    let Some((tgid, tid)) = target_thread() else {
         return Ok(());
-    }
-    let tid = current as u32;
+    };
     wait::forget(tid);
     let signal = Kernel::from(ctx.arg::<*const task_struct>(0)).follow(offset!(task_signal));
     let flags: u32 = signal.and_then(|signal| signal.read(offset!(signal_flags))).unwrap_or(0);
     let with_process = flags & SIGNAL_GROUP_EXIT != 0;
     if !with_process {
-        count(Counter::Exited);
+        count(tgid, Counter::Exited);
     }
-    let record = Exited { header: header(Kind::Exited, tid), with_process: with_process as u32, pad: 0 };
-    ring::send(&record, Counter::RingFullExited);
+    let header = header(Kind::Exited, task::current(), tgid, tid);
+    ring::send(tgid, &Exited { header, with_process: with_process as u32, pad: 0 }, Counter::RingFullExited);
     Ok(())
 }
 
 #[inline(always)]
 fn try_exec(ctx: &BtfTracePointContext) -> Result<(), Counter> {
-    let current = bpf_get_current_pid_tgid();
-    if (current >> 32) as u32 != config::target() {
+    let Some((tgid, tid)) = target_thread() else {
         return Ok(());
-    }
-    let record = Exec { header: header(Kind::Exec, current as u32), old_tid: ctx.arg::<i32>(1) as u32, pad: 0 };
-    ring::send(&record, Counter::RingFullExec);
+    };
+    let header = header(Kind::Exec, task::current(), tgid, tid);
+    ring::send(tgid, &Exec { header, old_tid: ctx.arg::<i32>(1) as u32, pad: 0 }, Counter::RingFullExec);
     Ok(())
 }
 
 #[inline(always)]
 fn try_rename(ctx: &BtfTracePointContext) -> Result<(), Counter> {
-    let (tid, tgid) = ids(Kernel::from(ctx.arg::<*const task_struct>(0)))?;
-    if tgid != config::target() {
+    let task = ctx.arg::<*mut task_struct>(0);
+    let (tid, tgid) = ids(Kernel::from(task.cast_const()))?;
+    if !config::is_target(tgid) {
         return Ok(());
     }
-    let comm = Kernel(ctx.arg::<*const u8>(1)).read(0).ok_or(Counter::TaskUnreadable)?;
-    let record = Renamed { header: header(Kind::Renamed, tid), comm };
-    ring::send(&record, Counter::RingFullRenamed);
+    let mut comm: [u8; 16] = Kernel(ctx.arg::<*const u8>(1)).read(0).ok_or(Counter::TaskUnreadable)?;
+    // That of a program may be longer: the kernel cuts it when it takes it over, after this.
+    comm[15] = 0;
+    let header = header(Kind::Renamed, task, tgid, tid);
+    ring::send(tgid, &Renamed { header, comm }, Counter::RingFullRenamed);
     Ok(())
 }

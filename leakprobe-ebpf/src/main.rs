@@ -1,4 +1,4 @@
-//! leakprobe's BPF programs. One file a probe: [`lifecycle`] streams creations, exits, execs and renames of the target's
+//! leakprobe's BPF programs. One file a probe: [`lifecycle`] streams creations, exits, execs and renames of the targets'
 //! threads, [`futex`] times their futex waits or [`sched`] all of their sleeps, [`calls`] tells what the first of these costs
 //! others, [`iterator`] reads all threads at one moment.
 //!
@@ -6,6 +6,9 @@
 //! Nothing on a hot path takes a stack, and the target is compared before anything else.
 #![no_std]
 #![no_main]
+// The target has atomic additions, but no compare-and-exchange in its oldest version, so that `AtomicU64` has neither.
+#![expect(internal_features, reason = "atomic additions are to be had in no other way")]
+#![feature(core_intrinsics)]
 
 mod calls;
 mod capture;

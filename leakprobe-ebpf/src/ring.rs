@@ -16,14 +16,14 @@ const RING_SIZE: u64 = 1;
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 
-/// Streams a record of fixed size; `full` is counted if there is no room.
+/// Streams a record of fixed size of the target `tgid`; `full` is counted if there is no room.
 #[inline(always)]
-pub fn send<T: Plain>(record: &T, full: Counter) {
+pub fn send<T: Plain>(tgid: u32, record: &T, full: Counter) {
     // SAFETY: a plain record is its bytes.
     let bytes = unsafe { core::slice::from_raw_parts(core::ptr::from_ref(record).cast::<u8>(), size_of::<T>()) };
     match EVENTS.output::<[u8]>(bytes, 0) {
-        Ok(()) => count(Counter::Streamed),
-        Err(_) => count(full),
+        Ok(()) => count(tgid, Counter::Streamed),
+        Err(_) => count(tgid, full),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Sleeps of any kind: when each thread of the target left its CPU to wait, and the sleeps that were longer than the threshold.
+//! Sleeps of any kind: when each thread of a target left its CPU to wait, and the sleeps that were longer than the threshold.
 //!
 //! One BTF tracepoint, kernel 5.5. It costs the whole machine a few ns on each context switch, and the target some 30 ns more; that is
 //! less than the futex tracepoints cost where futex calls are many, and it needs no tracefs. Arguments:
@@ -10,7 +10,7 @@ use aya_ebpf::{
 use leakprobe_common::{
     arch::REG_WORDS,
     counter::Counter,
-    event::{Header, Kind, Slept},
+    event::{Kind, Slept},
     wait::OP_SLEEP,
 };
 
@@ -28,39 +28,41 @@ const EXITING: u32 = 4;
 #[btf_tracepoint(function = "sched_switch")]
 pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     let current = bpf_get_current_pid_tgid();
-    if (current >> 32) as u32 == config::target() {
-        leaves(&ctx, current as u32);
+    let tgid = (current >> 32) as u32;
+    if config::is_target(tgid) {
+        leaves(&ctx, tgid, current as u32);
     }
     let next = ctx.arg::<*mut task_struct>(2);
-    if known(next, offset!(task_tgid)) == config::target() {
-        arrives(next);
+    let tgid = known(next, offset!(task_tgid));
+    if config::is_target(tgid) {
+        arrives(next, tgid);
     }
     0
 }
 
 /// A thread that is preempted, or gives its CPU away, does not wait for anything.
 #[inline(always)]
-fn leaves(ctx: &BtfTracePointContext, tid: u32) {
+fn leaves(ctx: &BtfTracePointContext, tgid: u32, tid: u32) {
     let is_preempted = ctx.arg::<u8>(0) != 0;
     let prev = ctx.arg::<*mut task_struct>(1);
     if is_preempted || known(prev, offset!(task_state)) == 0 || known(prev, offset!(task_flags)) & EXITING != 0 {
         return;
     }
-    wait::begin(tid, 0, OP_SLEEP);
+    wait::begin(tgid, tid, 0, OP_SLEEP);
 }
 
 #[inline(always)]
-fn arrives(next: *mut task_struct) {
+fn arrives(next: *mut task_struct, tgid: u32) {
     let tid = known(next, offset!(task_pid));
     let Some(Ended { wait, now_ns }) = wait::end(tid) else {
         return;
     };
     let mut slept = Slept {
-        header: Header { kind: Kind::Slept as u32, tid, time_ns: now_ns },
+        header: task::header(Kind::Slept, next, tgid, tid, now_ns),
         started_ns: wait.started_ns,
         regs: [0; REG_WORDS],
     };
     // What it waited for stays unknown without them; the record tells that by itself.
     let _ = task::user_regs(next, &mut slept.regs);
-    ring::send(&slept, Counter::RingFullWait);
+    ring::send(tgid, &slept, Counter::RingFullWait);
 }

@@ -4,7 +4,13 @@ use aya_ebpf::{
     bindings::task_struct,
     helpers::{bpf_get_current_task_btf, bpf_probe_read_kernel, generated::bpf_task_pt_regs},
 };
-use leakprobe_common::{arch::Regs, offsets::ABSENT};
+use leakprobe_common::{
+    arch::Regs,
+    event::{Header, Kind},
+    offsets::ABSENT,
+};
+
+use crate::config::offset;
 
 /// A kernel structure that fields are read from. The pointer may be wild: reads then fail.
 #[derive(Clone, Copy)]
@@ -50,6 +56,14 @@ pub fn known(task: *mut task_struct, offset: u32) -> u32 {
 pub fn current() -> *mut task_struct {
     // SAFETY: the helper has no preconditions (kernel 5.11).
     unsafe { bpf_get_current_task_btf() }
+}
+
+/// The front of a record about the thread `tid` of the target `tgid`. `task` is any thread of that target.
+#[inline(always)]
+pub fn header(kind: Kind, task: *mut task_struct, tgid: u32, tid: u32, time_ns: u64) -> Header {
+    let leader = Kernel::from(task.cast_const()).follow(offset!(task_group_leader));
+    let start = leader.and_then(|leader| leader.read(offset!(task_start_boottime)));
+    Header { kind: kind as u32, tid, tgid, pad: 0, process_start: start.unwrap_or(0), time_ns }
 }
 
 /// Copies the saved user registers of `task` into `into`.

@@ -12,7 +12,8 @@ use leakprobe_common::{
 
 use crate::{config, count::count};
 
-/// `BPF_F_MMAPABLE`: user space reads open waits without a system call.
+/// `BPF_F_MMAPABLE`: the values begin on a page, so that each slot is a cache line of its own.
+/// Source: <https://elixir.bootlin.com/linux/v6.12/source/kernel/bpf/arraymap.c#L118>
 const MMAPABLE: u32 = 1 << 10;
 
 #[map]
@@ -31,14 +32,14 @@ fn slot_of(tid: u32) -> Option<&'static mut Slot> {
     Some(unsafe { &mut *slot })
 }
 
-/// `tid` begins to wait.
+/// The thread `tid` of the target `tgid` begins to wait.
 #[inline(always)]
-pub fn begin(tid: u32, word: u64, op: u32) {
+pub fn begin(tgid: u32, tid: u32, word: u64, op: u32) {
     let Some(slot) = slot_of(tid) else {
         return;
     };
     if slot.started_ns != 0 && slot.tid != tid {
-        return count(Counter::WaitSlotTaken);
+        return count(tgid, Counter::WaitSlotTaken);
     }
     slot.word = word;
     slot.tid = tid;
@@ -75,6 +76,14 @@ pub fn end(tid: u32) -> Option<Ended> {
     let is_long = now_ns.saturating_sub(wait.started_ns) >= config::min_block_ns();
     // Another wait's beginning may be left from before a break.
     (is_long && wait.started_ns >= config::watched_since_ns()).then_some(Ended { wait, now_ns })
+}
+
+/// The open wait of `tid`, if its beginning was seen and nothing since can have been missed.
+#[inline(always)]
+pub fn open(tid: u32) -> Option<Slot> {
+    let slot = *slot_of(tid)?;
+    let is_open = slot.started_ns != 0 && slot.tid == tid && slot.started_ns >= config::watched_since_ns();
+    is_open.then_some(slot)
 }
 
 /// Frees the slot of a thread that exits.

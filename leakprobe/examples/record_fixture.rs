@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, bail};
 use gimli::{BaseAddresses, EhFrame, EhFrameHdr, LittleEndian, UnwindSection as _};
 use leakprobe::{
     probes::{
-        Options, Probes, WaitSource,
+        Options, Probes, Programs, WaitSource,
         event::{self, Captured, What},
     },
     snapshot::{StackMemory, Unwinder, stack_pointer},
@@ -40,7 +40,7 @@ fn main() -> Result<()> {
     };
     let pid: u32 = pid.parse()?;
     let options = Options {
-        tgid: pid,
+        only: Some(pid),
         min_block: Duration::from_secs(1),
         ring_bytes: 1 << 20,
         events: true,
@@ -48,10 +48,10 @@ fn main() -> Result<()> {
         forks: false,
         kernel_stacks: false,
     };
-    let mut probes = Probes::load(&options)?;
+    let probes = Probes::watch(&Programs::load(&options)?, pid)?;
     let memory = ProcessMemory::new(pid);
     let (regs, mut stack) =
-        if thread == "created" { creator(&mut probes)? } else { at_rest(&probes, &memory, thread.parse()?)? };
+        if thread == "created" { creator(&probes)? } else { at_rest(&probes, &memory, thread.parse()?)? };
     let base = stack_pointer(&regs);
     let mut modules = Modules::of(pid)?;
     let mut unwind =
@@ -111,8 +111,8 @@ fn at_rest(probes: &Probes, memory: &ProcessMemory, tid: u32) -> Result<(Regs, V
 }
 
 /// Registers and stack of the thread that creates the next one.
-fn creator(probes: &mut Probes) -> Result<(Regs, Vec<u8>)> {
-    let mut ring = probes.take_ring().context("no ring buffer")?;
+fn creator(probes: &Probes) -> Result<(Regs, Vec<u8>)> {
+    let mut ring = probes.programs().take_ring().context("no ring buffer")?;
     for _ in 0..600 {
         while let Some(record) = ring.next() {
             let mut regs = [0; REG_WORDS];

@@ -123,21 +123,11 @@ pub struct Watch {
     pub output: Output,
 }
 
-/// The smallest part of the ring buffer that one of several processes gets, bytes.
-const LEAST_RING: u32 = 256 << 10;
-
 impl Watch {
-    /// For the process `pid`, one of `count` that share what may be spent: CPU time of the programs in the kernel, and memory.
+    /// The same for the process `pid`.
     #[must_use]
-    pub fn of_one(&self, pid: u32, count: usize) -> Self {
-        let count = u32::try_from(count.max(1)).unwrap_or(u32::MAX);
-        let ring = self.ring_bytes / count.checked_next_power_of_two().unwrap_or(u32::MAX);
-        Self {
-            pid,
-            max_overhead: self.max_overhead.map(|share| share / f64::from(count)),
-            ring_bytes: ring.max(LEAST_RING).min(self.ring_bytes),
-            ..self.clone()
-        }
+    pub fn of_one(&self, pid: u32) -> Self {
+        Self { pid, ..self.clone() }
     }
 }
 
@@ -212,23 +202,5 @@ fn own(args: &[OsString]) -> Option<Command> {
         [_, word, command @ ..] if word == EXEC_WHEN_TOLD => Some(Command::ExecWhenTold(command.to_vec())),
         [_, word, place @ ..] if word == COPY_MAPPED => Some(Command::CopyMapped(place.to_vec())),
         _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn several_processes_share_what_may_be_spent() {
-        let args = ["leakprobe", "attach", "-p", "7", "--max-overhead", "2%"].map(OsString::from);
-        let Command::Attach { watch, .. } = parse(args).unwrap().command else { panic!() };
-        let one = watch.of_one(7, 1);
-        assert_eq!((one.pid, one.max_overhead, one.ring_bytes), (7, Some(0.02), 8 << 20));
-        let third = watch.of_one(8, 3);
-        assert_eq!((third.max_overhead.map(|share| (share * 300.0).round()), third.ring_bytes), (Some(2.0), 2 << 20));
-        assert_eq!(watch.of_one(9, 64).ring_bytes, LEAST_RING);
-        let small = Watch { ring_bytes: 4096, max_overhead: None, ..watch };
-        assert_eq!((small.of_one(9, 64).ring_bytes, small.of_one(9, 64).max_overhead), (4096, None));
     }
 }

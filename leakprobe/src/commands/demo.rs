@@ -19,6 +19,7 @@ use std::{
 
 use super::{
     ExitCode, Failure,
+    hub::Hub,
     output::{self, Plan},
     session::Session,
     signals, watch,
@@ -54,7 +55,8 @@ pub(super) fn demo(options: &Watch) -> Result<ExitCode, Failure> {
     let duration = options.duration.unwrap_or(DURATION);
     let options = Watch { pid: program.0.id(), duration: Some(duration), ..options.clone() };
     plan.say(&format!("watching a leaky program (process {}) for {duration:?} …", options.pid));
-    let session = Session::open(&options, true).map_err(signals::or_interrupted)?;
+    let hub = Hub::new(&options, Some(options.pid), true);
+    let session = Session::open(&hub, &options).map_err(signals::or_interrupted)?;
     let recordings = watch::watch(vec![session], &options, || Ok(()))?;
     plan.write(&recordings)?;
     Ok(ExitCode::Done)

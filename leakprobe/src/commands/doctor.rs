@@ -17,7 +17,7 @@ use super::{ExitCode, Failure};
 use crate::{
     privilege,
     probes::{
-        Options, Probes, ProcThreads, WaitSource,
+        Options, Probes, ProcThreads, Programs, WaitSource,
         btf::{self, Btf},
         privileges,
     },
@@ -160,7 +160,7 @@ fn checks() -> Vec<Check> {
 /// Loads everything, for a process that is surely there: ourselves.
 fn programs(check: &mut impl FnMut(&'static str, bool, Result<String, String>) -> bool) {
     let options = Options {
-        tgid: process::id(),
+        only: Some(process::id()),
         min_block: Duration::from_secs(1),
         ring_bytes: 64 << 10,
         events: false,
@@ -168,15 +168,17 @@ fn programs(check: &mut impl FnMut(&'static str, bool, Result<String, String>) -
         forks: false,
         kernel_stacks: false,
     };
-    let snapshot = Probes::load(&options).map_err(|error| error.to_string()).and_then(|probes| self_test(&probes));
+    let probes = Programs::load(&options).and_then(|programs| Probes::watch(&programs, process::id()));
+    let snapshot = probes.map_err(|error| error.to_string()).and_then(|probes| self_test(&probes));
     if !check("snapshots", true, snapshot) {
         return;
     }
-    let watched = Probes::load(&Options { events: true, waits: WaitSource::Futexes, ..options });
+    let watched = Programs::load(&Options { events: true, waits: WaitSource::Futexes, ..options });
     match watched {
-        Ok(probes) => {
+        Ok(programs) => {
             check("thread creation and exit", true, Ok("BTF tracepoints".to_owned()));
-            let futex = if probes.gaps.is_empty() {
+            let gaps = programs.gaps();
+            let futex = if gaps.is_empty() {
                 let newer = ["sys_enter_futex_waitv", "sys_enter_futex_wait"];
                 let has: Vec<&str> =
                     newer.into_iter().filter(|name| privileges::has_tracepoint("syscalls", name)).collect();
@@ -185,7 +187,7 @@ fn programs(check: &mut impl FnMut(&'static str, bool, Result<String, String>) -
                     has.iter().map(|name| format!(", {}", name.trim_start_matches("sys_enter_"))).collect::<String>()
                 ))
             } else {
-                Err(probes.gaps.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+                Err(gaps.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
             };
             check("futex waits", false, futex);
         }

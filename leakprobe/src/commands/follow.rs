@@ -2,15 +2,18 @@
 
 use std::collections::HashMap;
 
-use super::session::Session;
+use super::{hub::Hub, session::Session};
 use crate::{
     cli::Watch,
     model::Gap,
+    probes::Programs,
     target::{Stat, children},
 };
 
-/// Most processes that are watched at once: each has programs of its own in the kernel.
-pub(super) const MOST_PROCESSES: usize = 64;
+/// Most processes that are watched at once.
+pub(super) const MOST_PROCESSES: usize = Programs::MOST_TARGETS as usize;
+/// Most processes that are remembered to have been met.
+const MOST_KNOWN: usize = 1 << 16;
 
 /// Processes that were met, by their ids, each with when it began, clock ticks since boot: ids are used again.
 #[derive(Default)]
@@ -20,7 +23,7 @@ impl Known {
     /// Whether the process is met for the first time. Of one that has ended already only its id is known.
     fn is_new(&mut self, pid: u32) -> bool {
         // Most of them have ended long ago.
-        if self.0.len() > MOST_PROCESSES * 1024 {
+        if self.0.len() > MOST_KNOWN {
             self.0.clear();
         }
         match Stat::of(pid) {
@@ -32,6 +35,7 @@ impl Known {
 
 /// Takes hold of new processes.
 pub(super) struct Follower<'a> {
+    hub: Hub,
     options: &'a Watch,
     watched: usize,
     known: Known,
@@ -43,8 +47,8 @@ pub(super) struct Follower<'a> {
 
 impl<'a> Follower<'a> {
     /// Beside `watched` processes that are watched already.
-    pub(super) fn new(options: &'a Watch, watched: usize) -> Self {
-        Self { options, watched, known: Known::default(), missed: 0, too_many: 0 }
+    pub(super) fn new(hub: Hub, options: &'a Watch, watched: usize) -> Self {
+        Self { hub, options, watched, known: Known::default(), missed: 0, too_many: 0 }
     }
 
     /// A process that is watched already, whose creation may be reported all the same.
@@ -69,8 +73,8 @@ impl<'a> Follower<'a> {
                 self.too_many += 1;
                 continue;
             }
-            let options = self.options.of_one(child, self.watched + 1);
-            match Session::open(&options, true) {
+            let options = self.options.of_one(child);
+            match Session::open(&self.hub, &options) {
                 Ok(mut session) => {
                     session.parent = Some(parent);
                     self.watched += 1;

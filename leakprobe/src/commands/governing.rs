@@ -8,7 +8,7 @@ use std::{
 use crate::{
     model::{Gap, Pause},
     probes::{
-        Probes, WaitSource,
+        Programs, WaitSource,
         cost::{Accounting, Done, ProgramTime},
         governor::{Governor, Measured},
     },
@@ -31,7 +31,7 @@ const BUSY_TICKS: u64 = 2;
 /// its way in and its way out.
 const ESTIMATE_NS: f64 = 440.0;
 
-/// The governor of one session, and what it measures.
+/// The governor of a run, and what it measures.
 pub(super) struct Governing {
     governor: Governor,
     budget: Option<f64>,
@@ -84,7 +84,10 @@ impl Governing {
     }
 
     /// Begins or ends a measurement; after one, changes what watches waits.
-    pub(super) fn step(&mut self, probes: &mut Probes) {
+    pub(super) fn step(&mut self, probes: &Programs) {
+        if Instant::now() < self.next {
+            return;
+        }
         if let Some(window) = self.window.take() {
             let is_new = self.close(&window, probes);
             self.done = Done::read();
@@ -110,17 +113,17 @@ impl Governing {
         before.zip(now).is_none_or(|(before, now)| now.since(before).busy_ticks >= BUSY_TICKS)
     }
 
-    fn open(&mut self, probes: &mut Probes) -> Window {
+    fn open(&mut self, probes: &Programs) -> Window {
         let accounting = if self.accounts { Accounting::begin().ok() } else { None };
         if self.accounts && accounting.is_none() {
             self.accounts = false;
-            probes.gaps.push(Gap::CostEstimated);
+            probes.add_gap(Gap::CostEstimated);
         }
         Window { _accounting: accounting, began: Instant::now(), time: probes.program_time(), done: Done::read() }
     }
 
     /// Takes in what the programs cost in the window; returns whether something else watches waits from now on.
-    fn close(&mut self, window: &Window, probes: &mut Probes) -> bool {
+    fn close(&mut self, window: &Window, probes: &Programs) -> bool {
         let seconds = window.began.elapsed().as_secs_f64().max(1e-4);
         let switches =
             Done::read().zip(window.done).map_or(0.0, |(now, then)| now.since(then).switches as f64 / seconds);
@@ -158,9 +161,16 @@ impl Governing {
         self.measured.1 += share * lasted.as_secs_f64();
     }
 
-    /// What was paused so far.
-    pub(super) fn pauses(&self) -> Vec<Pause> {
-        self.governor.pauses(self.began.elapsed())
+    /// What was paused so far, for a target that is watched since `began`.
+    pub(super) fn pauses(&self, began: Instant) -> Vec<Pause> {
+        let later = u64::try_from(began.saturating_duration_since(self.began).as_millis()).unwrap_or(u64::MAX);
+        let pauses = self.governor.pauses(self.began.elapsed()).into_iter();
+        let shifted = pauses.filter_map(|pause| {
+            let end = (pause.from_ms + pause.for_ms).checked_sub(later).filter(|end| *end > 0)?;
+            let from_ms = pause.from_ms.saturating_sub(later);
+            Some(Pause { from_ms, for_ms: pause.for_ms.min(end - from_ms), ..pause })
+        });
+        shifted.collect()
     }
 
     /// What the programs cost on average, percent of one core; `None` if it was not measured.
@@ -224,7 +234,7 @@ struct StackRate {
 
 impl Default for StackRate {
     fn default() -> Self {
-        Self { most: Probes::MOST_STACKS }
+        Self { most: Programs::MOST_STACKS }
     }
 }
 
@@ -235,7 +245,7 @@ impl StackRate {
         let most = if share > budget {
             (self.most / 2).max(1)
         } else if share < budget * ROOM {
-            (self.most + (self.most / 2).max(1)).min(Probes::MOST_STACKS)
+            (self.most + (self.most / 2).max(1)).min(Programs::MOST_STACKS)
         } else {
             self.most
         };
@@ -285,7 +295,7 @@ mod tests {
     fn stacks_become_fewer_and_more_again() {
         let mut rate = StackRate::default();
         assert_eq!(rate.decide(0.005, 0.01), None);
-        assert_eq!(rate.decide(0.02, 0.01), Some(Probes::MOST_STACKS / 2));
+        assert_eq!(rate.decide(0.02, 0.01), Some(Programs::MOST_STACKS / 2));
         for _ in 0..20 {
             rate.decide(0.02, 0.01);
         }
@@ -294,6 +304,6 @@ mod tests {
         for _ in 0..20 {
             rate.decide(0.001, 0.01);
         }
-        assert_eq!(rate.most, Probes::MOST_STACKS);
+        assert_eq!(rate.most, Programs::MOST_STACKS);
     }
 }

@@ -12,7 +12,9 @@ use crate::target::descriptors;
 
 /// Descriptors that are free whenever something begins that cannot do without: an event loop, a child with its pipes, an output.
 pub(super) const SPARE: usize = 24;
-/// Descriptors that must be free before a process is watched: for BPF programs, maps, links and perf events.
+/// Descriptors that must be free before the first process is watched: for BPF programs, maps, links and perf events, and its own.
+pub(super) const SPARE_OF_PROGRAMS: usize = 56;
+/// Descriptors that must be free before one more process is watched: for its iterators, its memory, and what wakes its thread.
 pub(super) const SPARE_OF_SESSION: usize = 32;
 // Files of targets leave as many free as it takes to watch one more process.
 const _: () = assert!(descriptors::SPARE >= SPARE + SPARE_OF_SESSION);

@@ -1,6 +1,7 @@
 //! One file a subcommand: each wires rooms together.
 
 mod attach;
+mod bell;
 mod ci;
 mod demo;
 mod diff;
@@ -10,6 +11,7 @@ mod follow;
 mod goroutines;
 mod governing;
 mod groups;
+mod hub;
 mod limits;
 mod locks;
 mod output;

@@ -1,120 +1,187 @@
-//! The ring buffer's user side. While a snapshot is taken nobody has time for records, and the kernel's room is for some hundred
-//! stacks; so a thread of ours moves them into memory meanwhile.
+//! The ring buffer's user side. One thread takes records out of the kernel's buffer, which all targets share, as they come, and puts
+//! each into its target's queue: the kernel's room is for some hundred stacks, and nobody has time for records while a snapshot is
+//! taken.
 
 use std::{
-    collections::VecDeque,
-    io,
+    collections::{HashMap, VecDeque},
+    io::{self, PipeReader, PipeWriter},
     os::fd::{AsFd, OwnedFd},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
 
 use aya::maps::{MapData, RingBuf};
+use leakprobe_common::counter::Counter;
+use rustix::event::{PollFd, PollFlags, poll};
 
-/// Most bytes of records that are kept: those of some 2,500 stacks. Then the buffer fills up, and the kernel counts what it drops.
+use super::bell::Bell;
+use crate::probes::event;
+
+/// Most bytes of records that are kept for all targets together: those of some 2,500 stacks.
 const MOST_KEPT: usize = 64 << 20;
-/// From one look at the buffer to the next: at 2,000 stacks a second it fills by an eighth.
-const PAUSE: Duration = Duration::from_millis(5);
+/// After records have come others are waited for: who is woken for each has no time for anything else.
+const PAUSE: Duration = Duration::from_millis(1);
 
-/// Records in the order in which they were written.
-pub(super) struct Ring(Arc<Shared>);
-
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
+/// The buffer, and the queues of all targets. Clones are the same one; the last one that is dropped ends the thread.
+#[derive(Clone)]
+pub(super) struct Ring {
+    state: Arc<Mutex<State>>,
+    _reads: Arc<PipeWriter>,
 }
 
 struct State {
     ring: RingBuf<MapData>,
-    kept: VecDeque<Vec<u8>>,
+    queues: HashMap<u32, Queue>,
+}
+
+/// The records of one target, in the order in which they were written.
+struct Queue {
+    /// See [`event::process`]; 0 if it is not known.
+    process_start: u64,
+    records: VecDeque<Vec<u8>>,
     bytes: usize,
-    /// Whether records are to be moved.
-    is_helping: bool,
-    is_over: bool,
+    lost: Vec<Counter>,
+    bell: Arc<Bell>,
 }
 
 impl Ring {
-    pub(super) fn new(ring: RingBuf<MapData>) -> Self {
-        let state = State { ring, kept: VecDeque::new(), bytes: 0, is_helping: false, is_over: false };
-        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
-        let helper = Arc::clone(&shared);
-        if let Err(error) = thread::Builder::new().name("leakprobe-ring".to_owned()).spawn(move || helper.help()) {
-            tracing::debug!("no thread that reads records while snapshots are taken: {error}");
-        }
-        Self(shared)
+    /// Begins to read.
+    ///
+    /// # Errors
+    /// If there is no thread or descriptor for it.
+    pub(super) fn new(ring: RingBuf<MapData>) -> io::Result<Self> {
+        let readable = ring.as_fd().try_clone_to_owned()?;
+        let (ended, reads) = io::pipe()?;
+        let state = Arc::new(Mutex::new(State { ring, queues: HashMap::new() }));
+        let shared = Arc::clone(&state);
+        let read = move || read_until(&ended, &readable, &shared);
+        thread::Builder::new().name("leakprobe-ring".to_owned()).spawn(read)?;
+        Ok(Self { state, _reads: Arc::new(reads) })
     }
 
-    /// A descriptor that becomes readable when there are records.
-    pub(super) fn descriptor(&self) -> io::Result<OwnedFd> {
-        self.0.lock().ring.as_fd().try_clone_to_owned()
+    /// The queue of a target from now on, which rings `bell` when there is something in it.
+    pub(super) fn queue(&self, pid: u32, bell: &Arc<Bell>) -> Records {
+        lock(&self.state).queues.insert(pid, Queue::new(Arc::clone(bell)));
+        Records { ring: self.clone(), pid }
+    }
+}
+
+/// Until the other end of `ended` is closed.
+fn read_until(ended: &PipeReader, readable: &OwnedFd, state: &Mutex<State>) {
+    loop {
+        let mut wanted = [PollFd::new(ended, PollFlags::IN), PollFd::new(readable, PollFlags::IN)];
+        match poll(&mut wanted, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return tracing::debug!("records are not read any more: {error}"),
+        }
+        if !wanted[0].revents().is_empty() {
+            return;
+        }
+        lock(state).collect();
+        thread::sleep(PAUSE);
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The records of one target. Dropped, they are kept no more.
+pub(super) struct Records {
+    ring: Ring,
+    pid: u32,
+}
+
+impl Records {
+    /// Only records of the process that started then are of interest from now on; see [`event::process`].
+    pub(super) fn only(&self, process_start: u64) {
+        if let Some(queue) = lock(&self.ring.state).queues.get_mut(&self.pid) {
+            queue.process_start = process_start;
+        }
+    }
+
+    /// Makes those that have come by now to be had from [`Self::next`].
+    pub(super) fn collect(&self) {
+        lock(&self.ring.state).collect();
     }
 
     /// The oldest record.
     pub(super) fn next(&self) -> Option<Vec<u8>> {
-        let mut state = self.0.lock();
-        let Some(record) = state.kept.pop_front() else {
-            return state.ring.next().map(|record| record.to_vec());
-        };
-        state.bytes = state.bytes.saturating_sub(record.len());
+        let mut state = lock(&self.ring.state);
+        let queue = state.queues.get_mut(&self.pid)?;
+        let record = queue.records.pop_front()?;
+        queue.bytes = queue.bytes.saturating_sub(record.len());
         Some(record)
     }
 
-    /// Whether there are records that the descriptor tells nothing of.
-    pub(super) fn has_kept(&self) -> bool {
-        !self.0.lock().kept.is_empty()
-    }
-
-    /// Until what is returned is dropped, records are moved out of the kernel's way.
-    pub(super) fn help(&self) -> Helping {
-        self.0.lock().is_helping = true;
-        self.0.changed.notify_one();
-        Helping(Arc::clone(&self.0))
+    /// What was left out since this was last asked, since too much was kept.
+    pub(super) fn take_lost(&self) -> Vec<Counter> {
+        let mut state = lock(&self.ring.state);
+        state.queues.get_mut(&self.pid).map(|queue| std::mem::take(&mut queue.lost)).unwrap_or_default()
     }
 }
 
-impl Drop for Ring {
+impl Drop for Records {
     fn drop(&mut self) {
-        self.0.lock().is_over = true;
-        self.0.changed.notify_one();
-    }
-}
-
-/// See [`Ring::help`].
-pub(super) struct Helping(Arc<Shared>);
-
-impl Drop for Helping {
-    fn drop(&mut self) {
-        self.0.lock().is_helping = false;
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn help(&self) {
-        loop {
-            let idle = |state: &mut State| !state.is_helping && !state.is_over;
-            let mut state = self.changed.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
-            if state.is_over {
-                return;
-            }
-            state.keep();
-            drop(state);
-            thread::sleep(PAUSE);
-        }
+        lock(&self.ring.state).queues.remove(&self.pid);
     }
 }
 
 impl State {
-    fn keep(&mut self) {
-        while self.bytes < MOST_KEPT
-            && let Some(record) = self.ring.next()
-        {
-            self.bytes += record.len();
-            self.kept.push_back(record.to_vec());
+    /// Takes out what is in the kernel's buffer.
+    fn collect(&mut self) {
+        let most = MOST_KEPT / self.queues.len().max(1);
+        while let Some(record) = self.ring.next() {
+            let Some((pid, start)) = event::process(&record) else { continue };
+            let Some(queue) = self.queues.get_mut(&pid) else { continue };
+            if [start, queue.process_start].contains(&0) || start == queue.process_start {
+                queue.put(record.to_vec(), most);
+            }
         }
+    }
+}
+
+impl Queue {
+    fn new(bell: Arc<Bell>) -> Self {
+        Self { process_start: 0, records: VecDeque::new(), bytes: 0, lost: Vec::new(), bell }
+    }
+
+    /// Keeps a record, as far as there is room: from half of `most` bytes on without its stack, from `most` on not at all.
+    fn put(&mut self, mut record: Vec<u8>, most: usize) {
+        if self.bytes >= most / 2 && event::cut_stack(&mut record) {
+            self.lost.push(Counter::RingFullStack);
+        }
+        if self.bytes + record.len() > most {
+            self.lost.push(event::lost_with(&record));
+            return;
+        }
+        self.bytes += record.len();
+        self.records.push_back(record);
+        self.bell.ring();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use leakprobe_common::event::{Created, Kind};
+
+    use super::*;
+
+    #[test]
+    fn a_full_queue_leaves_out_stacks_before_records_and_counts_both() {
+        let front = size_of::<Created>();
+        let mut record = (Kind::Created as u32).to_le_bytes().to_vec();
+        record.resize(front + 1000, 0);
+        let mut queue = Queue::new(Arc::new(Bell::new().unwrap()));
+        for _ in 0..20 {
+            queue.put(record.clone(), 4 * (front + 1000));
+        }
+        let lengths: Vec<usize> = queue.records.iter().map(Vec::len).collect();
+        assert_eq!(lengths[..3], [front + 1000, front + 1000, front]);
+        assert!(queue.bytes <= 4 * (front + 1000) && lengths.iter().sum::<usize>() == queue.bytes);
+        let lost = |counter| queue.lost.iter().filter(|lost| **lost == counter).count();
+        assert_eq!(lost(Counter::RingFullStack), 18);
+        assert_eq!(lost(Counter::RingFullCreated), 20 - lengths.len());
     }
 }

@@ -19,7 +19,7 @@ use std::{
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 
-use super::{ExitCode, Failure, groups, limits, output::Plan, session::Session, signals, watch};
+use super::{ExitCode, Failure, groups, hub::Hub, limits, output::Plan, session::Session, signals, watch};
 use crate::{
     cli::{self, Watch},
     privilege,
@@ -34,7 +34,8 @@ pub(super) fn run(command: &[OsString], options: &Watch) -> Result<ExitCode, Fai
     let plan = Plan::of(&options.output, Some(PathBuf::from("leakprobe.svg")))?;
     let mut held = Held::start(command, false, |_| {}).map_err(signals::or_interrupted)?;
     let options = Watch { pid: held.child.id(), ..options.clone() };
-    let session = Session::open(&options, true).map_err(signals::or_interrupted)?;
+    let hub = Hub::new(&options, Some(options.pid), true);
+    let session = Session::open(&hub, &options).map_err(signals::or_interrupted)?;
     let begin = || held.begin(command);
     let mut recordings = watch::watch(vec![session], &options, begin)?;
     let status = held.child.try_wait().ok().flatten();

@@ -3,12 +3,12 @@
 mod facts;
 
 use std::{
+    collections::BTreeMap,
     io,
-    sync::{LazyLock, Once},
+    sync::{Arc, LazyLock, Once},
     time::{Duration, Instant},
 };
 
-use aya::maps::{MapData, RingBuf};
 use jiff::Timestamp;
 use leakprobe_common::{
     arch::{REG_WORDS, Regs},
@@ -20,7 +20,9 @@ use nix::{
     time::ClockId,
 };
 
-use super::{ExitCode, Failure, goroutines::Goroutines, governing::Governing, limits, locks, signs, waits::Waits};
+use super::{
+    ExitCode, Failure, bell::Bell, goroutines::Goroutines, hub::Hub, limits, locks, ring::Records, signs, waits::Waits,
+};
 use crate::{
     analysis::Live,
     cli::{Probe, Watch},
@@ -28,7 +30,7 @@ use crate::{
     model::{Blocking, Change, ChangeKind, FutexWait, Gap, StackTable, Subject, WaitKind},
     privilege,
     probes::{
-        self, Source, WaitSource,
+        self, Source,
         event::{self, Captured, Event, What},
     },
     snapshot::{Engine, futex_reason},
@@ -40,8 +42,8 @@ use crate::{
     },
 };
 
-/// For where there is nothing to do.
-const NEVER: Duration = Duration::from_secs(3600);
+/// Most records that are taken in before signals and the clock are looked at again.
+pub(super) const RECORDS_AT_ONCE: usize = 1024;
 
 /// What all targets of this run together may cost in memory and time for their files.
 static BUDGET: LazyLock<Budget> = LazyLock::new(Budget::default);
@@ -59,9 +61,15 @@ pub(super) struct Session {
     /// Creations and exits by the kernel's own count, when that was last looked at.
     counted: (u64, u64),
     probes: Source,
+    hub: Hub,
+    /// Rung when there is something for it.
+    bell: Arc<Bell>,
+    /// Without BPF there are none.
+    records: Option<Records>,
+    /// Records that were left out on our side.
+    lost: BTreeMap<Counter, u64>,
     /// What tells one program of the target from the next, where no event does.
     program: Option<Program>,
-    governing: Governing,
     engine: Engine,
     owners: LockOwners,
     goroutines: Goroutines,
@@ -90,32 +98,27 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Takes hold of the target and loads the programs. `events`: whether more than one snapshot is wanted.
-    pub(super) fn open(watch: &Watch, events: bool) -> Result<Self, Failure> {
+    /// Takes hold of the target; the first one has the programs loaded.
+    pub(super) fn open(hub: &Hub, watch: &Watch) -> Result<Self, Failure> {
         let _room = privilege::room_for_files();
-        limits::check_descriptors(limits::SPARE_OF_SESSION)?;
+        limits::check_descriptors(if hub.is_loaded() { limits::SPARE_OF_SESSION } else { limits::SPARE_OF_PROGRAMS })?;
         let mut target = Target::open(watch.pid)?;
-        let options = probes::Options {
-            tgid: watch.pid,
-            min_block: watch.min_block,
-            ring_bytes: watch.ring_bytes,
-            events,
-            waits: wait_source(watch.probe),
-            forks: watch.follow_forks,
-            kernel_stacks: watch.kernel_stacks,
-        };
-        let began = Instant::now();
+        let events = hub.events();
+        let bell = Bell::new().map(Arc::new).map_err(|_| limits::too_few())?;
+        let records = if watch.probe == Probe::Proc { None } else { hub.records(watch.pid, &bell) };
         let mut probes = match watch.probe {
-            Probe::Proc => Source::proc(&options, "--probe proc")?,
-            _ => Source::open(&options)?,
+            Probe::Proc => Source::proc(watch.pid, events, "--probe proc")?,
+            _ => Source::open(hub.programs(), watch.pid, events)?,
         };
+        if let Some(records) = &records {
+            records.only(probes.process_start());
+        }
         if probes.is_proc() && watch.follow_forks {
             probes.gaps().push(Gap::ChildrenNeedBpf);
         }
         if probes.is_proc() && watch.probe != Probe::Proc {
             warn_of(probes.gaps());
         }
-        tracing::debug!("loaded BPF programs in {:?}", began.elapsed());
         // From now on exec is reported; what a fork began meanwhile was not.
         target.refresh();
         if events && watch.probe == Probe::Snapshot {
@@ -162,9 +165,12 @@ impl Session {
             parent: None,
             forked: Vec::new(),
             counted: (0, 0),
-            governing: Governing::new(probes.wait_source(), watch.max_overhead),
             program: if probes.is_proc() { exec::settled_program(watch.pid) } else { None },
+            records: records.filter(|_| !probes.is_proc()),
             probes,
+            hub: hub.clone(),
+            bell,
+            lost: BTreeMap::new(),
             engine,
             owners: LockOwners::new(watch.pid),
             goroutines: Goroutines::new(watch.pid),
@@ -188,15 +194,48 @@ impl Session {
         })
     }
 
-    /// The ring buffer; once.
-    pub(super) fn take_ring(&mut self) -> Option<RingBuf<MapData>> {
-        self.probes.take_ring()
+    /// What it shares with all others.
+    pub(super) fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// Wakes whoever watches it.
+    pub(super) fn bell(&self) -> &Arc<Bell> {
+        &self.bell
+    }
+
+    /// Takes in up to `most` of the records that have come; returns how many.
+    pub(super) fn drain(&mut self, most: usize) -> usize {
+        let mut taken = 0;
+        self.collect();
+        while taken < most
+            && let Some(record) = self.records.as_ref().and_then(Records::next)
+        {
+            self.take_in(&record);
+            taken += 1;
+        }
+        taken
+    }
+
+    fn collect(&mut self) {
+        let Some(records) = &self.records else { return };
+        records.collect();
+        for counter in records.take_lost() {
+            *self.lost.entry(counter).or_default() += 1;
+        }
+    }
+
+    /// Some of the records that have come.
+    fn pending(&mut self) -> Vec<Vec<u8>> {
+        self.collect();
+        let next = || self.records.as_ref().and_then(Records::next);
+        std::iter::from_fn(next).take(RECORDS_AT_ONCE).collect()
     }
 
     /// Looks at the kernel's own count of creations and exits. To be called before the events are read for the last time: what
     /// comes later is counted by nobody.
     pub(super) fn count_events(&mut self) {
-        let counted = |counter| self.probes.counter(counter).unwrap_or(0);
+        let counted = |counter| self.probes.counter(counter);
         self.counted = (counted(Counter::Created), counted(Counter::Exited));
     }
 
@@ -210,31 +249,13 @@ impl Session {
         std::mem::take(&mut self.forked)
     }
 
-    /// Notes something that was not watched.
-    pub(super) fn gap(&mut self, gap: Gap) {
-        self.probes.gaps().push(gap);
-    }
-
-    /// When [`Self::govern`] has something to do.
-    pub(super) fn next_governing(&self) -> Instant {
-        if self.probes.is_proc() { Instant::now() + NEVER } else { self.governing.next() }
-    }
-
-    /// Sees to it that the programs cost no more than they may.
-    pub(super) fn govern(&mut self) {
-        if let Source::Kernel(probes) = &mut self.probes {
-            self.governing.step(probes);
-        }
-    }
-
-    /// Takes a snapshot into the live table. `meanwhile` gives the records that came while it was taken, if there are any: they
-    /// are taken in after it.
-    pub(super) fn snapshot(&mut self, meanwhile: impl FnOnce() -> Vec<Vec<u8>>) -> Result<(), Failure> {
+    /// Takes a snapshot into the live table. Records that came while it was taken are taken in after it.
+    pub(super) fn snapshot(&mut self) -> Result<(), Failure> {
         let _room = privilege::room_for_files();
         self.notice_exec();
         // A new name whose event was lost is seen by looking, but a thread that has not run is not looked at again. And the
         // thread gets its name only after the event, so that one look may be too early.
-        let lost_names = self.probes.counter(Counter::RingFullRenamed).unwrap_or(0);
+        let lost_names = self.probes.counter(Counter::RingFullRenamed) + self.lost_here(Counter::RingFullRenamed);
         if lost_names != self.lost_names {
             self.lost_names = lost_names;
             self.looks_for_names = 2;
@@ -269,7 +290,7 @@ impl Session {
             self.later_snapshots.1 += took;
         }
         tracing::debug!("took a snapshot in {:?}", began.elapsed());
-        let meanwhile = meanwhile();
+        let meanwhile = self.pending();
         self.is_dying |= meanwhile.iter().any(|record| event::is_end_of_process(record));
         let is_empty = snapshot.news.as_ref().is_some_and(|news| news.alive.is_empty());
         // Of a process that ends, what it was before is told, not the few threads that are left.
@@ -322,7 +343,7 @@ impl Session {
     }
 
     /// Takes in one record of the ring buffer.
-    pub(super) fn take_in(&mut self, record: &[u8]) {
+    fn take_in(&mut self, record: &[u8]) {
         self.is_dying |= event::is_end_of_process(record);
         self.engine.expect_news();
         let mut regs: Regs = [0; REG_WORDS];
@@ -409,8 +430,15 @@ impl Session {
 
     /// Events that were lost so far.
     pub(super) fn lost_events(&self) -> u64 {
-        let lost = self.probes.counters().into_iter().filter(|&(counter, _)| probes::is_dropped_record(counter));
-        lost.map(|(_, count)| count).sum()
+        let dropped = |&(counter, _): &(Counter, u64)| probes::is_dropped_record(counter);
+        let in_kernel = self.probes.counters().into_iter().filter(dropped).map(|(_, count)| count);
+        let here = self.lost.iter().map(|(&counter, &count)| (counter, count)).filter(dropped).map(|(_, count)| count);
+        in_kernel.chain(here).sum()
+    }
+
+    /// How many records were left out on our side.
+    fn lost_here(&self, counter: Counter) -> u64 {
+        self.lost.get(&counter).copied().unwrap_or(0)
     }
 
     /// Events taken in so far.
@@ -423,14 +451,6 @@ impl Session {
 fn warn_of(gaps: &[Gap]) {
     static TOLD: Once = Once::new();
     TOLD.call_once(|| gaps.iter().for_each(|gap| tracing::warn!("{gap}")));
-}
-
-fn wait_source(probe: Probe) -> WaitSource {
-    match probe {
-        Probe::Futex => WaitSource::Futexes,
-        Probe::Sched => WaitSource::Switches,
-        Probe::Snapshot | Probe::Proc => WaitSource::Snapshots,
-    }
 }
 
 /// The target was gone before anything could be seen.

@@ -17,7 +17,7 @@ pub(super) fn snapshot(of: &Targets, watch: &Watch) -> Result<ExitCode, Failure>
     let mut sessions = targets::open(of, watch, false)?;
     let pid = sessions.first().map_or(0, |session| session.target.pid);
     for session in &mut sessions {
-        session.snapshot(Vec::new)?;
+        session.snapshot()?;
     }
     let seen = sessions.into_iter().filter(Session::has_seen_something);
     let recordings: Vec<Recording> = seen.map(|session| session.into_recording(true)).collect();

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use regex::Regex;
 
-use super::{ExitCode, Failure, follow::MOST_PROCESSES, output::pattern, session::Session, signals};
+use super::{ExitCode, Failure, follow::MOST_PROCESSES, hub::Hub, output::pattern, session::Session, signals};
 use crate::{
     cli::{Targets, Watch},
     target::{Pattern, containers, containers_that_run, group_path},
@@ -15,6 +15,8 @@ use crate::{
 pub(super) fn open(targets: &Targets, options: &Watch, events: bool) -> Result<Vec<Session>, Failure> {
     let pattern = pattern_of(targets)?;
     let pids = ids(targets, &pattern)?;
+    let only = if let [pid] = *pids { Some(pid) } else { None };
+    let hub = Hub::new(options, only, events);
     let mut sessions = Vec::new();
     let mut failures = Vec::new();
     for (place, &pid) in pids.iter().enumerate() {
@@ -22,7 +24,7 @@ pub(super) fn open(targets: &Targets, options: &Watch, events: bool) -> Result<V
             tracing::warn!("interrupted: {} of {} processes were not looked at", pids.len() - place, pids.len());
             break;
         }
-        match Session::open(&options.of_one(pid, pids.len()), events) {
+        match Session::open(&hub, &options.of_one(pid)) {
             // The process is held now: what it is like it stays, and an id that came to be another's in between is found out.
             Ok(_) if targets.pids.is_empty() && !pattern.matches(pid) => {}
             Ok(session) => sessions.push(session),

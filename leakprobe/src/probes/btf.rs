@@ -208,6 +208,7 @@ impl Btf {
             task_nivcsw: need("nivcsw", 8)?,
             task_start_boottime: need("start_boottime", 8)?,
             task_comm: any("comm").ok_or(BtfError::Missing("comm"))?,
+            task_group_leader: want("task_struct", "group_leader", 8),
             task_signal: want("task_struct", "signal", 8),
             signal_flags: want("signal_struct", "flags", 4),
             se_exec_start: want("task_struct", "se.exec_start", 8),
@@ -308,6 +309,7 @@ mod tests {
         let offsets = Btf::parse(&read_kernel().unwrap()).unwrap().kernel_offsets().unwrap();
         assert_ne!(offsets.sched_last_arrival, ABSENT);
         assert_ne!(offsets.rq_clock_task, ABSENT);
+        assert_ne!(offsets.task_group_leader, ABSENT);
         let sockets = [
             offsets.task_files,
             offsets.files_fdt,

@@ -1,10 +1,8 @@
 //! What tracepoints of system calls cost besides the programs on them: as long as there is one, each system call of each
-//! process goes a longer way in and out. No program's run time shows that. It is the same for all targets that are watched at
-//! once, and measured for all of them together.
+//! process goes a longer way in and out. No program's run time shows that.
 //! Source: <https://elixir.bootlin.com/linux/v6.12/source/kernel/tracepoint.c#L732> (`syscall_regfunc`).
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -16,7 +14,7 @@ use aya::{
 };
 use nix::unistd::getppid;
 
-use super::program;
+use super::programs::program;
 
 /// The program that counts, and its tracepoint.
 pub(super) const COUNTER: &str = "sys_enter";
@@ -26,67 +24,44 @@ const SAMPLE: Duration = Duration::from_millis(2);
 const BATCH: u32 = 200;
 const BATCHES: u32 = 20;
 
-/// For how long a rate counts as the present one.
-const FRESH: Duration = Duration::from_millis(300);
-
-/// What was measured of the machine.
-struct Measured {
+/// What is known of the machine's system calls.
+pub(super) struct SystemCalls {
+    /// Where the program counts them.
+    counts: Option<PerCpuArray<MapData, u64>>,
     /// How much longer each call takes while there are tracepoints, ns; `None` until they are attached for the first time.
     longer_ns: Option<f64>,
-    /// Calls a second, and when they were counted.
-    rate: Option<(Instant, f64)>,
-    /// How many [`Slowed`] there are.
-    users: u32,
 }
 
-static MACHINE: Mutex<Measured> = Mutex::new(Measured { longer_ns: None, rate: None, users: 0 });
-
-fn machine() -> MutexGuard<'static, Measured> {
-    MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// One target's part in the machine's being slowed down, as long as it is held.
-#[derive(Debug)]
-pub(super) struct Slowed(());
-
-impl Drop for Slowed {
-    fn drop(&mut self) {
-        machine().users -= 1;
+impl SystemCalls {
+    /// Nothing is known yet.
+    pub(super) fn new(ebpf: &mut Ebpf) -> Self {
+        let counts = ebpf.take_map("CALLS").and_then(|map| PerCpuArray::try_from(map).ok());
+        Self { counts, longer_ns: None }
     }
-}
 
-/// Attaches tracepoints of system calls by `attach`; the first time, it is measured how much longer calls take with them.
-///
-/// # Errors
-/// Those of `attach`.
-pub(super) fn attaching<T, E>(attach: impl FnOnce() -> Result<T, E>) -> Result<(T, Slowed), E> {
-    let mut machine = machine();
-    let before = machine.longer_ns.is_none().then(call_ns);
-    let attached = attach()?;
-    if let Some(before) = before {
-        machine.longer_ns = Some((call_ns() - before).max(0.0));
-    }
-    machine.users += 1;
-    Ok((attached, Slowed(())))
-}
-
-/// What tracepoints of system calls cost all calls of the machine at their present rate, or would cost: the part of one target,
-/// whose own are on or not, as a share of one core. 0 if there never were any. Takes some ms where it was not measured just
-/// now.
-pub(super) fn longer_calls(ebpf: &mut Ebpf, counts: &PerCpuArray<MapData, u64>, types: &Btf, is_on: bool) -> f64 {
-    let mut machine = machine();
-    let users = machine.users + u32::from(!is_on);
-    let Some(ns) = machine.longer_ns else { return 0.0 };
-    let fresh = machine.rate.filter(|(counted, _)| counted.elapsed() < FRESH);
-    let rate = fresh.map_or_else(|| count(ebpf, counts, types), |(_, rate)| Ok(rate));
-    match rate {
-        Ok(rate) => {
-            machine.rate = fresh.or(Some((Instant::now(), rate)));
-            rate * ns / 1e9 / f64::from(users.max(1))
+    /// Attaches tracepoints of system calls by `attach`; the first time, it is measured how much longer calls take with them.
+    ///
+    /// # Errors
+    /// Those of `attach`.
+    pub(super) fn attaching<T, E>(&mut self, attach: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        let before = self.longer_ns.is_none().then(call_ns);
+        let attached = attach()?;
+        if let Some(before) = before {
+            self.longer_ns = Some((call_ns() - before).max(0.0));
         }
-        Err(error) => {
-            tracing::debug!("system calls: {error:?}");
-            0.0
+        Ok(attached)
+    }
+
+    /// What tracepoints of system calls cost all calls of the machine at their present rate, or would cost, as a share of one core. 0
+    /// if there never were any. Takes some ms.
+    pub(super) fn longer(&self, ebpf: &mut Ebpf, types: &Btf) -> f64 {
+        let (Some(ns), Some(counts)) = (self.longer_ns, &self.counts) else { return 0.0 };
+        match count(ebpf, counts, types) {
+            Ok(rate) => rate * ns / 1e9,
+            Err(error) => {
+                tracing::debug!("system calls: {error:?}");
+                0.0
+            }
         }
     }
 }

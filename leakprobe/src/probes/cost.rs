@@ -8,7 +8,7 @@ use aya::{
 };
 use caps::Capability::CAP_SYS_ADMIN;
 
-use super::{calls, waits};
+use super::{calls, programs, waits};
 use crate::privilege;
 
 /// What it takes to get into a program and back, which the kernel does not count as the program's: for a system call tracepoint, ns.
@@ -67,7 +67,7 @@ pub(super) fn program_time(ebpf: &Ebpf) -> ProgramTime {
         let ns = ns.saturating_add(info.run_count().saturating_mul(entry));
         let part = if waits::tells_of_waits(name) || name == calls::COUNTER {
             &mut total.waits_ns
-        } else if super::LIFECYCLE.contains(&name) {
+        } else if programs::LIFECYCLE.contains(&name) {
             &mut total.lifecycle_ns
         } else {
             continue; // iterators run in our own time

@@ -8,7 +8,7 @@ use leakprobe_common::{
     read_plain,
 };
 
-/// What happened to a thread of the target.
+/// What happened to a thread of a target.
 #[derive(Debug)]
 pub struct Event<'a> {
     /// The thread that it is about.
@@ -125,6 +125,44 @@ pub fn parse<'a>(bytes: &'a [u8], regs: &'a mut Regs) -> Result<Event<'a>, Malfo
     Ok(Event { tid: header.tid, time_ns: header.time_ns, what })
 }
 
+/// The target that a record is of, and when that started, `CLOCK_BOOTTIME`, ns (0 if it is not known); `None` if it is malformed.
+#[must_use]
+pub fn process(bytes: &[u8]) -> Option<(u32, u64)> {
+    read::<Header>(bytes).ok().map(|header| (header.tgid, header.process_start))
+}
+
+/// The counter of what is lost with a record.
+#[must_use]
+pub fn lost_with(bytes: &[u8]) -> Counter {
+    match read::<Header>(bytes).ok().and_then(|header| Kind::from_raw(header.kind)) {
+        Some(Kind::Created) => Counter::RingFullCreated,
+        Some(Kind::Exited) => Counter::RingFullExited,
+        Some(Kind::Exec) => Counter::RingFullExec,
+        Some(Kind::Renamed) => Counter::RingFullRenamed,
+        Some(Kind::Forked) => Counter::RingFullForked,
+        Some(Kind::WaitEnded | Kind::Slept) | None => Counter::RingFullWait,
+    }
+}
+
+/// Takes the stack out of a record that has one; returns whether it had.
+pub fn cut_stack(record: &mut Vec<u8>) -> bool {
+    let kind = read::<Header>(record).ok().and_then(|header| Kind::from_raw(header.kind));
+    let front = match kind {
+        Some(Kind::Created) => size_of::<Created>(),
+        Some(Kind::WaitEnded) => size_of::<WaitEnded>(),
+        _ => return false,
+    };
+    if record.len() <= front {
+        return false;
+    }
+    record.truncate(front);
+    // The capture's last two fields end the front: its length, and why there is none.
+    let missing = Counter::RingFullStack as u32 + 1;
+    record[front - 8..front - 4].fill(0);
+    record[front - 4..].copy_from_slice(&missing.to_ne_bytes());
+    true
+}
+
 /// Whether a record says that a thread exits because its whole process does.
 #[must_use]
 pub fn is_end_of_process(bytes: &[u8]) -> bool {
@@ -167,7 +205,8 @@ mod tests {
         let mut regs = [0; REG_WORDS];
         for kind in 0..10u32 {
             let mut bytes = kind.to_le_bytes().to_vec();
-            bytes.resize(15, 0);
+            bytes.resize(size_of::<Header>() - 1, 0);
+            assert_eq!((process(&bytes), cut_stack(&mut bytes)), (None, false));
             assert_eq!(parse(&bytes, &mut regs).unwrap_err(), Malformed, "kind {kind}");
         }
         let mut created = (Kind::Created as u32).to_le_bytes().to_vec();
@@ -177,6 +216,31 @@ mod tests {
         let event = parse(&created, &mut regs).unwrap();
         let What::Created { captured, .. } = event.what else { panic!("not a creation: {event:?}") };
         assert!(matches!(captured, Captured::Missing(_)));
+    }
+
+    #[test]
+    fn a_stack_is_cut_off_and_said_to_be_missing() {
+        let mut regs = [0; REG_WORDS];
+        for (kind, front) in [(Kind::Created, size_of::<Created>()), (Kind::WaitEnded, size_of::<WaitEnded>())] {
+            let mut bytes = (kind as u32).to_le_bytes().to_vec();
+            bytes.resize(front, 0);
+            bytes[8..12].copy_from_slice(&7u32.to_le_bytes());
+            assert!(!cut_stack(&mut bytes));
+            bytes[front - 8..front - 4].copy_from_slice(&100u32.to_le_bytes());
+            bytes.extend([1; 200]);
+            assert!(cut_stack(&mut bytes));
+            assert_eq!((bytes.len(), process(&bytes)), (front, Some((7, 0))));
+            let (What::Created { captured, .. } | What::WaitEnded { captured, .. }) =
+                parse(&bytes, &mut regs).unwrap().what
+            else {
+                panic!("{kind:?}")
+            };
+            assert!(matches!(captured, Captured::Missing(Counter::RingFullStack)), "{captured:?}");
+        }
+        let mut exited = (Kind::Exited as u32).to_le_bytes().to_vec();
+        exited.resize(size_of::<Exited>() + 100, 0);
+        assert!(!cut_stack(&mut exited));
+        assert_eq!(lost_with(&exited), Counter::RingFullExited);
     }
 
     #[test]

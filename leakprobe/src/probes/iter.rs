@@ -1,8 +1,7 @@
 //! Running a task iterator over the threads of one process.
 //!
 //! aya attaches iterators to all tasks only; limiting one to a process is a field of the link (kernel 6.1), so link and
-//! iterator are made by the system call itself. An older kernel ignores the field, and the program's own comparison
-//! with the target does the work.
+//! iterator are made by the system call itself. An older kernel ignores the field, and hands out the threads of all targets.
 
 use std::{
     fs::File,
@@ -14,7 +13,7 @@ use std::{
 };
 
 use aya::programs::ProgramFd;
-use leakprobe_common::{Plain, read_plain};
+use leakprobe_common::{Plain, read_plain, thread::OfThread};
 
 /// How often a pass is made that does not list all threads.
 const PASSES: u32 = 3;
@@ -28,6 +27,8 @@ const BPF_TRACE_ITER: u32 = 28;
 /// A task iterator that is attached to one process and can be run again and again.
 pub(super) struct TaskIter {
     link: OwnedFd,
+    /// The process.
+    pid: u32,
 }
 
 /// The part of `union bpf_attr` that `BPF_LINK_CREATE` reads for an iterator.
@@ -63,18 +64,18 @@ impl TaskIter {
     /// # Errors
     /// What the kernel says; `EPERM` without `CAP_BPF` and `CAP_PERFMON`.
     pub(super) fn attach(program: &ProgramFd, pid: u32) -> io::Result<Self> {
-        Self::link(program, &TaskLinkInfo { tid: 0, pid, pid_fd: 0, pad: 0 })
+        Self::link(program, pid, &TaskLinkInfo { tid: 0, pid, pid_fd: 0, pad: 0 })
     }
 
-    /// Attaches it to one thread.
+    /// Attaches it to one thread of the process `pid`.
     ///
     /// # Errors
     /// As [`Self::attach`].
-    pub(super) fn attach_thread(program: &ProgramFd, tid: u32) -> io::Result<Self> {
-        Self::link(program, &TaskLinkInfo { tid, pid: 0, pid_fd: 0, pad: 0 })
+    pub(super) fn attach_thread(program: &ProgramFd, pid: u32, tid: u32) -> io::Result<Self> {
+        Self::link(program, pid, &TaskLinkInfo { tid, pid: 0, pid_fd: 0, pad: 0 })
     }
 
-    fn link(program: &ProgramFd, info: &TaskLinkInfo) -> io::Result<Self> {
+    fn link(program: &ProgramFd, pid: u32, info: &TaskLinkInfo) -> io::Result<Self> {
         let attr = LinkCreate {
             prog_fd: raw(program.as_fd()),
             target_fd: 0,
@@ -85,15 +86,15 @@ impl TaskIter {
             pad: 0,
         };
         let link = bpf(BPF_LINK_CREATE, &attr)?;
-        Ok(Self { link })
+        Ok(Self { link, pid })
     }
 
-    /// Runs the program over all threads and returns its records. `expected` is how many there may be; it saves
+    /// Runs the program over all threads and returns its records of the process. `expected` is how many there may be; it saves
     /// reallocation.
     ///
     /// # Errors
     /// What the kernel says when the iterator is made or read.
-    pub(super) fn run<T: Plain>(&self, expected: usize) -> io::Result<Vec<T>> {
+    pub(super) fn run<T: Plain + OfThread>(&self, expected: usize) -> io::Result<Vec<T>> {
         let attr = IterCreate { link_fd: raw(self.link.as_fd()), flags: 0 };
         let mut file = File::from(bpf(BPF_ITER_CREATE, &attr)?);
         let mut records = Vec::with_capacity(expected);
@@ -111,7 +112,8 @@ impl TaskIter {
             };
             filled += read;
             let whole = filled - filled % size_of::<T>();
-            records.extend(buffer[..whole].chunks_exact(size_of::<T>()).filter_map(read_plain::<T>));
+            let read = buffer[..whole].chunks_exact(size_of::<T>()).filter_map(read_plain::<T>);
+            records.extend(read.filter(|record| record.tgid() == self.pid));
             buffer.copy_within(whole..filled, 0);
             filled -= whole;
         }

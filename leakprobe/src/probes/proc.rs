@@ -128,7 +128,14 @@ impl ProcThreads {
         let switches = switches(&self.read(tid, "status").ok()?)?;
         let stat = Stat::of_thread(self.pid, tid)?;
         let on_cpu = u32::from((runs || stat.state == b'R') && !stat.has_exited());
-        Some(ThreadBrief { tid, on_cpu, switches, start_boottime: self.boottime(stat.start_ticks) })
+        Some(ThreadBrief {
+            tid,
+            tgid: self.pid,
+            on_cpu,
+            pad: 0,
+            switches,
+            start_boottime: self.boottime(stat.start_ticks),
+        })
     }
 
     fn thread(&self, tid: u32) -> Option<(ThreadRecord, u32)> {
@@ -172,6 +179,10 @@ impl ProcThreads {
             // Nothing there tells of them.
             receive_jiffies: 0,
             send_jiffies: 0,
+            wait_started: 0,
+            wait_word: 0,
+            wait_op: 0,
+            pad: 0,
         };
         Some((record, stat.cpu))
     }

@@ -2,13 +2,12 @@
 
 use std::io;
 
-use aya::maps::{MapData, RingBuf};
 use leakprobe_common::{
     counter::Counter,
     thread::{ThreadBrief, ThreadRecord},
 };
 
-use super::{Options, ProbeError, Probes, ProcThreads, WaitSource, privileges};
+use super::{ProbeError, Probes, ProcThreads, Programs, privileges};
 use crate::{
     model::{self, Gap},
     privilege,
@@ -30,28 +29,29 @@ pub struct Proc {
 }
 
 impl Source {
-    /// Loads the programs; or reads `/proc`, if the kernel refuses them for want of privileges or of features, which
-    /// [`Self::gaps`] then say.
+    /// Has `programs` watch the process `tgid`; or reads `/proc`, if the kernel refuses that, which [`Self::gaps`] then say.
     ///
     /// # Errors
     /// If not even `/proc` can be read.
-    pub fn open(options: &Options) -> Result<Self, ProbeError> {
-        match Probes::load(options) {
+    pub fn open(programs: Result<&Programs, &str>, tgid: u32, events: bool) -> Result<Self, ProbeError> {
+        let probes = programs.map_err(str::to_owned);
+        let probes = probes.and_then(|programs| Probes::watch(programs, tgid).map_err(|error| error.to_string()));
+        match probes {
             Ok(probes) => Ok(Self::Kernel(Box::new(probes))),
-            Err(why) => Self::proc(options, &why.to_string()),
+            Err(why) => Self::proc(tgid, events, &why),
         }
     }
 
-    /// Reads `/proc`, for the reason `why`.
+    /// Reads `/proc`, for the reason `why`. `events`: whether they would have been wanted.
     ///
     /// # Errors
     /// If it cannot be read.
-    pub fn proc(options: &Options, why: &str) -> Result<Self, ProbeError> {
-        let threads = ProcThreads::of(options.tgid).map_err(|error| ProbeError::Proc { pid: options.tgid, error })?;
-        let mut gaps = vec![Gap::WithoutBpf { events: options.events, why: why.to_owned() }];
+    pub fn proc(tgid: u32, events: bool, why: &str) -> Result<Self, ProbeError> {
+        let threads = ProcThreads::of(tgid).map_err(|error| ProbeError::Proc { pid: tgid, error })?;
+        let mut gaps = vec![Gap::WithoutBpf { events, why: why.to_owned() }];
         if !threads.has_calls() {
             gaps.push(Gap::CallsUnreadable {
-                pid: options.tgid,
+                pid: tgid,
                 lacking: privilege::lacking_to_read_others(),
                 yama: privileges::restricts_ptrace(),
             });
@@ -65,11 +65,12 @@ impl Source {
         matches!(self, Self::Proc(_))
     }
 
-    /// See [`Probes::take_ring`]; `/proc` has none.
-    pub fn take_ring(&mut self) -> Option<RingBuf<MapData>> {
+    /// See [`Probes::process_start`].
+    #[must_use]
+    pub fn process_start(&self) -> u64 {
         match self {
-            Self::Kernel(probes) => probes.take_ring(),
-            Self::Proc(_) => None,
+            Self::Kernel(probes) => probes.process_start(),
+            Self::Proc(_) => 0,
         }
     }
 
@@ -111,15 +112,6 @@ impl Source {
         ProbeError::Proc { pid, error }
     }
 
-    /// See [`Probes::wait_began`].
-    #[must_use]
-    pub fn wait_began(&self, tid: u32, word: Option<u64>) -> Option<u64> {
-        match self {
-            Self::Kernel(probes) => probes.wait_began(tid, word),
-            Self::Proc(_) => None,
-        }
-    }
-
     /// The function of the kernel in which a thread waits, where that is all that can be had: without its registers.
     #[must_use]
     pub fn wait_channel(&self, record: &ThreadRecord) -> Option<String> {
@@ -153,45 +145,45 @@ impl Source {
 
     /// See [`Probes::counter`].
     #[must_use]
-    pub fn counter(&self, counter: Counter) -> Option<u64> {
+    pub fn counter(&self, counter: Counter) -> u64 {
         match self {
             Self::Kernel(probes) => probes.counter(counter),
-            Self::Proc(_) => None,
-        }
-    }
-
-    /// See [`Probes::skipped`].
-    #[must_use]
-    pub fn skipped(&self) -> u64 {
-        match self {
-            Self::Kernel(probes) => probes.skipped(),
             Self::Proc(_) => 0,
         }
     }
 
-    /// See [`Probes::wait_source`].
+    /// See [`Loaded::skipped`](super::programs::Loaded::skipped).
     #[must_use]
-    pub fn wait_source(&self) -> WaitSource {
+    pub fn skipped(&self) -> u64 {
         match self {
-            Self::Kernel(probes) => probes.wait_source(),
-            Self::Proc(_) => WaitSource::Snapshots,
+            Self::Kernel(probes) => probes.programs().skipped(),
+            Self::Proc(_) => 0,
         }
     }
 
     /// What is watched, for the coverage statement.
     #[must_use]
-    pub fn sources(&self) -> &[model::Source] {
+    pub fn sources(&self) -> Vec<model::Source> {
         match self {
-            Self::Kernel(probes) => &probes.sources,
-            Self::Proc(proc) => &proc.sources,
+            Self::Kernel(probes) => probes.programs().sources(),
+            Self::Proc(proc) => proc.sources.clone(),
         }
     }
 
-    /// What is not, and why.
+    /// What is not watched of this target, and why.
     pub fn gaps(&mut self) -> &mut Vec<Gap> {
         match self {
             Self::Kernel(probes) => &mut probes.gaps,
             Self::Proc(proc) => &mut proc.gaps,
+        }
+    }
+
+    /// What is not watched of it, nor of any other target.
+    #[must_use]
+    pub fn all_gaps(&self) -> Vec<Gap> {
+        match self {
+            Self::Kernel(probes) => [probes.programs().gaps(), probes.gaps.clone()].concat(),
+            Self::Proc(proc) => proc.gaps.clone(),
         }
     }
 }

@@ -6,11 +6,7 @@ use aya::{
 };
 use caps::Capability::CAP_SYS_ADMIN;
 
-use super::{
-    Reason,
-    calls::{self, Slowed},
-    privileges, program, reason,
-};
+use super::{Reason, calls::SystemCalls, privileges, programs::program, reason};
 use crate::{model::Source, privilege};
 
 /// What tells of waits between snapshots; what costs the target more comes later.
@@ -74,8 +70,6 @@ pub(super) fn is_tracepoint(program: &str) -> bool {
 pub(super) struct Attached {
     futexes: Vec<TracePointLink>,
     switches: Option<BtfTracePointLink>,
-    /// What the first cost the machine.
-    _slows: Option<Slowed>,
 }
 
 impl Attached {
@@ -92,16 +86,18 @@ impl Attached {
     ///
     /// # Errors
     /// Why it cannot be watched, as one clause.
-    pub(super) fn to(ebpf: &mut Ebpf, source: WaitSource, types: &AyaBtf) -> Result<Self, String> {
+    pub(super) fn to(
+        ebpf: &mut Ebpf,
+        source: WaitSource,
+        types: &AyaBtf,
+        calls: &mut SystemCalls,
+    ) -> Result<Self, String> {
         match source {
             WaitSource::Snapshots => Ok(Self::default()),
             WaitSource::Switches => {
                 Self::to_switches(ebpf, types).map_err(|error| format!("{SWITCH}: {}", words(&error)))
             }
-            WaitSource::Futexes => {
-                let (attached, slows) = calls::attaching(|| Self::to_futexes(ebpf))?;
-                Ok(Self { _slows: Some(slows), ..attached })
-            }
+            WaitSource::Futexes => calls.attaching(|| Self::to_futexes(ebpf)),
         }
     }
 

@@ -85,6 +85,10 @@ mod tests {
             comm: [0; 16],
             receive_jiffies: 0,
             send_jiffies: 0,
+            wait_started: 0,
+            wait_word: 0,
+            wait_op: 0,
+            pad: 0,
             regs: [0; REG_WORDS],
         }
     }

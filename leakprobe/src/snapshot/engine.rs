@@ -537,7 +537,7 @@ fn is_at_rest(record: &ThreadRecord) -> bool {
 
 fn blocking(record: &ThreadRecord, clock: Option<SchedClock>, context: &Context<'_>, probes: &Source) -> Activity {
     let (mut since_ns, mut exact) = clock.map_or((record.ktime, false), |clock| clock.wait_began(record));
-    if let Some(began_ns) = probes.wait_began(record.tid, waits::futex_word(&record.regs)) {
+    if let Some(began_ns) = record.wait_began(waits::futex_word(&record.regs)) {
         (since_ns, exact) = (began_ns, true);
     }
     if let Some(channel) = probes.wait_channel(record) {

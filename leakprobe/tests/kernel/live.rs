@@ -209,6 +209,21 @@ fn exec_of_another_program_changes_the_targets_name_and_executable() {
 }
 
 #[test]
+fn a_program_whose_name_is_longer_than_the_kernel_keeps_gives_its_thread_what_the_kernel_keeps() {
+    let folder = tempfile::tempdir().unwrap();
+    let long = folder.path().join("a-name-of-more-than-15-bytes");
+    std::fs::copy(program_path("many", Variant::Static), &long).unwrap();
+    let mut program =
+        Program::start(std::process::Command::new("/bin/sh").args(["-c", "read line; exec \"$0\" 5"]).arg(&long));
+    let leakprobe = attach(&program, &[]);
+    program.say("go");
+    program.expect("ready");
+    settle(program.pid());
+    let recording = leakprobe.stop();
+    assert_eq!(&*task(&recording, u64::from(program.pid())).name, "a-name-of-more-");
+}
+
+#[test]
 fn children_of_the_target_are_not_its_threads() {
     let mut program = Program::ready("forks", Variant::Pie);
     settle(program.pid());

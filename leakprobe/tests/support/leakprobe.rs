@@ -152,9 +152,22 @@ impl Running {
             if !files.any(|file| file.is_ok_and(|file| fs::read_link(file.path()).is_ok_and(|to| to == module))) {
                 return None;
             }
-            let call = fs::read_to_string(format!("/proc/{pid}/syscall")).ok()?;
-            // epoll_wait, epoll_pwait
-            (call.starts_with("232 ") || call.starts_with("281 ")).then_some(())
+            // The target's thread waits for three descriptors when it has nothing to do; for the reader of debug information it waits
+            // for one.
+            let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten().map(|thread| thread.path());
+            let is_of_target = |thread: &PathBuf| {
+                fs::read_to_string(thread.join("comm")).is_ok_and(|name| name.starts_with("leakprobe-targ"))
+            };
+            let calls: Vec<String> = threads
+                .filter(is_of_target)
+                .map(|it| fs::read_to_string(it.join("syscall")).unwrap_or_default())
+                .collect();
+            let waits = |call: &String| {
+                let mut words = call.split(' ');
+                // poll, ppoll
+                matches!(words.next(), Some("7" | "271")) && words.nth(1) == Some("0x3")
+            };
+            (!calls.is_empty() && calls.iter().all(waits)).then_some(())
         });
         self
     }

@@ -28,13 +28,14 @@ use jiff::Zoned;
 use super::{
     ExitCode, Failure,
     follow::MOST_PROCESSES,
+    hub::Hub,
     output::{Plan, pattern},
     session::Session,
     watch::{Observer, group},
 };
 use crate::{
     analysis::{self, Criteria, History, Terms},
-    cli::{Ci, FailOn, Watch},
+    cli::{Ci, FailOn},
     config,
     model::{Check, CheckOutcome, Recording, Rule, Verdict},
     report::json,
@@ -193,7 +194,8 @@ fn watched(options: &Ci, mut load: Load<'_>, plan: &Plan) -> Result<Watched, Fai
     let Some(server) = &options.server else {
         let (named, family) = others(options);
         let count = 1 + named.len() + family.len();
-        let open = |pid| Session::open(&options.watch.of_one(pid, count), true);
+        let hub = Hub::new(&options.watch, (count == 1).then_some(options.watch.pid), true);
+        let open = |pid| Session::open(&hub, &options.watch.of_one(pid));
         if named.len() >= MOST_PROCESSES {
             let what = format!("at most {MOST_PROCESSES} processes are checked at once; name fewer with -p");
             return Err(Failure::new(ExitCode::Usage, what));
@@ -215,7 +217,8 @@ fn watched(options: &Ci, mut load: Load<'_>, plan: &Plan) -> Result<Watched, Fai
         return Ok(Watched { seen, at_end: ends.first, workers, single, stopped: None });
     };
     let mut running = Running::start(server, options.watch.output.quiet)?;
-    let session = Session::open(&Watch { pid: running.pid(), ..options.watch.clone() }, true)?;
+    let hub = Hub::new(&options.watch, Some(running.pid()), true);
+    let session = Session::open(&hub, &options.watch.of_one(running.pid()))?;
     running.go(server)?;
     let phases = async |mut observer: Observer, others| {
         running.wait_until_ready(server, &observer).await?;

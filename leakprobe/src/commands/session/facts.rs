@@ -46,9 +46,14 @@ impl Session {
         };
         self.resolve();
         self.symbols.follow_made(self.engine.modules(), true);
-        let counted = self.probes.counters().into_iter().filter(|&(_, count)| count > 0);
-        let mut losses: BTreeMap<Loss, u64> =
-            counted.filter_map(|(counter, count)| Some((probes::loss(counter)?, count))).collect();
+        let counted =
+            self.probes.counters().into_iter().chain(self.lost.iter().map(|(&counter, &count)| (counter, count)));
+        let mut losses: BTreeMap<Loss, u64> = BTreeMap::new();
+        for (counter, count) in counted.filter(|&(_, count)| count > 0) {
+            if let Some(loss) = probes::loss(counter) {
+                *losses.entry(loss).or_default() += count;
+            }
+        }
         losses.extend(self.engine.losses().named());
         let mut lose = |loss: Loss, count: u64| {
             if count > 0 {
@@ -65,7 +70,7 @@ impl Session {
         for (loss, count) in self.goroutines.losses() {
             *losses.entry(loss).or_default() += count; // of each runtime
         }
-        let mut gaps = self.probes.gaps().clone();
+        let mut gaps = self.probes.all_gaps();
         gaps.extend(self.goroutines.gaps());
         gaps.extend(self.jvm.gap());
         gaps.extend(self.waits.gaps());
@@ -84,7 +89,10 @@ impl Session {
                 .map(|(module, why)| Gap::DebugInformation { module: module.to_owned(), why: why.to_owned() }),
         );
         gaps.extend(self.budget.gaps());
-        let programs_percent = self.governing.percent().filter(|_| !single);
+        let (pauses, programs_percent) = match self.hub.governing().filter(|_| !single && !self.probes.is_proc()) {
+            Some(governing) => (governing.pauses(self.began), governing.percent()),
+            None => (Vec::new(), None),
+        };
         Facts {
             target: TargetInfo {
                 pid: self.target.pid,
@@ -98,9 +106,9 @@ impl Session {
             },
             started: self.started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             duration_ms: if single { 0 } else { u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX) },
-            sources: self.probes.sources().to_vec(),
+            sources: self.probes.sources(),
             gaps,
-            pauses: self.governing.pauses(),
+            pauses,
             events: self.events,
             snapshots: self.engine.snapshots(),
             go: self.goroutines.facts(),

@@ -1,17 +1,16 @@
 //! Several processes that are observed together: one that comes first, and others beside it. With `--follow-forks` those that they
 //! create are added as they come.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Instant};
 
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinSet,
     time,
 };
 
 use super::{
     super::{Failure, follow::Follower, signals},
-    Common, Guard, Observer, Progress, Session, Watched, ended_early, in_event_loop, internal,
+    Guard, Observer, Progress, Session, Worker, Workers, ended_early, governing, in_event_loop,
 };
 use crate::{cli::Watch, model::Recording};
 
@@ -33,94 +32,68 @@ pub(in crate::commands) fn observe<T>(
     phases: impl AsyncFnOnce(Observer, Others) -> T,
 ) -> Result<(T, Ends), Failure> {
     let pid = first.target.pid;
-    let (told, sessions, guard) = in_event_loop(async {
-        // It ends by a signal, or when the phases are done.
-        let (stop, stopped) = watch::channel(signals::is_interrupted());
+    let (told, mut recordings) = in_event_loop(async {
+        let hub = first.hub().clone();
+        let (stopped, mut signalled) = (signals::stop(), signals::stop());
         let (forks, mut forked) = mpsc::unbounded_channel();
-        let common =
-            Rc::new(Common { interval: options.interval, deadline: None, progress: Progress::new(true), forks });
-        let guard = Guard::start(None)?;
-        let mut follower = Follower::new(options, 1 + others.len());
+        let _guard = Guard::start(None)?;
+        let mut follower = Follower::new(hub.clone(), options, 1 + others.len());
+        let mut workers = Workers::new(options.interval, None, Progress::new(true), forks)?;
         let observers = Others::default();
-        let mut loops = JoinSet::new();
-        let mut first = Watched::new(first)?;
+        let mut first = Worker::new(first);
         let observer = first.observed(stopped.clone());
-        let mut waiting = vec![first];
-        for session in others {
-            follower.know(session.target.pid);
-            waiting.push(observed(session, &observers, &stopped)?);
-        }
+        others.iter().for_each(|session| follower.know(session.target.pid));
         begin()?;
-        let mut count = 0;
-        for watched in waiting {
-            loops.spawn_local(watched.run(count, Rc::clone(&common), stopped.clone()));
-            count += 1;
-        }
-        let mut ended = BTreeMap::new();
+        workers.start(first);
+        others.into_iter().for_each(|session| workers.start(observed(session, &observers, &stopped)));
         // Taking hold of a process takes time: half of it is for all else, however fast processes come.
-        let mut next = time::Instant::now();
-        let mut signalled = signals::stop();
+        let mut next = Instant::now();
         let phases = phases(observer, Rc::clone(&observers));
         tokio::pin!(phases);
         let told = loop {
             tokio::select! {
                 biased;
-                Ok(_) = signalled.wait_for(|signalled| *signalled), if !*stopped.borrow() => {
-                    stop.send_replace(true);
-                }
-                Some(done) = loops.join_next() => {
-                    let (place, session) = done.map_err(|error| internal("go on watching", &error))??;
-                    // Of one that ends meanwhile there is what was seen at the looks: who respawns in a loop must not fill memory.
-                    if place == 0 {
-                        ended.insert(place, session);
-                    }
-                    follower.has_room();
-                }
+                _ = signalled.wait_for(|signalled| *signalled), if !workers.are_stopped() => workers.stop(),
+                () = workers.next() => follower.has_room(),
                 told = &mut phases => break told,
+                () = governing(&hub) => hub.govern(),
                 Some((parent, child)) = after(next, &mut forked) => {
-                    if *stopped.borrow() {
+                    if workers.are_stopped() {
                         continue;
                     }
-                    let began = time::Instant::now();
+                    let began = Instant::now();
                     for session in follower.follow(parent, child) {
-                        let watched = observed(session, &observers, &stopped)?;
-                        loops.spawn_local(watched.run(count, Rc::clone(&common), stopped.clone()));
-                        count += 1;
+                        workers.start(observed(session, &observers, &stopped));
                     }
-                    next = time::Instant::now() + began.elapsed();
+                    next = Instant::now() + began.elapsed();
                 }
             }
         };
-        let _ = stop.send(true);
-        while let Some(done) = loops.join_next().await {
-            let (place, session) = done.map_err(|error| internal("go on watching", &error))??;
-            ended.insert(place, session);
+        workers.stop();
+        while !workers.are_done() {
+            workers.next().await;
         }
-        if let (Some(first), Some(gap)) = (ended.get_mut(&0), follower.gap()) {
-            first.gap(gap);
+        let mut recordings = workers.results()?;
+        if let Some((first, gap)) = recordings.get_mut(&0).zip(follower.gap()) {
+            first.coverage.gaps.push(gap);
         }
-        Ok((told, ended, guard))
+        Ok((told, recordings))
     })?;
-    let mut recordings: BTreeMap<usize, Recording> = sessions
-        .into_iter()
-        .filter(|(_, session)| session.has_seen_something())
-        .map(|(place, session)| (place, session.into_recording(false)))
-        .collect();
-    drop(guard);
     let first = recordings.remove(&0).ok_or_else(|| ended_early(pid))?;
     let others = recordings.into_iter().map(|(place, recording)| (place - 1, recording)).collect();
     Ok((told, Ends { first, others }))
 }
 
 /// The next process that was created, but not before `next`.
-async fn after(next: time::Instant, forked: &mut mpsc::UnboundedReceiver<(u32, u32)>) -> Option<(u32, u32)> {
-    time::sleep_until(next).await;
+async fn after(next: Instant, forked: &mut mpsc::UnboundedReceiver<(u32, u32)>) -> Option<(u32, u32)> {
+    time::sleep_until(next.into()).await;
     forked.recv().await
 }
 
-fn observed(session: Session, observers: &Others, stopped: &watch::Receiver<bool>) -> Result<Watched, Failure> {
+/// Of one that ends before watching does there is what was seen at the looks: who respawns in a loop must not fill memory.
+fn observed(session: Session, observers: &Others, stopped: &watch::Receiver<bool>) -> Worker {
     let pid = session.target.pid;
-    let mut watched = Watched::new(session)?;
-    observers.borrow_mut().push((pid, watched.observed(stopped.clone())));
-    Ok(watched)
+    let mut worker = Worker::new(session).forgets_ended();
+    observers.borrow_mut().push((pid, worker.observed(stopped.clone())));
+    worker
 }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        atomic::{AtomicU32, Ordering},
+        Mutex, MutexGuard, PoisonError,
         mpsc::{self, RecvTimeoutError},
     },
     thread,
@@ -20,8 +20,12 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Once watching is to end, reading a target may go on for so long without any progress. One file's debug information may take 20 s.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The process that is being read; 0 if there is none.
-static AT_WORK: AtomicU32 = AtomicU32::new(0);
+/// The processes that are being read, in the order in which that began; one may be there more than once.
+static AT_WORK: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
+fn at_work() -> MutexGuard<'static, Vec<u32>> {
+    AT_WORK.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A target is being read until this is dropped.
 pub(in crate::commands) struct AtWork(u32);
@@ -30,14 +34,18 @@ impl AtWork {
     /// From now on.
     pub(in crate::commands) fn on(pid: u32) -> Self {
         aside::beat();
-        Self(AT_WORK.swap(pid, Ordering::Relaxed))
+        at_work().push(pid);
+        Self(pid)
     }
 }
 
 impl Drop for AtWork {
     fn drop(&mut self) {
         aside::beat();
-        AT_WORK.store(self.0, Ordering::Relaxed);
+        let mut at_work = at_work();
+        if let Some(place) = at_work.iter().rposition(|pid| *pid == self.0) {
+            at_work.remove(place);
+        }
     }
 }
 
@@ -62,7 +70,8 @@ fn guard(deadline: Option<Instant>, over: &mpsc::Receiver<()>) {
     let mut progress = Progress::now();
     while over.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
         let is_due = signals::is_interrupted() || deadline.is_some_and(|deadline| Instant::now() > deadline);
-        let pid = AT_WORK.load(Ordering::Relaxed);
+        // What hangs began before whatever comes to an end.
+        let pid = at_work().first().copied().unwrap_or(0);
         if progress.stuck(aside::beats(), pid != 0 && is_due) >= PATIENCE {
             tracing::error!(
                 "process {pid} does not answer: reading it has made no progress for {} s, and there is no report; a file system or \

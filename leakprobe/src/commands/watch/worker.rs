@@ -1,0 +1,263 @@
+//! One target while it is watched: a thread of its own, which waits for the clock, the target's end, records and questions, and does one
+//! thing after another. However long that takes, or if it hangs, other targets do not wait for it.
+
+use std::{
+    io::PipeReader,
+    os::fd::AsFd,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{
+    super::{
+        Failure,
+        bell::Bell,
+        session::{RECORDS_AT_ONCE, Session},
+    },
+    guard::AtWork,
+    internal,
+    progress::{Progress, Seen},
+};
+use crate::model::Recording;
+
+/// How often it is looked at the end for records that were counted and have not come, and how long apart.
+const LOOKS_FOR_LATE: u32 = 5;
+const LATE_PAUSE: Duration = Duration::from_millis(2);
+
+/// For whoever wants to know of a target while it is watched.
+#[derive(Clone)]
+pub(in crate::commands) struct Observer {
+    /// The numbers of the last snapshot. Closed when watching has ended.
+    pub(in crate::commands) counts: watch::Receiver<Counts>,
+    /// Whether a signal has asked us to stop.
+    pub(in crate::commands) stopped: watch::Receiver<bool>,
+    requests: mpsc::Sender<oneshot::Sender<Recording>>,
+    bell: Arc<Bell>,
+}
+
+impl Observer {
+    /// Waits until watching has ended.
+    pub(in crate::commands) async fn ended(&self) {
+        self.requests.closed().await;
+    }
+
+    /// Whether watching has ended.
+    pub(in crate::commands) fn has_ended(&self) -> bool {
+        self.requests.is_closed()
+    }
+
+    /// What is known at this moment, after another snapshot; `None` if watching has ended.
+    pub(in crate::commands) async fn recording(&self) -> Option<Recording> {
+        let (reply, recording) = oneshot::channel();
+        self.requests.send(reply).await.ok()?;
+        self.bell.ring();
+        recording.await.ok()
+    }
+}
+
+/// Numbers of a snapshot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::commands) struct Counts {
+    /// How many snapshots there were before it.
+    pub(in crate::commands) snapshot: u64,
+    /// Threads alive.
+    pub(in crate::commands) threads: u64,
+    /// Goroutines alive, if there are any.
+    pub(in crate::commands) goroutines: Option<u64>,
+    /// Whether it has never had more than one thread, for all that events and snapshots tell, and is no Go program.
+    pub(in crate::commands) is_single: bool,
+}
+
+impl Counts {
+    /// After a snapshot.
+    fn next(self, session: &Session) -> Self {
+        let Seen { threads, goroutines, lost, .. } = Seen::of(session);
+        Self {
+            snapshot: self.snapshot + 1,
+            threads,
+            goroutines: goroutines.map(|[alive, ..]| alive),
+            is_single: threads <= 1 && goroutines.is_none() && session.live.created == 0 && lost == 0,
+        }
+    }
+
+    /// When it has ended: events have come since the last snapshot.
+    fn last(self, session: &Session) -> Self {
+        let is_single = self.is_single && session.live.created == 0 && session.lost_events() == 0;
+        Self { is_single, ..self }
+    }
+}
+
+/// The other side of an [`Observer`].
+struct Observed {
+    counts: watch::Sender<Counts>,
+    requests: mpsc::Receiver<oneshot::Sender<Recording>>,
+}
+
+/// What the workers of all targets share.
+pub(super) struct Common {
+    pub(super) interval: Duration,
+    pub(super) deadline: Option<Instant>,
+    /// Closed at its other end when watching is to end.
+    pub(super) stop: PipeReader,
+    pub(super) progress: Progress,
+    /// Parent and child of each process that was forked.
+    pub(super) forks: mpsc::UnboundedSender<(u32, u32)>,
+}
+
+impl Common {
+    fn tell_forks(&self, session: &mut Session) {
+        let parent = session.target.pid;
+        for child in session.take_forked() {
+            // Nobody follows them any more once watching ends.
+            let _ = self.forks.send((parent, child));
+        }
+    }
+}
+
+/// Watches one target.
+pub(super) struct Worker {
+    session: Session,
+    observed: Option<Observed>,
+    /// Whether there is to be a recording even if the target ends before watching does.
+    is_kept: bool,
+}
+
+/// Why a worker has woken up, besides the time.
+struct Woken {
+    stop: bool,
+    end: bool,
+    bell: bool,
+}
+
+impl Worker {
+    /// There is a recording of it whenever it ends.
+    pub(super) fn new(session: Session) -> Self {
+        Self { session, observed: None, is_kept: true }
+    }
+
+    /// There is none if the target ends first: of that there is what was seen until then by whoever asked.
+    pub(super) fn forgets_ended(self) -> Self {
+        Self { is_kept: false, ..self }
+    }
+
+    /// Lets somebody observe it.
+    pub(super) fn observed(&mut self, stopped: watch::Receiver<bool>) -> Observer {
+        let (publish, counts) = watch::channel(Counts::default());
+        let (ask, requests) = mpsc::channel(1);
+        self.observed = Some(Observed { counts: publish, requests });
+        Observer { counts, stopped, requests: ask, bell: Arc::clone(self.session.bell()) }
+    }
+
+    /// Until the target ends, the time is over, or watching is to end. The result, if anything was seen.
+    pub(super) fn run(mut self, common: &Common) -> Result<Option<Recording>, Failure> {
+        let mut next = Instant::now();
+        loop {
+            let woken = self.wait(common, next)?;
+            let now = Instant::now();
+            // The order is that of precedence: a flood of events must not keep us from stopping.
+            if woken.stop || common.deadline.is_some_and(|deadline| now >= deadline) {
+                break;
+            }
+            if woken.end {
+                self.has_ended(common);
+                return Ok(if self.is_kept { self.recording() } else { None });
+            }
+            if woken.bell {
+                self.session.bell().silence();
+            }
+            if now >= next {
+                self.look()?;
+                common.progress.show(&self.session);
+                self.publish(Counts::next);
+                // What could not be done in time is left out.
+                next = (next + common.interval).max(Instant::now());
+            }
+            if let Some(reply) = self.observed.as_mut().and_then(|observed| observed.requests.try_recv().ok()) {
+                self.look()?;
+                // Whoever asked may have given up.
+                let _ = reply.send(self.session.recording());
+            }
+            if self.drain(RECORDS_AT_ONCE) == RECORDS_AT_ONCE {
+                self.session.bell().ring();
+            }
+            common.tell_forks(&mut self.session);
+        }
+        common.progress.finish();
+        self.look()?;
+        self.session.count_events();
+        self.drain(usize::MAX);
+        // A program counts first, and a moment later its record is there.
+        for _ in 0..LOOKS_FOR_LATE {
+            if !self.session.expects_records() {
+                break;
+            }
+            thread::sleep(LATE_PAUSE);
+            self.drain(usize::MAX);
+        }
+        if !self.session.target.is_alive() {
+            self.session.ended = Some("ended while we watched".to_owned());
+        }
+        Ok(self.recording())
+    }
+
+    /// Waits for something to do, at most until `next` or the deadline.
+    fn wait(&self, common: &Common, next: Instant) -> Result<Woken, Failure> {
+        let until = common.deadline.map_or(next, |deadline| deadline.min(next));
+        // Rounded up: who wakes up too early has nothing to do.
+        let left = until.saturating_duration_since(Instant::now()) + Duration::from_nanos(1);
+        let timeout = Timespec::try_from(left).map_err(|error| internal("wait for the next snapshot", &error))?;
+        let (target, bell) = (self.session.target.as_fd(), self.session.bell());
+        let mut wanted = [
+            PollFd::new(&common.stop, PollFlags::IN),
+            PollFd::new(&target, PollFlags::IN),
+            PollFd::new(bell, PollFlags::IN),
+        ];
+        match poll(&mut wanted, Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(internal("wait for events", &error)),
+        }
+        let [stop, end, bell] = wanted.map(|wanted| !wanted.revents().is_empty());
+        Ok(Woken { stop, end, bell })
+    }
+
+    /// Takes a snapshot. What happened before is told before it.
+    fn look(&mut self) -> Result<(), Failure> {
+        self.drain(usize::MAX);
+        let _at_work = AtWork::on(self.session.target.pid);
+        self.session.snapshot()
+    }
+
+    /// Takes in up to `most` records; returns how many.
+    fn drain(&mut self, most: usize) -> usize {
+        let _at_work = AtWork::on(self.session.target.pid);
+        self.session.drain(most)
+    }
+
+    fn has_ended(&mut self, common: &Common) {
+        self.session.count_events();
+        self.drain(usize::MAX);
+        common.tell_forks(&mut self.session);
+        self.session.ended = Some("ended while we watched".to_owned());
+        self.publish(Counts::last);
+        common.progress.forget(&self.session);
+    }
+
+    fn publish(&self, counts: impl FnOnce(Counts, &Session) -> Counts) {
+        if let Some(observed) = &self.observed {
+            observed.counts.send_modify(|last| *last = counts(*last, &self.session));
+        }
+    }
+
+    fn recording(self) -> Option<Recording> {
+        // Whoever observes need not wait for it.
+        drop(self.observed);
+        self.session.has_seen_something().then(|| self.session.into_recording(false))
+    }
+}
