@@ -1,4 +1,5 @@
-//! What all targets of a run share: the programs in the kernel, their records, and the governor of what they cost.
+//! What all targets of a run share: the programs in the kernel, their records, and the governor of what they cost; and
+//! what is known of files with code.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
@@ -13,6 +14,7 @@ use super::{
 use crate::{
     cli::{Probe, Watch},
     probes::{self, Programs, WaitSource},
+    symbols,
 };
 
 /// Clones are the same one.
@@ -22,6 +24,7 @@ pub(super) struct Hub(Arc<Shared>);
 struct Shared {
     options: probes::Options,
     max_overhead: Option<f64>,
+    symbols: symbols::Cache,
     /// Loaded when the first target comes; else why they cannot be.
     kernel: OnceLock<Result<Kernel, String>>,
 }
@@ -47,12 +50,18 @@ impl Hub {
             forks: watch.follow_forks,
             kernel_stacks: watch.kernel_stacks,
         };
-        Self(Arc::new(Shared { options, max_overhead: watch.max_overhead, kernel: OnceLock::new() }))
+        let symbols = symbols::Cache::default();
+        Self(Arc::new(Shared { options, max_overhead: watch.max_overhead, symbols, kernel: OnceLock::new() }))
     }
 
     /// Whether more than snapshots is wanted.
     pub(super) fn events(&self) -> bool {
         self.0.options.events
+    }
+
+    /// What is known of files with code.
+    pub(super) fn symbols(&self) -> &symbols::Cache {
+        &self.0.symbols
     }
 
     /// Whether it is known what the programs can do here: they are loaded, or cannot be.

@@ -154,6 +154,7 @@ impl Session {
         let mut symbols = symbols::Stacks::new(symbols::Options {
             debug_info: watch.debug_info,
             budget: budget.clone(),
+            cache: hub.symbols().clone(),
             ..symbols::Options::default()
         });
         symbols.set_process(watch.pid);

@@ -5,6 +5,7 @@
 //! for a whole file that has Fedora's compressed `.gnu_debugdata`, stretches symbols without size to any address above, and
 //! takes any of several names for a function. What DWARF cannot tell, for whichever reason, keeps its name from ELF.
 
+mod cache;
 mod called;
 mod debugdata;
 mod debugfile;
@@ -24,17 +25,18 @@ mod symtab;
 mod tests;
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     fs::{self, File},
-    os::{fd::AsRawFd, unix::fs::MetadataExt},
+    os::fd::AsRawFd,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use self::{
+    cache::{Debug, Identity, Key, Known, lock},
     debugfile::{Candidate, Proof},
-    dwarf::{Origin, Scope, Shared},
+    dwarf::{Scope, Shared},
     elf::{AltLink, Dwarf},
     name::Readable,
     symtab::Search,
@@ -44,24 +46,21 @@ use crate::{
     model::Frame,
     privilege,
     target::{
-        Budget, Root,
-        budget::{Held, Scarce},
+        Budget, Root, RootId,
+        budget::Scarce,
         descriptors,
         file::{Content, TargetFile},
         open_regular,
     },
 };
 
+pub use cache::Cache;
 pub use dwarf::{helper_cost, is_helper};
 pub use go::GoCode;
 pub use stacks::Stacks;
 
-/// How many modules, and addresses of one module, are remembered. A target that runs into one of these makes code as it
-/// goes; then all is forgotten and begun anew, which is simpler than to know what will be needed again, and rare.
-const MOST_MODULES: usize = 1024;
-/// Most text of frames that is remembered, bytes.
-const MOST_TEXT: usize = 48 << 20;
-const MOST_ADDRESSES: usize = 1 << 16;
+/// Most modules whose debug information is said to be unusable.
+const MOST_LOSSES: usize = 1024;
 
 /// A file or a piece of memory that code comes from.
 #[derive(Clone, Debug)]
@@ -117,6 +116,8 @@ pub struct Options {
     pub debug_directories: Vec<PathBuf>,
     /// On which files are read.
     pub budget: Budget,
+    /// Where what is found is remembered, for all who share it.
+    pub cache: Cache,
 }
 
 impl Default for Options {
@@ -128,6 +129,7 @@ impl Default for Options {
             debug_info_timeout: Duration::from_secs(20),
             debug_directories: vec!["/usr/lib/debug".into(), "/lib/debug".into()],
             budget: Budget::default(),
+            cache: Cache::default(),
         }
     }
 }
@@ -140,54 +142,23 @@ pub struct Symbolizer {
     options: Options,
     /// The target's, in which debug information is looked for first.
     root: Option<Root>,
+    root_id: Option<RootId>,
     dwarf: dwarf::Reader,
-    /// Files with debug information so far, by which they are numbered.
-    files: u64,
-    modules: HashMap<(String, Identity), Known>,
-    /// Bytes of text in the frames of `modules`.
-    text: usize,
-    /// Files with what several debug files share, by device and inode, which no other file gets as long as they are open.
-    shared: HashMap<(u64, u64), Arc<Origin>>,
-}
-
-/// What makes two sources the same, whichever name they are opened by.
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum Identity {
-    File { device: u64, inode: u64, size: u64, modified: (i64, i64) },
-    Image(Arc<[u8]>),
-}
-
-/// What is known about a module.
-#[derive(Default)]
-struct Known {
-    frames: HashMap<Lookup, Vec<Frame>>,
-    debug: Debug,
-    /// The debug file of the module; its symbols are of use even where its DWARF is not.
-    split: Option<File>,
-    /// The symbol table that was left in the stripped module, decompressed.
-    debug_data: Option<(Vec<u8>, Option<Held>)>,
-}
-
-/// Where a module's debug information is.
-#[derive(Default)]
-enum Debug {
-    #[default]
-    NotLooked,
-    None,
-    In(Arc<Origin>),
-    Unusable(String),
+    /// Why debug information could not be used, by module.
+    losses: BTreeMap<String, String>,
 }
 
 impl Symbolizer {
-    /// A symbolizer that knows nothing yet.
+    /// A symbolizer that knows what is in the cache of `options`.
     #[must_use]
     pub fn new(options: Options) -> Self {
         let dwarf = dwarf::Reader::new(options.debug_info_timeout, options.budget.clone());
-        Self { dwarf, options, root: None, files: 0, modules: HashMap::new(), text: 0, shared: HashMap::new() }
+        Self { dwarf, options, root: None, root_id: None, losses: BTreeMap::new() }
     }
 
     /// From now on debug information is looked for in this root first, which is that of the target, and then in our own.
     pub fn set_root(&mut self, root: Option<Root>) {
+        self.root_id = root.as_ref().map(Root::id);
         self.root = root;
     }
 
@@ -200,13 +171,7 @@ impl Symbolizer {
         match &module.source {
             Source::File(path) => match elf::open(path) {
                 Ok((file, metadata)) => {
-                    let identity = Identity::File {
-                        device: metadata.dev(),
-                        inode: metadata.ino(),
-                        size: metadata.size(),
-                        modified: (metadata.mtime(), metadata.mtime_nsec()),
-                    };
-                    self.remembered(module, identity, lookups, |this, known, wanted| {
+                    self.remembered(module, Identity::from(&metadata), lookups, |this, known, wanted| {
                         let budget = this.options.budget.clone();
                         if budget.time_left().is_zero() {
                             budget.leave_out(&module.path, Scarce::Time);
@@ -231,10 +196,7 @@ impl Symbolizer {
 
     /// Modules whose debug information is there but could not be used, and why: their frames lack inlined functions and lines.
     pub fn losses(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.modules.iter().filter_map(|((path, _), known)| match &known.debug {
-            Debug::Unusable(why) => Some((path.as_str(), why.as_str())),
-            _ => None,
-        })
+        self.losses.iter().map(|(path, why)| (path.as_str(), why.as_str()))
     }
 
     /// Answers from memory, after `look_up` has added what is not yet there.
@@ -245,35 +207,27 @@ impl Symbolizer {
         lookups: &[Lookup],
         look_up: impl FnOnce(&mut Self, &mut Known, &[Lookup]),
     ) -> Vec<Vec<Frame>> {
-        // Each may hold three files open: its own, a debug file twice.
-        let most_modules = MOST_MODULES.min(descriptors::most_of_target() / 4).max(1);
-        if self.modules.len() >= most_modules || self.text > MOST_TEXT {
-            self.text = 0;
-            self.modules.clear();
-            self.shared.clear();
-            self.dwarf.forget();
-        }
-        let key = (module.path.clone(), identity);
-        let mut known = self.modules.remove(&key).unwrap_or_default();
-        if known.frames.len() >= MOST_ADDRESSES {
-            known.frames.clear();
-        }
+        let key = Key { path: module.path.clone(), identity, root: self.root_id.clone() };
+        let shared = self.options.cache.module(&key);
+        let known = &mut *lock(&shared);
+        known.make_room();
         let mut wanted: Vec<Lookup> =
             lookups.iter().filter(|lookup| !known.frames.contains_key(lookup)).copied().collect();
         wanted.sort_unstable_by_key(|lookup| (lookup.probe(), lookup.is_return));
         wanted.dedup();
         if !wanted.is_empty() {
-            look_up(self, &mut known, &wanted);
+            look_up(self, known, &wanted);
         }
-        let frames = lookups
-            .iter()
-            .map(|lookup| match known.frames.get(lookup) {
-                Some(frames) => frames.clone(),
-                None => vec![unknown(&module.path, lookup.svma, "was not looked up")],
-            })
-            .collect();
-        self.modules.insert(key, known);
-        frames
+        if let Debug::Unusable(why) = &known.debug
+            && (self.losses.len() < MOST_LOSSES || self.losses.contains_key(&module.path))
+        {
+            self.losses.insert(module.path.clone(), why.clone());
+        }
+        let frames = lookups.iter().map(|lookup| match known.frames.get(lookup) {
+            Some(frames) => frames.clone(),
+            None => vec![unknown(&module.path, lookup.svma, "was not looked up")],
+        });
+        frames.collect()
     }
 
     /// Looks up what was not seen before. `wanted` is sorted by the address to probe.
@@ -324,7 +278,7 @@ impl Symbolizer {
             search.corrupt = Some(format!(".gnu_debugdata: {why}"));
         }
         let scopes = match &known.debug {
-            Debug::In(origin) => self.dwarf.resolve(origin, &probes),
+            Debug::In(origin) => self.dwarf.resolve(self.options.cache.helpers(), origin, &probes),
             _ => Ok(Vec::new()),
         };
         let mut scopes = scopes.unwrap_or_else(|why| {
@@ -340,13 +294,13 @@ impl Symbolizer {
                 continue;
             };
             let frames = frames(path, lookup.svma, &symbols[index], &scopes[index], &mut names);
-            self.text += frames.iter().map(Frame::text_len).sum::<usize>();
+            self.options.cache.add_text(frames.iter().map(Frame::text_len).sum());
             known.frames.insert(*lookup, frames);
         }
     }
 
     /// Finds out where a module's debug information is: in itself, else in a file of its own.
-    fn find_debug(&mut self, facts: elf::Facts, file: &File, module: &str, known: &mut Known) {
+    fn find_debug(&self, facts: elf::Facts, file: &File, module: &str, known: &mut Known) {
         let link = facts.debug_link.clone();
         let proof = Proof::of(facts.build_id.as_deref(), link.as_ref());
         let mut found = None;
@@ -377,32 +331,21 @@ impl Symbolizer {
             }
             Ok(file) => {
                 let shared = facts.alt_link.as_ref().and_then(|link| self.shared(module, &file, link));
-                Debug::In(Arc::new(self.origin(module, file, is_to_copy, shared)))
+                Debug::In(Arc::new(self.options.cache.origin(module, file, is_to_copy, shared)))
             }
             Err(error) => Debug::Unusable(format!("its file cannot be kept open: {error}")),
         };
     }
 
-    fn origin(&mut self, module: &str, file: File, is_to_copy: bool, shared: Option<Shared>) -> Origin {
-        self.files += 1;
-        Origin { number: self.files, file, module: module.to_owned(), is_to_copy, shared }
-    }
-
     /// The file that holds what the debug information in `file` shares with others, and its build id.
-    fn shared(&mut self, module: &str, file: &File, link: &AltLink) -> Option<Shared> {
+    fn shared(&self, module: &str, file: &File, link: &AltLink) -> Option<Shared> {
         let proof = Proof::of(Some(&link.build_id), None)?;
         let beside = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
         let candidates = debugfile::shared(link, &beside, &self.options.debug_directories);
         let mut files = candidates.iter().flat_map(|candidate| self.files_at(candidate));
         let (found, _) = files.find_map(|file| self.proven(module, file, proof))?;
         drop(files);
-        let metadata = found.metadata().ok()?;
-        let place = (metadata.dev(), metadata.ino());
-        let origin = match self.shared.get(&place) {
-            Some(origin) => Arc::clone(origin),
-            None => Arc::new(self.origin(module, found, true, None)),
-        };
-        self.shared.insert(place, Arc::clone(&origin));
+        let origin = self.options.cache.shared(module, found)?;
         Some(Shared { origin, build_id: link.build_id.clone() })
     }
 

@@ -457,6 +457,23 @@ fn the_same_address_is_looked_up_once() {
     let many = symbolizer.resolve(&built.module(), &lookups);
     assert!(many.iter().all(|frames| *frames == first[0]));
     assert!(began.elapsed() < Duration::from_secs(5));
-    let known = symbolizer.modules.values().next().unwrap();
-    assert_eq!(known.frames.len(), 1);
+    assert_eq!(symbolizer.options.cache.frames(), 1);
+}
+
+#[test]
+fn what_one_target_has_looked_up_another_one_knows() {
+    let built = c(&[]);
+    let (start, _) = range(&built.program, "exported");
+    let options = Options::default();
+    let first = Symbolizer::new(options.clone()).resolve(&built.module(), &[at(start)]);
+    let file = File::options().append(true).open(&built.program).unwrap();
+    let modified = file.metadata().unwrap().modified().unwrap();
+    // As if it were the same file: nothing of it is read again.
+    let size = usize::try_from(file.metadata().unwrap().len()).unwrap();
+    fs::write(&built.program, vec![0; size]).unwrap();
+    file.set_modified(modified).unwrap();
+    assert_eq!(Symbolizer::new(options.clone()).resolve(&built.module(), &[at(start)]), first);
+    let mut elsewhere = Symbolizer::new(options);
+    elsewhere.set_root(Some(Root::at(built.program.parent().unwrap()).unwrap()));
+    assert_ne!(elsewhere.resolve(&built.module(), &[at(start)]), first, "another root may hold other debug files");
 }

@@ -44,7 +44,7 @@ pub use modules::{
 };
 pub use namespace::{Namespace, own_thread_ids};
 pub use own::OwnMemory;
-pub use root::{Root, open_regular};
+pub use root::{Root, RootId, open_regular};
 pub use stat::Stat;
 
 /// A small file of `/proc`, whose length others decide: a thread may be in any number of groups.

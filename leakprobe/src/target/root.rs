@@ -9,6 +9,7 @@ use std::{
     io,
     os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
     path::Path,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
@@ -19,6 +20,9 @@ use super::filesystems::{Filesystems, Served};
 /// `RESOLVE_CACHED`, kernel 5.12: <https://elixir.bootlin.com/linux/v6.12/source/include/uapi/linux/openat2.h#L40>
 const CACHED: ResolveFlag = ResolveFlag::from_bits_retain(0x20);
 
+/// `STATX_MNT_ID_UNIQUE` (kernel 6.8): <https://man7.org/linux/man-pages/man2/statx.2.html>.
+const MOUNT: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+
 /// The root directory of a process, which may be another one than ours. Held, so that it outlives the process.
 #[derive(Debug)]
 pub struct Root {
@@ -26,6 +30,19 @@ pub struct Root {
     is_ours: bool,
     /// Set if any file system that is seen from there may never answer.
     careful: Option<Filesystems>,
+}
+
+/// Tells roots apart: what is found in one is found in every other one with the same id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RootId(Place);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Place {
+    Ours,
+    /// By the mount, whose number is never used again, and the directory in it.
+    Mount(u64, u64),
+    /// Known to be the same as no other.
+    Alone(u64),
 }
 
 impl Root {
@@ -65,6 +82,21 @@ impl Root {
     #[must_use]
     pub fn is_ours(&self) -> bool {
         self.is_ours
+    }
+
+    /// What tells it from other roots. Where the kernel does not number mounts (before 6.8), each one that is not ours stands alone.
+    #[must_use]
+    pub fn id(&self) -> RootId {
+        static ALONE: AtomicU64 = AtomicU64::new(0);
+        if self.is_ours {
+            return RootId(Place::Ours);
+        }
+        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+        let told = statx(&self.directory, "", flags, StatxFlags::INO | MOUNT).ok();
+        RootId(match told.filter(|told| told.stx_mask & MOUNT.bits() != 0) {
+            Some(told) => Place::Mount(told.stx_mnt_id, told.stx_ino),
+            None => Place::Alone(ALONE.fetch_add(1, Ordering::Relaxed)),
+        })
     }
 
     /// Opens a regular file for reading. Links are followed, but never out of this root, nor through /proc to what others have open.

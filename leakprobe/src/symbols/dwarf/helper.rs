@@ -131,6 +131,11 @@ impl Helper {
         Ok(Self { stream: ours, process, budget, has: HashMap::new() })
     }
 
+    /// Whether it was given the file.
+    pub(super) fn has(&self, origin: &Origin) -> bool {
+        self.has.contains_key(&origin.number)
+    }
+
     /// Looks up addresses in the DWARF of a file.
     pub(super) fn look_up(
         &mut self,

@@ -2,12 +2,13 @@
 //!
 //! DWARF is a language in which a few bytes can ask for endless work and endless memory, and the files are the target's. So they are
 //! read by a helper: leakprobe's own program, started again as soon as there is a first file to read, without any privilege
-//! ([`sandbox`]). It is given descriptors and addresses, and gives back functions and lines ([`wire`]). What it uses is counted in the
+//! ([`sandbox`]); all targets share it, and another one is started where one is kept busy ([`helpers`]). It is given descriptors and addresses, and gives back functions and lines ([`wire`]). What it uses is counted in the
 //! budget of the run ([`helper`]). One that takes too long or too much, or ends by what it reads, costs the debug information of that
 //! file and nothing else.
 
 pub(super) mod copy;
 mod helper;
+mod helpers;
 mod sandbox;
 mod server;
 mod supplement;
@@ -19,15 +20,16 @@ use std::{
     os::{fd::AsFd, unix::net::UnixStream},
     path::PathBuf,
     sync::{Arc, OnceLock},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 
-use self::helper::{Helper, Unread};
+use self::helper::Unread;
 use crate::target::Budget;
 
 pub use self::helper::helper_cost;
+pub(super) use self::helpers::Helpers;
 
 /// How the helper is called, by which the program knows what it was started for.
 const NAME: &str = "leakprobe-debuginfo";
@@ -53,8 +55,9 @@ pub(super) struct Scope {
 pub(super) type Reply = Result<Vec<Vec<Scope>>, String>;
 
 /// Where debug information is read from.
+#[derive(Debug)]
 pub(super) struct Origin {
-    /// Tells it from all others of the same [`Reader`].
+    /// Tells it from all others of a run.
     pub(super) number: u64,
     pub(super) file: File,
     /// The path of the module, as its process sees it.
@@ -66,6 +69,7 @@ pub(super) struct Origin {
 }
 
 /// What several debug files share.
+#[derive(Debug)]
 pub(super) struct Shared {
     pub(super) origin: Arc<Origin>,
     pub(super) build_id: Vec<u8>,
@@ -90,36 +94,25 @@ pub fn is_helper() -> bool {
     false
 }
 
-/// Reads DWARF. The helper starts with the first file that has any.
+/// Reads DWARF. A helper starts with the first file that has any.
 pub(super) struct Reader {
     timeout: Duration,
     budget: Budget,
-    helper: Option<Helper>,
     abandoned: u32,
 }
 
 impl Reader {
     /// A reply is given up after `timeout`, or when what it takes of the budget is used up.
     pub(super) fn new(timeout: Duration, budget: Budget) -> Self {
-        Self { timeout, budget, helper: None, abandoned: 0 }
-    }
-
-    /// Drops all parsed files.
-    pub(super) fn forget(&mut self) {
-        self.helper = None;
+        Self { timeout, budget, abandoned: 0 }
     }
 
     /// Looks up addresses in the DWARF of a file. An error concerns the whole file, which is then not to be tried again.
-    pub(super) fn resolve(&mut self, origin: &Origin, addresses: &[u64]) -> Reply {
+    pub(super) fn resolve(&mut self, helpers: &Helpers, origin: &Origin, addresses: &[u64]) -> Reply {
         if self.abandoned >= MOST_ABANDONED {
             return Err("debug information of other files took too long".to_owned());
         }
-        let is_new = self.helper.is_none();
-        let found = match self.ask(origin, addresses) {
-            // It ends when there is nothing to do for a while.
-            Err(Unread::Ended(_)) if !is_new => self.ask(origin, addresses),
-            found => found,
-        };
+        let found = helpers.look_up(origin, addresses, &self.budget, self.timeout);
         found.map_err(|unread| match unread {
             Unread::Unusable(why) | Unread::Ended(why) => why,
             Unread::Late => {
@@ -131,18 +124,5 @@ impl Reader {
                 format!("{} is used up", self.budget.what(scarce))
             }
         })
-    }
-
-    /// One request. Afterwards there is a helper only if it is fit for another one.
-    fn ask(&mut self, origin: &Origin, addresses: &[u64]) -> Result<Vec<Vec<Scope>>, Unread> {
-        let mut helper = match self.helper.take() {
-            Some(helper) => helper,
-            None => Helper::start(self.budget.clone())?,
-        };
-        let found = helper.look_up(origin, addresses, Instant::now(), self.timeout);
-        if matches!(found, Ok(_) | Err(Unread::Unusable(_))) && helper.is_affordable() {
-            self.helper = Some(helper);
-        }
-        found
     }
 }

@@ -1,0 +1,148 @@
+//! What is known of files with code, for all targets of a run: most processes run the same libraries, and many the same program.
+
+use std::{
+    collections::HashMap,
+    fs::{File, Metadata},
+    os::unix::fs::MetadataExt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use super::{
+    Lookup,
+    dwarf::{Helpers, Origin, Shared},
+};
+use crate::{
+    model::Frame,
+    target::{RootId, budget::Held, descriptors},
+};
+
+/// How many modules, and addresses of one module, are remembered. Targets that run into one of these make code as they go; then all
+/// is forgotten and begun anew, which is simpler than to know what will be needed again, and rare.
+const MOST_MODULES: usize = 1024;
+const MOST_ADDRESSES: usize = 1 << 16;
+/// Most text of frames that is remembered, bytes.
+const MOST_TEXT: usize = 48 << 20;
+
+/// Files with code, what was found in them, and the helpers that read their debug information. Clones are the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Cache(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    modules: Mutex<HashMap<Key, Arc<Mutex<Known>>>>,
+    /// Bytes of text in the frames of `modules`.
+    text: AtomicUsize,
+    /// Files with debug information so far, by which they are numbered.
+    files: AtomicU64,
+    /// Files with what several debug files share, by device and inode, which no other file gets as long as they are open.
+    shared: Mutex<HashMap<(u64, u64), Arc<Origin>>>,
+    helpers: Helpers,
+}
+
+/// What makes two modules the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    /// As frames show it.
+    pub(super) path: String,
+    pub(super) identity: Identity,
+    /// The root in which its debug information is looked for first: another one may have none, or forged one.
+    pub(super) root: Option<RootId>,
+}
+
+/// What makes two sources the same, whichever name they are opened by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Identity {
+    File { device: u64, inode: u64, size: u64, modified: (i64, i64) },
+    Image(Arc<[u8]>),
+}
+
+impl From<&Metadata> for Identity {
+    fn from(file: &Metadata) -> Self {
+        let modified = (file.mtime(), file.mtime_nsec());
+        Self::File { device: file.dev(), inode: file.ino(), size: file.size(), modified }
+    }
+}
+
+/// What is known about a module.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) frames: HashMap<Lookup, Vec<Frame>>,
+    pub(super) debug: Debug,
+    /// The debug file of the module; its symbols are of use even where its DWARF is not.
+    pub(super) split: Option<File>,
+    /// The symbol table that was left in the stripped module, decompressed.
+    pub(super) debug_data: Option<(Vec<u8>, Option<Held>)>,
+}
+
+/// Where a module's debug information is.
+#[derive(Debug, Default)]
+pub(super) enum Debug {
+    #[default]
+    NotLooked,
+    None,
+    In(Arc<Origin>),
+    Unusable(String),
+}
+
+impl Known {
+    /// Forgets its frames if they are too many.
+    pub(super) fn make_room(&mut self) {
+        if self.frames.len() >= MOST_ADDRESSES {
+            self.frames.clear();
+        }
+    }
+}
+
+impl Cache {
+    /// What is known of a module, which one at a time may look at and add to.
+    pub(super) fn module(&self, key: &Key) -> Arc<Mutex<Known>> {
+        // Each may hold three files open: its own, a debug file twice.
+        let most = MOST_MODULES.min(descriptors::most_of_target() / 4).max(1);
+        let mut modules = lock(&self.0.modules);
+        let is_full = modules.len() >= most && !modules.contains_key(key);
+        if is_full || self.0.text.load(Ordering::Relaxed) > MOST_TEXT {
+            self.0.text.store(0, Ordering::Relaxed);
+            modules.clear();
+            lock(&self.0.shared).clear();
+            self.0.helpers.forget();
+        }
+        Arc::clone(modules.entry(key.clone()).or_default())
+    }
+
+    /// Counts text of frames that were added.
+    pub(super) fn add_text(&self, bytes: usize) {
+        self.0.text.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// A file with debug information.
+    pub(super) fn origin(&self, module: &str, file: File, is_to_copy: bool, shared: Option<Shared>) -> Origin {
+        let number = self.0.files.fetch_add(1, Ordering::Relaxed);
+        Origin { number, file, module: module.to_owned(), is_to_copy, shared }
+    }
+
+    /// The same file with what several debug files share, whoever found it first.
+    pub(super) fn shared(&self, module: &str, file: File) -> Option<Arc<Origin>> {
+        let metadata = file.metadata().ok()?;
+        let mut shared = lock(&self.0.shared);
+        let origin = shared.entry((metadata.dev(), metadata.ino()));
+        Some(Arc::clone(origin.or_insert_with(|| Arc::new(self.origin(module, file, true, None)))))
+    }
+
+    /// How many addresses are known.
+    #[cfg(test)]
+    pub(super) fn frames(&self) -> usize {
+        lock(&self.0.modules).values().map(|known| lock(known).frames.len()).sum()
+    }
+
+    /// Those that read debug information.
+    pub(super) fn helpers(&self) -> &Helpers {
+        &self.0.helpers
+    }
+}
+
+pub(super) fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
