@@ -30,11 +30,13 @@ pub(super) fn measure(bench: &mut Bench, goroutines: u32) -> Result<()> {
 fn snapshot(bench: &mut Bench, target: &mut Target, goroutines: u32) -> Result<()> {
     let mut collecting = Vec::new();
     let mut whole = Vec::new();
+    let mut texts = Vec::new();
     let mut theirs = Vec::new();
     let mut seen = 0;
     for n in 0..bench.runs {
         let (recording, took) = bench.timed("snapshot", &target.pid(), &["--kind", "goroutines"])?;
         whole.push(took * 1e3);
+        texts.push(bench.text(&target.pid(), &["--kind", "goroutines"])? * 1e3);
         collecting.push(cost(&recording, "snapshot_ms"));
         seen = recording["coverage"]["go"]["goroutines"].as_u64().unwrap_or(0);
         if n * 5 < bench.runs * 2 {
@@ -49,7 +51,12 @@ fn snapshot(bench: &mut Bench, target: &mut Target, goroutines: u32) -> Result<(
         format!("debug=2 {theirs:.0} ms: ×{ratio:.0}"),
         goal(collecting < 200.0 && ratio >= 10.0, "under 200 ms, ×10"),
     );
-    bench.table.row("whole command, with the recording of all of them", format!("{whole:.0} ms"), "", None);
+    let ratio = theirs / whole;
+    let what = "whole command, with the recording of all of them";
+    bench.table.row(what, format!("{whole:.0} ms"), format!("×{ratio:.1}"), goal(ratio >= 5.0, "×5"));
+    let ratio = theirs / median(&mut texts);
+    let what = "whole command, with a text report";
+    bench.table.row(what, format!("{:.0} ms", theirs / ratio), format!("×{ratio:.1}"), goal(ratio >= 10.0, "×10"));
     Ok(())
 }
 

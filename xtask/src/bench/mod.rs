@@ -11,6 +11,7 @@ mod servers;
 mod stall;
 mod table;
 mod target;
+mod targets;
 mod threads;
 
 use std::fs;
@@ -49,6 +50,8 @@ pub(crate) struct Args {
 enum What {
     /// Threads, beside eu-stack
     Threads,
+    /// Many processes at a time, and how soon leakprobe begins and ends
+    Targets,
     /// Goroutines, beside the target's own pprof
     Goroutines,
     /// A debug file of 2 GB
@@ -64,8 +67,9 @@ enum What {
 }
 
 impl What {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Threads,
+        Self::Targets,
         Self::DebugFile,
         Self::Overhead,
         Self::Creations,
@@ -104,6 +108,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for what in &args.what {
         match what {
             What::Threads => threads::measure(&mut bench, args.threads)?,
+            What::Targets => targets::measure(&mut bench)?,
             What::DebugFile => debug_file::measure(&mut bench)?,
             What::Overhead => overhead::measure(&mut bench)?,
             What::Creations => creations::measure(&mut bench)?,
@@ -173,6 +178,16 @@ impl Bench {
         run::run(leakprobe.args([command, "-q", "-p", pid]).args(options).arg("-o").arg(&json))?;
         let took = began.elapsed().as_secs_f64();
         Ok((read(&json)?, took))
+    }
+
+    /// How long a snapshot takes that ends in a text report, in s.
+    fn text(&self, pid: &str, options: &[&str]) -> Result<f64> {
+        let mut leakprobe = Command::new(repo::leakprobe());
+        let began = Instant::now();
+        run::run(
+            leakprobe.args(["snapshot", "-q", "-p", pid]).args(options).arg("-o").arg(self.out.join("snapshot.txt")),
+        )?;
+        Ok(began.elapsed().as_secs_f64())
     }
 }
 

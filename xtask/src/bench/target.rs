@@ -77,3 +77,28 @@ impl Drop for Target {
         let _ = self.child.wait();
     }
 }
+
+/// Processes of one thread that do nothing; killed when dropped.
+pub(super) struct Idle(Vec<Child>);
+
+impl Idle {
+    pub(super) fn start(count: u32) -> Result<Self> {
+        let start = |_| Command::new("sleep").arg("infinity").stdin(Stdio::null()).spawn();
+        let idle = Self((0..count).map(start).collect::<Result<_, _>>().context("cannot start sleep")?);
+        thread::sleep(Duration::from_millis(200));
+        Ok(idle)
+    }
+
+    pub(super) fn pids(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|child| child.id().to_string())
+    }
+}
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
