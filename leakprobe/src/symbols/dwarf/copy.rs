@@ -31,6 +31,18 @@ const PIECE: usize = 64 << 10;
 pub(super) const ALT_LINK: &str = ".gnu_debugaltlink";
 /// Symbols, by which blazesym names code that DWARF has lines but no function for.
 const SYMBOLS: [&str; 2] = [".symtab", ".strtab"];
+/// What tells nothing of functions and lines: values of variables, macros, and indexes for debuggers.
+const UNUSED: [&str; 9] = [
+    ".debug_sup",
+    ".debug_loc",
+    ".debug_loclists",
+    ".debug_macro",
+    ".debug_macinfo",
+    ".debug_pubnames",
+    ".debug_pubtypes",
+    ".debug_gnu_pubnames",
+    ".debug_gnu_pubtypes",
+];
 /// By which blazesym knows again what a link leads to.
 const BUILD_ID: &str = ".note.gnu.build-id";
 
@@ -133,7 +145,7 @@ where
         let Ok(name) = str::from_utf8(table.section_name(endian, section).unwrap_or_default()) else { continue };
         // Symbols of 32-bit files have another form than those of the copy.
         let is_symbols = SYMBOLS.contains(&name) && header.is_type_64();
-        let is_debug = name.starts_with(".debug_") && name != ".debug_sup" || name == BUILD_ID;
+        let is_debug = name.starts_with(".debug_") && !UNUSED.contains(&name) || name == BUILD_ID;
         let is_known = found.iter().any(|known| known.name == name);
         if !(is_debug || is_symbols) || kind == elf::SHT_NOBITS || is_known || found.len() >= MOST_SECTIONS {
             continue;
