@@ -9,29 +9,44 @@ use crate::model::Recording;
 /// Most bytes of memory that writing one output may take, besides the recording itself.
 const MOST_MEMORY: u64 = 320 << 20;
 
-/// Most bytes of an output that writes out stacks one after the other: so much in any case, and for each task that is listed,
-/// of which most take a few KiB.
+/// Most bytes of an output: so much in any case, and for each task that is listed, of which most take a few KiB. The time that it
+/// takes is bounded with them.
 const MOST_WRITTEN: u64 = 256 << 20;
 const MOST_WRITTEN_FOR_TASK: u64 = 8 << 10;
 
-/// Bytes of memory that a format takes for each byte of text and for each frame of the distinct stacks, at most.
+/// What a format takes at most.
 struct Cost {
+    /// Bytes of memory for each byte of text of the distinct stacks.
     text: u64,
+    /// Bytes of memory for each of their frames.
     frame: u64,
+    size: Size,
+}
+
+/// How large an output gets.
+enum Size {
+    /// Each text of the recording stands in it once.
+    AsRecording,
+    /// The same stack is written for each task or site, each holder and each member of a deadlock.
+    Repeating,
 }
 
 impl Cost {
-    /// Measured, with a part added, of recordings with 256 MiB of text in 4,000 frames, and with 12 million frames of one byte each.
-    const fn of(format: Format) -> Self {
-        let (text, frame) = match format {
+    /// Of one recording, or of the comparison of several. Measured, with a part added, of recordings with 256 MiB of text in 4,000
+    /// frames, and with 12 million frames of one byte each.
+    const fn of(format: Format, is_comparison: bool) -> Self {
+        let (text, frame, size) = match format {
+            Format::Json if !is_comparison => (0, 0, Size::AsRecording),
             // Nodes of a tree; the picture is put together in memory, and the page holds it twice.
-            Format::Svg => (3, 80),
-            Format::Html => (4, 80),
+            Format::Svg => (3, 80, Size::Repeating),
+            Format::Html => (4, 80, Size::Repeating),
             // Text is held once for each stack, and once more for the packet.
-            Format::Perfetto => (3, 16),
+            Format::Perfetto => (3, 16, Size::Repeating),
             // Numbers; each frame's text once.
-            Format::Pprof => (0, 24),
-            Format::Speedscope | Format::Folded => (0, 16),
+            Format::Pprof => (0, 24, Size::Repeating),
+            // Lines of both recordings are found by their text.
+            Format::Folded if is_comparison => (2, 16, Size::Repeating),
+            Format::Speedscope | Format::Folded => (0, 16, Size::Repeating),
             // One stack at a time, or the most important ones.
             Format::Json
             | Format::Txt
@@ -40,9 +55,9 @@ impl Cost {
             | Format::Dot
             | Format::Junit
             | Format::Sarif
-            | Format::Markdown => (0, 0),
+            | Format::Markdown => (0, 0, Size::Repeating),
         };
-        Self { text, frame }
+        Self { text, frame, size }
     }
 }
 
@@ -52,7 +67,7 @@ impl Cost {
 ///
 /// [`Error::TooMuchToRender`].
 pub(super) fn check(format: Format, of: &[&Recording], options: &Options, path: &Path) -> Result<(), Error> {
-    let cost = Cost::of(format);
+    let cost = Cost::of(format, of.len() > 1);
     let memory = |recording: &&Recording| {
         let Expanded { text, frames } = Expanded::of(recording, options.max_depth, MOST_MEMORY);
         text.saturating_mul(cost.text).saturating_add(frames.saturating_mul(cost.frame))
@@ -96,21 +111,22 @@ impl io::Write for Limited<'_> {
 
 /// Most bytes that the output of these recordings may have.
 pub(super) fn most_written(format: Format, of: &[&Recording]) -> u64 {
-    match format {
-        // The same stack is written for each task or site, each holder and each member of a deadlock.
-        Format::Html | Format::Txt | Format::GoroutinesTxt => {
+    match Cost::of(format, of.len() > 1).size {
+        Size::AsRecording => u64::MAX,
+        Size::Repeating => {
             let tasks = of.iter().map(|recording| recording.tasks.len() as u64).fold(0, u64::saturating_add);
             MOST_WRITTEN.saturating_add(tasks.saturating_mul(MOST_WRITTEN_FOR_TASK))
         }
-        // What is large here takes memory, and is refused before.
-        _ => u64::MAX,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{model::Frame, report::fixture};
+    use crate::{
+        model::{Frame, Site, Verdict},
+        report::{diff, fixture},
+    };
 
     /// `count` tasks with different stacks of `depth` frames, which have names of `length` bytes.
     fn recording(count: u32, depth: u32, length: usize) -> Recording {
@@ -190,10 +206,35 @@ mod tests {
     }
 
     #[test]
-    fn formats_that_write_stacks_out_end_somewhere() {
+    fn every_output_but_the_recording_itself_ends_somewhere() {
         let recording = recording(1_000, 1, 1);
-        for format in [Format::Html, Format::Txt, Format::GoroutinesTxt] {
-            assert_eq!(most_written(format, &[&recording; 2]), (256 << 20) + 2 * 1_000 * (8 << 10));
+        for &format in Format::ALL {
+            let of_one = if format == Format::Json { u64::MAX } else { (256 << 20) + 1_000 * (8 << 10) };
+            assert_eq!(most_written(format, &[&recording]), of_one, "{format}");
+            assert_eq!(most_written(format, &[&recording; 2]), (256 << 20) + 2 * 1_000 * (8 << 10), "{format}");
         }
+    }
+
+    /// Writes into 1 MiB; whether that was too little.
+    fn exceeds(write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> bool {
+        let mut exceeded = false;
+        let written = write(&mut Limited::new(&mut io::sink(), 1 << 20, &mut exceeded));
+        assert_eq!(written.is_err(), exceeded);
+        exceeded
+    }
+
+    #[test]
+    fn sites_are_put_together_one_at_a_time() {
+        let mut recording = recording(1, 60, 64 << 10);
+        let site = &fixture::check::failed().sites[0];
+        let (stack, creation) = (recording.tasks[0].stack.to_vec(), recording.tasks[0].stack.to_vec());
+        let site = Site { stack, creation, verdict: Verdict::Proven, ..site.clone() };
+        // 100 GB, were all of it put together before a part is written.
+        recording.sites = (0..50_000).map(|n| Site { id: n.to_string(), ..site.clone() }).collect();
+        for format in [Format::Sarif, Format::Junit] {
+            assert!(exceeds(|out| format.report().write(&recording, &Options::default(), out)), "{format}");
+        }
+        let pair = diff::Pair { before: ("a".into(), fixture::idle()), after: ("b".into(), recording) };
+        assert!(exceeds(|out| pair.write(Format::Json, &Options::default(), out)));
     }
 }

@@ -53,16 +53,18 @@ impl Report for Junit {
         let shown = &Shown::of(recording, &Options { source_root: options.source_root.clone(), ..Options::default() });
         let judged = checked::judged(shown);
         let check = recording.check.as_ref();
-        let cases: Vec<Case> = [whole(shown, check, judged.len())]
-            .into_iter()
-            .chain(check.and_then(number_of_tasks))
-            .chain(judged.iter().take(MAX_SITES).map(|judged| site(shown, check, judged, options)))
-            .collect();
+        let sites = judged.get(..MAX_SITES).unwrap_or(&judged);
+        let ours: Vec<Case> =
+            [whole(shown, check, judged.len())].into_iter().chain(check.and_then(number_of_tasks)).collect();
         let name = format!("{OURS}: {}", words::harmless(&recording.target.comm));
-        let count = |element: &str| cases.iter().filter(|case| case.is(element)).count();
+        let elements = || {
+            let of_sites = sites.iter().filter_map(|judged| Standing::of(judged, check).element());
+            ours.iter().filter_map(Case::element).chain(of_sites)
+        };
+        let count = |element: &str| elements().filter(|&it| it == element).count();
         let totals = format!(
             "tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\" time=\"{:.3}\"",
-            cases.len(),
+            ours.len() + sites.len(),
             count("failure"),
             count("error"),
             count("skipped"),
@@ -73,9 +75,9 @@ impl Report for Junit {
         let started = words::timestamp(&recording.started).map(|it| format!(" timestamp=\"{it}\"")).unwrap_or_default();
         writeln!(out, "  <testsuite name=\"{}\" {totals}{started}>", escape(&name))?;
         properties(recording, check, out)?;
-        for case in &cases {
-            case.write(out)?;
-        }
+        ours.iter().try_for_each(|case| case.write(out))?;
+        // One at a time: all of them repeat the texts of the same frames.
+        sites.iter().try_for_each(|judged| site(shown, check, judged, options).write(out))?;
         writeln!(out, "  </testsuite>\n</testsuites>")
     }
 }
@@ -163,19 +165,19 @@ fn number_of_tasks(check: &Check) -> Option<Case> {
 fn site(shown: &Shown<'_>, check: Option<&Check>, judged: &Judged<'_>, options: &Options) -> Case {
     let root = options.source_root.as_deref();
     let sentence = judged.sentence(shown);
-    let verdict = judged.site.verdict;
-    let (result, output) = match judged.accepted() {
-        Some(why) if judged.is_found() => {
-            (Err(Bad::new("skipped", "", &format!("{}, {why}", verdict.name()), String::new())), String::new())
+    let verdict = judged.site.verdict.name();
+    let standing = Standing::of(judged, check);
+    let bad = |kind, message: &str, text| {
+        standing.element().map_or(Ok(()), |element| Err(Bad::new(element, kind, message, text)))
+    };
+    let (result, output) = match standing {
+        Standing::Accepted => {
+            let why = judged.accepted().unwrap_or_default();
+            (bad("", &format!("{verdict}, {why}"), String::new()), String::new())
         }
-        _ if judged.fails(check) => {
-            let told = in_full(shown, judged, options);
-            (Err(Bad::new("failure", verdict.name(), &sentence, told)), String::new())
-        }
-        _ if judged.is_found() => {
-            (Ok(()), format!("{}: {sentence}\n{}", verdict.name(), in_full(shown, judged, options)))
-        }
-        _ => (Ok(()), judged.facts().join("\n")),
+        Standing::Fails => (bad(verdict, &sentence, in_full(shown, judged, options)), String::new()),
+        Standing::Found => (Ok(()), format!("{verdict}: {sentence}\n{}", in_full(shown, judged, options))),
+        Standing::Passes => (Ok(()), judged.facts().join("\n")),
     };
     Case {
         class: judged.package(shown),
@@ -210,6 +212,36 @@ fn in_full(shown: &Shown<'_>, judged: &Judged<'_>, options: &Options) -> String 
     lines.join("\n")
 }
 
+/// What a site is to the check.
+#[derive(Clone, Copy)]
+enum Standing {
+    Accepted,
+    Fails,
+    /// Something is wrong with it that does not fail the check.
+    Found,
+    Passes,
+}
+
+impl Standing {
+    fn of(judged: &Judged<'_>, check: Option<&Check>) -> Self {
+        match judged.is_found() {
+            true if judged.site.accepted.is_some() => Self::Accepted,
+            true if judged.fails(check) => Self::Fails,
+            true => Self::Found,
+            false => Self::Passes,
+        }
+    }
+
+    /// The element that says so in a test case; `None` of one that passes.
+    fn element(self) -> Option<&'static str> {
+        match self {
+            Self::Accepted => Some("skipped"),
+            Self::Fails => Some("failure"),
+            Self::Found | Self::Passes => None,
+        }
+    }
+}
+
 impl Bad {
     fn new(element: &'static str, kind: &'static str, message: &str, text: String) -> Self {
         Self { element, kind, message: message.to_owned(), text }
@@ -217,8 +249,9 @@ impl Bad {
 }
 
 impl Case {
-    fn is(&self, element: &str) -> bool {
-        self.result.as_ref().is_err_and(|bad| bad.element == element)
+    /// The element that says that it did not pass.
+    fn element(&self) -> Option<&'static str> {
+        self.result.as_ref().err().map(|bad| bad.element)
     }
 
     fn write(&self, out: &mut dyn io::Write) -> io::Result<()> {

@@ -3,8 +3,9 @@
 //!
 //! The format: <https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html>.
 
-use std::io;
+use std::{io, path::Path};
 
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::{
@@ -72,24 +73,56 @@ impl Report for Sarif {
     fn write(&self, recording: &Recording, options: &Options, out: &mut dyn io::Write) -> io::Result<()> {
         // Whatever is asked to be shown, as in `.junit.xml`.
         let shown = &Shown::of(recording, &Options { source_root: options.source_root.clone(), ..Options::default() });
-        let of_site = Writer { shown, check: recording.check.as_ref(), options };
         let judged = checked::judged(shown);
-        let found = judged.iter().filter(|judged| judged.is_found());
-        let results: Vec<Value> = found.clone().take(MAX_RESULTS).map(|judged| of_site.result(judged)).collect();
-        let mut run = json!({
-            "tool": { "driver": driver(recording) },
-            "automationDetails": { "id": format!("leakprobe/{}/", words::harmless(&recording.target.comm)) },
-            "columnKind": "unicodeCodePoints",
-            "invocations": [invocation(recording, found.count().saturating_sub(MAX_RESULTS))],
-            "results": results,
-        });
-        if let Some(root) = options.source_root.as_deref() {
+        let found = judged.iter().filter(|judged| judged.is_found()).count();
+        let base = |root: &Path| {
             let uri = format!("{}/", uri(&root.to_string_lossy()).trim_end_matches('/'));
-            set(&mut run, "originalUriBaseIds", json!({ ROOT: { "uri": uri } }));
-        }
-        let log = json!({ "$schema": SCHEMA, "version": "2.1.0", "runs": [run] });
-        serde_json::to_writer_pretty(&mut *out, &log)?;
+            json!({ ROOT: { "uri": uri } })
+        };
+        let run = Run {
+            automation_details: json!({ "id": format!("leakprobe/{}/", words::harmless(&recording.target.comm)) }),
+            column_kind: "unicodeCodePoints",
+            invocations: [invocation(recording, found.saturating_sub(MAX_RESULTS))],
+            original_uri_base_ids: options.source_root.as_deref().map(base),
+            results: Results { of_site: Writer { shown, check: recording.check.as_ref(), options }, judged: &judged },
+            tool: json!({ "driver": driver(recording) }),
+        };
+        serde_json::to_writer_pretty(&mut *out, &Log { schema: SCHEMA, runs: [run], version: "2.1.0" })?;
         writeln!(out)
+    }
+}
+
+/// The file.
+#[derive(Serialize)]
+struct Log<'a> {
+    #[serde(rename = "$schema")]
+    schema: &'static str,
+    runs: [Run<'a>; 1],
+    version: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Run<'a> {
+    automation_details: Value,
+    column_kind: &'static str,
+    invocations: [Value; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    original_uri_base_ids: Option<Value>,
+    results: Results<'a>,
+    tool: Value,
+}
+
+/// What was found, each put together when it is written: all of them repeat the texts of the same frames.
+struct Results<'a> {
+    of_site: Writer<'a>,
+    judged: &'a [Judged<'a>],
+}
+
+impl Serialize for Results<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let found = self.judged.iter().filter(|judged| judged.is_found()).take(MAX_RESULTS);
+        serializer.collect_seq(found.map(|judged| self.of_site.result(judged)))
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{evidence, frames, shown::Shown, txt::sites, words};
-use crate::model::{Owner, Relation, Task, TaskKind, TaskState, Wait};
+use crate::model::{Frame, Owner, Relation, Task, TaskKind, TaskState, Wait};
 
 /// Frames of a stack that are told of a node, and threads of one that stands for several that are named.
 const MAX_FRAMES: usize = 24;
@@ -53,28 +53,35 @@ impl Doing {
     pub(super) const ALL: [Self; 5] = [Self::Waits, Self::Runs, Self::Exited, Self::Elsewhere, Self::NotSeen];
 }
 
-pub(super) struct Node {
+pub(super) struct Node<'a> {
     pub(super) id: Id,
     pub(super) doing: Doing,
     /// Who it is; then, as far as that is known, what it does and what it waits on.
     pub(super) lines: Vec<String>,
     /// The function in which it does that.
-    pub(super) place: Option<String>,
-    /// Its stack, and the names of those that it stands for.
-    pub(super) details: Vec<String>,
+    place: Option<&'a Frame>,
+    /// The names of those that it stands for.
+    names: Vec<String>,
+    /// Whose stack is told of it.
+    example: Option<&'a Task>,
     /// How many threads it stands for.
     pub(super) count: u64,
     /// Whether it is on a circle of threads that wait for each other for ever.
     pub(super) on_circle: bool,
 }
 
-impl Node {
+impl Node<'_> {
     /// All that stands in it, in lines of at most `width` characters.
     pub(super) fn told(&self, width: usize) -> impl Iterator<Item = String> {
         let lines = self.lines.iter().map(move |line| words::cut_middle(line, width));
-        let place =
-            self.place.iter().map(move |place| format!("in {}", words::shorten(place, width.saturating_sub(3))));
-        lines.chain(place)
+        let place = self.place.map(frames::label);
+        lines.chain(place.map(move |place| format!("in {}", words::shorten(&place, width.saturating_sub(3)))))
+    }
+
+    /// The names of those that it stands for, and its stack. Not kept: a stack in words is large, and few are told.
+    pub(super) fn details(&self, shown: &Shown<'_>) -> Vec<String> {
+        let stack = self.example.map(|task| stack(shown, task)).unwrap_or_default();
+        self.names.iter().cloned().chain(stack).collect()
     }
 }
 
@@ -87,9 +94,9 @@ pub(super) struct Edge {
     pub(super) on_circle: bool,
 }
 
-pub(super) struct Graph {
+pub(super) struct Graph<'a> {
     /// Those that matter most first.
-    pub(super) nodes: Vec<Node>,
+    pub(super) nodes: Vec<Node<'a>>,
     pub(super) edges: Vec<Edge>,
     /// Threads that wait and are not drawn, because there are too many.
     pub(super) left_out: u64,
@@ -106,9 +113,9 @@ struct Waiter<'a> {
 /// What waiters share that are drawn as one: the owner and its process, their site, and what they wait on.
 type Group<'a> = (u64, Option<u32>, Option<usize>, &'a str, &'a str);
 
-impl Graph {
+impl<'a> Graph<'a> {
     /// The graph of what is shown, with the holders and deadlocks that a report tells whoever is asked for; `most` nodes.
-    pub(super) fn of(shown: &Shown<'_>, most: usize) -> Self {
+    pub(super) fn of(shown: &Shown<'a>, most: usize) -> Self {
         let tasks = shown.recording.tasks.iter().filter(|task| task.kind == TaskKind::Thread);
         let threads: BTreeMap<u64, &Task> = tasks.map(|task| (task.id, task)).collect();
         let mut circles = BTreeMap::new();
@@ -116,7 +123,7 @@ impl Graph {
             let next = deadlock.tasks.iter().cycle().skip(1);
             circles.extend(deadlock.tasks.iter().zip(next).map(|(one, next)| (one.task, next.task)));
         }
-        let waiters = waiters(shown, &threads, circles.keys());
+        let waiters = waiters(shown, &threads, circles.keys().copied());
         let mut waits_for_it: BTreeMap<u64, u64> = BTreeMap::new();
         for waiter in waiters.values().filter(|waiter| waiter.owner.process.is_none()) {
             *waits_for_it.entry(waiter.owner.task).or_default() += 1;
@@ -161,11 +168,11 @@ impl Graph {
     /// Waiters of one kind, the one that they wait for, and the edge between them.
     fn add(
         &mut self,
-        waiters: &[Waiter<'_>],
+        waiters: &[Waiter<'a>],
         places: &mut BTreeMap<Id, usize>,
         circles: &BTreeMap<u64, u64>,
-        threads: &BTreeMap<u64, &Task>,
-        shown: &Shown<'_>,
+        threads: &BTreeMap<u64, &'a Task>,
+        shown: &Shown<'a>,
         most: usize,
     ) {
         let Some(&Waiter { task, owner, .. }) = waiters.first() else { return };
@@ -204,10 +211,10 @@ impl Graph {
 fn waiters<'a>(
     shown: &Shown<'a>,
     threads: &BTreeMap<u64, &'a Task>,
-    deadlocked: impl Iterator<Item = &'a u64> + Clone,
+    deadlocked: impl Iterator<Item = u64>,
 ) -> BTreeMap<u64, Waiter<'a>> {
     let own = shown.tasks.iter().filter(|task| task.kind == TaskKind::Thread).map(|task| task.id);
-    let mut open: Vec<u64> = own.chain(deadlocked.copied()).collect();
+    let mut open: Vec<u64> = own.chain(deadlocked).collect();
     let mut waiters = BTreeMap::new();
     while let Some(id) = open.pop() {
         let Some(&task) = threads.get(&id).filter(|_| !waiters.contains_key(&id)) else { continue };
@@ -219,7 +226,7 @@ fn waiters<'a>(
     waiters
 }
 
-fn of_thread(shown: &Shown<'_>, task: &Task) -> Node {
+fn of_thread<'a>(shown: &Shown<'a>, task: &'a Task) -> Node<'a> {
     let doing = match task.state {
         TaskState::Parked | TaskState::Blocked => Doing::Waits,
         TaskState::Running | TaskState::Runnable => Doing::Runs,
@@ -227,30 +234,45 @@ fn of_thread(shown: &Shown<'_>, task: &Task) -> Node {
     };
     let mut lines = vec![sites::task_name(task)];
     lines.extend(what_it_does(task, ""));
-    let (place, details) = (place(shown, task), stack(shown, task));
-    Node { id: Id::Thread(task.id), doing, lines, place, details, count: 1, on_circle: false }
+    Node {
+        id: Id::Thread(task.id),
+        doing,
+        lines,
+        place: place(shown, task),
+        names: Vec::new(),
+        example: Some(task),
+        count: 1,
+        on_circle: false,
+    }
 }
 
-fn of_several(shown: &Shown<'_>, waiters: &[Waiter<'_>]) -> Node {
+fn of_several<'a>(shown: &Shown<'a>, waiters: &[Waiter<'a>]) -> Node<'a> {
     let longest =
         waiters.iter().map(|waiter| waiter.task).max_by_key(|task| task.wait.as_ref().map(|wait| wait.age_ms));
     let first = waiters.first().map_or(0, |waiter| waiter.task.id);
     let count = waiters.len() as u64;
     let mut lines = vec![words::count(count, evidence::noun_of(TaskKind::Thread))];
-    let mut details: Vec<String> = waiters.iter().take(MAX_NAMES).map(|waiter| sites::task_name(waiter.task)).collect();
+    let mut names: Vec<String> = waiters.iter().take(MAX_NAMES).map(|waiter| sites::task_name(waiter.task)).collect();
     if waiters.len() > MAX_NAMES {
-        details.push(format!("and {} more", words::thousands((waiters.len() - MAX_NAMES) as u64)));
+        names.push(format!("and {} more", words::thousands((waiters.len() - MAX_NAMES) as u64)));
     }
     if let Some(longest) = longest {
         lines.extend(what_it_does(longest, "up to "));
-        details.extend(stack(shown, longest));
     }
-    let place = longest.and_then(|longest| place(shown, longest));
-    Node { id: Id::Waiters(first), doing: Doing::Waits, lines, place, details, count, on_circle: false }
+    Node {
+        id: Id::Waiters(first),
+        doing: Doing::Waits,
+        lines,
+        place: longest.and_then(|longest| place(shown, longest)),
+        names,
+        example: longest,
+        count,
+        on_circle: false,
+    }
 }
 
 /// Of somebody whose task is not listed.
-fn of_absent(id: Id, owner: &Owner) -> Node {
+fn of_absent(id: Id, owner: &Owner) -> Node<'static> {
     let who = match owner.process {
         Some(process) if u64::from(process) == owner.task => format!("process {process}"),
         Some(process) => format!("{}, of process {process}", owner.task),
@@ -265,7 +287,8 @@ fn of_absent(id: Id, owner: &Owner) -> Node {
     };
     let name = format!("{} ({who})", words::harmless(&owner.name));
     let lines = [name.trim_start().to_owned()].into_iter().chain(owner.state.map(|state| state.name().to_owned()));
-    Node { id, doing, lines: lines.collect(), place: None, details: Vec::new(), count: 1, on_circle: false }
+    let lines = lines.collect();
+    Node { id, doing, lines, place: None, names: Vec::new(), example: None, count: 1, on_circle: false }
 }
 
 /// State, and what it waits on; `up_to` stands before the age.
@@ -281,8 +304,8 @@ fn what_it_does(task: &Task, up_to: &str) -> Vec<String> {
     lines
 }
 
-fn place(shown: &Shown<'_>, task: &Task) -> Option<String> {
-    frames::innermost_users(shown, &task.stack).map(frames::label)
+fn place<'a>(shown: &Shown<'a>, task: &Task) -> Option<&'a Frame> {
+    frames::innermost_users(shown, &task.stack)
 }
 
 fn stack(shown: &Shown<'_>, task: &Task) -> Vec<String> {

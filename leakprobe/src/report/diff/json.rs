@@ -3,7 +3,7 @@
 use std::io;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::Compared;
 use crate::{
@@ -35,7 +35,8 @@ struct File<'a> {
     /// How many fewer wait, at the sites where there are fewer.
     fewer: u64,
     /// Every site of either, those with most more first.
-    sites: Vec<Entry<'a>>,
+    #[schemars(with = "Vec<Entry<'a>>")]
+    sites: Sites<'a>,
 }
 
 /// A recording.
@@ -81,9 +82,32 @@ struct Entry<'a> {
     /// Whether sites with other creators were taken together, since one of the recordings does not know the creators.
     creators_unknown: bool,
     /// Where the tasks wait, innermost function first.
-    stack: Vec<String>,
+    #[schemars(with = "Vec<String>")]
+    stack: Names<'a>,
     /// Where they were created, likewise; empty if that is not known.
-    creation: Vec<String>,
+    #[schemars(with = "Vec<String>")]
+    creation: Names<'a>,
+}
+
+/// The sites, each put together when it is written: all of them repeat the names of the same frames.
+struct Sites<'a>(&'a Compared<'a>);
+
+impl Serialize for Sites<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.diff.rows.iter().filter_map(|row| entry(self.0, row)))
+    }
+}
+
+/// The names of a stack's functions.
+struct Names<'a> {
+    shown: &'a Shown<'a>,
+    stack: &'a [u32],
+}
+
+impl Serialize for Names<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.shown.frames(self.stack).into_iter().map(frames::label))
+    }
 }
 
 /// Tasks at a site.
@@ -115,7 +139,7 @@ pub(super) fn write(compared: &Compared<'_>, out: &mut dyn io::Write) -> io::Res
         notes: &diff.notes,
         more: diff.more(),
         fewer: diff.fewer(),
-        sites: diff.rows.iter().filter_map(|row| entry(compared, row)).collect(),
+        sites: Sites(compared),
     };
     serde_json::to_writer_pretty(&mut *out, &file)?;
     writeln!(out)
@@ -136,7 +160,7 @@ fn about<'a>(file: &'a str, shown: &Shown<'a>) -> About<'a> {
 
 fn entry<'a>(compared: &Compared<'a>, row: &Row<'a>) -> Option<Entry<'a>> {
     let (shown, site) = compared.place_of(row)?;
-    let names = |stack: &[u32]| shown.frames(stack).into_iter().map(frames::label).collect();
+    let names = |stack| Names { shown, stack };
     Some(Entry {
         id: row.id,
         change: row.change.name(),

@@ -63,11 +63,11 @@ impl Report for Waits {
             0 => String::new(),
             more => format!("{} not drawn: there are too many", words::count(more, "more waiter")),
         };
-        head.write_around(places.height, &left_out, out, |writer, corner| draw(writer, &graph, &places, corner))
+        head.write_around(places.height, &left_out, out, |writer, corner| draw(writer, shown, &graph, &places, corner))
     }
 }
 
-fn subtitle(shown: &Shown<'_>, graph: &Graph) -> String {
+fn subtitle(shown: &Shown<'_>, graph: &Graph<'_>) -> String {
     let mut parts = Vec::new();
     if !graph.nodes.is_empty() {
         let (waiting, awaited) = (graph.waiting(), graph.awaited());
@@ -87,7 +87,7 @@ fn subtitle(shown: &Shown<'_>, graph: &Graph) -> String {
 }
 
 /// Of each way that a node can look the number of nodes, if there are any.
-fn legend(graph: &Graph) -> Vec<LegendEntry> {
+fn legend(graph: &Graph<'_>) -> Vec<LegendEntry> {
     let entry = |color, name, amount: u64, about: &str| LegendEntry {
         color,
         name,
@@ -95,7 +95,7 @@ fn legend(graph: &Graph) -> Vec<LegendEntry> {
         about: about.to_owned(),
         kind: None,
     };
-    let count = |is_counted: &dyn Fn(&Node) -> bool| {
+    let count = |is_counted: &dyn Fn(&Node<'_>) -> bool| {
         graph.nodes.iter().filter(|node| is_counted(node)).map(|node| node.count).sum::<u64>()
     };
     let deadlocked = entry(
@@ -132,7 +132,7 @@ fn color(doing: Doing) -> Color {
     }
 }
 
-fn items(graph: &Graph) -> Vec<Item> {
+fn items(graph: &Graph<'_>) -> Vec<Item> {
     let mut items: Vec<Item> = graph
         .nodes
         .iter()
@@ -152,7 +152,13 @@ fn items(graph: &Graph) -> Vec<Item> {
 }
 
 /// Draws everything below the head, from `corner` on.
-fn draw<W: io::Write>(writer: &mut Writer<W>, graph: &Graph, places: &Layout, corner: Point) -> io::Result<()> {
+fn draw<W: io::Write>(
+    writer: &mut Writer<W>,
+    shown: &Shown<'_>,
+    graph: &Graph<'_>,
+    places: &Layout,
+    corner: Point,
+) -> io::Result<()> {
     let move_there = format!("translate({} {})", number(corner.x), number(corner.y));
     let group = [("id", "waits"), ("transform", move_there.as_str())];
     writer.create_element("g").with_attributes(group).write_inner_content(|writer| {
@@ -168,7 +174,7 @@ fn draw<W: io::Write>(writer: &mut Writer<W>, graph: &Graph, places: &Layout, co
             }
         }
         for (node, area) in graph.nodes.iter().zip(&places.nodes) {
-            write_node(writer, node, area)?;
+            write_node(writer, shown, node, area)?;
         }
         Ok(())
     })?;
@@ -196,7 +202,7 @@ fn write_arrow<W: io::Write>(writer: &mut Writer<W>, id: &str, color: &str) -> i
 fn write_edge<W: io::Write>(
     writer: &mut Writer<W>,
     edge: &Edge,
-    [from, to]: [&Node; 2],
+    [from, to]: [&Node<'_>; 2],
     way: &Way,
     label: Label,
 ) -> io::Result<()> {
@@ -233,7 +239,7 @@ fn path(way: &Way) -> String {
     }
 }
 
-fn write_node<W: io::Write>(writer: &mut Writer<W>, node: &Node, area: &Area) -> io::Result<()> {
+fn write_node<W: io::Write>(writer: &mut Writer<W>, shown: &Shown<'_>, node: &Node<'_>, area: &Area) -> io::Result<()> {
     let (left, top) = (area.middle.x - area.width / 2.0, area.middle.y - area.height / 2.0);
     let (stroke, stroke_width) = if node.on_circle { (RED, "2") } else { (PLAIN, "1") };
     let rect = |by: f64| {
@@ -252,7 +258,8 @@ fn write_node<W: io::Write>(writer: &mut Writer<W>, node: &Node, area: &Area) ->
     let group = [("id", node.id.name())];
     let group = group.iter().map(|(name, value)| (*name, value.as_str()));
     writer.create_element("g").with_attributes(group).write_inner_content(|writer| {
-        let details = node.details.iter().map(|line| words::cut_middle(line, TITLE_WIDTH));
+        let details = node.details(shown);
+        let details = details.iter().map(|line| words::cut_middle(line, TITLE_WIDTH));
         let told: Vec<String> = node.told(TITLE_WIDTH).chain(details).collect();
         head::write_title(writer, &told.join("\n"))?;
         // Several look like a pile.

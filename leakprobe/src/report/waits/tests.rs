@@ -93,12 +93,12 @@ pub(in crate::report) fn mixed() -> Recording {
     recording
 }
 
-fn graph(recording: &Recording) -> Graph {
+fn graph(recording: &Recording) -> Graph<'_> {
     Graph::of(&Shown::of(recording, &Options::default()), 1_000)
 }
 
 /// Each edge as who waits, for whom, and whether it is on a circle.
-fn edges(graph: &Graph) -> BTreeSet<(String, String, bool)> {
+fn edges(graph: &Graph<'_>) -> BTreeSet<(String, String, bool)> {
     let name = |place: usize| graph.nodes[place].id.name();
     graph.edges.iter().map(|edge| (name(edge.from), name(edge.to), edge.on_circle)).collect()
 }
@@ -128,16 +128,18 @@ fn every_waiter_has_an_edge_and_circles_are_known() {
     assert_eq!(node("process_77").lines, ["postgres (process 77)"]);
     assert_eq!(node("thread_2").lines[..3], ["writer (2)", "parked 1.4 s: mutex", "on 0x7f2a4c000010"]);
     assert!(node("thread_1").on_circle && !node("thread_3").on_circle);
-    assert!(node("thread_2").details.iter().any(|line| line == "epoll_wait"), "{:?}", node("thread_2").details);
+    let details = node("thread_2").details(&Shown::of(&recording, &Options::default()));
+    assert!(details.iter().any(|line| line == "epoll_wait"), "{details:?}");
 }
 
 #[test]
 fn waiters_at_one_place_share_a_node() {
-    let graph = graph(&crowd());
+    let recording = crowd();
+    let graph = graph(&recording);
     assert_eq!((graph.nodes.len(), graph.edges.len(), graph.waiting()), (2, 1, 40));
     let several = graph.nodes.iter().find(|node| node.count == 40).unwrap();
     assert_eq!(several.lines[0], "40 threads");
-    assert_eq!(several.details[MAX_NAMES], "and 32 more");
+    assert_eq!(several.details(&Shown::of(&recording, &Options::default()))[MAX_NAMES], "and 32 more");
 }
 
 #[test]
@@ -165,5 +167,6 @@ fn what_is_too_much_is_counted_and_circles_come_first() {
 
 #[test]
 fn where_nobody_waits_for_anybody_the_graph_is_empty() {
-    assert!(graph(&fixture::checkout()).nodes.is_empty());
+    let checkout = fixture::checkout();
+    assert!(graph(&checkout).nodes.is_empty());
 }
