@@ -179,7 +179,7 @@ impl<'a> Trace<'a> {
         let mut writer = Writer::begin(out, base)?;
         self.write_process(&mut writer)?;
         let shown = self.shown;
-        let mut texts = Texts { shown, names: HashMap::new(), notes: HashMap::new(), stacks: HashMap::new() };
+        let mut texts = Texts::of(shown);
         let tracks = std::mem::take(&mut self.tracks);
         for (&id, track) in &tracks {
             writer.track(self.descriptor(id, track))?;
@@ -308,16 +308,23 @@ fn id_of(task: &Task) -> Id {
     (task.kind, task.id, task.goroutine.as_ref().map_or(0, |goroutine| goroutine.runtime))
 }
 
-/// What was written of a recording, by where it lies: a text is made harmless, and a stack put together, once, however many events
-/// tell it. All of it outlives this, so that nothing else can lie there meanwhile.
+/// What was written of a recording: a text is made harmless, and a stack put together, once, however many events tell it. Texts are
+/// known by where they lie, and outlive this, so that nothing else can lie there meanwhile; stacks by their frames, since equal
+/// ones of different tasks lie at different places.
 struct Texts<'a> {
     shown: &'a Shown<'a>,
     names: HashMap<(*const u8, usize), NameId>,
     notes: HashMap<(*const u8, usize), Option<TextId>>,
-    stacks: HashMap<(*const u32, usize), TextId>,
+    stacks: HashMap<&'a [u32], TextId>,
+    /// By the frame's place in the recording.
+    labels: HashMap<u32, String>,
 }
 
 impl<'a> Texts<'a> {
+    fn of(shown: &'a Shown<'a>) -> Self {
+        Self { shown, names: HashMap::new(), notes: HashMap::new(), stacks: HashMap::new(), labels: HashMap::new() }
+    }
+
     /// An event's name.
     fn name(&mut self, name: &'a str, writer: &mut Writer<'_>) -> NameId {
         let place = (name.as_ptr(), name.len());
@@ -335,15 +342,19 @@ impl<'a> Texts<'a> {
 
     /// A stack, a frame a line, innermost first.
     fn stack(&mut self, stack: &'a [u32], writer: &mut Writer<'_>) -> TextId {
-        let shown = self.shown;
-        *self.stacks.entry((stack.as_ptr(), stack.len())).or_insert_with(|| {
-            let resolved = shown.frames(stack);
+        let Self { shown, labels, .. } = self;
+        *self.stacks.entry(stack).or_insert_with(|| {
+            let resolved = shown.resolve(stack);
             let (inner, more) = shown.cut(&resolved);
-            let mut lines: Vec<String> = inner.iter().map(|frame| frames::label(frame)).collect();
-            if more > 0 {
-                lines.push(format!("[{} left out by --max-depth]", words::count(more, "outer frame")));
+            let mut text = String::new();
+            for &(place, frame) in inner {
+                text += labels.entry(place).or_insert_with(|| frames::label(frame));
+                text.push('\n');
             }
-            if lines.is_empty() { writer.text("[no stack]") } else { writer.text(&lines.join("\n")) }
+            if more > 0 {
+                text += &format!("[{} left out by --max-depth]", words::count(more, "outer frame"));
+            }
+            if text.is_empty() { writer.text("[no stack]") } else { writer.text(text.trim_end_matches('\n')) }
         })
     }
 }

@@ -218,3 +218,16 @@ fn what_many_slices_have_in_common_is_put_together_once() {
     Format::Perfetto.report().write(&recording, &Options::default(), &mut out).unwrap();
     assert!(out.len() < 12 << 20, "{}", out.len());
 }
+
+#[test]
+fn equal_stacks_of_different_tasks_are_put_together_once() {
+    let mut recording = fixture::single_thread();
+    recording.frames[0].function = "f".repeat(16 << 10);
+    let task = recording.tasks[0].clone();
+    // Each its own, as they are read from a file. Put together for each task, these would be 80 GB.
+    let tasks = (1..=10_000).map(|id| Task { id, site: None, stack: vec![0; 500].into(), ..task.clone() });
+    recording.tasks = tasks.collect();
+    let mut out = Vec::new();
+    Format::Perfetto.report().write(&recording, &Options::default(), &mut out).unwrap();
+    assert!(out.len() < 12 << 20, "{}", out.len());
+}
