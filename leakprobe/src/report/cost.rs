@@ -42,8 +42,8 @@ impl Cost {
             Format::Html => (4, 80, Size::Repeating),
             // Text is held once for each stack, and once more for the packet.
             Format::Perfetto => (3, 16, Size::Repeating),
-            // Numbers; each frame's text once.
-            Format::Pprof => (0, 24, Size::Repeating),
+            // Numbers; each frame's text once. Two frames may be a location of their own, if the inner one is inlined.
+            Format::Pprof => (0, 100, Size::Repeating),
             // Lines of both recordings are found by their text.
             Format::Folded if is_comparison => (2, 16, Size::Repeating),
             Format::Speedscope | Format::Folded => (0, 16, Size::Repeating),
@@ -161,7 +161,7 @@ mod tests {
         let long = recording(100, 40, 32 << 10);
         assert_eq!(refused(&long, &Options::default()), [Format::Svg, Format::Perfetto, Format::Html]);
         let frames = recording(6_000, 1_000, 1);
-        assert_eq!(refused(&frames, &Options::default()), [Format::Svg, Format::Html]);
+        assert_eq!(refused(&frames, &Options::default()), [Format::Svg, Format::Pprof, Format::Html]);
         let cut = Options { max_depth: Some(20), ..Options::default() };
         assert_eq!((refused(&long, &cut), refused(&frames, &cut)), (vec![], vec![]));
         assert!(check(Format::Svg, &[&recording(100, 20, 32 << 10); 2], &Options::default(), Path::new("x")).is_err());

@@ -8,6 +8,7 @@ mod proto;
 use std::{
     collections::{HashMap, HashSet},
     io::{self, Write as _},
+    rc::Rc,
 };
 
 use flate2::{Compression, write::GzEncoder};
@@ -41,19 +42,25 @@ pub(super) struct Pprof;
 
 impl Report for Pprof {
     fn write(&self, recording: &Recording, options: &Options, out: &mut dyn io::Write) -> io::Result<()> {
-        let profile = profile(&Shown::of(recording, options), options);
+        let (profile, samples) = profile(&Shown::of(recording, options), options);
         // It writes no time into its header, so that the same recording gives the same bytes.
         let mut gzip = GzEncoder::new(out, Compression::default());
+        // One at a time: their fields are the same messages, however often the profile's own begins anew.
+        for sample in &samples {
+            let part = Profile { sample: vec![sample.message()], ..Profile::default() };
+            gzip.write_all(&part.encode_to_vec())?;
+        }
         gzip.write_all(&profile.encode_to_vec())?;
         gzip.finish()?;
         Ok(())
     }
 }
 
-fn profile(shown: &Shown<'_>, options: &Options) -> Profile {
+/// The profile without its samples, and these.
+fn profile(shown: &Shown<'_>, options: &Options) -> (Profile, Vec<Weighted>) {
     let mut builder = Builder::new(shown);
     samples::each(shown, options, |sample| builder.add(shown, &sample));
-    let mut profile = builder.finish();
+    let (mut profile, samples) = builder.finish();
     let recording = shown.recording;
     let mut strings = Strings::of(std::mem::take(&mut profile.string_table));
     profile.sample_type = vec![
@@ -69,7 +76,7 @@ fn profile(shown: &Shown<'_>, options: &Options) -> Profile {
     profile.duration_nanos = signed(recording.duration_ms.saturating_mul(1_000_000));
     profile.comment = comments(shown).iter().map(|comment| strings.intern(comment)).collect();
     profile.string_table = strings.texts;
-    profile
+    (profile, samples)
 }
 
 /// What pprof has no other place for: whose profile it is, and what was not seen.
@@ -82,15 +89,31 @@ fn comments(shown: &Shown<'_>) -> Vec<String> {
     comments
 }
 
-/// What equal samples have in common.
-type Key = (Vec<u64>, Vec<Label>);
+/// What equal samples have in common. Locations are shared by all samples of a stack: labels make one of nearly each task.
+type Key = (Rc<[u64]>, Rc<[Label]>);
+
+/// A sample, and its two values.
+struct Weighted {
+    key: Key,
+    value: [i64; 2],
+}
+
+impl Weighted {
+    fn message(&self) -> proto::Sample {
+        let (locations, labels) = &self.key;
+        proto::Sample { location_id: locations.to_vec(), value: self.value.to_vec(), label: labels.to_vec() }
+    }
+}
 
 struct Builder {
     profile: Profile,
     strings: Strings,
-    /// Place in `profile.sample`, which has no values yet, and the sums of the two values.
+    /// The locations of each stack.
+    stacks: HashSet<Rc<[u64]>>,
+    /// Place in `samples`.
     places: HashMap<Key, usize>,
-    sums: Vec<(u64, u64)>,
+    /// With the sums of the two values.
+    samples: Vec<(Key, [u64; 2])>,
     mappings: HashMap<String, u64>,
     functions: HashMap<(i64, i64), u64>,
     /// By the places of their frames in the recording, innermost first.
@@ -104,8 +127,9 @@ impl Builder {
         let mut builder = Self {
             profile: Profile::default(),
             strings: Strings::of(vec![String::new()]),
+            stacks: HashSet::new(),
             places: HashMap::new(),
-            sums: Vec::new(),
+            samples: Vec::new(),
             mappings: HashMap::new(),
             functions: HashMap::new(),
             locations: HashMap::new(),
@@ -118,26 +142,27 @@ impl Builder {
     }
 
     fn add(&mut self, shown: &Shown<'_>, sample: &Sample<'_>) {
-        let key = (self.locations_of(&sample.entries), self.labels(shown, sample));
-        let place = *self.places.entry(key).or_insert_with_key(|(location_id, label)| {
-            let (location_id, label) = (location_id.clone(), label.clone());
-            self.profile.sample.push(proto::Sample { location_id, value: Vec::new(), label });
-            self.sums.push((0, 0));
-            self.sums.len() - 1
+        let locations: Rc<[u64]> = self.locations_of(&sample.entries).into();
+        let locations = self.stacks.get(&locations).cloned().unwrap_or_else(|| {
+            self.stacks.insert(Rc::clone(&locations));
+            locations
         });
-        if let Some((tasks, ms)) = self.sums.get_mut(place) {
+        let key = (locations, self.labels(shown, sample).into());
+        let place = *self.places.entry(key).or_insert_with_key(|key| {
+            self.samples.push((key.clone(), [0, 0]));
+            self.samples.len() - 1
+        });
+        if let Some((_, [tasks, ms])) = self.samples.get_mut(place) {
             *tasks = tasks.saturating_add(sample.tasks);
             *ms = ms.saturating_add(sample.ms);
         }
     }
 
-    fn finish(mut self) -> Profile {
-        let limit = MAX_TOTAL / self.sums.len().max(1) as u64;
-        for (sample, (tasks, ms)) in self.profile.sample.iter_mut().zip(self.sums) {
-            sample.value = [tasks, ms].map(|value| signed(value.min(limit))).to_vec();
-        }
+    fn finish(mut self) -> (Profile, Vec<Weighted>) {
+        let limit = MAX_TOTAL / self.samples.len().max(1) as u64;
+        let weighted = |(key, sums): (Key, [u64; 2])| Weighted { key, value: sums.map(|sum| signed(sum.min(limit))) };
         self.profile.string_table = self.strings.texts;
-        self.profile
+        (self.profile, self.samples.into_iter().map(weighted).collect())
     }
 
     /// The locations of a stack, innermost first. A function and what is inlined into it are one.
