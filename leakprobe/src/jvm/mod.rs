@@ -4,6 +4,7 @@
 //! piece of code lies in the code cache with a head that says how large its frames are, and the JVM exports where the fields of
 //! its structures lie, for its own debugger. Read from memory, nothing is asked of the JVM.
 
+mod blocks;
 mod classes;
 mod code;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -30,16 +31,20 @@ pub struct Finder {
 }
 
 impl Finder {
-    /// Looks, if there are other mappings than the last time; returns whether anything has been found since. Costs some ms if
-    /// there is a JVM, once.
+    /// Looks, if there are other mappings than the last time; returns whether anything has been found since. To be called before
+    /// each snapshot. Costs some ms if there is a JVM, once.
     pub fn find(&mut self, modules: &Modules) -> bool {
-        let is_known = matches!(self.found, Some(Ok(_)));
-        if is_known || self.generation.replace(modules.generation()) == Some(modules.generation()) {
+        if let Some(Ok(known)) = &self.found {
+            known.forget_misses();
+            return false;
+        }
+        if self.generation.replace(modules.generation()) == Some(modules.generation()) {
             return false;
         }
         let Some((file, memory)) = library(modules) else { return false };
-        let found = file.and_then(|file| CodeCache::of(&file, memory));
-        self.found = Some(found.map(Arc::new));
+        let read = |file: MappedFile| modules.budget().timed_of(&file.path, || CodeCache::of(&file, memory));
+        let Some(found) = file.map(read).transpose() else { return false };
+        self.found = Some(found.and_then(|found| found).map(Arc::new));
         matches!(self.found, Some(Ok(_)))
     }
 
@@ -47,10 +52,14 @@ impl Finder {
     /// there is no JVM, or if it does not say. Costs some ms.
     pub fn has_virtual_threads(&mut self, modules: &Modules) -> bool {
         let Some((file, memory)) = library(modules) else { return false };
-        if self.classes.is_none() {
-            self.classes = file.and_then(|file| Classes::of(&file, &memory)).ok();
-        }
-        self.classes.is_some_and(|classes| classes.is_initialized("java/lang/VirtualThread", &memory))
+        let Ok(file) = file else { return false };
+        let look = || {
+            if self.classes.is_none() {
+                self.classes = Classes::of(&file, &memory).ok();
+            }
+            self.classes.is_some_and(|classes| classes.is_initialized("java/lang/VirtualThread", &memory))
+        };
+        modules.budget().timed_of(&file.path, look).unwrap_or(false)
     }
 
     /// What the JVM says of the frames of its code.

@@ -156,6 +156,16 @@ impl Budget {
         result
     }
 
+    /// Does some work on what this file says and counts its CPU time; if none is left, remembers that the file was not read, or not
+    /// all of it. The work must end by itself, in some ms.
+    pub fn timed_of<T>(&self, file: &str, work: impl FnOnce() -> T) -> Option<T> {
+        if self.time_left().is_zero() {
+            self.leave_out(file, Scarce::Time);
+            return None;
+        }
+        Some(self.timed(work))
+    }
+
     /// Counts CPU time.
     pub fn spend(&self, cpu: Duration) {
         let ns = u64::try_from(cpu.as_nanos()).unwrap_or(u64::MAX);
@@ -392,6 +402,14 @@ mod tests {
         budget.spend(Duration::from_secs(2));
         assert_eq!(budget.time_left(), Duration::ZERO);
         assert_eq!((1..=STEPS_A_LAP).find(|_| stopwatch.step().is_err()), Some(STEPS_A_LAP));
+    }
+
+    #[test]
+    fn no_work_is_begun_without_time() {
+        let budget = small();
+        assert_eq!((budget.timed_of("/a", || 1), budget.count_left_out()), (Some(1), 0));
+        budget.spend(Duration::from_secs(2));
+        assert_eq!((budget.timed_of("/a", || 1), budget.count_left_out()), (None, 1));
     }
 
     #[test]
