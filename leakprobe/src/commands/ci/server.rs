@@ -212,13 +212,16 @@ async fn answers(ready: &Ready, patience: Duration) -> bool {
     matches!(time::timeout(patience, get).await, Ok(Ok(true)))
 }
 
-/// Tells what of a line fits: the pattern's first group, or all of it.
+/// Tells what of a line fits: the pattern's first group, or all of it. Of the first line that fits alone: nobody asks for more.
 fn what_fits(regex: Regex, told: mpsc::Sender<String>) -> impl FnMut(&str) {
+    let mut told = Some(told);
     move |line| {
+        let Some(open) = &told else { return };
         let captures = regex.captures(line);
         if let Some(fits) = captures.and_then(|captures| captures.get(1).or_else(|| captures.get(0))) {
-            // Once it was ready nobody asks any more.
-            let _ = told.send(fits.as_str().to_owned());
+            // It may have been ready by a line of its other output.
+            let _ = open.send(fits.as_str().to_owned());
+            told = None;
         }
     }
 }
@@ -226,4 +229,17 @@ fn what_fits(regex: Regex, told: mpsc::Sender<String>) -> impl FnMut(&str) {
 /// Our stderr, for somebody else's stdout.
 pub(super) fn own_stderr() -> Stdio {
     io::stderr().as_fd().try_clone_to_owned().map_or_else(|_| Stdio::null(), Stdio::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_that_fits_is_told_and_no_other_is_kept() {
+        let (told, fitted) = mpsc::channel();
+        let mut line = what_fits(Regex::new("at (.+)$|^up$").unwrap(), told);
+        ["starting", "listens at 127.0.0.1:80", "up", "listens at 127.0.0.1:81"].into_iter().for_each(&mut line);
+        assert_eq!(fitted.iter().collect::<Vec<_>>(), ["127.0.0.1:80"]);
+    }
 }
