@@ -20,6 +20,12 @@ use crate::{
 const MAX_BYTES: u64 = 1 << 20;
 /// Most memory that a compiled pattern may take, bytes.
 const MAX_PATTERN_BYTES: usize = 1 << 20;
+/// How large the patterns of a file may be together, bytes: each counts as the least of some limits that it keeps, of which this is
+/// the smallest. With what is kept beside them to search by they take some ten times as much.
+const MAX_PATTERNS_BYTES: usize = 16 << 20;
+const LEAST_PATTERN_BYTES: usize = 16 << 10;
+/// Most memory that searching by a pattern of a file may take, bytes: there may be many.
+const MAX_SEARCH_BYTES: usize = 64 << 10;
 
 /// What is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -92,16 +98,56 @@ pub(crate) fn fuzz(data: &[u8]) {
 }
 
 fn parse(text: &str) -> Result<Vec<Rule>, (usize, String)> {
+    let lines = &Lines::of(text);
     let file: File = toml::from_str(text).map_err(|error| {
-        let line = error.span().map_or(1, |span| line_of(text, &span));
+        let line = error.span().map_or(1, |span| lines.at(&span));
         (line, error.message().lines().collect::<Vec<_>>().join(" "))
     })?;
-    let ignored = file.ignore.iter().map(|given| rule(text, given, false));
-    ignored.chain(file.expect.iter().map(|given| rule(text, given, true))).collect()
+    let given = file.ignore.iter().map(|given| (given, false)).chain(file.expect.iter().map(|given| (given, true)));
+    let mut patterns = Patterns { left: MAX_PATTERNS_BYTES };
+    given.map(|(given, is_expected)| rule(lines, &mut patterns, given, is_expected)).collect()
 }
 
-fn line_of(text: &str, span: &Range<usize>) -> usize {
-    text.bytes().take(span.start).filter(|&byte| byte == b'\n').count() + 1
+/// Where the lines of a text end.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        Self(text.bytes().enumerate().filter(|&(_, byte)| byte == b'\n').map(|(place, _)| place).collect())
+    }
+
+    /// The line in which this begins, counted from 1.
+    fn at(&self, span: &Range<usize>) -> usize {
+        self.0.partition_point(|&end| end < span.start) + 1
+    }
+}
+
+/// Compiles the patterns of a file, of which each may be small and all together large.
+struct Patterns {
+    /// Bytes that further ones may have.
+    left: usize,
+}
+
+impl Patterns {
+    fn compile(&mut self, text: &str) -> Result<Regex, String> {
+        // How large one is is not told, but whether it keeps a limit.
+        let mut limit = LEAST_PATTERN_BYTES;
+        loop {
+            if limit > self.left {
+                return Err(format!(
+                    "the patterns together are too large (more than {} MiB)",
+                    MAX_PATTERNS_BYTES >> 20
+                ));
+            }
+            match RegexBuilder::new(text).size_limit(limit).dfa_size_limit(MAX_SEARCH_BYTES).build() {
+                Err(regex::Error::CompiledTooBig(_)) if limit < MAX_PATTERN_BYTES => limit *= 4,
+                built => {
+                    self.left -= limit;
+                    return built.map_err(|error| why_not(&error));
+                }
+            }
+        }
+    }
 }
 
 /// Compiles a pattern that a user wrote, or says why it cannot be used.
@@ -110,19 +156,29 @@ fn line_of(text: &str, span: &Range<usize>) -> usize {
 ///
 /// A phrase: it is no regular expression, or needs too much memory.
 pub fn pattern(pattern: &str) -> Result<Regex, String> {
-    RegexBuilder::new(pattern).size_limit(MAX_PATTERN_BYTES).build().map_err(|error| match error {
+    RegexBuilder::new(pattern).size_limit(MAX_PATTERN_BYTES).build().map_err(|error| why_not(&error))
+}
+
+/// Why a pattern cannot be used.
+fn why_not(error: &regex::Error) -> String {
+    match error {
         regex::Error::CompiledTooBig(_) => "it is too large".to_owned(),
         // The last line says what is wrong; those before it point at the place.
         error => error.to_string().lines().last().unwrap_or_default().replace("error: ", ""),
-    })
+    }
 }
 
-fn rule(text: &str, spanned: &Spanned<Given>, is_expected: bool) -> Result<Rule, (usize, String)> {
-    let line = line_of(text, &spanned.span());
+fn rule(
+    lines: &Lines,
+    patterns: &mut Patterns,
+    spanned: &Spanned<Given>,
+    is_expected: bool,
+) -> Result<Rule, (usize, String)> {
+    let line = lines.at(&spanned.span());
     let given = spanned.get_ref();
-    let wanted = |value: &Option<Spanned<String>>| -> Result<Option<Text>, (usize, String)> {
+    let mut wanted = |value: &Option<Spanned<String>>| -> Result<Option<Text>, (usize, String)> {
         let Some(value) = value else { return Ok(None) };
-        let line = line_of(text, &value.span());
+        let line = lines.at(&value.span());
         let word = value.get_ref();
         if word.is_empty() {
             return Err((line, "an empty text fits nothing; leave the key out".to_owned()));
@@ -131,7 +187,8 @@ fn rule(text: &str, spanned: &Spanned<Given>, is_expected: bool) -> Result<Rule,
         let Some(regex) = regex else {
             return Ok(Some(Text::Exact(word.clone())));
         };
-        pattern(regex)
+        patterns
+            .compile(regex)
             .map(|regex| Some(Text::Regex(regex)))
             .map_err(|why| (line, format!("cannot use {word}: {why}; give a regular expression between slashes")))
     };
@@ -140,11 +197,11 @@ fn rule(text: &str, spanned: &Spanned<Given>, is_expected: bool) -> Result<Rule,
         (false, None) => RuleKind::Ignore,
         (false, Some(number)) => {
             let what = "at_most belongs to [[expect]]; [[ignore]] has no limit";
-            return Err((line_of(text, &number.span()), what.to_owned()));
+            return Err((lines.at(&number.span()), what.to_owned()));
         }
     };
     let expires = given.expires.as_ref().map(|value| {
-        let line = line_of(text, &value.span());
+        let line = lines.at(&value.span());
         let written = match value.get_ref() {
             toml::Value::String(text) => text.clone(),
             toml::Value::Datetime(date) => date.to_string(),
@@ -216,6 +273,20 @@ mod tests {
             assert!(said.contains(what), "{said:?} of {text:?}");
             assert!(found == line || what.is_empty(), "line {found} of {text:?}: {said}");
         }
+    }
+
+    #[test]
+    fn patterns_are_bounded_together() {
+        let rules = |count: usize, pattern: &str| {
+            parse(&format!("[[ignore]]\nfunction = \"/{pattern}/\"\nreason = \"x\"\n").repeat(count))
+        };
+        let refused = |count, pattern| rules(count, pattern).map(|rules| rules.len()).unwrap_err();
+        assert_eq!(rules(1_000, "^a.*b$").unwrap().len(), 1_000);
+        let (line, why) = refused(1_100, "^a.*b$");
+        assert_eq!(line, 3 * 1_024 + 2);
+        assert!(why.contains("the patterns together are too large (more than 16 MiB)"), "{why}");
+        assert_eq!(rules(16, "a{10000}").unwrap().len(), 16);
+        assert_eq!(refused(17, "a{10000}").0, 3 * 16 + 2);
     }
 
     #[test]
