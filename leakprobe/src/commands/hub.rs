@@ -1,5 +1,5 @@
 //! What all targets of a run share: the programs in the kernel, their records, and the governor of what they cost; and
-//! what is known of files with code.
+//! what is known of files with code, and of the machine.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
@@ -14,6 +14,7 @@ use super::{
 use crate::{
     cli::{Probe, Watch},
     probes::{self, Programs, WaitSource},
+    snapshot::Machine,
     symbols,
 };
 
@@ -25,6 +26,7 @@ struct Shared {
     options: probes::Options,
     max_overhead: Option<f64>,
     symbols: symbols::Cache,
+    machine: Machine,
     /// Loaded when the first target comes; else why they cannot be.
     kernel: OnceLock<Result<Kernel, String>>,
 }
@@ -50,8 +52,8 @@ impl Hub {
             forks: watch.follow_forks,
             kernel_stacks: watch.kernel_stacks,
         };
-        let symbols = symbols::Cache::default();
-        Self(Arc::new(Shared { options, max_overhead: watch.max_overhead, symbols, kernel: OnceLock::new() }))
+        let (symbols, machine) = (symbols::Cache::default(), Machine::default());
+        Self(Arc::new(Shared { options, max_overhead: watch.max_overhead, symbols, machine, kernel: OnceLock::new() }))
     }
 
     /// Whether more than snapshots is wanted.
@@ -62,6 +64,11 @@ impl Hub {
     /// What is known of files with code.
     pub(super) fn symbols(&self) -> &symbols::Cache {
         &self.0.symbols
+    }
+
+    /// What is read of the machine.
+    pub(super) fn machine(&self) -> &Machine {
+        &self.0.machine
     }
 
     /// Whether it is known what the programs can do here: they are loaded, or cannot be.

@@ -5,16 +5,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::goroutines::Goroutines;
+use super::{goroutines::Goroutines, signals};
 use crate::{
     analysis::{DescriptorWait, Live},
     model::{Gap, Subject},
     probes::Source,
-    snapshot::{Describer, Engine, Told},
+    snapshot::{Describer, Engine, Machine, Patience, Told},
 };
 
 /// Of the time between two descriptions, the part that describing may take: 1 in so many.
 const SHARE: u32 = 100;
+
+/// CPU time that describing waits may take at one time, and how long it may last on a busy machine.
+const MOST_CPU: Duration = Duration::from_secs(1);
+const MOST_TIME: Duration = Duration::from_secs(3);
 
 /// Goroutines whose descriptors are described at one time at most: others are described the next time.
 const MOST_GOROUTINES: usize = 1 << 16;
@@ -28,12 +32,15 @@ pub(super) struct Waits {
     described: HashMap<u32, u64>,
     /// Not before this moment again.
     next: Option<Instant>,
+    /// How many waits there was no time for the last time.
+    left_out: u64,
 }
 
 impl Waits {
     /// Nothing is known yet of the process `pid`.
-    pub(super) fn new(pid: u32, single: bool) -> Self {
-        Self { describer: Describer::new(pid), single, described: HashMap::new(), next: None }
+    pub(super) fn new(pid: u32, machine: &Machine, single: bool) -> Self {
+        let describer = Describer::new(pid, machine.clone());
+        Self { describer, single, described: HashMap::new(), next: None, left_out: 0 }
     }
 
     /// Describes the waits that have become parked since the last time, unless describing has taken too long lately: at the end
@@ -52,6 +59,8 @@ impl Waits {
             return;
         }
         let began = Instant::now();
+        // Whoever wants to stop does not wait for it.
+        let patience = Patience::new(MOST_CPU, MOST_TIME, signals::is_interrupted);
         let latest = live.now_ns().saturating_sub(live.min_block_ns());
         let is_new = |tid: u32, since_ns| since_ns <= latest && self.described.get(&tid) != Some(&since_ns);
         let threads = live
@@ -60,7 +69,7 @@ impl Waits {
             .map(|(tid, wait)| (tid, wait.subject.clone()))
             .collect();
         let slots = descriptors(live, |wait| wait.since_ns <= latest && !wait.is_described());
-        self.describe(&Wanted { threads, slots }, engine, probes, live, goroutines);
+        self.describe(&Wanted { threads, slots }, patience, engine, probes, live, goroutines);
         // A million goroutines take some time to look through, too.
         let took = began.elapsed();
         self.next = Instant::now().checked_add(took.checked_mul(SHARE).unwrap_or(Duration::MAX));
@@ -74,14 +83,22 @@ impl Waits {
         live: &mut Live,
         goroutines: &Goroutines,
     ) {
+        let patience = Patience::new(MOST_CPU, MOST_TIME, || false);
         let latest = live.now_ns().saturating_sub(live.min_block_ns());
-        let threads = live
-            .waits_mut()
-            .filter(|(_, wait)| wait.subject != Subject::None)
-            .map(|(tid, wait)| (tid, wait.subject.clone()))
-            .collect();
+        let waits = live.waits_mut().filter(|(_, wait)| wait.subject != Subject::None);
+        // What is not known yet comes first: there may not be time for all.
+        let (known, mut threads): (Vec<_>, Vec<_>) = waits
+            .map(|(tid, wait)| (self.described.get(&tid) == Some(&wait.since_ns), (tid, wait.subject.clone())))
+            .partition(|(is_known, _)| *is_known);
+        threads.extend(known);
+        let threads = threads.into_iter().map(|(_, wait)| wait).collect();
         let slots = descriptors(live, |wait| wait.not_before_ns.is_none_or(|at| at <= latest));
-        self.describe(&Wanted { threads, slots }, engine, probes, live, goroutines);
+        self.describe(&Wanted { threads, slots }, patience, engine, probes, live, goroutines);
+    }
+
+    /// Waits that are shown by what a snapshot says of them: there was no time to describe them.
+    pub(super) fn left_out(&self) -> u64 {
+        self.left_out
     }
 
     /// What could not be found out, and why.
@@ -97,11 +114,13 @@ impl Waits {
     fn describe(
         &mut self,
         wanted: &Wanted,
+        patience: Patience,
         engine: &mut Engine,
         probes: &Source,
         live: &mut Live,
         goroutines: &Goroutines,
     ) {
+        self.left_out = 0;
         if wanted.threads.is_empty() && wanted.slots.is_empty() {
             return;
         }
@@ -112,16 +131,22 @@ impl Waits {
         let subjects: Vec<&Subject> = subjects.into_iter().collect();
         let of_threads = wanted.threads.iter().map(|(tid, subject)| (*tid, subject));
         let waits: Vec<(u32, &Subject)> = of_threads.chain(subjects.iter().map(|subject| (task, *subject))).collect();
-        let mut told = self.describer.describe(task, &waits);
+        let mut told = self.describer.describe(task, &waits, patience);
+        let of_subjects = told.split_off(wanted.threads.len());
         let of_subject: HashMap<&Subject, Told> =
-            subjects.into_iter().zip(told.split_off(wanted.threads.len())).collect();
+            subjects.into_iter().zip(of_subjects).filter_map(|(subject, told)| Some((subject, told?))).collect();
         let tids: Vec<u32> = wanted.threads.iter().map(|(tid, _)| *tid).collect();
         // What was described is what a thread waits on only if it still is in that wait.
         let still: HashSet<u32> = engine.still_waiting(probes, &tids).unwrap_or_default();
-        let mut told: HashMap<u32, Told> = tids.into_iter().zip(told).filter(|(tid, _)| still.contains(tid)).collect();
+        let mut told: HashMap<u32, Option<Told>> =
+            tids.into_iter().zip(told).filter(|(tid, _)| still.contains(tid)).collect();
         self.described.retain(|tid, _| live.threads().contains_key(tid));
         for (tid, wait) in live.waits_mut() {
             let Some(told) = told.remove(&tid) else { continue };
+            let Some(told) = told else {
+                self.left_out += u64::from(self.described.get(&tid) != Some(&wait.since_ns));
+                continue;
+            };
             self.described.insert(tid, wait.since_ns);
             wait.object = told.object.unwrap_or_else(|| std::mem::take(&mut wait.object));
             wait.timer = told.timer;
@@ -131,7 +156,10 @@ impl Waits {
             let slots: Vec<u32> = wanted.slots.keys().copied().collect();
             let still = goroutines.still_waiting(engine.modules(), &slots);
             for mut wait in live.goroutines_mut().descriptor_waits().filter(|wait| still.contains(&wait.slot)) {
-                let Some(told) = of_subject.get(&wait.subject()) else { continue };
+                let Some(told) = of_subject.get(&wait.subject()) else {
+                    self.left_out += u64::from(!wait.is_described());
+                    continue;
+                };
                 wait.set(told.object.clone(), told.other_ends.clone());
             }
         }

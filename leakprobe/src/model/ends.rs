@@ -18,6 +18,12 @@ pub struct OtherEnds {
 }
 
 impl OtherEnds {
+    /// One that can be nobody else.
+    #[must_use]
+    pub fn of_one(end: OtherEnd) -> Self {
+        Self { known: vec![end], more: 0, complete: true }
+    }
+
     /// The one that would have to end the wait, if it can be nobody else: another process, which none of its threads stands for.
     #[must_use]
     pub fn only(&self) -> Option<Owner> {

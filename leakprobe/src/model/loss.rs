@@ -81,6 +81,8 @@ losses! {
     WaitSlotTaken = "wait_slot_taken",
     /// Ended waits without a stack: no snapshot was taken while they lasted.
     EndedWaitStackUnseen = "ended_wait_stack_unseen",
+    /// Waits of which only is told what a snapshot sees: there was no time to look up what they are waited on.
+    WaitsNotDescribed = "waits_not_described",
     /// Ended waits that are counted where they were, and not listed one by one.
     EndedWaitsNotListed = "ended_waits_not_listed",
     /// Tasks with a field that could not be read.

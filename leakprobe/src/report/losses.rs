@@ -66,6 +66,9 @@ pub(super) fn sentence(loss: &Loss, n: u64) -> String {
         Loss::EndedWaitsNotListed => {
             ("ended wait", "counted at its place, but not listed one by one: there are too many".into())
         }
+        Loss::WaitsNotDescribed => {
+            ("wait", "shown without timers and who is at the other end: looking that up took too long".into())
+        }
         Loss::SitesNotListed => ("task", "at sites that are not listed: there are too many".into()),
         Loss::FilesBeyondBudget => {
             ("file", "not read, or not completely: beyond what one run may spend on files of the target".into())

@@ -1,21 +1,29 @@
 //! What waits are waited on, in full: descriptors with addresses and state, and who is at the other end.
 //!
 //! A snapshot says what is cheap to know of each thread. This goes through waits once more, all at once: it may ask the kernel for
-//! lists of sockets and look through the descriptors of all processes, so it is not done each time that a thread waits.
+//! lists of sockets and look through the descriptors of all processes, so it is not done each time that a thread waits. The target
+//! decides how many waits there are and what each costs: so what is read is read once for all of them, and all that is within a
+//! [`Patience`].
 
 use std::{
+    cell::OnceCell,
     collections::{HashMap, HashSet},
     fs,
     path::PathBuf,
+    sync::Arc,
+    time::Instant,
 };
 
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use super::{
-    children,
+    children::{self, Family},
     descriptors::{Described, Descriptors, Link},
     ends::{self, Wanted},
-    file_locks, proc,
+    file_locks::{self, Locks},
+    machine::Machine,
+    patience::Patience,
+    proc,
 };
 use crate::model::{Access, Children, EndRole, Gap, OtherEnd, OtherEnds, Subject, WaitTimer};
 
@@ -37,14 +45,15 @@ pub struct Told {
 #[derive(Debug)]
 pub struct Describer {
     pid: u32,
+    machine: Machine,
     gaps: Vec<Gap>,
 }
 
 impl Describer {
-    /// For the process `pid`.
+    /// For the process `pid`, with what it shares with other targets.
     #[must_use]
-    pub fn new(pid: u32) -> Self {
-        Self { pid, gaps: Vec::new() }
+    pub fn new(pid: u32, machine: Machine) -> Self {
+        Self { pid, machine, gaps: Vec::new() }
     }
 
     /// What could not be found out the last time, and why.
@@ -54,39 +63,76 @@ impl Describer {
     }
 
     /// Describes the waits of these threads, each given by its id and what its call was given. `task` is a thread that has the
-    /// process's descriptors.
-    pub fn describe(&mut self, task: u32, waits: &[(u32, &Subject)]) -> Vec<Told> {
-        let mut tables = Tables { task, network: network(task), own: Descriptors::new(task), others: HashMap::new() };
-        let mut told = Vec::with_capacity(waits.len());
-        let mut wanted: Vec<Vec<Wanted>> = Vec::with_capacity(waits.len());
-        for (tid, subject) in waits {
-            let (one, wants) = self.one(*tid, subject, &mut tables);
-            told.push(one);
-            wanted.push(wants);
-        }
-        self.gaps.clear();
-        if let Some(why) = tables.own.sockets().problem() {
-            self.gaps.push(Gap::Sockets { why: why.to_owned() });
-        }
-        let tables = [&tables.own].into_iter().chain(tables.others.values());
-        let unlisted = tables.flat_map(|table| table.unlisted_sockets()).collect::<HashSet<u64>>().len();
-        if unlisted > 0 {
-            self.gaps.push(Gap::UnlistedSockets { sockets: unlisted as u64 });
-        }
-        let all: HashSet<Wanted> = wanted.iter().flatten().cloned().collect();
-        if !all.is_empty() {
-            let found = ends::find(self.pid, task, &all);
-            for (told, wants) in told.iter_mut().zip(&wanted) {
-                add_ends(told, wants, &found);
+    /// process's descriptors. `None` of those for which there was no time within `patience`; the search for other ends, which comes
+    /// after that, takes a second at most.
+    pub fn describe(&mut self, task: u32, waits: &[(u32, &Subject)], patience: Patience) -> Vec<Option<Told>> {
+        let look = Look::new(self.pid, &self.machine, patience);
+        let mut tables = Tables::new(task, patience);
+        // Many threads may wait for one thing.
+        let mut places: HashMap<(u32, &Subject), usize> = HashMap::new();
+        let mut distinct: Vec<(Told, Vec<Wanted>)> = Vec::new();
+        let mut described: Vec<Option<usize>> = Vec::with_capacity(waits.len());
+        for &(tid, subject) in waits {
+            if patience.is_over() {
+                break;
             }
-            if found.unread > 0 {
-                self.gaps.push(Gap::PeersUnread { processes: found.unread });
-            }
-            if found.cut {
-                self.gaps.push(Gap::PeersCut);
-            }
+            // Who traces it is the thread's own.
+            let whose = if *subject == Subject::Tracer { tid } else { tables.of(tid).0 };
+            let known = places.get(&(whose, subject)).copied();
+            let place = known.or_else(|| {
+                let one = look.one(tid, subject, &mut tables);
+                // What was cut short in it is not known.
+                (!patience.is_over()).then(|| {
+                    distinct.push(one);
+                    distinct.len() - 1
+                })
+            });
+            places.extend(place.map(|place| ((whose, subject), place)));
+            described.push(place);
         }
-        told
+        described.resize(waits.len(), None);
+        self.gaps = tables.gaps();
+        self.find_ends(task, &mut distinct);
+        described.into_iter().map(|place| Some(distinct.get(place?)?.0.clone())).collect()
+    }
+
+    /// Adds who is at the other ends.
+    fn find_ends(&mut self, task: u32, described: &mut [(Told, Vec<Wanted>)]) {
+        let all: HashSet<Wanted> = described.iter().flat_map(|(_, wants)| wants).cloned().collect();
+        if all.is_empty() {
+            return;
+        }
+        let found = ends::find(self.pid, task, &all);
+        for (told, wants) in described {
+            add_ends(told, wants, &found);
+        }
+        if found.unread > 0 {
+            self.gaps.push(Gap::PeersUnread { processes: found.unread });
+        }
+        if found.cut {
+            self.gaps.push(Gap::PeersCut);
+        }
+    }
+}
+
+/// What is read once for all waits that are described at a time.
+struct Look<'a> {
+    pid: u32,
+    machine: &'a Machine,
+    began: Instant,
+    patience: Patience,
+    family: Family<'a>,
+    locks: OnceCell<Arc<Locks>>,
+}
+
+impl<'a> Look<'a> {
+    fn new(pid: u32, machine: &'a Machine, patience: Patience) -> Self {
+        let family = Family::new(pid, machine);
+        Self { pid, machine, began: Instant::now(), patience, family, locks: OnceCell::new() }
+    }
+
+    fn locks(&self) -> &Locks {
+        self.locks.get_or_init(|| self.machine.locks(self.began))
     }
 
     fn one(&self, tid: u32, subject: &Subject, tables: &mut Tables) -> (Told, Vec<Wanted>) {
@@ -126,8 +172,8 @@ impl Describer {
                 self.lock(task, *fd, object)
             }
             Subject::Child(which) => (self.child(*which, tid, tables), nothing),
-            Subject::Vfork => (ends_told(children::borrower(self.pid).into_iter().collect()), nothing),
-            Subject::Tracer => (ends_told(tracer(tid).into_iter().collect()), nothing),
+            Subject::Vfork => (ends_told(self.family.borrower()), nothing),
+            Subject::Tracer => (ends_told(tracer(tid).map(OtherEnds::of_one)), nothing),
         }
     }
 
@@ -136,9 +182,9 @@ impl Describer {
             let (_, table) = tables.of(tid);
             let object = Some(table.describe(fd).words.to_string());
             let pid = table.info(fd).and_then(|info| u32::try_from(info.process?).ok());
-            return Told { object, ..ends_told(pid.and_then(children::child).into_iter().collect()) };
+            return Told { object, ..ends_told(pid.and_then(children::child).map(OtherEnds::of_one)) };
         }
-        ends_told(children::children(self.pid, which))
+        ends_told(self.family.waited_for(which, &self.patience))
     }
 
     /// Who holds the lock on a file.
@@ -147,14 +193,18 @@ impl Describer {
         let path = format!("/proc/{task}/fd/{fd}");
         let Ok(stat) = statx(CWD, path, AtFlags::STATX_DONT_SYNC, StatxFlags::INO) else { return (told, Vec::new()) };
         let (major, minor, inode) = (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino);
-        let locks = file_locks::blockers(self.pid, file_locks::File { major, minor, inode }).unwrap_or_default();
+        let locks = self.locks().blockers(self.pid, file_locks::File { major, minor, inode }).unwrap_or_default();
         // Who took it may have given it to others, or closed it; found by their descriptors below.
-        let known = locks.iter().filter_map(|lock| {
-            let pid = lock.pid?;
-            let (role, is_target) = (EndRole::Holder, pid == self.pid);
-            Some(OtherEnd { role, pid, is_target, name: proc::comm(pid)?, fd: None, state: None })
-        });
-        let told = Told { other_ends: ends_told(known.collect()).other_ends, ..told };
+        let known: Vec<OtherEnd> = locks
+            .iter()
+            .filter_map(|lock| {
+                let pid = lock.pid?;
+                let (role, is_target) = (EndRole::Holder, pid == self.pid);
+                Some(OtherEnd { role, pid, is_target, name: proc::comm(pid)?, fd: None, state: None })
+            })
+            .collect();
+        let other_ends = (!known.is_empty()).then_some(OtherEnds { known, more: 0, complete: true });
+        let told = Told { other_ends, ..told };
         (told, locks.into_iter().map(|lock| Wanted::Lock(inode, lock.text)).collect())
     }
 }
@@ -162,19 +212,33 @@ impl Describer {
 /// The descriptors of the process, and of threads that have some of their own, or a network of their own, in which their sockets are.
 struct Tables {
     task: u32,
+    patience: Patience,
     network: Option<PathBuf>,
     own: Descriptors,
     others: HashMap<u32, Descriptors>,
 }
 
 impl Tables {
+    fn new(task: u32, patience: Patience) -> Self {
+        let own = Descriptors::within(task, patience);
+        Self { task, patience, network: network(task), own, others: HashMap::new() }
+    }
+
+    /// What could not be found out of sockets.
+    fn gaps(&mut self) -> Vec<Gap> {
+        let problem = self.own.sockets().problem().map(|why| Gap::Sockets { why: why.to_owned() });
+        let tables = [&self.own].into_iter().chain(self.others.values());
+        let unlisted = tables.flat_map(|table| table.unlisted_sockets()).collect::<HashSet<u64>>().len() as u64;
+        problem.into_iter().chain((unlisted > 0).then_some(Gap::UnlistedSockets { sockets: unlisted })).collect()
+    }
+
     /// Those of a thread, and by which task they are reached.
     fn of(&mut self, tid: u32) -> (u32, &mut Descriptors) {
         let shares = || children::share_descriptors(self.task, tid) && network(tid) == self.network;
         if tid == self.task || self.others.len() >= MOST_TABLES || shares() {
             return (self.task, &mut self.own);
         }
-        (tid, self.others.entry(tid).or_insert_with(|| Descriptors::new(tid)))
+        (tid, self.others.entry(tid).or_insert_with(|| Descriptors::within(tid, self.patience)))
     }
 }
 
@@ -230,12 +294,7 @@ fn add_ends(told: &mut Told, wants: &[Wanted], found: &ends::Found) {
     }
 }
 
-fn ends_told(mut known: Vec<OtherEnd>) -> Told {
-    /// Of many children the first are named.
-    const MOST_NAMED: usize = 8;
-    let more = known.len().saturating_sub(MOST_NAMED) as u64;
-    known.truncate(MOST_NAMED);
-    let other_ends = (!known.is_empty()).then_some(OtherEnds { known, more, complete: true });
+fn ends_told(other_ends: Option<OtherEnds>) -> Told {
     Told { other_ends, ..Told::default() }
 }
 
@@ -271,18 +330,33 @@ mod tests {
         let (tid, fd, at) = told.recv().unwrap();
         let own = process::id();
         let subject = Subject::Fd { fd, access: Access::Read };
-        let mut describer = Describer::new(own);
-        let described = describer.describe(own, &[(tid, &subject)]);
-        let words = described[0].object.clone().unwrap();
+        let mut describer = Describer::new(own, Machine::default());
+        let described = describer.describe(own, &[(tid, &subject)], Patience::endless());
+        let words = described[0].clone().unwrap().object.unwrap();
         assert!(words.contains(&format!("tcp {at}, listening")), "{words}");
         assert!(
             !describer.gaps().iter().any(|gap| matches!(gap, Gap::UnlistedSockets { .. })),
             "{:?}",
             describer.gaps()
         );
-        describer.describe(own, &[(own, &subject)]);
+        describer.describe(own, &[(own, &subject)], Patience::endless());
         assert!(describer.gaps().contains(&Gap::UnlistedSockets { sockets: 1 }), "{:?}", describer.gaps());
         drop(end);
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn what_there_is_no_time_for_is_not_described_and_what_many_wait_for_is_looked_up_once() {
+        let own = process::id();
+        let (read, _write) = nix::unistd::pipe().unwrap();
+        let [pipe, child] = [Subject::Fd { fd: read.as_raw_fd(), access: Access::Read }, Subject::Child(Children::Any)];
+        let waits: Vec<(u32, &Subject)> =
+            [&pipe, &child].into_iter().cycle().take(1000).map(|one| (own, one)).collect();
+        let mut describer = Describer::new(own, Machine::default());
+        let told = describer.describe(own, &waits, Patience::endless());
+        assert!(told[0].as_ref().is_some_and(|told| told.object.as_ref().is_some_and(|words| words.contains("pipe"))));
+        assert!(told.chunks(2).all(|pair| pair == &told[..2]), "the same for all");
+        let over = Patience::new(std::time::Duration::ZERO, std::time::Duration::ZERO, || false);
+        assert_eq!(describer.describe(own, &waits, over), vec![None; 1000]);
     }
 }

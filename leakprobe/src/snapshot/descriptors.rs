@@ -3,6 +3,7 @@
 //! Nothing of the target's is opened: what a descriptor leads to is read from its link in `/proc/PID/fd`, from `/proc/PID/fdinfo`
 //! and from attributes that the kernel keeps, without asking file servers.
 
+mod by_file;
 mod fdinfo;
 mod link;
 mod words;
@@ -14,16 +15,14 @@ use nix::time::ClockId;
 pub(crate) use link::{Link, PipeId, fifo, open_descriptors};
 pub(crate) use words::count;
 
-use self::fdinfo::Member;
 pub(crate) use self::fdinfo::{FdInfo, MOST_MEMBERS};
-use super::sockets::Sockets;
+use self::{by_file::ByFile, fdinfo::Member};
+use super::{patience::Patience, sockets::Sockets};
 use crate::{
     model::{WaitKind, WaitTimer},
     target::clock_ns,
 };
 
-/// How deep timers are looked for: a descriptor, what an epoll watches, and that of an epoll in it.
-const DEPTH: u32 = 3;
 /// Members of an epoll that may be timers of which so many are looked at.
 const MOST_TIMERS: usize = 1024;
 
@@ -45,19 +44,46 @@ pub(crate) struct Described {
     pub(crate) link: Option<Link>,
 }
 
-/// The descriptors of one task at one moment, with the addresses of sockets. Each is looked up once.
+/// What an epoll watches.
+#[derive(Clone, Debug)]
+struct Watched {
+    /// `epoll of 3 descriptors: …`.
+    words: Arc<str>,
+    /// The first timer of what it watches, and of what epolls among that do.
+    timer: Option<WaitTimer>,
+}
+
+/// The descriptors of one task at one moment, with the addresses of sockets. Each is looked up once, and each epoll, however many
+/// descriptors lead to it.
 #[derive(Debug)]
 pub(crate) struct Descriptors {
     task: u32,
+    patience: Patience,
     known: HashMap<i32, Described>,
     timers: HashMap<i32, Option<WaitTimer>>,
+    epolls: ByFile<Watched>,
+    /// The first timers of epolls that others watch.
+    inner_timers: ByFile<Option<WaitTimer>>,
     sockets: Sockets,
 }
 
 impl Descriptors {
     /// Those of `task`: a thread that has the process's descriptors.
     pub(crate) fn new(task: u32) -> Self {
-        Self { task, known: HashMap::new(), timers: HashMap::new(), sockets: Sockets::new(task) }
+        Self::within(task, Patience::endless())
+    }
+
+    /// The same; once `patience` is over, what takes long is left out of what is said.
+    pub(crate) fn within(task: u32, patience: Patience) -> Self {
+        Self {
+            task,
+            patience,
+            known: HashMap::new(),
+            timers: HashMap::new(),
+            epolls: ByFile::default(),
+            inner_timers: ByFile::default(),
+            sockets: Sockets::new(task),
+        }
     }
 
     /// The sockets of the task's network namespace.
@@ -86,7 +112,7 @@ impl Descriptors {
         let mut first = |&fd: &i32| match self.timers.get(&fd) {
             Some(known) => *known,
             None => {
-                let timer = self.timer(fd, DEPTH);
+                let timer = self.timer(fd);
                 self.timers.insert(fd, timer);
                 timer
             }
@@ -94,21 +120,45 @@ impl Descriptors {
         fds.iter().filter_map(&mut first).min()
     }
 
-    fn timer(&self, fd: i32, depth: u32) -> Option<WaitTimer> {
-        let depth = depth.checked_sub(1)?;
+    fn timer(&mut self, fd: i32) -> Option<WaitTimer> {
+        match self.anonymous(fd)?.as_str() {
+            "[timerfd]" => self.set_timer(fd),
+            "[eventpoll]" => self.watched(fd)?.timer,
+            _ => None,
+        }
+    }
+
+    /// The timer of what an epoll watches.
+    fn watched_timer(&mut self, fd: i32) -> Option<WaitTimer> {
+        match self.anonymous(fd)?.as_str() {
+            "[timerfd]" => self.set_timer(fd),
+            "[eventpoll]" => self.inner_timer(fd),
+            _ => None,
+        }
+    }
+
+    /// The first timer of what an epoll watches that another one watches. Epolls in that are not looked at.
+    fn inner_timer(&mut self, fd: i32) -> Option<WaitTimer> {
+        if let Some(known) = self.inner_timers.get(self.task, fd) {
+            return known;
+        }
+        let is_timer = |&fd: &i32| self.anonymous(fd).is_some_and(|name| name == "[timerfd]");
+        let info = self.info(fd)?;
+        let timers = may_be_timers(&info).take_while(|_| !self.patience.is_over()).filter(is_timer);
+        let timer = timers.filter_map(|fd| self.set_timer(fd)).min();
+        self.inner_timers.insert(self.task, fd, timer);
+        timer
+    }
+
+    fn set_timer(&self, fd: i32) -> Option<WaitTimer> {
+        let now_ns = clock_ns(ClockId::CLOCK_MONOTONIC);
+        self.info(fd).and_then(|info| info.timer(now_ns))
+    }
+
+    /// The type of what has no name in any file system.
+    fn anonymous(&self, fd: i32) -> Option<String> {
         match Link::read(self.task, fd)? {
-            Link::Anonymous(name) if name == "[timerfd]" => {
-                let now_ns = clock_ns(ClockId::CLOCK_MONOTONIC);
-                self.info(fd).and_then(|info| info.timer(now_ns))
-            }
-            Link::Anonymous(name) if name == "[eventpoll]" && depth > 0 && !self.are_many() => {
-                let info = self.info(fd)?;
-                // What has no name in any file system is all of one inode: the epoll itself, and what may be a timer.
-                let may_be_timer =
-                    |member: &&Member| member.is_read && info.inode.is_none_or(|inode| inode == member.inode);
-                let members = info.members.iter().filter(may_be_timer).take(MOST_TIMERS);
-                members.filter_map(|member| self.timer(member.fd, depth)).min()
-            }
+            Link::Anonymous(name) => Some(name),
             _ => None,
         }
     }
@@ -138,7 +188,7 @@ impl Descriptors {
             }
             Link::Anonymous(name) if name == "[eventpoll]" => {
                 if with_members {
-                    self.members(fd)
+                    self.watched(fd).map_or_else(|| "epoll of many".to_owned(), |watched| watched.words.to_string())
                 } else {
                     "epoll".to_owned()
                 }
@@ -151,13 +201,27 @@ impl Descriptors {
         }
     }
 
-    /// What an epoll descriptor watches.
-    fn members(&mut self, epoll: i32) -> String {
-        if self.are_many() {
-            return "epoll of many".to_owned();
+    /// What an epoll watches; `None` if that may be too many.
+    fn watched(&mut self, epoll: i32) -> Option<Watched> {
+        if let Some(known) = self.epolls.get(self.task, epoll) {
+            return Some(known);
         }
-        let Some(info) = self.info(epoll) else { return "epoll".to_owned() };
-        let fds: Vec<i32> = info.members.iter().map(|member| member.fd).collect();
+        if self.are_many() {
+            return None;
+        }
+        let Some(info) = self.info(epoll) else { return Some(Watched { words: "epoll".into(), timer: None }) };
+        let words = self.members(&info).into();
+        let mut timer = None;
+        let patience = self.patience;
+        for fd in may_be_timers(&info).take_while(|_| !patience.is_over()) {
+            timer = timer.into_iter().chain(self.watched_timer(fd)).min();
+        }
+        let watched = Watched { words, timer };
+        self.epolls.insert(self.task, epoll, watched.clone());
+        Some(watched)
+    }
+
+    fn members(&mut self, info: &FdInfo) -> String {
         let named: Vec<String> = info
             .members
             .iter()
@@ -169,10 +233,9 @@ impl Descriptors {
                 if is_same { described.words.to_string() } else { format!("fd {} (closed since)", member.fd) }
             })
             .collect();
-        let total = fds.len() as u64;
-        match total {
+        match info.members.len() as u64 {
             0 => "epoll of nothing".to_owned(),
-            _ => format!("epoll of {}", words::list(&named, total)),
+            total => format!("epoll of {}", words::list(&named, total)),
         }
     }
 
@@ -189,6 +252,14 @@ impl Descriptors {
         words::list(&named, total)
     }
 }
+
+/// Of what an epoll watches, what may be a timer, or watch one.
+fn may_be_timers(info: &FdInfo) -> impl Iterator<Item = i32> {
+    // What has no name in any file system is all of one inode: the epoll itself, and what may be a timer.
+    let may_be = |member: &&Member| member.is_read && info.inode.is_none_or(|inode| inode == member.inode);
+    info.members.iter().filter(may_be).take(MOST_TIMERS).map(|member| member.fd)
+}
+
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) fn fuzz(text: &str) {
     fdinfo::fuzz(text);

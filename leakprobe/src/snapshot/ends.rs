@@ -49,6 +49,13 @@ impl Wanted {
             Self::Lock(..) => EndRole::Holder,
         }
     }
+
+    fn locked(&self) -> Option<u64> {
+        match self {
+            Self::Lock(inode, _) => Some(*inode),
+            _ => None,
+        }
+    }
 }
 
 /// What was found.
@@ -95,7 +102,10 @@ struct Search<'a> {
     target: u32,
     wanted: &'a HashSet<Wanted>,
     fifos: bool,
-    locks: bool,
+    /// The inodes of files with locks that are looked for.
+    locked: HashSet<u64>,
+    /// Whether something was looked at that may take long: then the time is looked at before [`STEP`].
+    is_clock_due: bool,
     found: Found,
 }
 
@@ -105,7 +115,8 @@ impl<'a> Search<'a> {
             target,
             wanted,
             fifos: wanted.iter().any(|one| matches!(one, Wanted::Pipe(PipeId::Named(..), _))),
-            locks: wanted.iter().any(|one| matches!(one, Wanted::Lock(..))),
+            locked: wanted.iter().filter_map(Wanted::locked).collect(),
+            is_clock_due: false,
             found: Found::default(),
         }
     }
@@ -120,7 +131,8 @@ impl<'a> Search<'a> {
             }
         };
         for (count, entry) in (1_u32..).zip(entries) {
-            if count.is_multiple_of(STEP) && Instant::now() > deadline {
+            let is_clock_due = std::mem::take(&mut self.is_clock_due) || count.is_multiple_of(STEP);
+            if is_clock_due && Instant::now() > deadline {
                 self.found.cut = true;
                 return;
             }
@@ -146,6 +158,7 @@ impl<'a> Search<'a> {
         if !sides.iter().any(|(_, wanted)| self.wanted.contains(wanted)) {
             return;
         }
+        self.is_clock_due = true;
         let Some(info) = FdInfo::read(task, fd) else { return };
         for (access, wanted) in sides {
             if info.allows(access) {
@@ -161,13 +174,11 @@ impl<'a> Search<'a> {
         {
             return self.pipe(id, pid, task, fd);
         }
-        if !self.locks {
+        if self.locked.is_empty() {
             return;
         }
-        let Some(inode) = inode(path) else { return };
-        if !self.wanted.iter().any(|wanted| matches!(wanted, Wanted::Lock(of, _) if *of == inode)) {
-            return;
-        }
+        let Some(inode) = inode(path).filter(|inode| self.locked.contains(inode)) else { return };
+        self.is_clock_due = true;
         let locks = FdInfo::read(task, fd).map(|info| info.locks).unwrap_or_default();
         for lock in locks.iter().filter_map(|line| Lock::parse(line)) {
             self.note(Wanted::Lock(inode, lock.text), pid, fd);

@@ -2,6 +2,8 @@
 //!
 //! Source: <https://elixir.bootlin.com/linux/v6.12/source/fs/locks.c#L2713> (`lock_get_status`).
 
+use std::collections::{HashMap, HashSet};
+
 use super::proc;
 
 /// Bytes of the table that are read at most.
@@ -28,25 +30,53 @@ pub(crate) struct Lock {
     pub(crate) text: String,
 }
 
-/// The locks that `pid` waits for on this file; `None` if that is not certain.
-pub(crate) fn blockers(pid: u32, file: File) -> Option<Vec<Lock>> {
-    let (table, _) = proc::text("/proc/locks", MOST_BYTES)?;
-    find(&table, pid, file)
+/// The locks of the table that somebody waits for, at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Locks {
+    /// Those who wait, by the file's inode.
+    waiters: HashMap<u64, Vec<Lock>>,
+    /// What they wait for, by group.
+    held: HashMap<u64, Vec<Lock>>,
 }
 
-fn find(table: &str, pid: u32, file: File) -> Option<Vec<Lock>> {
-    let locks: Vec<Lock> = table.lines().filter_map(Lock::parse).collect();
-    // Some file systems have another device here than for stat. The inode and who waits are enough, where that is said.
-    let is_ours = |lock: &&Lock| {
-        lock.waits
-            && lock.file.inode == file.inode
-            && (lock.pid == Some(pid) || (lock.pid.is_none() && lock.file == file))
-    };
-    let mut groups: Vec<u64> = locks.iter().filter(is_ours).map(|lock| lock.group).collect();
-    groups.dedup();
-    // Several locks on one file are waited for: which of them this thread waits for cannot be told.
-    let [group] = groups[..] else { return None };
-    Some(locks.into_iter().filter(|lock| lock.group == group && !lock.waits).collect())
+impl Locks {
+    /// As the table is now.
+    pub(super) fn read() -> Self {
+        proc::text("/proc/locks", MOST_BYTES).map(|(table, _)| Self::parse(&table)).unwrap_or_default()
+    }
+
+    fn parse(table: &str) -> Self {
+        let mut locks = Self::default();
+        let waits = |line: &&str| line.contains("->");
+        let groups: HashSet<u64> = table.lines().filter(waits).filter_map(group_of).collect();
+        for lock in table.lines().filter(|line| may_be_of(line, &groups)).filter_map(Lock::parse) {
+            let (place, key) =
+                if lock.waits { (&mut locks.waiters, lock.file.inode) } else { (&mut locks.held, lock.group) };
+            place.entry(key).or_default().push(lock);
+        }
+        locks
+    }
+
+    /// The locks that `pid` waits for on this file; `None` if that is not certain.
+    pub(crate) fn blockers(&self, pid: u32, file: File) -> Option<Vec<Lock>> {
+        // Some file systems have another device here than for stat. The inode and who waits are enough, where that is said.
+        let is_ours = |lock: &&Lock| lock.pid == Some(pid) || (lock.pid.is_none() && lock.file == file);
+        let waiters = self.waiters.get(&file.inode)?.iter();
+        let mut groups: Vec<u64> = waiters.filter(is_ours).map(|lock| lock.group).collect();
+        groups.dedup();
+        // Several locks on one file are waited for: which of them this thread waits for cannot be told.
+        let [group] = groups[..] else { return None };
+        Some(self.held.get(&group).cloned().unwrap_or_default())
+    }
+}
+
+/// Whether a line is of one of these groups; what is held without anybody waiting is not looked at any further.
+fn may_be_of(line: &str, groups: &HashSet<u64>) -> bool {
+    group_of(line).is_some_and(|group| groups.contains(&group))
+}
+
+fn group_of(line: &str) -> Option<u64> {
+    line.trim_start().split_once(':')?.0.parse().ok()
 }
 
 impl Lock {
@@ -80,19 +110,23 @@ mod tests {
 
     #[test]
     fn who_waits_for_a_lock_is_led_to_who_holds_it() {
-        let held =
-            |pid, file| find(TABLE, pid, file).map(|locks| locks.into_iter().map(|lock| lock.pid).collect::<Vec<_>>());
+        let held = |pid, file| {
+            Locks::parse(TABLE)
+                .blockers(pid, file)
+                .map(|locks| locks.into_iter().map(|lock| lock.pid).collect::<Vec<_>>())
+        };
         assert_eq!(held(400, file(0, 0x13, 11_691)), Some(vec![Some(359)]));
         assert_eq!(held(401, file(0, 0x99, 11_691)), Some(vec![Some(359)]), "another device than stat's");
         assert_eq!(held(5, file(0xfd, 1, 77)), Some(vec![None]));
         assert_eq!(held(5, file(0xfd, 2, 77)), None, "whose file that is, is not known");
         assert_eq!(held(12, file(0xfd, 1, 78)), None, "nobody waits");
+        assert_eq!(Locks::parse(TABLE).held.len(), 2, "only what somebody waits for");
     }
 
     #[test]
     fn broken_lines_are_no_locks() {
         for end in 0..TABLE.len() {
-            let _ = find(&TABLE[..end], 400, file(0, 0x13, 11_691));
+            let _ = Locks::parse(&TABLE[..end]).blockers(400, file(0, 0x13, 11_691));
         }
         for broken in
             ["", "1:", "x: FLOCK A W 1 0:0:0", "1: -> -> ->", "1: FLOCK A W 1 0:0", "1: FLOCK A W 1 z:0:1 0 EOF"]

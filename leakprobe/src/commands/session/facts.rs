@@ -64,6 +64,7 @@ impl Session {
         lose(Loss::ProgramSkipped, self.probes.skipped());
         lose(Loss::EventsMadeGoodBySnapshot, self.live.made_good);
         lose(Loss::FilesBeyondBudget, self.budget.count_left_out());
+        lose(Loss::WaitsNotDescribed, self.waits.left_out());
         lose(Loss::EndedWaitStackUnseen, self.live.unseen_stacks);
         let (created, exited) = self.counted;
         lose(Loss::EventsNotTold, self.live.correct_counts(created, exited));

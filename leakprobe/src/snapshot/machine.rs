@@ -1,0 +1,69 @@
+//! Lists that are the machine's and not a target's: read once for all who look at the same time.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Instant,
+};
+
+use super::{children::Processes, file_locks::Locks};
+
+/// What all targets of a run share of such lists. Clones are the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Machine(Arc<Lists>);
+
+#[derive(Debug, Default)]
+struct Lists {
+    processes: Shared<Processes>,
+    locks: Shared<Locks>,
+}
+
+impl Machine {
+    /// All processes, at a moment not before `since`.
+    pub(super) fn processes(&self, since: Instant) -> Arc<Processes> {
+        self.0.processes.get(since, Processes::read)
+    }
+
+    /// The locks on files that are waited for, at a moment not before `since`.
+    pub(super) fn locks(&self, since: Instant) -> Arc<Locks> {
+        self.0.locks.get(since, Locks::read)
+    }
+}
+
+/// What was read last, for as long as anybody makes use of it.
+#[derive(Debug)]
+pub(super) struct Shared<T>(Mutex<Option<(Instant, Weak<T>)>>);
+
+impl<T> Default for Shared<T> {
+    fn default() -> Self {
+        Self(Mutex::new(None))
+    }
+}
+
+impl<T> Shared<T> {
+    /// What was read since that moment: by somebody else, who is waited for, or by `read`.
+    pub(super) fn get(&self, since: Instant, read: impl FnOnce() -> T) -> Arc<T> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = last.as_ref().filter(|(began, _)| *began >= since).and_then(|(_, known)| known.upgrade());
+        known.unwrap_or_else(|| {
+            let began = Instant::now();
+            let read = Arc::new(read());
+            *last = Some((began, Arc::downgrade(&read)));
+            read
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_is_shared_by_those_who_looked_before() {
+        let (shared, began) = (Shared::default(), Instant::now());
+        let first = shared.get(began, || 1);
+        assert_eq!(*shared.get(began, || 2), 1);
+        assert_eq!(*shared.get(Instant::now(), || 3), 3, "who looks later must not be told what was before");
+        assert_eq!(*shared.get(began, || 4), 4, "kept for nobody");
+        assert_eq!(*first, 1);
+    }
+}
