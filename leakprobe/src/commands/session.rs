@@ -177,7 +177,7 @@ impl Session {
             goroutines: Goroutines::new(watch.pid),
             jvm: jvm::Finder::default(),
             signs: signs::Look::default(),
-            waits: Waits::new(watch.pid, hub.machine(), !events),
+            waits: Waits::new(watch.pid, hub.machine(), &budget, !events),
             stacks: StackTable::default(),
             symbols,
             budget,

@@ -11,6 +11,7 @@ use crate::{
     model::{Gap, Subject},
     probes::Source,
     snapshot::{Describer, Engine, Machine, Patience, Told},
+    target::Budget,
 };
 
 /// Of the time between two descriptions, the part that describing may take: 1 in so many.
@@ -38,8 +39,8 @@ pub(super) struct Waits {
 
 impl Waits {
     /// Nothing is known yet of the process `pid`.
-    pub(super) fn new(pid: u32, machine: &Machine, single: bool) -> Self {
-        let describer = Describer::new(pid, machine.clone());
+    pub(super) fn new(pid: u32, machine: &Machine, budget: &Budget, single: bool) -> Self {
+        let describer = Describer::new(pid, machine.clone(), budget.clone());
         Self { describer, single, described: HashMap::new(), next: None, left_out: 0 }
     }
 

@@ -6,10 +6,11 @@
 //! [`Patience`].
 
 use std::{
-    cell::OnceCell,
+    cell::{OnceCell, RefCell},
     collections::{HashMap, HashSet},
     fs,
     path::PathBuf,
+    rc::Rc,
     sync::Arc,
     time::Instant,
 };
@@ -24,11 +25,15 @@ use super::{
     machine::Machine,
     patience::Patience,
     proc,
+    sockets::Sockets,
 };
-use crate::model::{Access, Children, EndRole, Gap, OtherEnd, OtherEnds, Subject, WaitTimer};
+use crate::{
+    model::{Access, Children, EndRole, Gap, OtherEnd, OtherEnds, Subject, WaitTimer},
+    target::Budget,
+};
 
-/// Threads with descriptors of their own of which so many are looked at.
-const MOST_TABLES: usize = 64;
+/// Network namespaces of one process in which the kernel is asked for sockets: that takes a socket of ours in each.
+const MOST_NETWORKS: usize = 64;
 
 /// What is to be told of a wait.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,14 +51,16 @@ pub struct Told {
 pub struct Describer {
     pid: u32,
     machine: Machine,
+    /// From which lists of sockets take memory.
+    budget: Budget,
     gaps: Vec<Gap>,
 }
 
 impl Describer {
     /// For the process `pid`, with what it shares with other targets.
     #[must_use]
-    pub fn new(pid: u32, machine: Machine) -> Self {
-        Self { pid, machine, gaps: Vec::new() }
+    pub fn new(pid: u32, machine: Machine, budget: Budget) -> Self {
+        Self { pid, machine, budget, gaps: Vec::new() }
     }
 
     /// What could not be found out the last time, and why.
@@ -67,7 +74,8 @@ impl Describer {
     /// after that, takes a second at most.
     pub fn describe(&mut self, task: u32, waits: &[(u32, &Subject)], patience: Patience) -> Vec<Option<Told>> {
         let look = Look::new(self.pid, &self.machine, patience);
-        let mut tables = Tables::new(task, patience);
+        let networks = Networks { machine: &self.machine, budget: &self.budget, known: HashMap::new() };
+        let mut tables = Tables::new(task, patience, networks);
         // Many threads may wait for one thing.
         let mut places: HashMap<(u32, &Subject), usize> = HashMap::new();
         let mut distinct: Vec<(Told, Vec<Wanted>)> = Vec::new();
@@ -91,7 +99,7 @@ impl Describer {
             described.push(place);
         }
         described.resize(waits.len(), None);
-        self.gaps = tables.gaps();
+        self.gaps = tables.networks.gaps();
         self.find_ends(task, &mut distinct);
         described.into_iter().map(|place| Some(distinct.get(place?)?.0.clone())).collect()
     }
@@ -135,7 +143,7 @@ impl<'a> Look<'a> {
         self.locks.get_or_init(|| self.machine.locks(self.began))
     }
 
-    fn one(&self, tid: u32, subject: &Subject, tables: &mut Tables) -> (Told, Vec<Wanted>) {
+    fn one(&self, tid: u32, subject: &Subject, tables: &mut Tables<'_>) -> (Told, Vec<Wanted>) {
         let nothing = Vec::new();
         match subject {
             Subject::None => (Told::default(), nothing),
@@ -177,7 +185,7 @@ impl<'a> Look<'a> {
         }
     }
 
-    fn child(&self, which: Children, tid: u32, tables: &mut Tables) -> Told {
+    fn child(&self, which: Children, tid: u32, tables: &mut Tables<'_>) -> Told {
         if let Children::Pidfd(fd) = which {
             let (_, table) = tables.of(tid);
             let object = Some(table.describe(fd).words.to_string());
@@ -210,35 +218,66 @@ impl<'a> Look<'a> {
 }
 
 /// The descriptors of the process, and of threads that have some of their own, or a network of their own, in which their sockets are.
-struct Tables {
+struct Tables<'a> {
     task: u32,
     patience: Patience,
     network: Option<PathBuf>,
     own: Descriptors,
     others: HashMap<u32, Descriptors>,
+    networks: Networks<'a>,
 }
 
-impl Tables {
-    fn new(task: u32, patience: Patience) -> Self {
-        let own = Descriptors::within(task, patience);
-        Self { task, patience, network: network(task), own, others: HashMap::new() }
-    }
-
-    /// What could not be found out of sockets.
-    fn gaps(&mut self) -> Vec<Gap> {
-        let problem = self.own.sockets().problem().map(|why| Gap::Sockets { why: why.to_owned() });
-        let tables = [&self.own].into_iter().chain(self.others.values());
-        let unlisted = tables.flat_map(|table| table.unlisted_sockets()).collect::<HashSet<u64>>().len() as u64;
-        problem.into_iter().chain((unlisted > 0).then_some(Gap::UnlistedSockets { sockets: unlisted })).collect()
+impl<'a> Tables<'a> {
+    fn new(task: u32, patience: Patience, mut networks: Networks<'a>) -> Self {
+        let network = network(task);
+        let own = Descriptors::within(task, patience, networks.sockets(task, network.clone()));
+        Self { task, patience, network, own, others: HashMap::new(), networks }
     }
 
     /// Those of a thread, and by which task they are reached.
     fn of(&mut self, tid: u32) -> (u32, &mut Descriptors) {
-        let shares = || children::share_descriptors(self.task, tid) && network(tid) == self.network;
-        if tid == self.task || self.others.len() >= MOST_TABLES || shares() {
+        if tid == self.task {
+            return (tid, &mut self.own);
+        }
+        let network = network(tid);
+        if children::share_descriptors(self.task, tid) && network == self.network {
             return (self.task, &mut self.own);
         }
-        (tid, self.others.entry(tid).or_insert_with(|| Descriptors::within(tid, self.patience)))
+        let (patience, networks) = (self.patience, &mut self.networks);
+        let table = || Descriptors::within(tid, patience, networks.sockets(tid, network));
+        (tid, self.others.entry(tid).or_insert_with(table))
+    }
+}
+
+/// The sockets of each network namespace that threads of a process are in.
+struct Networks<'a> {
+    machine: &'a Machine,
+    budget: &'a Budget,
+    known: HashMap<Option<PathBuf>, Rc<RefCell<Sockets>>>,
+}
+
+impl Networks<'_> {
+    /// Those of the namespace of `task`, which its link in `/proc` names so.
+    fn sockets(&mut self, task: u32, network: Option<PathBuf>) -> Rc<RefCell<Sockets>> {
+        let are_many = self.known.len() >= MOST_NETWORKS;
+        let sockets = || {
+            let sockets = match network.clone() {
+                Some(network) => Sockets::in_network(task, network, self.machine.clone(), self.budget.clone()),
+                None => Sockets::new(task),
+            };
+            let sockets =
+                if are_many { sockets.without_kernel("there are too many network namespaces") } else { sockets };
+            Rc::new(RefCell::new(sockets))
+        };
+        Rc::clone(self.known.entry(network.clone()).or_insert_with(sockets))
+    }
+
+    /// What could not be found out.
+    fn gaps(&self) -> Vec<Gap> {
+        let why = self.known.values().find_map(|sockets| sockets.borrow().problem().map(str::to_owned));
+        let unlisted: u64 = self.known.values().map(|sockets| sockets.borrow().unlisted()).sum();
+        let unlisted = (unlisted > 0).then_some(Gap::UnlistedSockets { sockets: unlisted });
+        why.map(|why| Gap::Sockets { why }).into_iter().chain(unlisted).collect()
     }
 }
 
@@ -330,7 +369,7 @@ mod tests {
         let (tid, fd, at) = told.recv().unwrap();
         let own = process::id();
         let subject = Subject::Fd { fd, access: Access::Read };
-        let mut describer = Describer::new(own, Machine::default());
+        let mut describer = Describer::new(own, Machine::default(), Budget::default());
         let described = describer.describe(own, &[(tid, &subject)], Patience::endless());
         let words = described[0].clone().unwrap().object.unwrap();
         assert!(words.contains(&format!("tcp {at}, listening")), "{words}");
@@ -352,7 +391,7 @@ mod tests {
         let [pipe, child] = [Subject::Fd { fd: read.as_raw_fd(), access: Access::Read }, Subject::Child(Children::Any)];
         let waits: Vec<(u32, &Subject)> =
             [&pipe, &child].into_iter().cycle().take(1000).map(|one| (own, one)).collect();
-        let mut describer = Describer::new(own, Machine::default());
+        let mut describer = Describer::new(own, Machine::default(), Budget::default());
         let told = describer.describe(own, &waits, Patience::endless());
         assert!(told[0].as_ref().is_some_and(|told| told.object.as_ref().is_some_and(|words| words.contains("pipe"))));
         assert!(told.chunks(2).all(|pair| pair == &told[..2]), "the same for all");

@@ -8,7 +8,12 @@ mod fdinfo;
 mod link;
 mod words;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    cell::{RefCell, RefMut},
+    collections::HashMap,
+    rc::Rc,
+    sync::Arc,
+};
 
 use nix::time::ClockId;
 
@@ -64,17 +69,18 @@ pub(crate) struct Descriptors {
     epolls: ByFile<Watched>,
     /// The first timers of epolls that others watch.
     inner_timers: ByFile<Option<WaitTimer>>,
-    sockets: Sockets,
+    sockets: Rc<RefCell<Sockets>>,
 }
 
 impl Descriptors {
     /// Those of `task`: a thread that has the process's descriptors.
     pub(crate) fn new(task: u32) -> Self {
-        Self::within(task, Patience::endless())
+        Self::within(task, Patience::endless(), Rc::new(RefCell::new(Sockets::new(task))))
     }
 
-    /// The same; once `patience` is over, what takes long is left out of what is said.
-    pub(crate) fn within(task: u32, patience: Patience) -> Self {
+    /// The same, with the sockets of the task's network namespace; once `patience` is over, what takes long is left out of what
+    /// is said.
+    pub(crate) fn within(task: u32, patience: Patience, sockets: Rc<RefCell<Sockets>>) -> Self {
         Self {
             task,
             patience,
@@ -82,18 +88,13 @@ impl Descriptors {
             timers: HashMap::new(),
             epolls: ByFile::default(),
             inner_timers: ByFile::default(),
-            sockets: Sockets::new(task),
+            sockets,
         }
     }
 
     /// The sockets of the task's network namespace.
-    pub(crate) fn sockets(&mut self) -> &mut Sockets {
-        &mut self.sockets
-    }
-
-    /// Sockets that were met and are in no list of the task's network namespace, by their inodes.
-    pub(crate) fn unlisted_sockets(&self) -> impl Iterator<Item = u64> {
-        self.sockets.unlisted()
+    pub(crate) fn sockets(&self) -> RefMut<'_, Sockets> {
+        self.sockets.borrow_mut()
     }
 
     /// What a descriptor is: `fd 7 (tcp 127.0.0.1:80 → 127.0.0.1:40112, established, idle 3.2 s)`.
@@ -183,7 +184,7 @@ impl Descriptors {
     fn words(&mut self, fd: i32, link: &Link, with_members: bool) -> String {
         match link {
             Link::Socket(inode) => {
-                let words = self.sockets.words(self.task, fd, *inode);
+                let words = self.sockets().words(self.task, fd, *inode);
                 words.unwrap_or_else(|| link.to_string())
             }
             Link::Anonymous(name) if name == "[eventpoll]" => {

@@ -1,11 +1,13 @@
 //! Lists that are the machine's and not a target's: read once for all who look at the same time.
 
 use std::{
+    collections::HashMap,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Instant,
 };
 
-use super::{children::Processes, file_locks::Locks};
+use super::{children::Processes, file_locks::Locks, sockets::List};
 
 /// What all targets of a run share of such lists. Clones are the same one.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +17,8 @@ pub struct Machine(Arc<Lists>);
 struct Lists {
     processes: Shared<Processes>,
     locks: Shared<Locks>,
+    /// By network namespace and protocol.
+    inet: Mutex<HashMap<(PathBuf, u8), Arc<Shared<List>>>>,
 }
 
 impl Machine {
@@ -26,6 +30,16 @@ impl Machine {
     /// The locks on files that are waited for, at a moment not before `since`.
     pub(super) fn locks(&self, since: Instant) -> Arc<Locks> {
         self.0.locks.get(since, Locks::read)
+    }
+
+    /// The internet sockets of a network namespace, as its link in `/proc` names it, and of a protocol; likewise.
+    pub(super) fn inet(&self, of: (PathBuf, u8), since: Instant, read: impl FnOnce() -> List) -> Arc<List> {
+        let list = {
+            let mut lists = self.0.inet.lock().unwrap_or_else(PoisonError::into_inner);
+            lists.retain(|_, list| list.is_used());
+            Arc::clone(lists.entry(of).or_default())
+        };
+        list.get(since, read)
     }
 }
 
@@ -40,6 +54,13 @@ impl<T> Default for Shared<T> {
 }
 
 impl<T> Shared<T> {
+    /// Whether anybody makes use of it, or just reads it.
+    fn is_used(self: &Arc<Self>) -> bool {
+        let is_kept =
+            |last: &Option<(Instant, Weak<T>)>| last.as_ref().is_some_and(|(_, kept)| kept.strong_count() > 0);
+        Arc::strong_count(self) > 1 || self.0.try_lock().map_or(true, |last| is_kept(&last))
+    }
+
     /// What was read since that moment: by somebody else, who is waited for, or by `read`.
     pub(super) fn get(&self, since: Instant, read: impl FnOnce() -> T) -> Arc<T> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,15 +5,22 @@
 //! for each on the machine), and then single ones.
 
 mod diag;
+mod list;
 mod table;
 mod words;
 
 use std::{
     collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Instant,
 };
 
 use self::diag::Diag;
+pub(crate) use self::list::List;
+use super::machine::Machine;
+use crate::target::Budget;
 
 /// `IPPROTO_TCP` and `IPPROTO_UDP`.
 const TCP: u8 = 6;
@@ -52,12 +59,14 @@ pub(crate) struct Unix {
 #[derive(Debug)]
 pub(crate) struct Sockets {
     task: u32,
+    /// Those who look at the same namespace at the same time share lists.
+    shared: Option<(Machine, PathBuf)>,
+    began: Instant,
+    budget: Budget,
     /// How to ask the kernel, once that was tried.
     kernel: Option<Result<Diag, String>>,
-    /// By protocol and inode.
-    inet: HashMap<u8, HashMap<u64, Inet>>,
-    /// From both ends of a TCP connection to the inode of the first.
-    by_ends: Option<HashMap<(SocketAddr, SocketAddr), u64>>,
+    /// By protocol.
+    inet: HashMap<u8, Arc<List>>,
     unix: HashMap<u64, Option<Unix>>,
     /// All of them, where single ones cannot be asked for.
     unix_list: Option<HashMap<u64, Unix>>,
@@ -72,14 +81,28 @@ impl Sockets {
     pub(crate) fn new(task: u32) -> Self {
         Self {
             task,
+            shared: None,
+            began: Instant::now(),
+            budget: Budget::default(),
             kernel: None,
             inet: HashMap::new(),
-            by_ends: None,
             unix: HashMap::new(),
             unix_list: None,
             others: HashMap::new(),
             unlisted: HashSet::new(),
         }
+    }
+
+    /// Those of the namespace of `task`, which its link in `/proc` names so; what is read takes memory of `budget`, and is shared by
+    /// all who look at the same time.
+    pub(crate) fn in_network(task: u32, network: PathBuf, machine: Machine, budget: Budget) -> Self {
+        Self { shared: Some((machine, network)), budget, ..Self::new(task) }
+    }
+
+    /// The same, but the kernel is not asked: one more socket of ours would be one too many.
+    #[must_use]
+    pub(crate) fn without_kernel(self, why: &str) -> Self {
+        Self { kernel: Some(Err(why.to_owned())), ..self }
     }
 
     /// Why the kernel does not tell idle times and other ends, if sockets were met and it does not.
@@ -88,8 +111,8 @@ impl Sockets {
     }
 
     /// Sockets that were met and are in no list of this namespace: they are not connected, or of another one.
-    pub(crate) fn unlisted(&self) -> impl Iterator<Item = u64> {
-        self.unlisted.iter().copied()
+    pub(crate) fn unlisted(&self) -> u64 {
+        self.unlisted.len() as u64
     }
 
     /// What a socket is: `tcp 127.0.0.1:80 → 127.0.0.1:40112, established, idle 3.2 s`; `None` if nothing is known of it.
@@ -110,12 +133,12 @@ impl Sockets {
             Some(name) => Some(format!("{} socket", name.to_ascii_lowercase())),
             // The kernel does not tell the protocol.
             None => {
-                let tcp = self.inet(TCP).and_then(|sockets| sockets.get(&inode).cloned());
+                let tcp = self.inet(TCP).get(inode).cloned();
                 if let Some(socket) = tcp {
                     let idle = self.idle_ms(&socket);
                     return Some(words::tcp(&socket, idle));
                 }
-                let udp = self.inet(UDP).and_then(|sockets| Some(words::datagram("udp", sockets.get(&inode)?)));
+                let udp = self.inet(UDP).get(inode).map(|socket| words::datagram("udp", socket));
                 udp.or_else(|| self.unix_words(inode))
             }
         }
@@ -126,17 +149,10 @@ impl Sockets {
         match protocol(task, fd)?.as_str() {
             "UNIX" | "UNIX-STREAM" => self.unix(inode)?.peer,
             "TCP" | "TCPv6" | "MPTCP" | "MPTCPv6" => {
-                let own = self.inet(TCP)?.get(&inode)?.clone();
-                if own.remote.port() == 0 {
-                    return None;
-                }
+                let sockets = self.inet(TCP);
+                let own = sockets.get(inode).filter(|own| own.remote.port() != 0)?;
                 // Both ends in one namespace: the addresses are those of one network, and no two connections have the same.
-                let sockets = self.inet.get(&TCP)?;
-                let by_ends = self.by_ends.get_or_insert_with(|| {
-                    let connected = sockets.iter().filter(|(_, socket)| socket.remote.port() != 0);
-                    connected.map(|(inode, socket)| ((socket.local, socket.remote), *inode)).collect()
-                });
-                by_ends.get(&(own.remote, own.local)).copied().filter(|peer| *peer != 0)
+                sockets.connected(own.remote, own.local).filter(|peer| *peer != 0)
             }
             _ => None,
         }
@@ -153,27 +169,36 @@ impl Sockets {
     }
 
     /// All sockets of a protocol.
-    fn inet(&mut self, protocol: u8) -> Option<&HashMap<u64, Inet>> {
-        if !self.inet.contains_key(&protocol) {
-            let asked = match self.kernel() {
-                Some(kernel) => kernel.inet(protocol),
-                None => Err(String::new()),
-            };
-            let sockets = asked.unwrap_or_else(|why| {
-                if !why.is_empty() {
-                    self.kernel = Some(Err(why));
-                }
-                table::inet(self.task, protocol)
-            });
-            self.inet.insert(protocol, sockets);
+    fn inet(&mut self, protocol: u8) -> Arc<List> {
+        if let Some(known) = self.inet.get(&protocol) {
+            return Arc::clone(known);
         }
-        self.inet.get(&protocol)
+        let list = match self.shared.clone() {
+            Some((machine, network)) => machine.inet((network, protocol), self.began, || self.read_inet(protocol)),
+            None => Arc::new(self.read_inet(protocol)),
+        };
+        if let Some(scarce) = list.cut() {
+            self.budget.leave_out(&format!("the list of sockets of thread {}'s network", self.task), scarce);
+        }
+        self.inet.insert(protocol, Arc::clone(&list));
+        list
+    }
+
+    fn read_inet(&mut self, protocol: u8) -> List {
+        let budget = self.budget.clone();
+        match self.kernel().map(|kernel| kernel.inet(protocol, &budget)) {
+            Some(Ok(list)) => return list,
+            Some(Err(why)) => self.kernel = Some(Err(why)),
+            None => {}
+        }
+        table::inet(self.task, protocol, &budget)
     }
 
     /// One of them, which is known to be of that protocol.
     fn listed(&mut self, protocol: u8, inode: u64) -> Option<Inet> {
-        let socket = self.inet(protocol)?.get(&inode).cloned();
-        if socket.is_none() {
+        let list = self.inet(protocol);
+        let socket = list.get(inode).cloned();
+        if socket.is_none() && list.cut().is_none() {
             self.unlisted.insert(inode);
         }
         socket

@@ -2,7 +2,7 @@
 //!
 //! Source: <https://man7.org/linux/man-pages/man7/sock_diag.7.html>
 
-use std::{collections::HashMap, fs, io, os::unix::ffi::OsStrExt, thread};
+use std::{fs, io, os::unix::ffi::OsStrExt, thread};
 
 use caps::Capability::CAP_SYS_ADMIN;
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
@@ -14,11 +14,9 @@ use netlink_packet_sock_diag::{
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
 use nix::sched::{CloneFlags, setns};
 
-use super::{Inet, Unix, plain, words::LISTEN};
-use crate::privilege;
+use super::{Inet, List, Unix, plain, words::LISTEN};
+use crate::{privilege, target::Budget};
 
-/// Most sockets of a protocol that are taken in.
-const MOST_SOCKETS: usize = 1 << 20;
 /// The kernel fills up to 32 KB at once.
 const BUFFER: usize = 1 << 16;
 /// Where `tcpi_last_data_sent` and `tcpi_last_data_recv` stand in `struct tcp_info`: times since then, ms.
@@ -69,9 +67,9 @@ impl Diag {
         Ok(Self { socket, sequence: 0, buffer: vec![0; BUFFER] })
     }
 
-    /// All sockets of a protocol, by inode; without those that have ended and only wait for late packets.
-    pub(super) fn inet(&mut self, protocol: u8) -> Result<HashMap<u64, Inet>, String> {
-        let mut sockets = HashMap::new();
+    /// All sockets of a protocol; without those that have ended and only wait for late packets.
+    pub(super) fn inet(&mut self, protocol: u8, budget: &Budget) -> Result<List, String> {
+        let mut sockets = List::new(budget);
         for (family, socket_id) in [(libc::AF_INET, SocketId::new_v4()), (libc::AF_INET6, SocketId::new_v6())] {
             let request = InetRequest {
                 family: family as u8,
@@ -81,14 +79,12 @@ impl Diag {
                 socket_id,
             };
             self.ask(SockDiagMessage::InetRequest(request), true, |answer| {
-                if let SockDiagMessage::InetResponse(response) = answer
-                    && sockets.len() < MOST_SOCKETS
-                {
-                    sockets.insert(u64::from(response.header.inode), inet(&response));
+                if let SockDiagMessage::InetResponse(response) = answer {
+                    sockets.push(u64::from(response.header.inode), inet(&response));
                 }
             })?;
         }
-        Ok(sockets)
+        Ok(sockets.complete())
     }
 
     /// How long nothing has come or gone on a connection, ms; `None` if it is not known any more.

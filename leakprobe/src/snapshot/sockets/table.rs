@@ -1,44 +1,68 @@
 //! `/proc/PID/net`: what can be known of sockets where sock_diag is not to be had, and of the protocols that it does not know.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{BufRead, BufReader, Read},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
-use procfs::process::Process;
-
-use super::{Inet, TCP, UDP, Unix, plain};
-use crate::snapshot::proc;
+use super::{Inet, List, TCP, UDP, Unix, plain};
+use crate::{snapshot::proc, target::Budget};
 
 /// The flag of a Unix socket that listens; its state there is that of the file, not of the socket.
 /// Source: <https://elixir.bootlin.com/linux/v6.12/source/net/unix/af_unix.c#L3456>
 const ACCEPTS: u32 = 0x1_0000;
 /// Bytes of a table that are read at most.
 const MOST_BYTES: usize = 4 << 20;
+/// The same of a table of internet sockets, which is read line by line: some 150 bytes each.
+const MOST_BYTES_OF_INET: u64 = 160 << 20;
 
-/// The TCP or UDP sockets in the network namespace of `task`, by inode.
-pub(super) fn inet(task: u32, protocol: u8) -> HashMap<u64, Inet> {
-    let Some(process) = process(task) else { return HashMap::new() };
-    let socket = |inode, local: SocketAddr, remote: SocketAddr, state, queues: [u32; 2]| {
-        let [receive_queue, send_queue] = queues;
-        let (local, remote) = (plain(local.ip(), local.port()), plain(remote.ip(), remote.port()));
-        (inode, Inet { local, remote, state, receive_queue, send_queue, id: None })
+/// The TCP or UDP sockets in the network namespace of `task`.
+pub(super) fn inet(task: u32, protocol: u8, budget: &Budget) -> List {
+    let mut sockets = List::new(budget);
+    let names = match protocol {
+        TCP => ["tcp", "tcp6"],
+        UDP => ["udp", "udp6"],
+        _ => return sockets,
     };
-    let mut sockets = HashMap::new();
-    match protocol {
-        TCP => {
-            for entry in process.tcp().into_iter().chain(process.tcp6()).flatten() {
-                let queues = [entry.rx_queue, entry.tx_queue];
-                let state = entry.state as u8;
-                sockets.extend([socket(entry.inode, entry.local_address, entry.remote_address, state, queues)]);
-            }
+    for name in names {
+        let Ok(file) = File::open(format!("/proc/{task}/net/{name}")) else { continue };
+        let lines = BufReader::new(file.take(MOST_BYTES_OF_INET)).lines();
+        for (inode, socket) in lines.skip(1).map_while(Result::ok).filter_map(|line| inet_socket(&line, protocol)) {
+            sockets.push(inode, socket);
         }
-        UDP => {
-            for entry in process.udp().into_iter().chain(process.udp6()).flatten() {
-                let state = entry.state as u8;
-                sockets.extend([socket(entry.inode, entry.local_address, entry.remote_address, state, [0; 2])]);
-            }
-        }
-        _ => {}
     }
-    sockets
+    sockets.complete()
+}
+
+/// `sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode …`.
+/// Source: <https://elixir.bootlin.com/linux/v6.12/source/net/ipv4/tcp_ipv4.c#L2813> (`get_tcp4_sock`).
+fn inet_socket(line: &str, protocol: u8) -> Option<(u64, Inet)> {
+    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+    let hex = |text| u32::from_str_radix(text, 16).ok();
+    let (local, remote) = (address(fields.get(1)?)?, address(fields.get(2)?)?);
+    let state = u8::from_str_radix(fields.get(3)?, 16).ok()?;
+    let (sent, received) = fields.get(4)?.split_once(':')?;
+    let [receive_queue, send_queue] = if protocol == TCP { [hex(received)?, hex(sent)?] } else { [0; 2] };
+    Some((fields.get(9)?.parse().ok()?, Inet { local, remote, state, receive_queue, send_queue, id: None }))
+}
+
+/// `0100007F:1F90`: words of 32 bits as the machine has them, and the port.
+fn address(text: &str) -> Option<SocketAddr> {
+    let (ip, port) = text.split_once(':')?;
+    let words: Vec<u8> = (0..ip.len() / 8)
+        .map(|word| u32::from_str_radix(ip.get(word * 8..word * 8 + 8)?, 16).ok())
+        .collect::<Option<Vec<u32>>>()?
+        .into_iter()
+        .flat_map(u32::to_ne_bytes)
+        .collect();
+    let ip = match words.len() {
+        4 => IpAddr::V4(Ipv4Addr::from(*words.first_chunk()?)),
+        16 => IpAddr::V6(Ipv6Addr::from(*words.first_chunk::<16>()?)),
+        _ => return None,
+    };
+    Some(plain(ip, u16::from_str_radix(port, 16).ok()?))
 }
 
 /// The sockets of this machine in the network namespace of `task`, by inode.
@@ -70,10 +94,6 @@ pub(super) fn other(task: u32, protocol: &str) -> HashMap<u64, String> {
         _ => raw,
     };
     text.lines().skip(1).filter_map(entry).collect()
-}
-
-fn process(task: u32) -> Option<Process> {
-    Process::new(i32::try_from(task).ok()?).ok()
 }
 
 /// `sk Eth Pid Groups Rmem Wmem Dump Locks Drops Inode`.
@@ -118,7 +138,7 @@ fn raw(line: &str) -> Option<(u64, String)> {
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) fn fuzz(line: &str) {
-    let _ = (unix_socket(line), netlink(line), packet(line), raw(line));
+    let _ = (unix_socket(line), netlink(line), packet(line), raw(line), inet_socket(line, TCP));
 }
 
 #[cfg(test)]
@@ -130,6 +150,24 @@ mod tests {
     const UNIX: &str = "0000000000000000: 00000002 00000000 00010000 0001 01 21543 /run/a b";
     const RAW: &str =
         "   1: 00000000:0001 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 777 2 0 0";
+
+    #[test]
+    fn internet_sockets_are_told_with_addresses_and_queues() {
+        const V4: &str =
+            "   3: 0100007F:1F90 0200007F:0050 01 00000005:00000007 00:00000000 00000000  1000        0 4711 1 x";
+        const V6: &str = "   0: 00000000000000000000000001000000:8AE0 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 77 1 x";
+        let (inode, socket) = inet_socket(V4, TCP).unwrap();
+        assert_eq!((inode, socket.local), (4711, "127.0.0.1:8080".parse().unwrap()));
+        assert_eq!((socket.remote, socket.state), ("127.0.0.2:80".parse().unwrap(), 1));
+        assert_eq!([socket.receive_queue, socket.send_queue], [7, 5]);
+        let (inode, socket) = inet_socket(V6, TCP).unwrap();
+        assert_eq!((inode, socket.local), (77, "[::1]:35552".parse().unwrap()));
+        for line in [V4, V6] {
+            for end in 0..line.len() {
+                let _ = inet_socket(&line[..end], UDP);
+            }
+        }
+    }
 
     #[test]
     fn other_protocols_are_told() {
