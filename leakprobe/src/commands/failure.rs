@@ -71,6 +71,12 @@ impl Failure {
             .collect()
     }
 
+    /// This failure, of which there is more to say.
+    pub(super) fn and(mut self, more: &str) -> Self {
+        self.message += &format!("; {more}");
+        self
+    }
+
     /// This failure, with `code` as the exit code of leakprobe.
     pub(super) fn with_code(self, code: ExitCode) -> Self {
         Self { code, ..self }

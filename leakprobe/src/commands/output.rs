@@ -1,5 +1,7 @@
 //! What becomes of a recording: the report on stdout, and files.
 
+mod kept;
+
 use std::{
     env,
     io::{self, IsTerminal, Write},
@@ -8,6 +10,7 @@ use std::{
 
 use regex::Regex;
 
+use self::kept::Unwritten;
 use super::{ExitCode, Failure};
 use crate::{
     cli::{Color, Kind, Output, View, Weight},
@@ -30,6 +33,8 @@ pub(super) struct Plan {
     options: report::Options,
     owner: Option<Owner>,
     quiet: bool,
+    /// Whether recordings are new, so that they are lost with an output that cannot be written.
+    are_new: bool,
 }
 
 impl Plan {
@@ -89,27 +94,32 @@ impl Plan {
             },
             owner,
             quiet: output.quiet,
+            are_new: true,
         })
     }
 
-    /// Writes everything. The reports come first, so that a full disk does not cost them. Of several processes each has files
-    /// of its own, with its id in their names.
+    /// Writes everything. The reports come first, so that a full disk does not cost them; what cannot be written costs nothing else,
+    /// and if a recording is new, it is kept as a file then. Of several processes each has files of its own, with its id in their
+    /// names. Returns the first failure.
     pub(super) fn write(&self, recordings: &[Recording]) -> Result<(), Failure> {
         let is_several = recordings.len() > 1;
-        if is_several && self.stdout == Some(Format::Txt) {
-            super::print(report::overview(recordings).as_bytes())?;
+        let has_overview = is_several && self.stdout == Some(Format::Txt);
+        // Should stdout be full, the reports that follow tell.
+        if has_overview {
+            let _ = super::print(report::overview(recordings).as_bytes());
         }
+        let mut unwritten = Vec::new();
         for recording in recordings {
-            if is_several && self.stdout == Some(Format::Txt) {
-                super::print(format!("\n{}\n\n", "═".repeat(72)).as_bytes())?;
+            if has_overview {
+                let _ = super::print(format!("\n{}\n\n", "═".repeat(72)).as_bytes());
             }
-            self.write_stdout(recording)?;
+            unwritten.push(self.write_stdout(recording).err());
         }
         let mut failure = None;
-        for recording in recordings {
-            failure = failure.or(self.write_files(recording, is_several));
+        for (recording, unwritten) in recordings.iter().zip(unwritten) {
+            failure = failure.or(self.write_files(recording, is_several, unwritten));
         }
-        failure.map_or(Ok(()), |error| Err(error.into()))
+        failure.map_or(Ok(()), Err)
     }
 
     /// Writes a comparison everywhere; the report comes first.
@@ -129,11 +139,21 @@ impl Plan {
         failure.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// Writes a file that was not asked for by -o.
-    pub(super) fn write_one(&self, recording: &Recording, format: Format, path: &Path) -> Result<(), Failure> {
+    /// Writes a file that was not asked for by -o. `kept` is the file that has the recording, if there is one, and then if this is.
+    pub(super) fn write_one(
+        &self,
+        recording: &Recording,
+        format: Format,
+        path: &Path,
+        kept: &mut Option<PathBuf>,
+    ) -> Result<(), Failure> {
         let pictures = report::Options { width: None, color: false, ..self.options.clone() };
-        let _ = report::write_file(recording, format, &pictures, path, self.owner)?;
+        let written = write_file(recording, format, &pictures, path, self.owner);
+        written.map_err(|unwritten| self.failure(unwritten, recording, kept))?;
         self.wrote(path);
+        if format == Format::Json {
+            *kept = Some(path.to_owned());
+        }
         Ok(())
     }
 
@@ -192,40 +212,68 @@ impl Plan {
         &self.options
     }
 
-    fn write_stdout(&self, recording: &Recording) -> Result<(), Failure> {
-        if let Some(format) = self.stdout {
-            let text =
-                report::Options { width: self.options.width.filter(|_| format == Format::Txt), ..self.options.clone() };
-            let _ = report::write_file(recording, format, &text, Path::new("-"), None)?;
-        }
-        Ok(())
+    fn write_stdout(&self, recording: &Recording) -> Result<(), Unwritten> {
+        let Some(format) = self.stdout else { return Ok(()) };
+        let text =
+            report::Options { width: self.options.width.filter(|_| format == Format::Txt), ..self.options.clone() };
+        write_file(recording, format, &text, Path::new("-"), None)
     }
 
-    /// Returns the first failure; what comes after it is still written.
-    fn write_files(&self, recording: &Recording, is_several: bool) -> Option<report::Error> {
+    /// Returns the first failure, or that of stdout, if there is one; what comes after it is still written.
+    fn write_files(
+        &self,
+        recording: &Recording,
+        is_several: bool,
+        mut unwritten: Option<Unwritten>,
+    ) -> Option<Failure> {
         let pid = recording.target.pid;
         let pictures = report::Options { width: None, color: false, ..self.options.clone() };
-        let mut failure = None;
+        let mut kept = None;
         for (path, format) in &self.files {
             let is_stdout = path.as_os_str() == "-";
             // Colours are for the terminal that stdout may be, not for files.
             let options = if is_stdout { &self.options } else { &pictures };
             let path = if is_several && !is_stdout { report::path_of_process(path, pid) } else { path.clone() };
-            match report::write_file(recording, *format, options, &path, self.owner) {
-                Ok(_) => self.wrote(&path),
-                Err(error) => failure = failure.or(Some(error)),
+            match write_file(recording, *format, options, &path, self.owner) {
+                Ok(()) => {
+                    self.wrote(&path);
+                    kept = kept.or_else(|| Some(path).filter(|_| *format == Format::Json && !is_stdout));
+                }
+                Err(failed) => unwritten = unwritten.or(Some(failed)),
             }
         }
+        let failure = unwritten.map(|unwritten| self.failure(unwritten, recording, &mut kept));
         if let Some(path) = &self.by_default {
-            let path = report::path_of_process(path, pid);
-            let written = files::check_default(&path, self.owner)
-                .and_then(|()| report::write_file(recording, Format::Svg, &pictures, &path, self.owner));
-            match written {
-                Ok(_) => self.wrote(&path),
-                Err(error) => tracing::warn!("{error}"),
-            }
+            self.write_default(recording, &report::path_of_process(path, pid), &pictures, &mut kept);
         }
         failure
+    }
+
+    /// A file that was not asked for: failing to write it is a warning.
+    fn write_default(&self, recording: &Recording, path: &Path, options: &report::Options, kept: &mut Option<PathBuf>) {
+        if let Err(error) = files::check_default(path, self.owner) {
+            tracing::warn!("{error}");
+            return;
+        }
+        match write_file(recording, Format::Svg, options, path, self.owner) {
+            Ok(()) => self.wrote(path),
+            Err(unwritten) if unwritten.error.is_too_much() => {
+                tracing::warn!("{}", self.failure(unwritten, recording, kept).printable());
+            }
+            Err(unwritten) => tracing::warn!("{}", unwritten.error),
+        }
+    }
+
+    /// What to say of an output that could not be written. A new recording is kept in a file of its own, unless there is one that has
+    /// it already.
+    fn failure(&self, unwritten: Unwritten, recording: &Recording, kept: &mut Option<PathBuf>) -> Failure {
+        if !self.are_new {
+            return unwritten.error.into();
+        }
+        if kept.is_none() {
+            *kept = kept::keep(recording, &unwritten.path, self.owner);
+        }
+        unwritten.but_kept(recording, kept.as_deref(), &self.options)
     }
 
     fn wrote(&self, path: &Path) {
@@ -241,6 +289,17 @@ impl Plan {
             let _ = writeln!(io::stderr(), "{what}");
         }
     }
+}
+
+fn write_file(
+    recording: &Recording,
+    format: Format,
+    options: &report::Options,
+    path: &Path,
+    owner: Option<Owner>,
+) -> Result<(), Unwritten> {
+    let written = report::write_file(recording, format, options, path, owner);
+    written.map(drop).map_err(|error| Unwritten { path: path.to_owned(), format, error })
 }
 
 /// Compiles patterns.
@@ -265,6 +324,7 @@ pub(super) fn render_again(file: &Path, explain: Option<&str>, output: &Output) 
         plan.stdout = plan.stdout.filter(|&format| format != Format::Txt);
         plan.explain(&recording, site)?;
     }
+    plan.are_new = false;
     plan.write(&[recording])?;
     Ok(ExitCode::Done)
 }

@@ -168,6 +168,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_refused_can_be_cut_until_it_fits() {
+        let options = Options::default();
+        let depth =
+            |recording: &Recording, options: &Options| crate::report::depth_that_fits(recording, Format::Svg, options);
+        let frames = recording(6_000, 1_000, 1);
+        assert_eq!(depth(&frames, &options), Some(512));
+        let long = recording(100, 40, 32 << 10);
+        assert_eq!(depth(&long, &options), Some(32));
+        assert_eq!(depth(&long, &Options { max_depth: Some(32), ..options.clone() }), Some(16));
+        assert_eq!(depth(&recording(1_000, 40, 64 << 10), &options), None);
+    }
+
+    #[test]
     fn an_output_that_gets_too_large_is_given_up() {
         use io::Write as _;
         let (mut out, mut exceeded) = (Vec::new(), false);

@@ -123,6 +123,20 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether an output was refused for the memory or the size that it would take, and nothing else.
+    #[must_use]
+    pub const fn is_too_much(&self) -> bool {
+        matches!(self, Self::TooMuchToRender { .. } | Self::OutputTooLarge { .. })
+    }
+
+    /// Whether something else has the name of an output that replaces nothing.
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        matches!(self, Self::Write { source, .. } if source.kind() == io::ErrorKind::AlreadyExists)
+    }
+}
+
 fn names() -> String {
     let names: Vec<&str> = Format::ALL.iter().map(|format| format.name()).collect();
     names.join(", ")

@@ -78,10 +78,33 @@ pub fn write(
         }
         Place::Special(handle, kind) => stream(&mut Patient(open_in_place(&handle, kind)?), render),
         Place::Name { directory, name, .. } => {
-            replace(&directory, &name, access, true, render).map(|()| Written::Whole)
+            put(&directory, &name, access, Put { replaces: true, unnamed: true }, render).map(|()| Written::Whole)
         }
     });
     result.map_err(|source| Error::Write { path: path.into(), source })
+}
+
+/// As [`write`], but only where nothing is yet: what somebody has under that name is neither replaced nor written to.
+///
+/// # Errors
+///
+/// [`Error::Write`]; its source is [`io::ErrorKind::AlreadyExists`] if there is something, of whatever kind.
+pub fn create(path: &Path, access: Access, render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Error> {
+    let _rights = privilege::for_files();
+    let created = Place::find(path, &Trust::of(access.owner)).and_then(|place| match place {
+        Place::Name { directory, name, what: None } => {
+            put(&directory, &name, access, Put { replaces: false, unnamed: true }, render)
+        }
+        _ => Err(io::ErrorKind::AlreadyExists.into()),
+    });
+    created.map_err(|source| Error::Write { path: path.into(), source })
+}
+
+/// Whether a file under that name is one of a directory: no device, no FIFO, and no descriptor that we were started with.
+#[must_use]
+pub fn is_in_directory(path: &Path, owner: Option<Owner>) -> bool {
+    let _rights = privilege::for_files();
+    matches!(Place::find(path, &Trust::of(owner)), Ok(Place::Name { .. }))
 }
 
 /// Finds out before any work whether there is a place `path` that could be written to. Nothing is opened or created.
@@ -239,13 +262,21 @@ fn give_away(file: File, owner: Option<Owner>) -> io::Result<File> {
     Ok(file)
 }
 
-/// Writes a new file and puts it in the place of `name`. A link is replaced, not followed: it could lead root anywhere.
-/// `unnamed`: whether it may be without a name until it is complete, where the file system can do that.
-fn replace(
+/// How a new file gets its name.
+#[derive(Clone, Copy)]
+struct Put {
+    /// Whether in the place of what has the name.
+    replaces: bool,
+    /// Whether it may be without a name until it is complete, where the file system can do that.
+    unnamed: bool,
+}
+
+/// Writes a new file and gives it its `name`. A link is replaced, not followed: it could lead root anywhere.
+fn put(
     directory: &OwnedFd,
     name: &OsStr,
     access: Access,
-    unnamed: bool,
+    how: Put,
     render: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
@@ -255,7 +286,7 @@ fn replace(
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL | Errno::NOSYS) => Ok(None),
         Err(error) => Err(error),
     };
-    let (file, pending) = match unnamed.then(without_name).transpose()?.flatten() {
+    let (file, pending) = match how.unnamed.then(without_name).transpose()?.flatten() {
         Some(file) => (file, None),
         None => {
             let pending = Pending::new(directory)?;
@@ -280,7 +311,7 @@ fn replace(
             pending
         }
     };
-    pending.rename(name)
+    pending.rename(name, how.replaces)
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ fn read_up_to(max_bytes: u64, reader: impl Read, path: &Path) -> Result<Recordin
         }
     };
     let checked = check_indices(&recording);
-    let checked = checked.and_then(|()| expanded::check(&recording, reader.get_ref().read_so_far()));
+    let checked = checked.and_then(|()| expanded::check(&recording));
     checked.map_err(|what| Error::Damaged { path, what })?;
     Ok(recording)
 }

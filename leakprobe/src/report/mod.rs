@@ -343,6 +343,35 @@ pub fn write_file(
     write_within(format, &[recording], options, path, owner, |out| format.report().write(recording, options, out))
 }
 
+/// Writes `recording` so that it can be read back, to a file that nobody else may read, and only where nothing is yet. See
+/// [`files::create`].
+///
+/// # Errors
+///
+/// [`Error::Write`], or [`Error::OutputTooLarge`] if it could not be read back; [`Error::is_taken`] if something is there.
+pub fn keep(recording: &Recording, path: &Path, owner: Option<files::Owner>) -> Result<(), Error> {
+    let (format, options) = (Format::Json, Options::default());
+    let mut exceeded = false;
+    let kept = files::create(path, format.access(&options, owner), |out| {
+        format.report().write(recording, &options, &mut cost::Limited::new(out, json::MAX_BYTES, &mut exceeded))
+    });
+    if exceeded {
+        return Err(Error::OutputTooLarge { path: path.into(), format, most_mib: json::MAX_BYTES >> 20 });
+    }
+    kept
+}
+
+/// The largest depth by which stacks can be cut (`max_depth`) so that `format` does not take too much memory; `None` if there is none.
+#[must_use]
+pub fn depth_that_fits(recording: &Recording, format: Format, options: &Options) -> Option<usize> {
+    let depths = [512, 256, 128, 64, 32, 16, 8];
+    let less = depths.into_iter().filter(|&depth| options.max_depth.is_none_or(|most| depth < most));
+    less.into_iter().find(|&depth| {
+        let cut = Options { max_depth: Some(depth), ..options.clone() };
+        cost::check(format, &[recording], &cut, Path::new("-")).is_ok()
+    })
+}
+
 /// The same of the page of a check, with what came since `baseline`.
 ///
 /// # Errors

@@ -11,7 +11,9 @@ use std::{
 use leakprobe::report::{Format, json};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use crate::support::{Program, Running, Variant, leakprobe, leakprobe_binary, need_root, settle, snapshot, wait_for};
+use crate::support::{
+    Ended, Program, Running, Variant, leakprobe, leakprobe_binary, need_root, settle, snapshot, wait_for,
+};
 
 fn parked() -> (Program, String) {
     need_root();
@@ -241,6 +243,8 @@ fn a_directory_that_vanishes_while_we_watch_costs_only_that_file() {
     let ended = leakprobe.end();
     assert_eq!(ended.code, Some(3), "{ended:?}");
     assert!(ended.stderr.contains("a.svg") && ended.stdout.contains("park"), "{ended:?}");
+    assert!(ended.stderr.contains("what was seen is kept in b.json,"), "{ended:?}");
+    assert_eq!(fs::read_dir(ended.directory.path()).unwrap().count(), 1, "it is kept once");
     json::read(&ended.directory.path().join("b.json")).unwrap();
 }
 
@@ -272,19 +276,36 @@ fn a_full_disk_costs_only_that_file_and_leaves_nothing_half_written() {
     assert!(ended.stdout.contains("park"), "the report is there all the same: {ended:?}");
     assert_eq!(fs::read_to_string(&picture).unwrap(), "what was there before");
     assert_eq!(fs::read_dir(tiny.0.path()).unwrap().count(), 1, "no temporary file is left");
+    is_kept_here(&ended, &pid);
     let ended = leakprobe(["snapshot", "-p", &pid, "-m", "0s", "--format", "svg", "-o", "/dev/full"]);
     ended.failed(3, &["/dev/full", "no space is left"]);
     assert!(ended.stdout.contains("park"), "{ended:?}");
+    is_kept_here(&ended, &pid);
+    assert!(!Path::new("/dev/full.json").exists());
+}
+
+/// Whether what was seen is kept where leakprobe was started, for nobody else to read.
+fn is_kept_here(ended: &Ended, pid: &str) {
+    let name = format!("leakprobe-{pid}.json");
+    assert!(ended.stderr.contains(&format!("what was seen is kept in {name}, from which")), "{ended:?}");
+    let kept = ended.directory.path().join(name);
+    assert_eq!(json::read(&kept).unwrap().tasks.len(), 101);
+    assert_eq!(std::os::unix::fs::MetadataExt::mode(&fs::metadata(&kept).unwrap()) & 0o777, 0o600);
 }
 
 #[test]
 fn a_full_disk_under_stdout_is_told() {
     let (_program, pid) = parked();
     let full = File::options().write(true).open("/dev/full").unwrap();
-    let output =
-        Command::new(leakprobe_binary()).args(["snapshot", "-p", &pid]).stdout(Stdio::from(full)).output().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut snapshot = Command::new(leakprobe_binary());
+    snapshot.args(["snapshot", "-p", &pid, "-o", "a.svg"]).current_dir(folder.path()).stdout(Stdio::from(full));
+    let output = snapshot.output().unwrap();
     assert_eq!(output.status.code(), Some(3), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("no space is left"), "{output:?}");
+    let name = |kind: &str| folder.path().join(kind);
+    assert!(fs::read_to_string(name("a.svg")).unwrap().contains("</svg>"), "files are written all the same");
+    assert_eq!(json::read(&name(&format!("leakprobe-{pid}.json"))).unwrap().tasks.len(), 101);
 }
 
 #[test]

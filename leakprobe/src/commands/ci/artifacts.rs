@@ -14,11 +14,12 @@ use crate::{
 
 /// What is written, and in which formats.
 const REPORTS: [(&str, Format); 7] = [
+    // The first, since all others can be made from it.
+    ("recording.json", Format::Json),
     ("report.txt", Format::Txt),
     ("report.md", Format::Markdown),
     ("junit.xml", Format::Junit),
     ("leakprobe.sarif", Format::Sarif),
-    ("recording.json", Format::Json),
     ("after.svg", Format::Svg),
     ("after.folded", Format::Folded),
 ];
@@ -46,7 +47,7 @@ pub(super) fn check(options: &Ci, plan: &Plan) -> Result<(), Failure> {
 pub(super) fn write_baseline(path: &Path, recording: &Recording, is_other: bool, plan: &Plan) -> Result<(), Failure> {
     let pid = recording.target.pid;
     let path = if is_other { report::path_of_process(path, pid) } else { path.to_owned() };
-    plan.write_one(recording, Format::Json, &path)
+    plan.write_one(recording, Format::Json, &path, &mut None)
 }
 
 /// Writes them all; the first failure is told once all were tried. Of the other processes the names have their ids.
@@ -63,17 +64,19 @@ pub(super) fn write(
     };
     let mut failure = None;
     let mut keep = |result: Result<(), Failure>| failure = failure.take().or(result.err());
+    let mut kept = None;
     for (name, format) in REPORTS {
-        keep(plan.write_one(recording, format, &place(directory.join(name))));
+        keep(plan.write_one(recording, format, &place(directory.join(name)), &mut kept));
     }
     let page = place(directory.join("report.html"));
     keep(match baseline {
         Some(baseline) => plan.write_page_of_check(recording, baseline, &page),
-        None => plan.write_one(recording, Format::Html, &page),
+        None => plan.write_one(recording, Format::Html, &page, &mut kept),
     });
     if let Some(baseline) = baseline {
-        keep(plan.write_one(baseline, Format::Json, &place(directory.join("baseline.json"))));
-        keep(plan.write_one(baseline, Format::Svg, &place(directory.join("before.svg"))));
+        let mut kept = None;
+        keep(plan.write_one(baseline, Format::Json, &place(directory.join("baseline.json")), &mut kept));
+        keep(plan.write_one(baseline, Format::Svg, &place(directory.join("before.svg")), &mut kept));
         let named = |name: &str, recording: &Recording| (name.to_owned(), recording.clone());
         let pair = Pair { before: named("baseline", baseline), after: named("after the last round", recording) };
         keep(plan.write_pair(&pair, Format::Svg, &place(directory.join("difference.svg"))));

@@ -69,21 +69,22 @@ pub(super) fn ci(options: &Ci) -> Result<ExitCode, Failure> {
         recordings.push(recording);
         baselines.push(baseline);
     }
-    plan.write(&recordings)?;
+    // What cannot be written does not cost the rest.
+    let mut written = plan.write(&recordings);
     let (outcome, worst) = worst(&recordings);
     for (place, (recording, baseline)) in recordings.iter().zip(&baselines).enumerate() {
         github::tell(recording, &plan);
-        // One that cannot be written does not cost the others.
         let for_later = options.write_baseline.as_deref();
-        let written = for_later.map_or(Ok(()), |path| artifacts::write_baseline(path, recording, place > 0, &plan));
+        let known = for_later.map_or(Ok(()), |path| artifacts::write_baseline(path, recording, place > 0, &plan));
         // Whoever looks at one file alone must see what failed.
-        artifacts::write(options, recording, baseline.as_ref(), place != worst, &plan)?;
-        written?;
+        written =
+            written.and(known).and(artifacts::write(options, recording, baseline.as_ref(), place != worst, &plan));
     }
     if let Some(Err(failure)) = options.explain.as_deref().map(|site| explain(&recordings, site, &plan)) {
         // The site may be gone because it was mended.
         tracing::warn!("{failure}");
     }
+    written?;
     summarize(&recordings, outcome, &plan)?;
     if matches!(cut_short, Some(Cut::NoTarget)) {
         let target = &recordings[0].target;

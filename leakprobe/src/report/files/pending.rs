@@ -10,7 +10,7 @@ use std::{
 };
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
-use rustix::fs::{AtFlags, renameat, unlinkat};
+use rustix::fs::{AtFlags, RenameFlags, renameat_with, unlinkat};
 
 /// What ends a process that does not care.
 const SIGNALS: [Signal; 4] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
@@ -64,9 +64,10 @@ impl Pending {
         String::from_utf8_lossy(&name(self.number)).trim_end_matches('\0').to_owned()
     }
 
-    /// Gives the file its name, in the place of what has it.
-    pub(super) fn rename(mut self, name: &std::ffi::OsStr) -> io::Result<()> {
-        renameat(&self.directory, self.name(), &self.directory, name)?;
+    /// Gives the file its name, in the place of what has it, or else only if nothing has.
+    pub(super) fn rename(mut self, name: &std::ffi::OsStr, replaces: bool) -> io::Result<()> {
+        let flags = if replaces { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
+        renameat_with(&self.directory, self.name(), &self.directory, name, flags)?;
         self.is_renamed = true;
         Ok(())
     }
@@ -137,7 +138,7 @@ mod tests {
         assert!(!path.exists());
         let pending = Pending::new(&directory).unwrap();
         std::fs::write(folder.path().join(pending.name()), "x").unwrap();
-        pending.rename("y".as_ref()).unwrap();
+        pending.rename("y".as_ref(), true).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

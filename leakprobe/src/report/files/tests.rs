@@ -50,6 +50,28 @@ fn link_of(user: u32, target: &Path, link: &Path) {
 }
 
 #[test]
+fn what_is_created_replaces_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.json");
+    let private = Access { owner: None, private: true };
+    create(&path, private, hello).unwrap();
+    assert_eq!((fs::read_to_string(&path).unwrap().as_str(), mode_of(&path)), ("hello", 0o600));
+    let link = dir.path().join("link");
+    symlink("/nowhere", &link).unwrap();
+    for taken in [path.as_path(), &link, Path::new("/dev/null")] {
+        let error = create(taken, private, |_| unreachable!("{}", taken.display())).unwrap_err();
+        assert!(error.is_taken(), "{error}");
+    }
+    let raced = create(&dir.path().join("raced"), private, |out| {
+        fs::write(dir.path().join("raced"), "theirs")?;
+        hello(out)
+    });
+    assert!(raced.unwrap_err().is_taken());
+    assert_eq!(fs::read_to_string(dir.path().join("raced")).unwrap(), "theirs");
+    assert_eq!(names_in(dir.path()), ["link", "raced", "x.json"]);
+}
+
+#[test]
 fn a_file_is_replaced_and_has_the_mode_of_a_plain_new_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.svg");
@@ -88,8 +110,9 @@ fn a_file_system_without_unnamed_files_will_do() {
     let dir = tempfile::tempdir().unwrap();
     let directory = OwnedFd::from(File::open(dir.path()).unwrap());
     let private = Access { private: true, ..Access::default() };
-    let named =
-        |render: fn(&mut dyn Write) -> io::Result<()>| replace(&directory, "x.json".as_ref(), private, false, render);
+    let named = |render: fn(&mut dyn Write) -> io::Result<()>| {
+        put(&directory, "x.json".as_ref(), private, Put { replaces: true, unnamed: false }, render)
+    };
     named(hello).unwrap();
     let path = dir.path().join("x.json");
     assert_eq!((fs::read_to_string(&path).unwrap().as_str(), mode_of(&path)), ("hello", 0o600));

@@ -77,11 +77,6 @@ impl<R: Read> Metered<R> {
         (BufReader::with_capacity(BUFFER, metered), reached)
     }
 
-    /// Bytes read so far.
-    pub(super) fn read_so_far(&self) -> u64 {
-        self.read
-    }
-
     fn limit(&self, before: u64) -> Option<Limit> {
         if self.read > self.most_bytes {
             return Some(Limit::Size);
