@@ -30,6 +30,7 @@ use std::io::{self, Write};
 
 pub use failure::{ExitCode, Failure};
 
+use self::signals::First;
 use crate::{
     cli::{self, Command},
     privilege::{self, Work},
@@ -52,8 +53,8 @@ pub fn execute(command: Command) -> Result<ExitCode, Failure> {
         limits::prepare();
         limits::check_descriptors(limits::SPARE)?;
     }
-    if reports_when_interrupted(&command) {
-        signals::catch()?;
+    if let Some(first) = first_signal(&command) {
+        signals::catch(first)?;
     }
     // A check that was interrupted does not tell, whenever that was.
     let is_check = matches!(command, Command::Ci(_) | Command::Selftest(_));
@@ -64,12 +65,22 @@ pub fn execute(command: Command) -> Result<ExitCode, Failure> {
     })
 }
 
-/// Whether a command reports when a signal interrupts it. Others end at once.
-const fn reports_when_interrupted(command: &Command) -> bool {
-    matches!(
-        command,
-        Command::Attach { .. } | Command::Run { .. } | Command::Demo(_) | Command::Ci(_) | Command::Selftest(_)
-    )
+/// What the first signal does to a command; `None`: what it does to any process, as what we start for ourselves.
+const fn first_signal(command: &Command) -> Option<First> {
+    match command {
+        Command::Attach { .. } | Command::Run { .. } | Command::Demo(_) | Command::Ci(_) | Command::Selftest(_) => {
+            Some(First::Stops)
+        }
+        Command::Snapshot { .. } | Command::Report { .. } | Command::Diff { .. } | Command::Doctor { .. } => {
+            Some(First::Ends)
+        }
+        Command::Completions(_)
+        | Command::DemoTarget
+        | Command::SelftestTarget
+        | Command::SelftestLoad
+        | Command::ExecWhenTold(_)
+        | Command::CopyMapped(_) => None,
+    }
 }
 
 /// What a command does, as far as privileges depend on it.

@@ -1,12 +1,15 @@
 //! Signals that ask us to end. They are caught from the start, and served by a thread that touches no target, so that it always answers.
 
 use std::{
-    process,
+    io,
+    mem::MaybeUninit,
+    process, ptr,
     sync::{LazyLock, mpsc},
     thread,
     time::{Duration, Instant},
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
@@ -24,16 +27,24 @@ const SAME_SIGNAL: Duration = Duration::from_millis(100);
 /// Whether a signal has come.
 static STOP: LazyLock<watch::Sender<bool>> = LazyLock::new(|| watch::Sender::new(false));
 
-/// Catches signals from now on: the first one is announced by [`stop`]; the next one ends leakprobe and what it has started, at once
-/// and without a report.
-pub(super) fn catch() -> Result<(), Failure> {
+/// What the first signal does to a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum First {
+    /// It is announced by [`stop`], and there is a report of what was seen.
+    Stops,
+    /// It ends the command at once, which says so: what it has done so far is of no use.
+    Ends,
+}
+
+/// Catches signals from now on. The second one, if not the first, ends leakprobe and what it has started, at once and without a report.
+pub(super) fn catch(first: First) -> Result<(), Failure> {
     let (says, told) = mpsc::sync_channel(1);
     let serve = move || {
         let caught = says.clone();
         let served: Result<(), Failure> = in_event_loop(async {
-            let signals = Signals::listen()?;
+            let signals = Signals::listen(first)?;
             let _ = caught.send(Ok(()));
-            serve(signals).await
+            serve(signals, first).await
         });
         if let Err(error) = served {
             let _ = says.send(Err(error));
@@ -73,9 +84,13 @@ pub(super) fn end(code: ExitCode) -> ! {
     process::exit(code as i32)
 }
 
-/// Until the second signal.
-async fn serve(mut signals: Signals) -> ! {
+/// Until the signal that ends us.
+async fn serve(mut signals: Signals, first: First) -> ! {
     signals.next().await;
+    if first == First::Ends {
+        say_at_once("leakprobe: interrupted before it was done\n");
+        end(ExitCode::Interrupted);
+    }
     let first = Instant::now();
     STOP.send_replace(true);
     loop {
@@ -86,12 +101,28 @@ async fn serve(mut signals: Signals) -> ! {
     }
 }
 
+/// Says something on stderr, unless nobody reads there: this must not wait.
+fn say_at_once(what: &str) {
+    let stderr = io::stderr();
+    let is_ready = poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], Some(&Timespec::default()));
+    if is_ready.is_ok_and(|ready| ready > 0) {
+        // Not by the lock of `stderr`, which another thread may hold.
+        let _ = rustix::io::write(&stderr, what.as_bytes());
+    }
+}
+
 /// Ctrl-C, and what service managers and closed terminals send.
-struct Signals([Signal; 3]);
+struct Signals([Option<Signal>; 3]);
 
 impl Signals {
-    fn listen() -> Result<Self, Failure> {
-        let listen = |kind| signal(kind).map_err(|error| internal("listen for signals", &error));
+    fn listen(first: First) -> Result<Self, Failure> {
+        let listen = |kind: SignalKind| {
+            // As `nohup` wants it.
+            if first == First::Ends && is_ignored(kind) {
+                return Ok(None);
+            }
+            signal(kind).map(Some).map_err(|error| internal("listen for signals", &error))
+        };
         let [interrupt, terminate, hangup] = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         Ok(Self([listen(interrupt)?, listen(terminate)?, listen(hangup)?]))
     }
@@ -99,9 +130,26 @@ impl Signals {
     async fn next(&mut self) {
         let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
+            () = received(interrupt) => {}
+            () = received(terminate) => {}
+            () = received(hangup) => {}
         }
     }
+}
+
+/// Waits for a signal; for ever if it is not listened for.
+async fn received(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether we were started with a signal that is to be ignored.
+fn is_ignored(kind: SignalKind) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: without a new action it only writes the present one.
+    let result = unsafe { libc::sigaction(kind.as_raw_value(), ptr::null(), action.as_mut_ptr()) };
+    // SAFETY: it was written if the call succeeded.
+    result == 0 && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
 }
