@@ -9,13 +9,12 @@ use crate::{
     analysis::{self, GoFacts, GoId, SLOT_BITS},
     go::{
         Finder,
-        goroutines::{self, Caller, ReadError},
+        goroutines::{self, Caller, Costs, ReadError},
     },
     model::{Gap, GoObject, GoroutineSample, GoroutineSink, Loss, QueuePlace, StackId, StackTable, TimerSample},
     snapshot::{Engine, process_cpu_time},
     symbols::{self, GoCode},
-    target::ProcessMemory,
-    target::{Modules, has_memory},
+    target::{Budget, Modules, ProcessMemory, has_memory},
 };
 
 /// Most Go runtimes in one process that are read: each shared library that is written in Go has one.
@@ -26,6 +25,7 @@ pub(super) struct Goroutines {
     pid: u32,
     finder: Finder,
     readers: Vec<Watched>,
+    costs: Arc<Costs>,
     /// Runtimes that could not be read, and why; what is not sure of the others.
     problems: BTreeSet<Gap>,
     /// Runtimes that could not be read at the last look.
@@ -53,12 +53,13 @@ struct Watched {
 }
 
 impl Goroutines {
-    /// Nothing is known yet of the process `pid`.
-    pub(super) fn new(pid: u32) -> Self {
+    /// Nothing is known yet of the process `pid`; `budget` is that of the run.
+    pub(super) fn new(pid: u32, budget: Budget) -> Self {
         Self {
             pid,
             finder: Finder::default(),
             readers: Vec::new(),
+            costs: Arc::new(Costs::new(budget)),
             problems: BTreeSet::new(),
             unreadable: 0,
             cpu_time: None,
@@ -71,8 +72,8 @@ impl Goroutines {
     }
 
     /// The same for a program that the process has just begun.
-    pub(super) fn of_new_program(pid: u32) -> Self {
-        Self { is_from_start: true, ..Self::new(pid) }
+    pub(super) fn of_new_program(pid: u32, budget: Budget) -> Self {
+        Self { is_from_start: true, ..Self::new(pid, budget) }
     }
 
     /// Looks for runtimes, if any can have come or gone since the last time.
@@ -110,7 +111,8 @@ impl Goroutines {
                 }
                 None => {
                     next += 1;
-                    Watched { place: next - 1, reader: goroutines::Goroutines::new(self.pid, runtime), turnover: None }
+                    let reader = goroutines::Goroutines::new(self.pid, runtime, Arc::clone(&self.costs));
+                    Watched { place: next - 1, reader, turnover: None }
                 }
             };
             self.readers.push(watched);

@@ -48,6 +48,11 @@ pub(super) const RECORDS_AT_ONCE: usize = 1024;
 /// What all targets of this run together may cost in memory and time for their files.
 static BUDGET: LazyLock<Budget> = LazyLock::new(Budget::default);
 
+/// This run is to end at that moment, unless it is to end earlier already: what takes long is given up soon afterwards.
+pub(super) fn end_run_at(moment: Instant) {
+    BUDGET.end_at(moment);
+}
+
 /// A target and all that is known of it.
 pub(super) struct Session {
     pub(super) target: Target,
@@ -174,7 +179,7 @@ impl Session {
             lost: BTreeMap::new(),
             engine,
             owners: LockOwners::new(watch.pid),
-            goroutines: Goroutines::new(watch.pid),
+            goroutines: Goroutines::new(watch.pid, budget.clone()),
             jvm: jvm::Finder::default(),
             signs: signs::Look::default(),
             waits: Waits::new(watch.pid, hub.machine(), &budget, !events),
@@ -409,7 +414,7 @@ impl Session {
         if let Err(error) = self.engine.restart() {
             tracing::debug!("after exec: {error}");
         }
-        self.goroutines = Goroutines::of_new_program(self.target.pid);
+        self.goroutines = Goroutines::of_new_program(self.target.pid, self.budget.clone());
         self.jvm = jvm::Finder::default();
         self.signs = signs::Look::default();
         self.engine.set_made_frame_sizes(None);

@@ -17,6 +17,7 @@ use tokio::{
 
 use super::{
     ExitCode, Failure, groups,
+    session::end_run_at,
     watch::{in_event_loop, internal},
 };
 use crate::{privilege, report::files};
@@ -92,6 +93,7 @@ async fn serve(mut signals: Signals, first: First) -> ! {
         end(ExitCode::Interrupted);
     }
     let first = Instant::now();
+    end_run_at(first);
     STOP.send_replace(true);
     loop {
         signals.next().await;

@@ -26,7 +26,7 @@ use super::{
     follow::{Follower, MOST_PROCESSES},
     hub::Hub,
     limits,
-    session::{Session, ended_early},
+    session::{Session, end_run_at, ended_early},
     signals,
 };
 use crate::{cli::Watch, model::Recording};
@@ -70,6 +70,7 @@ async fn run(
     let mut stopped = signals::stop();
     let (forks, mut forked) = mpsc::unbounded_channel();
     let deadline = options.duration.map(|duration| Instant::now() + duration);
+    deadline.into_iter().for_each(end_run_at);
     let _guard = Guard::start(deadline)?;
     let mut follower = Follower::new(hub.clone(), options, sessions.len());
     let mut workers = Workers::new(options.interval, deadline, Progress::new(options.output.quiet), forks)?;

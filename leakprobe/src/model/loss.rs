@@ -113,6 +113,9 @@ losses! {
     GoroutineUnreadable = "goroutine_unreadable",
     /// Goroutines beyond the limit, neither listed nor counted.
     GoroutineLeftOut = "goroutine_left_out",
+    /// Goroutines that the last snapshot did not come to before the run was to end: they are listed as they were seen before, if they
+    /// were.
+    GoroutineNotRead = "goroutine_not_read",
     /// Lists of select cases, or of a channel's waiters, that were too long to be read to their end.
     GoroutineChannelsCut = "goroutine_channels_cut",
     /// Goroutines that wait for a lock whose address was not found.

@@ -48,6 +48,10 @@ pub(super) fn sentence(loss: &Loss, n: u64) -> String {
         Loss::GoroutineListUnreadable => ("list", "of goroutines not read: the memory could not be read".into()),
         Loss::GoroutineListMistaken => ("list", "of goroutines was another one: some that came were seen late".into()),
         Loss::GoroutineLeftOut => ("goroutine", "neither listed nor counted: there are too many".into()),
+        Loss::GoroutineNotRead => (
+            "goroutine",
+            "not read in the last snapshot, which was to end soon: listed as seen before, or not at all".into(),
+        ),
         Loss::GoroutineChannelsCut => {
             ("list", "of select cases or of a channel's waiters read only in part: too long".into())
         }

@@ -90,6 +90,8 @@ struct Run {
     held: AtomicU64,
     read: AtomicU64,
     cpu_ns: AtomicU64,
+    /// When the run is to end, ns after it began; `u64::MAX`: not known.
+    end_ns: AtomicU64,
 }
 
 impl Default for Budget {
@@ -106,7 +108,14 @@ impl Budget {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         let zero = AtomicU64::default;
-        let run = Run { limits, began: Instant::now(), held: zero(), read: zero(), cpu_ns: zero() };
+        let run = Run {
+            limits,
+            began: Instant::now(),
+            held: zero(),
+            read: zero(),
+            cpu_ns: zero(),
+            end_ns: AtomicU64::new(u64::MAX),
+        };
         Self { run: Arc::new(run), left_out: Arc::default() }
     }
 
@@ -185,6 +194,21 @@ impl Budget {
         let Run { limits, began, cpu_ns, .. } = &*self.run;
         let allowed = limits.cpu + began.elapsed() / limits.cpu_share.max(1);
         allowed.saturating_sub(Duration::from_nanos(cpu_ns.load(Ordering::Relaxed)))
+    }
+
+    /// The run is to end at that moment, unless it is to end earlier already: who asked for that, or waits for it, is to be served soon.
+    pub fn end_at(&self, moment: Instant) {
+        let Run { began, end_ns, .. } = &*self.run;
+        let after = moment.saturating_duration_since(*began).as_nanos();
+        end_ns.fetch_min(u64::try_from(after).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Whether the run was to end so long ago.
+    #[must_use]
+    pub fn is_over(&self, for_so_long: Duration) -> bool {
+        let Run { began, end_ns, .. } = &*self.run;
+        let end = Duration::from_nanos(end_ns.load(Ordering::Relaxed)).saturating_add(for_so_long);
+        began.elapsed() >= end
     }
 
     /// Remembers that this file was not read, or not all of it.
@@ -410,6 +434,19 @@ mod tests {
         assert_eq!((budget.timed_of("/a", || 1), budget.count_left_out()), (Some(1), 0));
         budget.spend(Duration::from_secs(2));
         assert_eq!((budget.timed_of("/a", || 1), budget.count_left_out()), (None, 1));
+    }
+
+    #[test]
+    fn a_run_ends_when_it_is_first_to_end() {
+        let (budget, now) = (small(), Instant::now());
+        let hour = Duration::from_secs(3600);
+        assert!(!budget.is_over(Duration::ZERO));
+        budget.end_at(now + hour);
+        assert!(!budget.is_over(Duration::ZERO));
+        let target = budget.for_target();
+        target.end_at(now);
+        budget.end_at(now + hour);
+        assert!(budget.is_over(Duration::ZERO) && target.is_over(Duration::ZERO) && !budget.is_over(hour));
     }
 
     #[test]

@@ -6,7 +6,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use nix::fcntl::{FcntlArg, fcntl};
+use nix::{
+    fcntl::{FcntlArg, fcntl},
+    sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction},
+};
 
 use crate::support::{
     Program, Running, Variant, leakprobe, leakprobe_binary, need_root, proc_status, settle, wait_for,
@@ -123,13 +126,13 @@ fn what_nohup_has_ignored_stays_ignored() {
     settle(program.pid());
     let mut command = Command::new(leakprobe_binary());
     command.args(["snapshot", "-p", &program.pid().to_string()]);
+    let ignored = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+    let ignore = move || {
+        // SAFETY: it is no handler.
+        unsafe { sigaction(Signal::SIGHUP, &ignored) }.map(drop).map_err(Into::into)
+    };
     // SAFETY: it makes one system call.
-    unsafe {
-        command.pre_exec(|| {
-            libc::signal(libc::SIGHUP, libc::SIG_IGN);
-            Ok(())
-        });
-    }
+    unsafe { command.pre_exec(ignore) };
     let running = Running::of(&mut command);
     wait_for("leakprobe to catch signals", || {
         let caught = u64::from_str_radix(&proc_status(running.pid(), "SigCgt")?, 16).ok()?;

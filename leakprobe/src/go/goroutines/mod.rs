@@ -17,6 +17,7 @@ mod channels;
 mod clock;
 mod conds;
 mod contexts;
+mod costs;
 mod counts;
 mod defers;
 mod g;
@@ -72,6 +73,7 @@ use crate::{
 
 pub use self::{
     callbacks::{Call, Callback, Caller},
+    costs::Costs,
     threads::MThread,
 };
 
@@ -190,6 +192,8 @@ pub struct Losses {
     pub unreadable: u64,
     /// Goroutines beyond the limit.
     pub left_out: u64,
+    /// Goroutines that were not read in the last snapshot, since the run was to end.
+    pub not_read: u64,
     /// Selects with more cases than were looked at, and queues of channels that were not counted to their end.
     pub channels_cut: u64,
     /// Goroutines that wait for a lock, wait group or other semaphore whose address could not be found.
@@ -210,6 +214,7 @@ impl Losses {
             (Loss::GoroutineStackUnreadable, self.stack_unreadable),
             (Loss::GoroutineUnreadable, self.unreadable),
             (Loss::GoroutineLeftOut, self.left_out),
+            (Loss::GoroutineNotRead, self.not_read),
             (Loss::GoroutineChannelsCut, self.channels_cut),
             (Loss::GoroutineLocksUnknown, self.locks_unknown),
             (Loss::GoroutineDetailsLeftOut, self.details_left_out),
@@ -237,6 +242,7 @@ pub struct InSyscall {
 #[derive(Debug)]
 pub struct Goroutines {
     pid: u32,
+    costs: Arc<Costs>,
     runtime: Arc<Runtime>,
     reasons: Vec<Reason>,
     unwinder: Unwinder,
@@ -264,11 +270,12 @@ pub struct Goroutines {
 }
 
 impl Goroutines {
-    /// For a runtime of the process `pid`, whose clock and descriptors are looked up in `/proc`.
+    /// For a runtime of the process `pid`, whose clock and descriptors are looked up in `/proc`. `costs`: the same for all of its runtimes.
     #[must_use]
-    pub fn new(pid: u32, runtime: Runtime) -> Self {
+    pub fn new(pid: u32, runtime: Runtime, costs: Arc<Costs>) -> Self {
         Self {
             pid,
+            costs,
             reasons: runtime.reasons.iter().map(|text| Reason::new(Arc::clone(text))).collect(),
             unwinder: Unwinder::new(Arc::clone(&runtime.code)),
             objects: Objects::default(),
@@ -352,12 +359,14 @@ impl Goroutines {
             foreign: (0, 0),
             is_first: true,
             again: Vec::new(),
+            given_up: 0,
             is_last: false,
             gs: Batch::default(),
             stack_bytes: Batch::default(),
         };
         let (mut looked_at, mut repeated) = (0, 0);
-        while looked_at < slots && pass.engine.unread.len() + repeated < MAX_UNREAD {
+        let mut is_over = pass.is_over();
+        while looked_at < slots && pass.engine.unread.len() + repeated < MAX_UNREAD && !is_over {
             let mut chunk = chunk(memory, runtime.allgs, looked_at, slots)?;
             looked_at += chunk.len();
             // Its length is only believed as far as there is a list.
@@ -365,6 +374,7 @@ impl Goroutines {
             pass.engine.records.resize(known.max(looked_at), Record::default());
             repeated += pass.engine.leave_out_repeated(&mut chunk, known);
             pass.look(&chunk);
+            is_over = pass.is_over();
         }
         pass.is_first = false;
         for round in 2..=ROUNDS {
@@ -375,19 +385,23 @@ impl Goroutines {
                 pass.look(chunk);
             }
         }
+        let not_looked_at = (slots - looked_at) as u64;
+        let (not_read, left_out) = if is_over { (not_looked_at, 0) } else { (0, not_looked_at) };
+        let not_read = not_read + pass.given_up;
         let (cut, foreign) = (pass.context.channels.cut, pass.foreign);
         self.objects.semaphores.end_snapshot();
         self.losses.channels_cut += cut;
         self.losses.timers_left_out = self.losses.timers_left_out.max(self.objects.timers.left_out);
         // Those that came while the others were read have not ended, though they were not seen.
-        let is_whole = looked_at == slots && repeated == 0;
+        let is_whole = looked_at == slots && repeated == 0 && not_read == 0;
         let before = before.filter(|_| is_whole);
         summary.ever = before.zip(counts::given_out(&self.runtime, memory)).map(|(before, after)| {
             let (all, alive) = foreign;
             let own = summary.alive.saturating_sub(alive);
             Turnover { created: after.saturating_sub(all), ended: before.saturating_sub(all).saturating_sub(own) }
         });
-        summary.left_out += (slots - looked_at + repeated) as u64;
+        self.losses.not_read = not_read;
+        summary.left_out += left_out + repeated as u64;
         self.losses.left_out = self.losses.left_out.max(summary.left_out);
         // Nothing is known of what was not looked at.
         self.previous = is_whole.then_some(clock.now);
@@ -412,6 +426,10 @@ impl Goroutines {
         let mut descriptors = Descriptors::new(self.pid);
         let mut batch = Batch::default();
         for start in (0..slots).step_by(CHUNK) {
+            if self.costs.is_over() {
+                // They are as they were seen last.
+                break;
+            }
             let chunk = chunk(memory, runtime.allgs, start, slots)?;
             let mut gs = read_gs(&runtime, memory, &mut batch, &chunk);
             let class = |g: &G| self.reasons.get(usize::from(g.waitreason)).map(|reason| reason.class);

@@ -39,6 +39,8 @@ pub(super) struct Pass<'a> {
     pub(super) is_first: bool,
     /// Slots that are to be tried again, with the addresses of their `g`s.
     pub(super) again: Vec<(u32, u64)>,
+    /// Goroutines that were not read, since the run was to end.
+    pub(super) given_up: u64,
     /// Whether what is unstable is given up.
     pub(super) is_last: bool,
     /// For what is read, so that not every chunk has to ask for memory.
@@ -79,6 +81,11 @@ impl Item {
 }
 
 impl Pass<'_> {
+    /// Whether no more is to be read.
+    pub(super) fn is_over(&self) -> bool {
+        self.engine.costs.is_over()
+    }
+
     /// Looks at these slots: finds out which have changed, and tells what has become of them.
     pub(super) fn look(&mut self, slots: &[(u32, u64)]) {
         let mut gs = read_gs(self.context.runtime, self.context.memory, &mut self.gs, slots);
@@ -126,6 +133,10 @@ impl Pass<'_> {
         let layout = &self.context.runtime.layout;
         self.engine.threads.add(&layout.m, &layout.g, self.context.memory, &ms);
         while !items.is_empty() {
+            if self.is_over() {
+                self.given_up += items.len() as u64;
+                return;
+            }
             let mut bytes = 0;
             let fits = |item: &&Item| {
                 bytes += item.want;

@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
+    time::Instant,
 };
 
 use proptest::prelude::*;
@@ -11,6 +12,7 @@ use super::*;
 use crate::{
     go::{Code, Layout, Version},
     model::{GoObject, GoroutineSample, QueuePlace, StackEnd},
+    target::Budget,
 };
 
 const ALLGS: u64 = 0x50_0000;
@@ -136,7 +138,7 @@ pub(super) fn engine() -> Goroutines {
         reasons: reasons.into_iter().map(Arc::from).collect(),
         gaps: Vec::new(),
     };
-    Goroutines::new(std::process::id(), runtime)
+    Goroutines::new(std::process::id(), runtime, Arc::default())
 }
 
 /// Keeps what it is told.
@@ -183,6 +185,25 @@ impl Sink {
     fn take(&mut self) -> Vec<&'static str> {
         std::mem::take(&mut self.told)
     }
+}
+
+#[test]
+fn a_run_that_is_over_reads_no_more_and_keeps_what_was_seen() {
+    let (target, mut engine, budget) = (Target::default(), engine(), Budget::default());
+    let (mut stacks, mut sink) = (StackTable::default(), Sink::default());
+    engine.costs = Arc::new(Costs::new(budget.clone()));
+    (0..5).for_each(|slot| target.goroutine(slot, slot + 1, WAITING, 1));
+    assert_eq!(engine.snapshot(&target, &mut stacks, &mut sink).unwrap().alive, 5);
+    budget.end_at(Instant::now());
+    engine.snapshot(&target, &mut stacks, &mut sink).unwrap();
+    assert_eq!(engine.losses().not_read, 0, "there is time for a last look");
+    while !engine.costs.is_over() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    target.goroutine(5, 6, WAITING, 1);
+    let summary = engine.snapshot(&target, &mut stacks, &mut sink).unwrap();
+    assert_eq!((summary.alive, summary.ever, sink.all.len()), (0, None, 5));
+    assert_eq!((engine.losses().not_read, engine.losses().left_out), (6, 0));
 }
 
 #[test]
