@@ -169,6 +169,7 @@ impl Goroutines {
     fn read_lists(&mut self, modules: &Modules, stacks: &mut StackTable, live: &mut analysis::Live) -> bool {
         let (memory, table) = (self.memory(modules), live.goroutines_mut());
         let mistaken = self.mistaken;
+        self.costs.begin_snapshot();
         for known in &mut self.readers {
             let mut sink = Shifted { table, by: known.place << SLOT_BITS };
             match known.reader.snapshot(&memory, stacks, &mut sink) {

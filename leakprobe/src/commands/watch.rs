@@ -35,6 +35,9 @@ use crate::{cli::Watch, model::Recording};
 const STACK_BYTES: usize = 8 << 20;
 /// Threads besides those of targets that something may block in, like looking up a host's name.
 const OTHER_THREADS: usize = 64;
+/// The last snapshot may take so long after the end of `-d`, for which nobody waits as for that of Ctrl-C: the first one of a program with
+/// a million goroutines takes a second.
+const MORE_FOR_SNAPSHOT: Duration = Duration::from_secs(2);
 
 /// Watches the sessions' targets. `begin` is called once everything is in place, before the first snapshot. There is a
 /// recording of each process of which anything was seen, in the order in which they came: one at least.
@@ -70,7 +73,9 @@ async fn run(
     let mut stopped = signals::stop();
     let (forks, mut forked) = mpsc::unbounded_channel();
     let deadline = options.duration.map(|duration| Instant::now() + duration);
-    deadline.into_iter().for_each(end_run_at);
+    if let Some(deadline) = deadline {
+        end_run_at(deadline + MORE_FOR_SNAPSHOT);
+    }
     let _guard = Guard::start(deadline)?;
     let mut follower = Follower::new(hub.clone(), options, sessions.len());
     let mut workers = Workers::new(options.interval, deadline, Progress::new(options.output.quiet), forks)?;

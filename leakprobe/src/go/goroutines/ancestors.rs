@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::shared::{LeftOut, Shared};
+use super::{
+    costs::{Allowance, Costs},
+    shared::{LeftOut, Shared},
+};
 use crate::{
     go::{
         AncestorLayout,
@@ -14,8 +17,6 @@ use crate::{
 
 /// Most ancestors that are read.
 const MAX_ANCESTORS: usize = 32;
-/// Most of them that one snapshot reads: each takes some 2 µs.
-const MAX_READ: usize = 1 << 20;
 /// The runtime keeps so many addresses of each ancestor's stack (`tracebackInnerFrames`; [`MOST_KEPT`] until Go 1.20).
 const KEPT: usize = 50;
 const MOST_KEPT: usize = 100;
@@ -24,21 +25,19 @@ const MOST_KEPT: usize = 100;
 #[derive(Debug)]
 pub(super) struct Ancestors {
     lists: Shared<[AncestorSample]>,
-    /// What is left of [`MAX_READ`].
-    left: usize,
-}
-
-impl Default for Ancestors {
-    fn default() -> Self {
-        Self { lists: Shared::new(size_of_val), left: MAX_READ }
-    }
+    /// Ancestors that may be read in this snapshot.
+    left: Allowance,
 }
 
 impl Ancestors {
+    pub(super) fn new(costs: &Costs) -> Self {
+        let lists = Shared::new(costs.ancestor_bytes.clone(), size_of_val);
+        Self { lists, left: costs.ancestors_read.clone() }
+    }
+
     /// To be called when a snapshot begins.
     pub(super) fn begin_snapshot(&mut self) {
         self.lists.drop_unused();
-        self.left = MAX_READ;
     }
 
     /// The ancestors that `g.ancestors` leads to, if there are any.
@@ -52,11 +51,11 @@ impl Ancestors {
         if address == 0 {
             return Ok(None);
         }
-        if self.left == 0 {
+        if self.left.left() == 0 {
             return Err(LeftOut);
         }
         let ancestors = read(layout, memory, address, stacks);
-        self.left = self.left.saturating_sub(ancestors.as_ref().map_or(1, |ancestors| ancestors.len()));
+        self.left.take_up_to(ancestors.as_ref().map_or(1, |ancestors| ancestors.len() as u64));
         ancestors.map(|ancestors| self.lists.share(ancestors)).transpose()
     }
 }
@@ -93,17 +92,4 @@ fn read(
     });
     let ancestors: Arc<[_]> = ancestors.collect();
     (!ancestors.is_empty()).then_some(ancestors)
-}
-
-#[cfg(test)]
-impl Ancestors {
-    /// Keeps no ancestors at all.
-    pub(super) fn full() -> Self {
-        Self { lists: Shared::full(size_of_val), ..Self::default() }
-    }
-
-    /// Has so many left to read.
-    pub(super) fn with_left(left: usize) -> Self {
-        Self { left, ..Self::default() }
-    }
 }

@@ -61,6 +61,22 @@ impl Contexts {
         self.channels.get(&channel).copied()
     }
 
+    /// How many channels are known.
+    pub(super) fn len(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// Forgets all channels but so many; they count as contexts that were not looked at.
+    pub(super) fn keep(&mut self, mut most: u64) {
+        let before = self.channels.len();
+        self.channels.retain(|_, _| {
+            let is_kept = most > 0;
+            most = most.saturating_sub(1);
+            is_kept
+        });
+        self.left_out += (before - self.channels.len()) as u64;
+    }
+
     /// Forgets all and follows the contexts whose deadlines have these timers.
     pub(super) fn learn(&mut self, runtime: &Runtime, memory: &dyn Memory, timers: &[Timer]) {
         *self = Self::default();
@@ -343,6 +359,9 @@ mod tests {
             let mut contexts = Contexts::default();
             contexts.learn(&runtime, &memory, &timers);
             assert!(contexts.get(0x22).is_some() && contexts.left_out == 0, "{version}");
+            let count = contexts.len();
+            contexts.keep(1);
+            assert_eq!((contexts.len(), contexts.left_out), (1, count as u64 - 1));
             if version < "go1.24" {
                 // A bucket that is followed by itself, and a map that claims 2^255 buckets.
                 memory.put(of_a + 0x40 + OVERFLOW as u64, &[of_a + 0x40]);

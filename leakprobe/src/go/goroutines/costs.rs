@@ -1,28 +1,166 @@
 //! What reading the goroutines of all runtimes of one process may cost, however many it has: each library that is written in Go has a
 //! runtime of its own, and the target decides how many there are.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use crate::target::Budget;
 
 /// Once a run is to end, goroutines are read for so long at most: a last look at those of nearly every program.
 const AFTER_THE_END: Duration = Duration::from_millis(300);
 
+/// Most goroutines, dead ones included, that are looked at: others are counted. They cost 40 bytes each.
+const SLOTS: u64 = 4_000_000;
+/// Most goroutines that cannot be read, or are listed twice, after which a snapshot looks at no others: what they cost is not worth it,
+/// and a list of the runtime's own leads to none.
+pub(super) const UNREAD: u64 = 1 << 14;
+/// Frames beyond [`super::unwind::FEWER_FRAMES`] of a stack that one snapshot follows, over all its stacks: 32 MB of addresses, and some
+/// 50 ms, even if each of a million goroutines is endlessly deep.
+pub(super) const DEEP_FRAMES: u64 = 4 << 20;
+/// Frames that one snapshot follows before it follows [`super::unwind::FEWEST_FRAMES`] of each stack alone, as few programs with a
+/// million goroutines have: some 100 ms.
+pub(super) const FRAMES: u64 = 16 << 20;
+/// Bytes of stacks that one snapshot reads beyond what it reads of each at first: 4 KiB of each of a million, more than most have, and
+/// some 1 s.
+pub(super) const STACK_BYTES: u64 = 4 << 30;
+/// Most labels and buckets of labels that one snapshot reads: each is one or two calls of the kernel.
+const LABELS_READ: u64 = 1 << 19;
+/// Most ancestors that one snapshot reads: each takes some 2 µs.
+const ANCESTORS_READ: u64 = 1 << 20;
+/// Most deferred calls that one snapshot looks at: each can be a call of the kernel.
+const DEFERS_READ: u64 = 1 << 22;
+/// Most bytes that what goroutines have besides their stacks and waits may take, of each kind.
+const DETAIL_BYTES: u64 = 32 << 20;
+/// Most channels of timers and of deadlines that are remembered.
+const CHANNELS: u64 = 5 << 18;
+
+/// So much of something, for all runtimes of a process together. Cloning shares it.
+#[derive(Clone, Debug)]
+pub(super) struct Allowance {
+    left: Arc<AtomicU64>,
+    most: u64,
+}
+
+impl Allowance {
+    /// Nothing of it is taken yet.
+    pub(super) fn new(most: u64) -> Self {
+        Self { left: Arc::new(AtomicU64::new(most)), most }
+    }
+
+    /// What is left.
+    pub(super) fn left(&self) -> u64 {
+        self.left.load(Ordering::Relaxed)
+    }
+
+    /// Takes all of `amount`, or nothing if there is not so much left. Returns whether it was taken.
+    pub(super) fn take(&self, amount: u64) -> bool {
+        self.left.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(amount)).is_ok()
+    }
+
+    /// Takes `amount`, or what is left of it. Returns how much.
+    pub(super) fn take_up_to(&self, amount: u64) -> u64 {
+        let left = self.left.update(Ordering::Relaxed, Ordering::Relaxed, |left| left.saturating_sub(amount));
+        left.min(amount)
+    }
+
+    /// Gives back what was taken.
+    pub(super) fn give_back(&self, amount: u64) {
+        self.left.update(Ordering::Relaxed, Ordering::Relaxed, |left| left.saturating_add(amount).min(self.most));
+    }
+
+    /// Gives back all that was taken.
+    fn renew(&self) {
+        self.left.store(self.most, Ordering::Relaxed);
+    }
+}
+
 /// What is left of it; the same for all runtimes of a process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Costs {
     budget: Budget,
+    /// Of one snapshot.
+    pub(super) slots: Allowance,
+    pub(super) unread: Allowance,
+    pub(super) deep_frames: Allowance,
+    pub(super) frames: Allowance,
+    pub(super) stack_bytes: Allowance,
+    pub(super) labels_read: Allowance,
+    pub(super) ancestors_read: Allowance,
+    pub(super) defers_read: Allowance,
+    /// Of memory.
+    pub(super) label_bytes: Allowance,
+    pub(super) ancestor_bytes: Allowance,
+    pub(super) lock_bytes: Allowance,
+    pub(super) channels: Allowance,
+}
+
+impl Default for Costs {
+    fn default() -> Self {
+        Self::new(Budget::default())
+    }
 }
 
 impl Costs {
     /// For a process of a run that has this budget.
     #[must_use]
     pub fn new(budget: Budget) -> Self {
-        Self { budget }
+        Self {
+            budget,
+            slots: Allowance::new(SLOTS),
+            unread: Allowance::new(UNREAD),
+            deep_frames: Allowance::new(DEEP_FRAMES),
+            frames: Allowance::new(FRAMES),
+            stack_bytes: Allowance::new(STACK_BYTES),
+            labels_read: Allowance::new(LABELS_READ),
+            ancestors_read: Allowance::new(ANCESTORS_READ),
+            defers_read: Allowance::new(DEFERS_READ),
+            label_bytes: Allowance::new(DETAIL_BYTES),
+            ancestor_bytes: Allowance::new(DETAIL_BYTES),
+            lock_bytes: Allowance::new(DETAIL_BYTES),
+            channels: Allowance::new(CHANNELS),
+        }
+    }
+
+    /// To be called before a snapshot of all runtimes.
+    pub fn begin_snapshot(&self) {
+        let Self { slots, unread, deep_frames, frames, stack_bytes, labels_read, ancestors_read, defers_read, .. } =
+            self;
+        let each = [slots, unread, deep_frames, frames, stack_bytes, labels_read, ancestors_read, defers_read];
+        each.into_iter().for_each(Allowance::renew);
     }
 
     /// Whether it is time to give up what is not read yet.
     pub(super) fn is_over(&self) -> bool {
         self.budget.is_over(AFTER_THE_END)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_runtime_takes_another_does_not_have() {
+        let (one, most) = (Allowance::new(10), 10);
+        let other = one.clone();
+        assert!(one.take(7) && !other.take(4) && other.take(2));
+        assert_eq!((other.left(), one.take_up_to(5), one.take_up_to(5)), (1, 1, 0));
+        other.give_back(3);
+        assert_eq!(one.left(), 3);
+        other.give_back(u64::MAX);
+        assert_eq!(one.left(), most);
+    }
+
+    #[test]
+    fn each_snapshot_has_as_much_to_spend_and_no_more_memory() {
+        let costs = Costs::default();
+        assert!(costs.frames.take(FRAMES) && costs.label_bytes.take(DETAIL_BYTES));
+        costs.begin_snapshot();
+        assert_eq!((costs.frames.left(), costs.label_bytes.left()), (FRAMES, 0));
     }
 }

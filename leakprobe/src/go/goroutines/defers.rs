@@ -12,6 +12,7 @@
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use super::{
+    costs::{Allowance, Costs},
     shared::{LeftOut, Shared},
     stack_words::Stack,
 };
@@ -30,8 +31,6 @@ const MAX_DEFERS: u32 = 8;
 const MAX_FRAMES: usize = 256;
 /// Most locks of a goroutine, innermost first.
 const MAX_HELD: usize = 64;
-/// Most deferred calls that one snapshot looks at: each can be a call of the kernel.
-const MAX_READ: usize = 1 << 22;
 /// Most code of a wrapper that is looked at, bytes: it does nothing but the call.
 const MAX_WRAPPER: u64 = 512;
 /// Most return addresses, and most wrappers, that are remembered.
@@ -43,14 +42,8 @@ pub(super) struct Defers {
     frames: HashMap<u64, Known>,
     wrappers: HashMap<u64, Option<Release>>,
     lists: Shared<[HeldLock]>,
-    /// What is left of [`MAX_READ`].
-    left: usize,
-}
-
-impl Default for Defers {
-    fn default() -> Self {
-        Self { frames: HashMap::new(), wrappers: HashMap::new(), lists: Shared::new(size_of_val), left: MAX_READ }
-    }
+    /// Deferred calls that may be looked at in this snapshot.
+    left: Allowance,
 }
 
 /// The locks that a goroutine is to release.
@@ -98,10 +91,14 @@ struct Release {
 }
 
 impl Defers {
+    pub(super) fn new(costs: &Costs) -> Self {
+        let lists = Shared::new(costs.lock_bytes.clone(), size_of_val);
+        Self { frames: HashMap::new(), wrappers: HashMap::new(), lists, left: costs.defers_read.clone() }
+    }
+
     /// To be called when a snapshot begins.
     pub(super) fn begin_snapshot(&mut self) {
         self.lists.drop_unused();
-        self.left = MAX_READ;
     }
 
     /// There is other code.
@@ -142,7 +139,7 @@ impl Defers {
             }
             calls += known.inlined;
             for closure in known.slots.into_iter().flat_map(|slots| pending(slots, end, stack.bytes)) {
-                self.left = self.left.checked_sub(1).ok_or(LeftOut)?;
+                self.left.take(1).then_some(()).ok_or(LeftOut)?;
                 let Some([code, captured]) = closure_at(closure, memory, sp, stack.bytes) else { continue };
                 if let Some(Release { shared }) = self.release(&runtime.code, memory, code)
                     && captured != 0
@@ -334,7 +331,7 @@ mod tests {
     /// Knows a function with two deferred calls of Unlock, both pending.
     fn defers() -> Defers {
         let known = Known { slots: slots(&[8, 24], true), ..Known::default() };
-        let mut defers = Defers::default();
+        let mut defers = Defers::new(&Costs::default());
         defers.frames.insert(CODE, known);
         defers.wrappers.insert(WRAPPER, Some(Release { shared: false }));
         defers
@@ -365,15 +362,14 @@ mod tests {
 
     #[test]
     fn a_snapshot_looks_at_so_many_deferred_calls_and_keeps_so_many_locks() {
-        let mut defers = Defers { left: 3, ..defers() };
+        let mut defers = Defers { left: Allowance::new(3), ..defers() };
         let mut found = || {
             let held = held(&mut defers, 1, 0xc000);
             (held.locks.map_or(0, |locks| locks.len()), held.is_cut)
         };
         assert_eq!([found(), found(), found()], [(2, false), (1, true), (0, true)]);
-        defers.begin_snapshot();
-        assert_eq!(defers.left, MAX_READ);
-        let mut full = Defers { lists: Shared::full(size_of_val), ..defers };
+        let no_room = Shared::new(Allowance::new(0), size_of_val);
+        let mut full = Defers { lists: no_room, left: Allowance::new(3), ..defers };
         assert_eq!(held(&mut full, 1, 0xc000), Held { locks: None, is_cut: true });
     }
 }

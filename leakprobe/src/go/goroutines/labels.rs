@@ -5,7 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use super::shared::{LeftOut, Shared};
+use super::{
+    costs::{Allowance, Costs},
+    shared::{LeftOut, Shared},
+};
 use crate::{
     go::{
         Labels as Form,
@@ -17,8 +20,6 @@ use crate::{
 /// Most labels of a goroutine, and most bytes of a key or value, that are read.
 const MAX_LABELS: usize = 64;
 const MAX_TEXT: usize = 256;
-/// Most labels and buckets that one snapshot reads: each is one or two calls of the kernel.
-const MAX_READ: usize = 1 << 19;
 /// Most addresses of sets that are remembered at one time.
 const MAX_KNOWN: usize = 1 << 16;
 /// Entries of a node of a [`BTreeMap`], and the bytes of one.
@@ -41,22 +42,20 @@ pub(super) struct Labels {
     /// What was found at which address in this snapshot.
     known: HashMap<u64, Found>,
     sets: Shared<Texts>,
-    /// What is left of [`MAX_READ`].
-    left: usize,
-}
-
-impl Default for Labels {
-    fn default() -> Self {
-        Self { known: HashMap::new(), sets: Shared::new(bytes_of), left: MAX_READ }
-    }
+    /// Labels and buckets that may be read in this snapshot.
+    left: Allowance,
 }
 
 impl Labels {
+    pub(super) fn new(costs: &Costs) -> Self {
+        let sets = Shared::new(costs.label_bytes.clone(), bytes_of);
+        Self { known: HashMap::new(), sets, left: costs.labels_read.clone() }
+    }
+
     /// To be called when a snapshot begins: addresses are used again.
     pub(super) fn begin_snapshot(&mut self) {
         self.known.clear();
         self.sets.drop_unused();
-        self.left = MAX_READ;
     }
 
     /// The labels that `g.labels` leads to, if there are any.
@@ -67,15 +66,14 @@ impl Labels {
         if let Some(known) = self.known.get(&address) {
             return known.clone();
         }
-        if self.left == 0 {
+        if !self.left.take(1) {
             return Err(LeftOut);
         }
-        let mut reader = Reader { memory, left: self.left - 1 };
+        let mut reader = Reader { memory, left: self.left.clone() };
         let set = match form {
             Form::Pairs => reader.pairs(address),
             Form::Map => reader.map(address),
         };
-        self.left = reader.left;
         let set = set.filter(|set| !set.is_empty());
         let found = set.map(|set| self.sets.share(Arc::new(set))).transpose();
         if self.known.len() >= MAX_KNOWN {
@@ -93,8 +91,8 @@ fn bytes_of(set: &Texts) -> usize {
 
 struct Reader<'a> {
     memory: &'a dyn Memory,
-    /// How many labels and buckets may still be read: one set more than that at most is.
-    left: usize,
+    /// See [`Labels::left`]: one set more than that at most is read.
+    left: Allowance,
 }
 
 impl Reader<'_> {
@@ -123,7 +121,7 @@ impl Reader<'_> {
             let mut at = buckets.checked_add((n * SIZE) as u64)?;
             while at != 0 && left > 0 && found.len() < MAX_LABELS {
                 left -= 1;
-                self.left = self.left.saturating_sub(1);
+                self.left.take_up_to(1);
                 let mut bucket = [0; SIZE];
                 if self.memory.read(at, &mut bucket) != SIZE {
                     break;
@@ -145,7 +143,7 @@ impl Reader<'_> {
 
     /// A key and a value, each a pointer and a length.
     fn entry(&mut self, pair: &[u8]) -> Option<(String, String)> {
-        self.left = self.left.saturating_sub(1);
+        self.left.take_up_to(1);
         Some((text(self.memory, pair, 0)?, text(self.memory, pair, 16)?))
     }
 }
@@ -154,14 +152,6 @@ fn text(memory: &dyn Memory, pair: &[u8], at: usize) -> Option<String> {
     let text = Piece { address: word_at(pair, at)?, len: usize::try_from(word_at(pair, at + 8)?).ok()? };
     let mut bytes = vec![0; text.len.min(MAX_TEXT)];
     (memory.read(text.address, &mut bytes) == bytes.len()).then(|| String::from_utf8_lossy(&bytes).into_owned())
-}
-
-#[cfg(test)]
-impl Labels {
-    /// Keeps no labels at all.
-    pub(super) fn full() -> Self {
-        Self { sets: Shared::full(bytes_of), ..Self::default() }
-    }
 }
 
 #[cfg(test)]
@@ -192,7 +182,7 @@ mod tests {
     #[test]
     fn equal_labels_of_different_goroutines_are_held_once() {
         let memory = sets(&[*b"requests", *b"timeouts", *b"requests"]);
-        let mut labels = Labels::default();
+        let mut labels = Labels::new(&Costs::default());
         let [first, other, again] = [64, 128, 192].map(|at| labels.at(Form::Pairs, &memory, at).unwrap().unwrap());
         assert_eq!((&*first["requests"], &*other["timeouts"]), ("requests", "timeouts"));
         assert!(Arc::ptr_eq(&first, &again));
@@ -206,10 +196,13 @@ mod tests {
     #[test]
     fn a_snapshot_reads_so_many_and_no_more() {
         let memory = sets(&[*b"requests"; 8]);
-        let mut labels = Labels { left: 5, ..Labels::default() };
+        let costs = Costs::default();
+        costs.labels_read.take(costs.labels_read.left() - 5);
+        let mut labels = Labels::new(&costs);
         let mut found = || (1..=8).map(|n| labels.at(Form::Pairs, &memory, 64 * n).is_ok()).collect::<Vec<_>>();
         assert_eq!(found(), [true, true, true, false, false, false, false, false]);
         assert_eq!(found(), [true, true, true, false, false, false, false, false], "what is known is not read");
+        costs.begin_snapshot();
         labels.begin_snapshot();
         assert!(labels.at(Form::Pairs, &memory, 512).is_ok());
     }
@@ -219,6 +212,5 @@ mod tests {
         let set: Texts = (0..64).map(|n| (format!("{n:256}"), "v".repeat(256))).collect();
         assert!((64 * 512..64 * 700).contains(&bytes_of(&set)), "{}", bytes_of(&set));
         assert!(bytes_of(&[("k".to_owned(), "v".to_owned())].into()) > 600);
-        assert!(Labels::full().sets.share(Arc::new(set)).is_err());
     }
 }

@@ -79,11 +79,6 @@ pub use self::{
 
 /// Goroutines that are looked at in one go.
 const CHUNK: usize = 2048;
-/// Most goroutines, dead ones included, that are looked at: others are counted. They cost 40 bytes each.
-const MAX_SLOTS: u64 = 4_000_000;
-/// Most goroutines that cannot be read, or are listed twice, after which a snapshot looks at no others: what they cost is not worth it, and a list of the
-/// runtime's own leads to none.
-const MAX_UNREAD: usize = 1 << 14;
 /// How often a goroutine that keeps running is tried.
 const ROUNDS: u32 = 3;
 /// How often the list of goroutines is tried, which moves when it grows.
@@ -275,13 +270,13 @@ impl Goroutines {
     pub fn new(pid: u32, runtime: Runtime, costs: Arc<Costs>) -> Self {
         Self {
             pid,
-            costs,
             reasons: runtime.reasons.iter().map(|text| Reason::new(Arc::clone(text))).collect(),
-            unwinder: Unwinder::new(Arc::clone(&runtime.code)),
-            objects: Objects::default(),
-            defers: Defers::default(),
-            labels: Labels::default(),
-            ancestors: Ancestors::default(),
+            unwinder: Unwinder::new(Arc::clone(&runtime.code), Arc::clone(&costs)),
+            objects: Objects::new(&costs),
+            defers: Defers::new(&costs),
+            labels: Labels::new(&costs),
+            ancestors: Ancestors::new(&costs),
+            costs,
             system: System::default(),
             list: 0,
             records: Vec::new(),
@@ -299,7 +294,7 @@ impl Goroutines {
 
     /// The same runtime, looked for again: it has other code since a plugin was loaded, or another list.
     pub fn update(&mut self, runtime: Runtime) {
-        self.unwinder = Unwinder::new(Arc::clone(&runtime.code));
+        self.unwinder = Unwinder::new(Arc::clone(&runtime.code), Arc::clone(&self.costs));
         self.system = System::default();
         self.defers.forget_code();
         self.runtime = Arc::new(runtime);
@@ -320,12 +315,13 @@ impl Goroutines {
     ) -> Result<Summary, ReadError> {
         let clock = Clock::of(self.pid);
         let len = self.len(memory)?;
-        let slots = len.min(MAX_SLOTS);
-        if slots < self.records.len() as u64 {
-            if self.list == self.runtime.allgs {
-                return Err(ReadError::Shrunk(self.list));
-            }
-            // What was taken for the list was longer.
+        let known = self.records.len() as u64;
+        if len < known && self.list == self.runtime.allgs {
+            return Err(ReadError::Shrunk(self.list));
+        }
+        let slots = self.costs.slots.take_up_to(len);
+        if slots < known {
+            // What was taken for the list was longer, or there is less room for this runtime than there was.
             let gone = self.records.split_off(slots as usize);
             let gone = (slots as u32..).zip(gone).filter(|(_, record)| record.id != 0);
             gone.for_each(|(slot, _)| sink.remove(slot));
@@ -339,7 +335,6 @@ impl Goroutines {
         let slots = slots as usize;
         self.threads = Threads::read(&self.runtime, memory);
         self.in_syscalls.clear();
-        self.unwinder.begin_snapshot();
         self.labels.begin_snapshot();
         self.ancestors.begin_snapshot();
         self.defers.begin_snapshot();
@@ -366,7 +361,8 @@ impl Goroutines {
         };
         let (mut looked_at, mut repeated) = (0, 0);
         let mut is_over = pass.is_over();
-        while looked_at < slots && pass.engine.unread.len() + repeated < MAX_UNREAD && !is_over {
+        let mut useless = 0;
+        while looked_at < slots && pass.engine.costs.unread.left() > 0 && !is_over {
             let mut chunk = chunk(memory, runtime.allgs, looked_at, slots)?;
             looked_at += chunk.len();
             // Its length is only believed as far as there is a list.
@@ -374,6 +370,8 @@ impl Goroutines {
             pass.engine.records.resize(known.max(looked_at), Record::default());
             repeated += pass.engine.leave_out_repeated(&mut chunk, known);
             pass.look(&chunk);
+            let before = std::mem::replace(&mut useless, pass.engine.unread.len() + repeated);
+            pass.engine.costs.unread.take_up_to((useless - before) as u64);
             is_over = pass.is_over();
         }
         pass.is_first = false;

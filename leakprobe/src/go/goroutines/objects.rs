@@ -4,6 +4,7 @@ use super::{
     batch::Batch,
     channels::{self, Channels, Waiter},
     clock::Clock,
+    costs::Costs,
     g::{G, mix},
     netpoll::Netpoll,
     semaphores::{self, Semaphores},
@@ -40,7 +41,7 @@ pub(super) struct Found {
 }
 
 /// Finds out what goroutines wait on. What it learned of stacks holds for the life of the process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Objects {
     batch: Batch,
     pub(super) semaphores: Semaphores,
@@ -58,6 +59,15 @@ pub(super) struct Context<'a> {
 }
 
 impl Objects {
+    pub(super) fn new(costs: &Costs) -> Self {
+        Self {
+            batch: Batch::default(),
+            semaphores: Semaphores::default(),
+            netpoll: Netpoll::default(),
+            timers: Timers::new(costs),
+        }
+    }
+
     /// What each goroutine waits on.
     pub(super) fn read(&mut self, context: &mut Context<'_>, blocked: &[Blocked<'_>]) -> Vec<Found> {
         let mut found = vec![Found::default(); blocked.len()];

@@ -78,6 +78,11 @@ impl Item {
         let len = usize::try_from(used).unwrap_or(usize::MAX).min(self.want);
         Piece { address: sp, len: if self.has_stack() { len } else { 0 } }
     }
+
+    /// The same goroutine, with more of its stack: at least so many bytes.
+    fn deeper(&self, want: usize) -> Self {
+        Self { want: want.max(8 * self.want), ..*self }
+    }
 }
 
 impl Pass<'_> {
@@ -224,7 +229,7 @@ impl Pass<'_> {
                 }
                 _ if is_moved => StackEnd::Unstable,
                 Outcome::More(want) => {
-                    deeper.push(Item { want: want.max(8 * item.want), ..*item });
+                    deeper.push(item.deeper(want));
                     continue;
                 }
                 Outcome::End(end) => {
@@ -254,10 +259,16 @@ impl Pass<'_> {
             match self.engine.unwinder.unwind(stack, addresses, ends) {
                 // More was asked for than could be read.
                 Outcome::More(_) if bytes.len() < item.piece().len => Outcome::End(StackEnd::Unreadable),
+                Outcome::More(want) if !self.may_read(item.deeper(want)) => Outcome::End(StackEnd::TooDeep),
                 outcome => outcome,
             }
         };
         Unwound { outcome, begin, end: addresses.len() }
+    }
+
+    /// Whether so much of a stack may be read, in the place of what was read of it at first.
+    fn may_read(&self, item: Item) -> bool {
+        self.engine.costs.stack_bytes.take(item.piece().len as u64)
     }
 
     /// There is no goroutine in this slot, or no longer.

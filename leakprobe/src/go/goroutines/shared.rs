@@ -3,12 +3,12 @@
 
 use std::{collections::HashSet, hash::Hash, sync::Arc};
 
+use super::costs::Allowance;
+
 /// The error of values that are not kept because those of their kind have reached their limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LeftOut;
 
-/// Most bytes that the values of one kind may take.
-const MAX_BYTES: usize = 32 << 20;
 /// What each value takes besides its own bytes: the counters of its [`Arc`], and its place in the set.
 const BYTES_BESIDES: usize = 64;
 
@@ -18,7 +18,8 @@ const BYTES_BESIDES: usize = 64;
 pub(super) struct Shared<T: ?Sized> {
     values: HashSet<Arc<T>>,
     bytes: usize,
-    limit: usize,
+    /// Bytes that the values of this kind may take, in all runtimes of the process.
+    room: Allowance,
     bytes_of: fn(&T) -> usize,
     /// How many were left out since what nobody has any more was last dropped.
     refused: usize,
@@ -26,8 +27,8 @@ pub(super) struct Shared<T: ?Sized> {
 
 impl<T: ?Sized + Eq + Hash> Shared<T> {
     /// `bytes_of`: how many bytes a value takes, without those of the [`Arc`].
-    pub(super) fn new(bytes_of: fn(&T) -> usize) -> Self {
-        Self { values: HashSet::new(), bytes: 0, limit: MAX_BYTES, bytes_of, refused: 0 }
+    pub(super) fn new(room: Allowance, bytes_of: fn(&T) -> usize) -> Self {
+        Self { values: HashSet::new(), bytes: 0, room, bytes_of, refused: 0 }
     }
 
     /// The value that is equal to this one, which from now on is this one if there was none.
@@ -36,10 +37,10 @@ impl<T: ?Sized + Eq + Hash> Shared<T> {
             return Ok(Arc::clone(known));
         }
         let bytes = self.size(&value);
-        if self.bytes.saturating_add(bytes) > self.limit && self.is_worth_dropping() {
+        if self.room.left() < bytes as u64 && self.is_worth_dropping() {
             self.drop_unused();
         }
-        if self.bytes.saturating_add(bytes) > self.limit {
+        if !self.room.take(bytes as u64) {
             self.refused += 1;
             return Err(LeftOut);
         }
@@ -51,7 +52,9 @@ impl<T: ?Sized + Eq + Hash> Shared<T> {
     /// Drops the values that nobody has any more.
     pub(super) fn drop_unused(&mut self) {
         self.values.retain(|value| Arc::strong_count(value) > 1);
-        self.bytes = self.values.iter().map(|value| self.size(value)).sum();
+        let bytes = self.values.iter().map(|value| self.size(value)).sum();
+        self.room.give_back(self.bytes.saturating_sub(bytes) as u64);
+        self.bytes = bytes;
         self.refused = 0;
     }
 
@@ -66,19 +69,11 @@ impl<T: ?Sized + Eq + Hash> Shared<T> {
 }
 
 #[cfg(test)]
-impl<T: ?Sized + Eq + Hash> Shared<T> {
-    /// Has no room for anything.
-    pub(super) fn full(bytes_of: fn(&T) -> usize) -> Self {
-        Self { limit: 0, ..Self::new(bytes_of) }
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use super::*;
 
     fn shared() -> Shared<str> {
-        Shared { limit: 4 * (16 + BYTES_BESIDES), ..Shared::new(str::len) }
+        Shared::new(Allowance::new(4 * (16 + BYTES_BESIDES as u64)), str::len)
     }
 
     fn text(n: usize) -> Arc<str> {
@@ -109,11 +104,24 @@ mod tests {
     }
 
     #[test]
+    fn runtimes_of_one_process_share_the_bound() {
+        let mut one = shared();
+        let mut other = Shared::new(one.room.clone(), str::len);
+        let held: Vec<Arc<str>> = (0..3).map(|n| one.share(text(n)).unwrap()).collect();
+        let kept = other.share(text(0)).unwrap();
+        assert_eq!(other.share(text(1)), Err(LeftOut));
+        drop(held);
+        one.drop_unused();
+        assert!(other.share(text(1)).is_ok());
+        drop(kept);
+    }
+
+    #[test]
     fn what_nobody_has_makes_room_for_what_is_new() {
         let mut shared = shared();
         for n in 0..1000 {
             assert!(shared.share(text(n)).is_ok(), "{n}");
         }
-        assert!(shared.bytes <= shared.limit);
+        assert!(shared.bytes <= 4 * (16 + BYTES_BESIDES));
     }
 }

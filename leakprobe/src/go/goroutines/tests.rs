@@ -141,6 +141,13 @@ pub(super) fn engine() -> Goroutines {
     Goroutines::new(std::process::id(), runtime, Arc::default())
 }
 
+/// Nothing may be kept besides stacks and waits.
+fn no_room() -> Costs {
+    let costs = Costs::default();
+    [&costs.label_bytes, &costs.ancestor_bytes].map(|room| room.take_up_to(u64::MAX));
+    costs
+}
+
 /// Keeps what it is told.
 #[derive(Default)]
 struct Sink {
@@ -204,6 +211,28 @@ fn a_run_that_is_over_reads_no_more_and_keeps_what_was_seen() {
     let summary = engine.snapshot(&target, &mut stacks, &mut sink).unwrap();
     assert_eq!((summary.alive, summary.ever, sink.all.len()), (0, None, 5));
     assert_eq!((engine.losses().not_read, engine.losses().left_out), (6, 0));
+}
+
+#[test]
+fn runtimes_of_one_process_share_what_a_snapshot_may_cost() {
+    let (target, mut first, mut second) = (Target::default(), engine(), engine());
+    let (mut stacks, mut sink) = (StackTable::default(), Sink::default());
+    second.costs = Arc::clone(&first.costs);
+    (0..5).for_each(|slot| target.goroutine(slot, slot + 1, WAITING, 1));
+    let costs = Arc::clone(&first.costs);
+    let mut look = |engine: &mut Goroutines| {
+        let summary = engine.snapshot(&target, &mut stacks, &mut sink).unwrap();
+        (summary.alive, summary.left_out)
+    };
+    costs.slots.take(costs.slots.left() - 8);
+    assert_eq!([look(&mut first), look(&mut second)], [(5, 0), (3, 2)]);
+    costs.begin_snapshot();
+    assert_eq!([look(&mut second), look(&mut first)], [(5, 0), (5, 0)]);
+    // There is less room than there was: what is not looked at is not listed either.
+    costs.begin_snapshot();
+    costs.slots.take(costs.slots.left() - 4);
+    assert_eq!((look(&mut first), first.records.len()), ((4, 1), 4));
+    assert_eq!(sink.all.len(), 4);
 }
 
 #[test]
@@ -363,20 +392,21 @@ fn absurd_lengths_and_a_process_that_ends_are_told() {
 fn a_list_that_leads_nowhere_is_not_followed_to_its_end() {
     let (target, mut engine) = (Target::default(), engine());
     let (mut stacks, mut sink) = (StackTable::default(), Sink::default());
-    let nowhere: Vec<u64> = (1..2 * MAX_UNREAD as u64).map(|n| n << 12).collect();
+    let nowhere: Vec<u64> = (1..2 * costs::UNREAD).map(|n| n << 12).collect();
     let len = nowhere.len() as u64 + 1;
     target.put(LIST + 8, &nowhere);
     target.goroutine(0, 1, WAITING, 5);
     target.put(ALLGS, &[LIST, len, len]);
     let summary = engine.snapshot(&target, &mut stacks, &mut sink).unwrap();
     let (unreadable, left_out) = (engine.losses().unreadable, engine.losses().left_out);
-    assert!((MAX_UNREAD..MAX_UNREAD + CHUNK).contains(&(unreadable as usize)), "{unreadable}");
+    assert!((costs::UNREAD..costs::UNREAD + CHUNK as u64).contains(&unreadable), "{unreadable}");
     assert_eq!((summary.alive, summary.left_out, 1 + unreadable + left_out), (1, left_out, len));
     // What is read of it later may have been there all the time.
     let last = len - 1;
     target.put(ALLGS, &[LIST, len, len]);
     target.put(LIST + 8, &vec![0; nowhere.len()]);
     target.goroutine(last, 2, WAITING, 5);
+    engine.costs.begin_snapshot();
     engine.snapshot(&target, &mut stacks, &mut sink).unwrap();
     let late = sink.all[&(last as u32)].wait.clone().unwrap();
     assert_eq!(late.not_before_ns, None);
@@ -387,10 +417,11 @@ fn a_goroutine_that_is_listed_twice_is_one() {
     let (target, mut engine) = (Target::default(), engine());
     let (mut stacks, mut sink) = (StackTable::default(), Sink::default());
     target.goroutine(0, 1, WAITING, 5);
-    target.put(LIST + 8, &vec![g_at(0); 2 * MAX_UNREAD]);
-    let len = 2 * MAX_UNREAD as u64 + 1;
+    target.put(LIST + 8, &vec![g_at(0); 2 * costs::UNREAD as usize]);
+    let len = 2 * costs::UNREAD + 1;
     target.put(ALLGS, &[LIST, len, len]);
     for _ in 0..2 {
+        engine.costs.begin_snapshot();
         let summary = engine.snapshot(&target, &mut stacks, &mut sink).unwrap();
         assert_eq!((summary.alive, summary.left_out, summary.ever), (1, len - 1, None));
     }
@@ -460,11 +491,32 @@ fn what_there_is_too_much_of_is_left_out_and_counted() {
         sink.all.values().all(|sample| sample.labels.as_ref().is_some_and(|labels| labels["requests"] == "requests"))
     );
     assert_eq!(engine.losses().details_left_out, 0);
-    engine.labels = Labels::full();
+    engine.labels = Labels::new(&no_room());
     (0..2).for_each(|slot| target.goroutine(slot, slot + 11, WAITING, 5));
     engine.snapshot(&target, &mut stacks, &mut sink).unwrap();
     assert!(sink.all.values().all(|sample| sample.labels.is_none()));
     assert_eq!(engine.losses().details_left_out, 2);
+}
+
+#[test]
+fn deep_stacks_are_read_as_far_as_the_snapshot_may() {
+    let (target, mut engine) = (Target::default(), engine());
+    let (mut stacks, mut sink) = (StackTable::default(), Sink::default());
+    engine.unwinder.know(0x40_1000, 24);
+    let mut depth = |engine: &mut Goroutines, id| {
+        target.goroutine(0, id, WAITING, 1);
+        target.field(0, layout().g.sched_sp, STACKS);
+        target.put(STACKS, &[0x40_1000; 256]);
+        engine.snapshot(&target, &mut stacks, &mut sink).unwrap();
+        let stack = stacks.get(sink.all[&0].stack).unwrap();
+        (stack.addresses.len(), stack.end)
+    };
+    let left = engine.costs.stack_bytes.left();
+    assert_eq!(depth(&mut engine, 1), (65, StackEnd::NoUnwindInfo));
+    assert_eq!(left - engine.costs.stack_bytes.left(), 2048);
+    engine.costs.stack_bytes.take_up_to(left);
+    assert_eq!(depth(&mut engine, 2), (17, StackEnd::TooDeep), "what is read at first");
+    assert_eq!(engine.losses().too_deep, 1);
 }
 
 #[test]
@@ -497,9 +549,11 @@ fn equal_ancestors_are_held_once_and_too_many_are_left_out_and_counted() {
     assert!(Arc::ptr_eq(&first, &second));
     assert_eq!(first.iter().map(|one| one.id).collect::<Vec<_>>(), [5, 6]);
     assert_eq!(engine.losses().details_left_out, 0);
-    engine.ancestors = Ancestors::full();
+    engine.ancestors = Ancestors::new(&no_room());
     assert_eq!((look(&mut engine, 2), engine.losses().details_left_out), ((None, None), 2));
-    let mut ancestors = Ancestors::with_left(1);
+    let costs = Costs::default();
+    costs.ancestors_read.take(costs.ancestors_read.left() - 1);
+    let mut ancestors = Ancestors::new(&costs);
     let mut at = |address| ancestors.at(&layout.ancestor, &target, address, &mut StackTable::default()).is_ok();
     assert_eq!((at(0xc4_0000_0000), at(0xc4_0000_0040), at(0)), (true, false, true));
 }

@@ -5,7 +5,7 @@
 //! the heaps lead to the timer.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     time::{Duration, Instant},
 };
 
@@ -13,6 +13,7 @@ use super::{
     batch::Batch,
     clock::Clock,
     contexts::Contexts,
+    costs::{Allowance, Costs},
     heaps::{self, Timer},
 };
 use crate::{
@@ -21,8 +22,6 @@ use crate::{
     target::{Memory, Piece},
 };
 
-/// Most channels of timers that are remembered.
-const MAX_CHANNELS: usize = 1 << 20;
 /// Most functions that timers call whose meaning is remembered.
 const MAX_FUNCTIONS: usize = 1 << 12;
 /// Most groups of pending timers.
@@ -63,7 +62,7 @@ pub(super) struct Pending {
 }
 
 /// Knows the timers of one runtime.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Timers {
     batch: Batch,
     /// By func value.
@@ -72,6 +71,8 @@ pub(super) struct Timers {
     channels: HashMap<u64, u64>,
     /// Channels that deadlines close, as the heaps were last.
     contexts: Contexts,
+    /// Channels that may be remembered, of timers and of contexts.
+    room: Allowance,
     /// Whether the heaps were gone through in this snapshot.
     is_fresh: bool,
     /// Whether they must be, if something is not known.
@@ -83,6 +84,20 @@ pub(super) struct Timers {
 }
 
 impl Timers {
+    pub(super) fn new(costs: &Costs) -> Self {
+        Self {
+            batch: Batch::default(),
+            does: HashMap::new(),
+            channels: HashMap::new(),
+            contexts: Contexts::default(),
+            room: costs.channels.clone(),
+            is_fresh: false,
+            must_know: false,
+            not_before: None,
+            left_out: 0,
+        }
+    }
+
     /// A snapshot begins. `must_know`: whatever it costs.
     pub(super) fn begin(&mut self, must_know: bool) {
         (self.is_fresh, self.must_know) = (false, must_know);
@@ -155,17 +170,26 @@ impl Timers {
     /// Goes through the heaps for the timers that fill channels, and for those of deadlines.
     fn learn(&mut self, runtime: &Runtime, memory: &dyn Memory) {
         let began = Instant::now();
+        self.room.give_back(self.channels.len() as u64);
         self.channels.clear();
-        let (channels, known) = (&mut self.channels, &mut self.does);
+        let (channels, known, room) = (&mut self.channels, &mut self.does, &self.room);
+        let mut forgotten = 0;
         let (mut deadlines, mut usages) = (Vec::new(), HashMap::new());
         let must_know = self.must_know;
         let mut left_out = heaps::walk(runtime, memory, |timers| {
             let mut calls = Vec::new();
             for timer in timers {
                 match does(known, runtime, memory, timer.f) {
-                    Does::Fill if channels.len() < MAX_CHANNELS => {
-                        channels.insert(timer.arg, timer.address);
-                    }
+                    // One that is there already takes no more.
+                    Does::Fill => match channels.entry(timer.arg) {
+                        Entry::Occupied(mut known) => {
+                            known.insert(timer.address);
+                        }
+                        Entry::Vacant(new) if room.take(1) => {
+                            new.insert(timer.address);
+                        }
+                        Entry::Vacant(_) => forgotten += 1,
+                    },
                     Does::Call if must_know => calls.push(*timer),
                     _ => {}
                 }
@@ -177,10 +201,12 @@ impl Timers {
             deadlines.extend(of_contexts.map(|(timer, _)| *timer));
         });
         if must_know {
+            self.room.give_back(self.contexts.len() as u64);
             self.contexts.learn(runtime, memory, &deadlines);
+            self.contexts.keep(self.room.take_up_to(self.contexts.len() as u64));
             left_out += self.contexts.left_out;
         }
-        left_out += u64::from(channels.len() == MAX_CHANNELS);
+        left_out += forgotten;
         self.left_out = self.left_out.max(left_out);
         self.is_fresh = true;
         self.not_before = Instant::now().checked_add(began.elapsed().max(Duration::from_micros(50)) * SHARE);

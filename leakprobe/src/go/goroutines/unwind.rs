@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::costs::Costs;
 use crate::{
     go::{Code, memory::word_at},
     model::StackEnd,
@@ -14,15 +15,9 @@ use crate::{
 const MAX_FRAMES: usize = 1 << 14;
 /// Most bytes of one stack that are read: so many frames of 256 bytes, which few functions have.
 const MAX_STACK: usize = 4 << 20;
-/// Most frames that are followed once a snapshot has met [`DEEP_FRAMES`], as in threads' stacks.
+/// Most frames that are followed once a snapshot has followed all of [`Costs::deep_frames`], as in threads' stacks.
 const FEWER_FRAMES: usize = 1024;
-/// Frames beyond [`FEWER_FRAMES`] that one snapshot follows, over all its stacks: 32 MB of addresses, and some 50 ms, even if
-/// each of a million goroutines is endlessly deep.
-const DEEP_FRAMES: usize = 4 << 20;
-/// Frames that one snapshot follows before it follows [`FEWEST_FRAMES`] of each stack alone, as few programs with a million
-/// goroutines have: some 100 ms.
-const ALL_FRAMES: usize = 16 << 20;
-/// Most frames that are followed from then on.
+/// Most frames that are followed once it has followed all of [`Costs::frames`].
 const FEWEST_FRAMES: usize = 64;
 /// Code addresses whose frame sizes are kept. A power of two.
 const PLACES: usize = 1 << 12;
@@ -81,35 +76,30 @@ pub(super) struct Unwinder {
     code: Arc<Code>,
     /// By the address, one a place: a stack that is met again costs no search.
     places: Vec<Place>,
-    /// What is left of [`DEEP_FRAMES`].
-    deep_left: usize,
-    /// What is left of [`ALL_FRAMES`].
-    left: usize,
+    costs: Arc<Costs>,
 }
 
 impl Unwinder {
-    pub(super) fn new(code: Arc<Code>) -> Self {
+    pub(super) fn new(code: Arc<Code>, costs: Arc<Costs>) -> Self {
         let places = vec![Place { pc: 0, size: 0, step: Step::NoCode }; PLACES];
-        Self { code, places, deep_left: DEEP_FRAMES, left: ALL_FRAMES }
-    }
-
-    /// To be called when a snapshot begins.
-    pub(super) fn begin_snapshot(&mut self) {
-        (self.deep_left, self.left) = (DEEP_FRAMES, ALL_FRAMES);
+        Self { code, places, costs }
     }
 
     /// Unwinds one stack; its return addresses are added to `addresses`, and how far from `sp` the frame of each ends to
     /// `ends`.
     pub(super) fn unwind(&mut self, stack: Memory<'_>, addresses: &mut Vec<u64>, ends: &mut Vec<u32>) -> Outcome {
         let begin = addresses.len();
-        let most = match self.left {
+        let most = match self.costs.frames.left() {
             0 => FEWEST_FRAMES,
-            _ => MAX_FRAMES.min(FEWER_FRAMES.saturating_add(self.deep_left)),
+            _ => {
+                let deep = usize::try_from(self.costs.deep_frames.left()).unwrap_or(MAX_FRAMES);
+                MAX_FRAMES.min(FEWER_FRAMES.saturating_add(deep))
+            }
         };
         let outcome = self.follow(stack, most, addresses, ends);
         let followed = addresses.len() - begin;
-        self.deep_left = self.deep_left.saturating_sub(followed.saturating_sub(FEWER_FRAMES));
-        self.left = self.left.saturating_sub(followed);
+        self.costs.deep_frames.take_up_to(followed.saturating_sub(FEWER_FRAMES) as u64);
+        self.costs.frames.take_up_to(followed as u64);
         outcome
     }
 
@@ -206,8 +196,19 @@ fn look_up(code: &Code, pc: u64) -> Place {
 }
 
 #[cfg(test)]
+impl Unwinder {
+    /// A function that has frames of so many bytes.
+    pub(super) fn know(&mut self, pc: u64, size: u32) {
+        self.places[(pc ^ pc >> 12) as usize % PLACES] = Place { pc, size, step: Step::Return };
+    }
+}
+
+#[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::costs::{DEEP_FRAMES, FRAMES},
+        *,
+    };
 
     const GROW: u64 = 0x40_1000;
     const GOEXIT: u64 = 0x40_2000;
@@ -215,7 +216,7 @@ mod tests {
 
     /// Knows a function with a frame of 24 bytes, the outermost one, and one that switches stacks.
     fn unwinder() -> Unwinder {
-        let mut unwinder = Unwinder::new(Arc::new(Code::new(Vec::new())));
+        let mut unwinder = Unwinder::new(Arc::new(Code::new(Vec::new())), Arc::default());
         for (pc, size, step) in [(GROW, 24, Step::Return), (GOEXIT, 0, Step::Top), (SWITCH, 8, Step::StackSwitch)] {
             let slot = (pc ^ pc >> 12) as usize % PLACES;
             unwinder.places[slot] = Place { pc, size, step };
@@ -277,14 +278,17 @@ mod tests {
         };
         let depths: Vec<usize> = (0..1000).map(|_| depth()).collect();
         assert_eq!((depths[0], depths[999]), (MAX_FRAMES, FEWER_FRAMES));
-        assert_eq!(depths.iter().sum::<usize>(), 1000 * FEWER_FRAMES + DEEP_FRAMES);
-        unwinder.begin_snapshot();
-        assert_eq!((unwinder.deep_left, unwinder.left), (DEEP_FRAMES, ALL_FRAMES));
+        assert_eq!(depths.iter().sum::<usize>(), 1000 * FEWER_FRAMES + DEEP_FRAMES as usize);
+        assert_eq!(unwinder.costs.deep_frames.left(), 0);
+        unwinder.costs.begin_snapshot();
+        assert_eq!((unwinder.costs.deep_frames.left(), unwinder.costs.frames.left()), (DEEP_FRAMES, FRAMES));
     }
+
     #[test]
     fn a_larger_crowd_is_cut_earlier() {
         let bytes: Vec<u8> = vec![GROW; 4 * MAX_FRAMES].iter().flat_map(|word| word.to_le_bytes()).collect();
-        let mut unwinder = Unwinder { left: 2 * FEWER_FRAMES, ..unwinder() };
+        let mut unwinder = unwinder();
+        unwinder.costs.frames.take(FRAMES - 2 * FEWER_FRAMES as u64);
         let mut depth = |frames: usize| {
             let bytes = &[&bytes[..32 * frames - 8], &GOEXIT.to_le_bytes()].concat();
             let stack = Memory { pc: GROW, sp: 0x1000, is_syscall: false, hi: 0x1000 + bytes.len() as u64, bytes };
