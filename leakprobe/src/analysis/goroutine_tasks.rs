@@ -8,6 +8,7 @@ use std::{
 use super::{
     Live,
     goroutines::{self, GoId, Goroutines},
+    interned::Interned,
     join::{self, Clock, Doing},
     live::creation_stack,
     recording::{Known, NOT_BLOCKED, thread_created_by},
@@ -76,6 +77,7 @@ pub(super) fn survey<'a>(known: Known<'a>, sites: &mut Sites) -> Option<Survey<'
     let mut group_of = Vec::with_capacity(usize::try_from(table.alive() + table.system()).unwrap_or(0));
     let mut groups: Vec<Group> = Vec::new();
     let mut places: HashMap<Alike, u32> = HashMap::new();
+    let mut interned = Interned::default();
     for goroutine in table.iter() {
         let doing = doing(goroutine, known);
         cover(&mut coverage, goroutine, &doing, known);
@@ -83,7 +85,7 @@ pub(super) fn survey<'a>(known: Known<'a>, sites: &mut Sites) -> Option<Survey<'
         let next = u32::try_from(groups.len()).unwrap_or(u32::MAX);
         let place = *places.entry(alike).or_insert(next);
         if place == next {
-            let stacks = Stacks::of(goroutine, &doing, known);
+            let stacks = Stacks::of(goroutine, &doing, known, &mut interned);
             let kind = doing.wait.as_ref().map_or(WaitKind::Other, |wait| wait.kind);
             let site = alike.at_site.then(|| stacks.site_key(alike.role, kind));
             groups.push(Group { stacks, site, tally: Tally::default(), count: 0 });
@@ -246,7 +248,7 @@ fn role(goroutine: goroutines::Live<'_>, known: Known<'_>) -> Role {
 }
 
 impl Stacks {
-    fn of(goroutine: goroutines::Live<'_>, doing: &Doing, known: Known<'_>) -> Self {
+    fn of(goroutine: goroutines::Live<'_>, doing: &Doing, known: Known<'_>, interned: &mut Interned) -> Self {
         let own = frames(goroutine.stack(), known);
         let native = carrier(goroutine, known).and_then(|(_, stack)| stack.get(..doing.native));
         let called = call(goroutine, known);
@@ -256,17 +258,18 @@ impl Stacks {
         let own = if outer.is_empty() { own } else { without_exit(own, known.frames) };
         Self {
             // Before its own frames, the native ones of the C code that it has called; behind them those of the code that called it.
-            stack: [native.unwrap_or_default(), own, outer].concat().into(),
+            stack: interned.of(&[native.unwrap_or_default(), own, outer].concat()),
             end: stack_end(goroutine, known),
             creation: match called.map(|(_, thread)| creation_stack(thread)) {
-                Some(creation) => frames(creation, known).into(),
-                None => frames(goroutine.creation(), known).into(),
+                Some(creation) => interned.of(frames(creation, known)),
+                None => interned.of(frames(goroutine.creation(), known)),
             },
         }
     }
 
     fn site_key(&self, role: Role, kind: WaitKind) -> SiteKey {
-        SiteKey { task: TaskKind::Goroutine, role, creation: self.creation.to_vec(), stack: self.stack.to_vec(), kind }
+        let (creation, stack) = (Arc::clone(&self.creation), Arc::clone(&self.stack));
+        SiteKey { task: TaskKind::Goroutine, role, creation, stack, kind }
     }
 }
 

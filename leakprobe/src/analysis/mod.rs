@@ -12,6 +12,7 @@ mod goroutines;
 mod history;
 mod holders;
 mod hotspot;
+mod interned;
 mod join;
 mod live;
 mod locks;

@@ -177,8 +177,8 @@ fn site_key(task: &Task) -> SiteKey {
     SiteKey {
         task: task.kind,
         role: task.role,
-        creation: task.created_by.stack.to_vec(),
-        stack: task.stack.to_vec(),
+        creation: Arc::clone(&task.created_by.stack),
+        stack: Arc::clone(&task.stack),
         kind: task.wait.as_ref().map_or(WaitKind::Other, |wait| wait.kind),
     }
 }

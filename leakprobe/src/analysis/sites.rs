@@ -6,12 +6,16 @@
 //!
 //! A site is counted from the live tables and not from the tasks of a recording, which need not list every one.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
+    sync::Arc,
+};
 
 use super::{
     call_path::CallPaths,
     former::{Followed, Former},
     history,
+    interned::Interned,
 };
 use crate::model::{Fact, Frame, Role, Site, Still, TaskKind, Verdict, WaitKind, growth};
 
@@ -24,13 +28,14 @@ const MAX_COUNTED_NAMES: usize = 4096;
 /// Most sites that are told.
 const MAX_SITES: usize = 20_000;
 
-/// What makes tasks belong to one site, up to the lines of its stacks.
+/// What makes tasks belong to one site, up to the lines of its stacks. There may be as many as tasks, and they are passed around: so
+/// stacks are shared.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct SiteKey {
     pub(super) task: TaskKind,
     pub(super) role: Role,
-    pub(super) creation: Vec<u32>,
-    pub(super) stack: Vec<u32>,
+    pub(super) creation: Arc<[u32]>,
+    pub(super) stack: Arc<[u32]>,
     pub(super) kind: WaitKind,
 }
 
@@ -231,8 +236,10 @@ impl Sites {
         let mut tallies: Vec<(SiteKey, Tally)> = self.tallies.into_iter().collect();
         tallies.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let mut sites: HashMap<SiteKey, Alike> = HashMap::new();
+        let mut interned = Interned::default();
+        let mut path = |stack: &[u32]| interned.of(&paths.path(stack));
         for (key, tally) in tallies {
-            let functions = SiteKey { creation: paths.path(&key.creation), stack: paths.path(&key.stack), ..key };
+            let functions = SiteKey { creation: path(&key.creation), stack: path(&key.stack), ..key.clone() };
             match sites.entry(functions.clone()) {
                 Entry::Occupied(site) => site.into_mut().add(key, tally),
                 Entry::Vacant(none) => {
@@ -274,7 +281,7 @@ impl Alike {
 /// time are taken to have been the creators' in the proportion of today.
 fn with_strangers(sites: Vec<Alike>, former: &Former, trend: &impl Fn(history::Key) -> Vec<u64>) -> Vec<Alike> {
     let is_stranger = |site: &Alike| site.most.0.task == TaskKind::Thread && site.most.0.creation.is_empty();
-    let place = |key: &SiteKey| SiteKey { creation: Vec::new(), ..key.clone() };
+    let place = |key: &SiteKey| SiteKey { creation: Arc::default(), ..key.clone() };
     let (strangers, mut known): (Vec<Alike>, Vec<Alike>) = sites.into_iter().partition(is_stranger);
     // By the first stack of each: that of the same functions.
     let mut at_place: HashMap<SiteKey, Vec<usize>> = HashMap::new();
@@ -335,7 +342,7 @@ fn folded(sites: Vec<Alike>, trend: &impl Fn(history::Key) -> Vec<u64>) -> Vec<A
     let (mut rows, mut brief): (Vec<Alike>, Vec<Alike>) = sites.into_iter().partition(|site| site.tally.is_parked());
     brief.retain(|site| site.tally.lasting > 0 || grew(site));
     brief.sort_by(|a, b| b.tally.count.cmp(&a.tally.count).then_with(|| a.functions.cmp(&b.functions)));
-    let mut of_creator: HashMap<(TaskKind, Role, Vec<u32>), usize> = HashMap::new();
+    let mut of_creator: HashMap<(TaskKind, Role, Arc<[u32]>), usize> = HashMap::new();
     let creator = |site: &Alike| {
         let SiteKey { task, role, creation, .. } = &site.functions;
         (!creation.is_empty()).then(|| (*task, *role, creation.clone()))
@@ -401,8 +408,8 @@ fn site(alike: &Alike, paths: &CallPaths<'_>, trend: impl Fn(history::Key) -> Ve
         wait,
         with_timeout: tally.with_timeout,
         shortest_timeout_ms: tally.shortest_timeout_ms.filter(|_| !tally.unknown_timeout),
-        stack: key.stack.clone(),
-        creation: key.creation.clone(),
+        stack: key.stack.to_vec(),
+        creation: key.creation.to_vec(),
         places: Vec::new(),
         names: names.into_iter().take(MAX_NAMES).map(|(name, _)| name.clone()).collect(),
         trend: numbers(alike, &trend),
@@ -482,9 +489,8 @@ fn evidence(site: &Site, waits: u64, others: Others) -> Vec<Fact> {
 
 /// The id of all tasks of one creator, made as those of sites are.
 pub(super) fn id_of_creator(task: TaskKind, creation: &[u32], paths: &CallPaths<'_>) -> String {
-    let stack = Vec::new();
-    let key =
-        SiteKey { task, role: Role::Own, creation: paths.creator(creation).to_vec(), stack, kind: WaitKind::Other };
+    let (creation, stack) = (paths.creator(creation).into(), Arc::default());
+    let key = SiteKey { task, role: Role::Own, creation, stack, kind: WaitKind::Other };
     stable_id(&key, paths)
 }
 
@@ -536,7 +542,7 @@ mod tests {
     }
 
     fn key(task: TaskKind) -> SiteKey {
-        SiteKey { task, role: Role::Own, creation: Vec::new(), stack: Vec::new(), kind: WaitKind::Futex }
+        SiteKey { task, role: Role::Own, creation: Arc::default(), stack: Arc::default(), kind: WaitKind::Futex }
     }
 
     fn site_of(timeouts: &[Option<u64>], trend: &[u64]) -> Site {
@@ -601,8 +607,8 @@ mod tests {
             (&[5], &[], 1),
         ];
         let key_of = |stack: &[u32], creation: &[u32]| SiteKey {
-            stack: stack.to_vec(),
-            creation: creation.to_vec(),
+            stack: stack.into(),
+            creation: creation.into(),
             ..key(TaskKind::Thread)
         };
         let mut sites = Sites::default();
@@ -637,7 +643,7 @@ mod tests {
         for _ in 0..count {
             tally.add(&Member { standing, new, creator_seen, ..member(None) }, Some(trend));
         }
-        let key = SiteKey { creation: creation.to_vec(), stack: stack.to_vec(), ..key(TaskKind::Thread) };
+        let key = SiteKey { creation: creation.into(), stack: stack.into(), ..key(TaskKind::Thread) };
         (key, tally)
     }
 
@@ -689,8 +695,8 @@ mod tests {
         let key = |(_, tally): &(SiteKey, Tally)| *tally.trends.first().unwrap();
         let left = |group: &(SiteKey, Tally)| Followed {
             key: key(group),
-            creation: group.0.creation.clone(),
-            stack: group.0.stack.clone(),
+            creation: group.0.creation.to_vec(),
+            stack: group.0.stack.to_vec(),
         };
         for creation in [&[][..], &[1]] {
             // All that were at line 2 are at line 12; at the functions 3 and 4 there were others.
@@ -749,7 +755,7 @@ mod tests {
         for place in 0..u32::try_from(MAX_SITES).unwrap() + 3 {
             let mut tally = Tally::default();
             tally.add(&member(None), None);
-            sites.add(SiteKey { stack: vec![place], ..key(TaskKind::Goroutine) }, tally);
+            sites.add(SiteKey { stack: [place].into(), ..key(TaskKind::Goroutine) }, tally);
         }
         let ordered = sites.order(&[], "", |_| Vec::new());
         assert_eq!((ordered.sites.len(), ordered.left_out), (MAX_SITES, 3));

@@ -144,7 +144,9 @@ pub(super) fn engine() -> Goroutines {
 /// Nothing may be kept besides stacks and waits.
 fn no_room() -> Costs {
     let costs = Costs::default();
-    [&costs.label_bytes, &costs.ancestor_bytes].map(|room| room.take_up_to(u64::MAX));
+    for room in [&costs.label_bytes, &costs.ancestor_bytes] {
+        room.take_up_to(u64::MAX);
+    }
     costs
 }
 
