@@ -40,6 +40,7 @@ impl GoModule {
         };
         let table = Table::new(&pclntab, module.text.start, gofunc)
             .map_err(|error| format!("the function table of {} is of no use: {error}", image.path))?;
+        let table = table.within(image.budget().clone(), Arc::clone(&image.path));
         Ok(Self { path: Arc::clone(&image.path), text: module.text.clone(), table })
     }
 }

@@ -16,7 +16,7 @@ use super::{
     moduledata::Moduledata,
 };
 use crate::target::{
-    MappedFile,
+    Budget, MappedFile,
     elf::{Elf, Segment},
     file::{Content, TargetFile, keep},
 };
@@ -71,6 +71,11 @@ pub(super) struct Load {
 }
 
 impl Image {
+    /// What reading its file draws on.
+    pub(super) fn budget(&self) -> &Budget {
+        &self.file.budget
+    }
+
     /// Looks at a mapped file; `None` if it is not Go. Reads its headers only, some 10 µs, unless it has no section headers: then
     /// its notes, and its data for what only Go has there.
     pub(super) fn open(file: &MappedFile, memory: &impl Words) -> Option<Self> {

@@ -74,6 +74,8 @@ const FUNCDATA_INLINE: u32 = 3;
 const FUNCDATA_OPEN_DEFERS: u32 = 4;
 /// Most bytes of what is read of open-coded defers: two offsets, or ten before Go 1.22, of at most five bytes each.
 const MAX_OPEN_DEFERS: usize = 64;
+/// Spans that are read of a table at any time, some µs: few values lie behind so many.
+const FEW_SPANS: usize = 1 << 9;
 
 impl<'t> Function<'t> {
     /// `entry` and `end` as the function table has them.
@@ -225,7 +227,12 @@ impl<'t> Function<'t> {
     /// The value at `offset` from the entry, of the table that begins at `start`; there is none at 0.
     fn value(&self, start: u32, offset: u32) -> Option<i32> {
         let table = (start != 0).then(|| self.table.values.get(start as usize..))??;
-        Spans::new(table, self.table.header.quantum).value_at(offset)
+        let mut spans = Spans::new(table, self.table.header.quantum);
+        let value = spans.value_at(offset, FEW_SPANS);
+        if value.is_some() || spans.is_over() {
+            return value;
+        }
+        self.table.at_length(|| spans.value_at(offset, usize::MAX))
     }
 
     /// Number of words of the fixed part of a record.

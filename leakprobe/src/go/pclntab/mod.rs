@@ -53,9 +53,12 @@ pub use self::{
     traceback::Traceback,
 };
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use self::read::u32_at;
+use crate::target::Budget;
 
 /// The pclntab of one module. A clone shares the bytes.
 #[derive(Clone, Debug)]
@@ -71,6 +74,14 @@ pub struct Table {
     table: Bytes,
     /// What lies at `moduledata.gofunc`.
     gofunc: Bytes,
+    limit: Option<Limit>,
+}
+
+/// What long walks through a table draw on, and the file that they are counted for.
+#[derive(Clone, Debug)]
+struct Limit {
+    budget: Budget,
+    file: Arc<str>,
 }
 
 impl Table {
@@ -99,8 +110,24 @@ impl Table {
             values: part(header.values, header.table),
             table: part(header.table, len),
             gofunc,
+            limit: None,
             header,
         })
+    }
+
+    /// The same, whose long walks draw on this budget: where it is used up, what lies far inside a function has no value, and `file` is
+    /// named for it.
+    #[must_use]
+    pub fn within(self, budget: Budget, file: Arc<str>) -> Self {
+        Self { limit: Some(Limit { budget, file }), ..self }
+    }
+
+    /// Does a walk that may be long.
+    fn at_length<T>(&self, walk: impl FnOnce() -> Option<T>) -> Option<T> {
+        match &self.limit {
+            Some(Limit { budget, file }) => budget.timed_of(file, walk).flatten(),
+            None => walk(),
+        }
     }
 
     /// The header.

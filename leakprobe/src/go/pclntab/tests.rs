@@ -6,12 +6,13 @@
 //! Go 1.23 and later these are what `runtime.CallersFrames` returned in the program itself. For earlier ones, which
 //! cannot be asked for inlined calls in this way, they are from binutils' addr2line; `-` is a name that it does not know.
 
-use std::fmt::Write;
+use std::{fmt::Write, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::{FuncId, Function, Header, HeaderError, Layout, Table, Traceback, read::MAX_STRING};
+use crate::target::{Budget, budget::Limits};
 
 pub(super) struct Fixture {
     bytes: &'static [u8],
@@ -223,6 +224,26 @@ fn inlined_calls_that_go_round_end() {
     assert_eq!(frames.len(), 257);
     assert!(frames[..256].iter().all(|frame| frame.inlined) && !frames[256].inlined);
     assert_eq!((&*frames[256].file, frames[256].line), ("?", 0));
+}
+
+#[test]
+fn a_long_walk_draws_on_the_budget() {
+    let fixture = newest();
+    let mut table = fixture.table();
+    let function = table.functions().find(|function| !function.is_foreign()).unwrap();
+    let entry = function.entry();
+    // One more after each two bytes.
+    table.values = vec![2; 1 << 20].into();
+    let sizes = |table: &Table| {
+        let function = table.find(entry).unwrap();
+        [100, 100_000].map(|offset| function.frame_size_at(entry + offset))
+    };
+    assert_eq!(sizes(&table), [Some(50), Some(50_000)]);
+    let budget = |cpu| Budget::new(Limits { cpu, cpu_share: u32::MAX, ..Limits::of_memory(1 << 30) });
+    let (enough, none) = (budget(Duration::from_secs(3_600)), budget(Duration::ZERO));
+    let within = |budget: &Budget| table.clone().within(budget.clone(), "/p".into());
+    assert_eq!((sizes(&within(&enough)), enough.count_left_out()), ([Some(50), Some(50_000)], 0));
+    assert_eq!((sizes(&within(&none)), none.count_left_out()), ([Some(50), None], 1));
 }
 
 /// Asks everything of a table that may be damaged.

@@ -31,9 +31,14 @@ impl<'a> Spans<'a> {
         Self { rest: bytes, quantum: u32::from(quantum), value: -1, end: 0, left: MAX_PAIRS }
     }
 
-    /// The value at `offset` bytes from the function's entry, if the table reaches that far.
-    pub(super) fn value_at(mut self, offset: u32) -> Option<i32> {
-        self.find(|&(_, end)| offset < end).map(|(value, _)| value)
+    /// The value at `offset` bytes from the function's entry, if one of the next `most` spans is the first to reach that far.
+    pub(super) fn value_at(&mut self, offset: u32, most: usize) -> Option<i32> {
+        self.by_ref().take(most).find(|&(_, end)| offset < end).map(|(value, _)| value)
+    }
+
+    /// Whether the table has ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.left == 0
     }
 
     fn varint(&mut self) -> Option<u32> {
@@ -53,14 +58,8 @@ impl<'a> Spans<'a> {
         }
         None
     }
-}
 
-impl Iterator for Spans<'_> {
-    /// A value, and where its span ends: bytes from the function's entry.
-    type Item = (i32, u32);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.left = self.left.checked_sub(1)?;
+    fn read(&mut self) -> Option<(i32, u32)> {
         let change = self.varint()?;
         if change == 0 && self.end != 0 {
             return None;
@@ -69,6 +68,20 @@ impl Iterator for Spans<'_> {
         self.value = self.value.wrapping_add((change >> 1).cast_signed() ^ -((change & 1).cast_signed()));
         self.end = self.end.checked_add(length.checked_mul(self.quantum)?)?;
         Some((self.value, self.end))
+    }
+}
+
+impl Iterator for Spans<'_> {
+    /// A value, and where its span ends: bytes from the function's entry.
+    type Item = (i32, u32);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let span = self.read();
+        if span.is_none() {
+            self.left = 0; // nothing behind the end is a table
+        }
+        span
     }
 }
 
@@ -82,7 +95,7 @@ mod tests {
         let table = [2, 3, 0xd7, 4, 0xc8, 1, 0, 9, 9];
         assert_eq!(Spans::new(&table, 1).collect::<Vec<_>>(), [(0, 3), (-300, 203)]);
         assert_eq!(Spans::new(&table, 4).collect::<Vec<_>>(), [(0, 12), (-300, 812)]);
-        let at = |offset| Spans::new(&table, 1).value_at(offset);
+        let at = |offset| Spans::new(&table, 1).value_at(offset, 9);
         assert_eq!([at(0), at(2), at(3), at(202), at(203)], [Some(0), Some(0), Some(-300), Some(-300), None]);
     }
 
