@@ -32,6 +32,8 @@ use crate::target::{
 
 /// Longest entry that is parsed, bytes. The longest of a large C++ program have some thousands.
 const MAX_ENTRY: usize = 64 << 10;
+/// Longest entry that is left to framehop, with its head, bytes: it may parse it anew at each step, where a rule of ours is kept.
+const MAX_PLAIN: usize = 2 << 10;
 /// Most frame descriptions that are indexed where a file brings no index.
 const MAX_INDEX: usize = 1 << 20;
 /// For so many of them memory is taken at first.
@@ -343,6 +345,7 @@ where
     if partial.entry_len() > MAX_ENTRY || head_len > MAX_ENTRY {
         return None;
     }
+    let length = partial.entry_len() + head_len;
     let fde = partial.parse(S::cie_from_offset).ok()?;
     // A row may reach beyond its function, so that the row containing the address would not be enough.
     if !fde.contains(svma) || fde.cie().return_address_register() != arch::RETURN_ADDRESS {
@@ -359,6 +362,7 @@ where
     }
     if in_reach
         && !is_signal
+        && length <= MAX_PLAIN
         && let Some(simple) = plain(row)
     {
         return Some(Plan::Plain(simple));

@@ -223,7 +223,10 @@ impl Unwinder {
         let plan = match self.plans.get(&lookup) {
             Some(plan) => plan.clone(),
             None => {
-                let plan = cfi.plan(lookup.wrapping_sub(module.bias), module.bias);
+                let plan = || cfi.plan(lookup.wrapping_sub(module.bias), module.bias);
+                let Some(plan) = modules.budget().timed_of(&module.path, plan) else {
+                    return (By::Guess, self.step_by_frame_pointer(frame, (regs, known), memory));
+                };
                 if self.plans.len() >= MAX_PLANS {
                     self.plans.clear();
                 }

@@ -1,9 +1,11 @@
 //! Call frame information made to do harm, and threads whose stacks lead in circles. What must not happen is a panic, a
 //! stack that is called complete and is not, or a test that does not end.
 
+use std::time::Duration;
+
 use leakprobe::{
     model::{Stack, StackEnd},
-    target::{Modules, Placed, elf::Elf},
+    target::{Budget, Modules, Placed, budget::Limits, elf::Elf},
 };
 
 use crate::section::{BIAS, CODE, CODE_LEN, Frames, STACK, Thread, process};
@@ -55,6 +57,20 @@ fn endless_expressions_end() {
             let stack = inner().unwind(called(&with(&[opcode, 3], &FOR_EVER)).elf(indexed));
             assert_eq!((stack.addresses.len(), stack.end), (2, StackEnd::Complete), "{stack:x?}");
         }
+    }
+}
+
+#[test]
+fn what_descriptions_say_is_worked_out_within_the_budget() {
+    for indexed in [true, false] {
+        let mut modules = process(called(&[]).elf(indexed), BIAS);
+        modules.set_budget(Budget::new(Limits {
+            cpu: Duration::ZERO,
+            cpu_share: u32::MAX,
+            ..Limits::of_memory(1 << 30)
+        }));
+        is_stuck(&inner().unwind_in(&mut modules));
+        assert_eq!(modules.budget().count_left_out(), 1);
     }
 }
 
