@@ -16,6 +16,7 @@ pub mod model;
 mod privilege;
 pub mod probes;
 pub mod report;
+mod shared;
 pub mod snapshot;
 pub mod symbols;
 pub mod target;

@@ -5,7 +5,7 @@ mod facts;
 use std::{
     collections::BTreeMap,
     io,
-    sync::{Arc, LazyLock, Once},
+    sync::{Arc, Once},
     time::{Duration, Instant},
 };
 
@@ -45,12 +45,9 @@ use crate::{
 /// Most records that are taken in before signals and the clock are looked at again.
 pub(super) const RECORDS_AT_ONCE: usize = 1024;
 
-/// What all targets of this run together may cost in memory and time for their files.
-static BUDGET: LazyLock<Budget> = LazyLock::new(Budget::default);
-
 /// This run is to end at that moment, unless it is to end earlier already: what takes long is given up soon afterwards.
 pub(super) fn end_run_at(moment: Instant) {
-    BUDGET.end_at(moment);
+    Budget::of_run().end_at(moment);
 }
 
 /// A target and all that is known of it.
@@ -154,7 +151,7 @@ impl Session {
             }
         })?;
         let min_block_ns = u64::try_from(watch.min_block.as_nanos()).unwrap_or(u64::MAX);
-        let budget = BUDGET.for_target();
+        let budget = Budget::of_run().for_target();
         engine.modules().set_budget(budget.clone());
         let mut symbols = symbols::Stacks::new(symbols::Options {
             debug_info: watch.debug_info,

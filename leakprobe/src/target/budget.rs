@@ -104,6 +104,13 @@ impl Default for Budget {
 }
 
 impl Budget {
+    /// What all targets of this run together may cost in memory and time for their files.
+    #[must_use]
+    pub fn of_run() -> &'static Self {
+        static OF_RUN: LazyLock<Budget> = LazyLock::new(Budget::default);
+        &OF_RUN
+    }
+
     /// Nothing of it is spent yet.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
