@@ -260,16 +260,17 @@ impl Networks<'_> {
     /// Those of the namespace of `task`, which its link in `/proc` names so.
     fn sockets(&mut self, task: u32, network: Option<PathBuf>) -> Rc<RefCell<Sockets>> {
         let are_many = self.known.len() >= MOST_NETWORKS;
+        let (machine, budget, of) = (self.machine, self.budget, network.clone());
         let sockets = || {
-            let sockets = match network.clone() {
-                Some(network) => Sockets::in_network(task, network, self.machine.clone(), self.budget.clone()),
+            let sockets = match of {
+                Some(network) => Sockets::in_network(task, network, machine.clone(), budget.clone()),
                 None => Sockets::new(task),
             };
             let sockets =
                 if are_many { sockets.without_kernel("there are too many network namespaces") } else { sockets };
             Rc::new(RefCell::new(sockets))
         };
-        Rc::clone(self.known.entry(network.clone()).or_insert_with(sockets))
+        Rc::clone(self.known.entry(network).or_insert_with(sockets))
     }
 
     /// What could not be found out.

@@ -18,9 +18,11 @@ pub struct Machine(Arc<Lists>);
 struct Lists {
     processes: Shared<Processes>,
     locks: Shared<Locks>,
-    /// By network namespace and protocol.
-    inet: Mutex<HashMap<(PathBuf, u8), Arc<Shared<List>>>>,
+    inet: Mutex<HashMap<Inet, Arc<Shared<List>>>>,
 }
+
+/// A network namespace, as its link in `/proc` names it, and a protocol.
+type Inet = (PathBuf, u8);
 
 impl Machine {
     /// All processes, at a moment not before `since`.
@@ -33,8 +35,8 @@ impl Machine {
         self.0.locks.get(since, |_| Arc::new(Locks::read()))
     }
 
-    /// The internet sockets of a network namespace, as its link in `/proc` names it, and of a protocol; likewise.
-    pub(super) fn inet(&self, of: (PathBuf, u8), since: Instant, read: impl FnOnce() -> List) -> Arc<List> {
+    /// The internet sockets, likewise.
+    pub(super) fn inet(&self, of: Inet, since: Instant, read: impl FnOnce() -> List) -> Arc<List> {
         let list = {
             let mut lists = self.0.inet.lock().unwrap_or_else(PoisonError::into_inner);
             lists.retain(|_, list| list.is_used());

@@ -72,6 +72,9 @@ struct Kept {
 
 type Device = (u32, u32);
 
+/// The lists that are in use.
+type Lists = HashMap<View, Arc<Shared<Kept>>>;
+
 /// What decides which mounts a process sees, and by which paths: its mount namespace, as its link in `/proc` names it, and its root:
 /// device, inode, mount.
 type View = (PathBuf, (u32, u32, u64, u64));
@@ -79,7 +82,7 @@ type View = (PathBuf, (u32, u32, u64, u64));
 impl Filesystems {
     /// Those of a process or thread, and ours.
     pub(crate) fn of(task: u32) -> Self {
-        static LISTS: LazyLock<Mutex<HashMap<View, Arc<Shared<Kept>>>>> = LazyLock::new(Mutex::default);
+        static LISTS: LazyLock<Mutex<Lists>> = LazyLock::new(Mutex::default);
         // Its root may lie where nobody answers.
         let view = Aside::default().within(PATIENCE, move || view(task)).flatten();
         let Some(view) = view else { return Self(Arc::new(Kept::read(task))) };
