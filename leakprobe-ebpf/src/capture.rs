@@ -10,7 +10,7 @@ use leakprobe_common::{
 
 use crate::{
     config,
-    count::{count, window},
+    count::{count, lose, window},
     ring, task,
 };
 
@@ -86,7 +86,7 @@ fn within_rate(tgid: u32, which: usize) -> bool {
 /// Whatever keeps the stack from being taken is counted, stands in the record, and the record is streamed without it.
 #[inline(always)]
 pub fn send_captured<T: Captured>(mut record: T) {
-    let tgid = record.header().tgid;
+    let &Header { tgid, tid, .. } = record.header();
     let missing = if !within_rate(tgid, T::WINDOW) {
         T::LIMITED
     } else {
@@ -95,10 +95,10 @@ pub fn send_captured<T: Captured>(mut record: T) {
             Err(missing) => missing,
         }
     };
-    count(tgid, missing);
+    lose(tgid, tid, missing);
     let capture = record.capture();
     capture.missing = missing as u32 + 1;
-    ring::send(tgid, &record, T::FULL);
+    ring::send(tgid, tid, &record, T::FULL);
 }
 
 #[inline(always)]

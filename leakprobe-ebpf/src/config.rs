@@ -23,6 +23,10 @@ static MIN_BLOCK_NS: Global<u64> = Global::new(1_000_000_000);
 #[unsafe(no_mangle)]
 static FORKS: Global<u32> = Global::new(0);
 
+/// Whether it is told of which thread something was lost: 0 or 1.
+#[unsafe(no_mangle)]
+static TELLS_LOSSES: Global<u32> = Global::new(0);
+
 /// Where this kernel keeps the fields that we read.
 #[unsafe(no_mangle)]
 static OFFSETS: Global<KernelOffsets> = Global::new(KernelOffsets::NONE);
@@ -53,6 +57,11 @@ pub fn min_block_ns() -> u64 {
 #[inline(always)]
 pub fn wants_forks() -> bool {
     FORKS.load() != 0
+}
+
+#[inline(always)]
+pub fn tells_losses() -> bool {
+    TELLS_LOSSES.load() != 0
 }
 
 /// What user space changes while the programs run: one entry.

@@ -20,7 +20,7 @@ use leakprobe_common::{
 use crate::{
     capture::send_captured,
     config::{self, offset},
-    count::count,
+    count::{count, lose},
     ring,
     task::{self, Kernel},
     wait,
@@ -57,7 +57,7 @@ pub fn task_rename(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn run(result: Result<(), Counter>) -> i32 {
     if let Err(counter) = result {
-        count(NOBODY, counter);
+        lose(NOBODY, bpf_get_current_pid_tgid() as u32, counter);
     }
     0
 }
@@ -96,7 +96,7 @@ fn try_newtask(ctx: &BtfTracePointContext) -> Result<(), Counter> {
         // Another process, not one of our threads.
         if config::wants_forks() {
             let header = header(Kind::Forked, task::current(), target, tgid);
-            ring::send(target, &Forked { header, creator, pad: 0 }, Counter::RingFullForked);
+            ring::send(target, tgid, &Forked { header, creator, pad: 0 }, Counter::RingFullForked);
         }
         return Ok(());
     }
@@ -125,7 +125,7 @@ fn try_exit(ctx: &BtfTracePointContext) -> Result<(), Counter> {
         count(tgid, Counter::Exited);
     }
     let header = header(Kind::Exited, task::current(), tgid, tid);
-    ring::send(tgid, &Exited { header, with_process: with_process as u32, pad: 0 }, Counter::RingFullExited);
+    ring::send(tgid, tid, &Exited { header, with_process: with_process as u32, pad: 0 }, Counter::RingFullExited);
     Ok(())
 }
 
@@ -135,7 +135,7 @@ fn try_exec(ctx: &BtfTracePointContext) -> Result<(), Counter> {
         return Ok(());
     };
     let header = header(Kind::Exec, task::current(), tgid, tid);
-    ring::send(tgid, &Exec { header, old_tid: ctx.arg::<i32>(1) as u32, pad: 0 }, Counter::RingFullExec);
+    ring::send(tgid, tid, &Exec { header, old_tid: ctx.arg::<i32>(1) as u32, pad: 0 }, Counter::RingFullExec);
     Ok(())
 }
 
@@ -150,6 +150,6 @@ fn try_rename(ctx: &BtfTracePointContext) -> Result<(), Counter> {
     // That of a program may be longer: the kernel cuts it when it takes it over, after this.
     comm[15] = 0;
     let header = header(Kind::Renamed, task, tgid, tid);
-    ring::send(tgid, &Renamed { header, comm }, Counter::RingFullRenamed);
+    ring::send(tgid, tid, &Renamed { header, comm }, Counter::RingFullRenamed);
     Ok(())
 }

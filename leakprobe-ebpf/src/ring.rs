@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use leakprobe_common::{Plain, counter::Counter};
 
-use crate::count::count;
+use crate::count::{count, lose};
 
 /// `BPF_RB_AVAIL_DATA` and `BPF_RB_RING_SIZE`.
 /// Source: <https://elixir.bootlin.com/linux/v6.12/source/include/uapi/linux/bpf.h#L6093>
@@ -16,14 +16,14 @@ const RING_SIZE: u64 = 1;
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 
-/// Streams a record of fixed size of the target `tgid`; `full` is counted if there is no room.
+/// Streams a record of fixed size about the thread or process `id`, of the target `tgid`; `full` is lost if there is no room.
 #[inline(always)]
-pub fn send<T: Plain>(tgid: u32, record: &T, full: Counter) {
+pub fn send<T: Plain>(tgid: u32, id: u32, record: &T, full: Counter) {
     // SAFETY: a plain record is its bytes.
     let bytes = unsafe { core::slice::from_raw_parts(core::ptr::from_ref(record).cast::<u8>(), size_of::<T>()) };
     match EVENTS.output::<[u8]>(bytes, 0) {
         Ok(()) => count(tgid, Counter::Streamed),
-        Err(_) => count(tgid, full),
+        Err(_) => lose(tgid, id, full),
     }
 }
 

@@ -64,5 +64,5 @@ fn arrives(next: *mut task_struct, tgid: u32) {
     };
     // What it waited for stays unknown without them; the record tells that by itself.
     let _ = task::user_regs(next, &mut slept.regs);
-    ring::send(tgid, &slept, Counter::RingFullWait);
+    ring::send(tgid, tid, &slept, Counter::RingFullWait);
 }

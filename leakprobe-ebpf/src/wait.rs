@@ -10,7 +10,7 @@ use leakprobe_common::{
     wait::{SLOTS, Slot},
 };
 
-use crate::{config, count::count};
+use crate::{config, count::lose};
 
 /// `BPF_F_MMAPABLE`: the values begin on a page, so that each slot is a cache line of its own.
 /// Source: <https://elixir.bootlin.com/linux/v6.12/source/kernel/bpf/arraymap.c#L118>
@@ -39,7 +39,7 @@ pub fn begin(tgid: u32, tid: u32, word: u64, op: u32) {
         return;
     };
     if slot.started_ns != 0 && slot.tid != tid {
-        return count(tgid, Counter::WaitSlotTaken);
+        return lose(tgid, tid, Counter::WaitSlotTaken);
     }
     slot.word = word;
     slot.tid = tid;

@@ -8,6 +8,7 @@ pub mod event;
 pub(crate) mod fuzz;
 pub mod governor;
 mod iter;
+mod log;
 mod losses;
 pub mod privileges;
 mod proc;

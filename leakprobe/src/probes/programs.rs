@@ -24,7 +24,7 @@ use super::{
     Options, ProbeError,
     btf::{self, Btf, BtfError},
     calls::SystemCalls,
-    cost, privileges, refused,
+    cost, log, privileges, refused,
     waits::{Attached, WaitSource},
 };
 use crate::{
@@ -78,6 +78,7 @@ struct State {
     settings_map: Option<Array<MapData, Settings>>,
     sources: Vec<Source>,
     gaps: Vec<Gap>,
+    _told: Option<log::Told>,
 }
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -95,6 +96,17 @@ impl Programs {
     /// # Errors
     /// If the kernel cannot or may not run what nothing works without. What else is missing goes to [`Loaded::gaps`].
     pub fn load(options: &Options) -> Result<Self, ProbeError> {
+        if !log::is_wanted() {
+            return Self::load_to(options, false);
+        }
+        // Telling takes more of the verifier than an old one may give.
+        Self::load_to(options, true).or_else(|error| {
+            tracing::debug!("the programs tell nothing of single losses: {error}");
+            Self::load_to(options, false)
+        })
+    }
+
+    fn load_to(options: &Options, tells: bool) -> Result<Self, ProbeError> {
         if !privileges::in_initial_pid_namespace() {
             return Err(ProbeError::PidNamespace);
         }
@@ -111,11 +123,15 @@ impl Programs {
         let (offsets, types) = types.map_err(|_| BtfError::Malformed("its scan failed"))??;
         let min_block_ns = u64::try_from(options.min_block.as_nanos()).unwrap_or(u64::MAX);
         let (words, accounts) = if options.only.is_some() { (1, 2) } else { (WORDS, Self::MOST_TARGETS + 1) };
+        if !tells {
+            loader.map_max_entries(log::MAP, log::LEAST_BYTES);
+        }
         let mut ebpf = loader
             .override_global("ONLY_TARGET", &options.only.unwrap_or(0), true)
             .override_global("MIN_BLOCK_NS", &min_block_ns, true)
             .override_global("OFFSETS", &offsets, true)
             .override_global("FORKS", &u32::from(options.forks), true)
+            .override_global(log::GLOBAL, &u32::from(tells), true)
             .map_max_entries("EVENTS", options.ring_bytes)
             .map_max_entries("TARGETS", words)
             .map_max_entries("ACCOUNTS", accounts)
@@ -133,6 +149,8 @@ impl Programs {
         let mut accounts: HashMap<MapData, u32, Account> = map(&mut ebpf, "ACCOUNTS")?;
         accounts.insert(NOBODY, Account::EMPTY, 0).map_err(|error| refused("maps", &error))?;
         let ring = ebpf.take_map("EVENTS").and_then(|map| RingBuf::try_from(map).ok());
+        let told = tells.then(|| log::Told::read(&mut ebpf));
+        let told = told.transpose().map_err(|error| refused("log", &*error))?;
         let mut state = State {
             waits: Attached::default(),
             calls: SystemCalls::new(&mut ebpf),
@@ -142,6 +160,7 @@ impl Programs {
             types,
             sources: vec![Source::Snapshots],
             gaps: Vec::new(),
+            _told: told,
         };
         state.write_settings();
         if options.events {

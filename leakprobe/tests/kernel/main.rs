@@ -27,5 +27,6 @@ mod run;
 mod shared_locks;
 mod stacks;
 mod timers;
+mod told;
 mod unanswered;
 mod waits;

@@ -4,7 +4,12 @@ use std::{
     collections::HashMap,
     fs::File,
     io::{BufRead, BufReader, Read},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
+};
+
+use procfs::{
+    FromBufReadSI, current_system_info,
+    net::{TcpNetEntries, UdpNetEntries},
 };
 
 use super::{Inet, List, TCP, UDP, Unix, plain};
@@ -36,33 +41,22 @@ pub(super) fn inet(task: u32, protocol: u8, budget: &Budget) -> List {
     sockets.complete()
 }
 
-/// `sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode …`.
-/// Source: <https://elixir.bootlin.com/linux/v6.12/source/net/ipv4/tcp_ipv4.c#L2813> (`get_tcp4_sock`).
+/// A line of such a table, after its head.
 fn inet_socket(line: &str, protocol: u8) -> Option<(u64, Inet)> {
-    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-    let hex = |text| u32::from_str_radix(text, 16).ok();
-    let (local, remote) = (address(fields.get(1)?)?, address(fields.get(2)?)?);
-    let state = u8::from_str_radix(fields.get(3)?, 16).ok()?;
-    let (sent, received) = fields.get(4)?.split_once(':')?;
-    let [receive_queue, send_queue] = if protocol == TCP { [hex(received)?, hex(sent)?] } else { [0; 2] };
-    Some((fields.get(9)?.parse().ok()?, Inet { local, remote, state, receive_queue, send_queue, id: None }))
-}
-
-/// `0100007F:1F90`: words of 32 bits as the machine has them, and the port.
-fn address(text: &str) -> Option<SocketAddr> {
-    let (ip, port) = text.split_once(':')?;
-    let words: Vec<u8> = (0..ip.len() / 8)
-        .map(|word| u32::from_str_radix(ip.get(word * 8..word * 8 + 8)?, 16).ok())
-        .collect::<Option<Vec<u32>>>()?
-        .into_iter()
-        .flat_map(u32::to_ne_bytes)
-        .collect();
-    let ip = match words.len() {
-        4 => IpAddr::V4(Ipv4Addr::from(*words.first_chunk()?)),
-        16 => IpAddr::V6(Ipv6Addr::from(*words.first_chunk::<16>()?)),
-        _ => return None,
+    let text = format!("\n{line}");
+    let socket = |inode, local: SocketAddr, remote: SocketAddr, state, [receive_queue, send_queue]: [u32; 2]| {
+        let [local, remote] = [local, remote].map(|address| plain(address.ip(), address.port()));
+        (inode, Inet { local, remote, state, receive_queue, send_queue, id: None })
     };
-    Some(plain(ip, u16::from_str_radix(port, 16).ok()?))
+    if protocol == TCP {
+        let TcpNetEntries(entries) = TcpNetEntries::from_buf_read(text.as_bytes(), current_system_info()).ok()?;
+        let it = entries.into_iter().next()?;
+        Some(socket(it.inode, it.local_address, it.remote_address, it.state as u8, [it.rx_queue, it.tx_queue]))
+    } else {
+        let UdpNetEntries(entries) = UdpNetEntries::from_buf_read(text.as_bytes(), current_system_info()).ok()?;
+        let it = entries.into_iter().next()?;
+        Some(socket(it.inode, it.local_address, it.remote_address, it.state as u8, [0; 2]))
+    }
 }
 
 /// The sockets of this machine in the network namespace of `task`, by inode.
