@@ -25,7 +25,7 @@ pub fn command() -> clap::Command {
 pub(super) struct Args {
     #[command(subcommand)]
     action: Action,
-    /// Say more on stderr; twice for still more, such as which thread a record was lost of
+    /// Say more on stderr; twice for still more
     #[arg(short, long, global = true, action = ArgAction::Count, display_order = 1000)]
     verbose: u8,
 }

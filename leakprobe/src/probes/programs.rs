@@ -94,7 +94,7 @@ impl Programs {
     /// Loads and attaches the programs. Needs `CAP_BPF` and `CAP_PERFMON`, or root; takes some tens of ms.
     ///
     /// # Errors
-    /// If the kernel cannot or may not run what nothing works without. What else is missing goes to [`Loaded::gaps`].
+    /// If the kernel cannot or may not run what nothing works without. What else is missing is a gap of the loaded programs.
     pub fn load(options: &Options) -> Result<Self, ProbeError> {
         if !log::is_wanted() {
             return Self::load_to(options, false);

@@ -152,7 +152,7 @@ impl Source {
         }
     }
 
-    /// See [`Loaded::skipped`](super::programs::Loaded::skipped).
+    /// How often the kernel did not run one of the programs because it was interrupted on the same CPU; of any process.
     #[must_use]
     pub fn skipped(&self) -> u64 {
         match self {

@@ -84,7 +84,7 @@ pub fn write(
     result.map_err(|source| Error::Write { path: path.into(), source })
 }
 
-/// As [`write`], but only where nothing is yet: what somebody has under that name is neither replaced nor written to.
+/// As [`write()`], but only where nothing is yet: what somebody has under that name is neither replaced nor written to.
 ///
 /// # Errors
 ///
