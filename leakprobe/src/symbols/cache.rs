@@ -35,8 +35,6 @@ struct Inner {
     modules: Mutex<HashMap<Key, Arc<Mutex<Known>>>>,
     /// Bytes of text in the frames of `modules`.
     text: AtomicUsize,
-    /// Files with debug information so far, by which they are numbered.
-    files: AtomicU64,
     /// Files with what several debug files share, by device and inode, which no other file gets as long as they are open.
     shared: Mutex<HashMap<(u64, u64), Arc<Origin>>>,
     helpers: Helpers,
@@ -118,8 +116,10 @@ impl Cache {
     }
 
     /// A file with debug information.
-    pub(super) fn origin(&self, module: &str, file: File, is_to_copy: bool, shared: Option<Shared>) -> Origin {
-        let number = self.0.files.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn origin(module: &str, file: File, is_to_copy: bool, shared: Option<Shared>) -> Origin {
+        /// By which they are numbered; helpers know them by that, whichever cache they are in.
+        static FILES: AtomicU64 = AtomicU64::new(0);
+        let number = FILES.fetch_add(1, Ordering::Relaxed);
         Origin { number, file, module: module.to_owned(), is_to_copy, shared }
     }
 
@@ -128,7 +128,7 @@ impl Cache {
         let metadata = file.metadata().ok()?;
         let mut shared = lock(&self.0.shared);
         let origin = shared.entry((metadata.dev(), metadata.ino()));
-        Some(Arc::clone(origin.or_insert_with(|| Arc::new(self.origin(module, file, true, None)))))
+        Some(Arc::clone(origin.or_insert_with(|| Arc::new(Self::origin(module, file, true, None)))))
     }
 
     /// How many addresses are known.

@@ -144,6 +144,8 @@ pub struct Symbolizer {
     root: Option<Root>,
     root_id: Option<RootId>,
     dwarf: dwarf::Reader,
+    /// What is found is remembered here once a limit of this target's was met: others must not go without because of that.
+    own: Option<Cache>,
     /// Why debug information could not be used, by module.
     losses: BTreeMap<String, String>,
 }
@@ -153,13 +155,17 @@ impl Symbolizer {
     #[must_use]
     pub fn new(options: Options) -> Self {
         let dwarf = dwarf::Reader::new(options.debug_info_timeout, options.budget.clone());
-        Self { dwarf, options, root: None, root_id: None, losses: BTreeMap::new() }
+        Self { dwarf, options, root: None, root_id: None, own: None, losses: BTreeMap::new() }
     }
 
     /// From now on debug information is looked for in this root first, which is that of the target, and then in our own.
     pub fn set_root(&mut self, root: Option<Root>) {
         self.root_id = root.as_ref().map(Root::id);
         self.root = root;
+    }
+
+    fn cache(&self) -> &Cache {
+        self.own.as_ref().unwrap_or(&self.options.cache)
     }
 
     fn largest(&self) -> elf::Largest {
@@ -208,16 +214,19 @@ impl Symbolizer {
         look_up: impl FnOnce(&mut Self, &mut Known, &[Lookup]),
     ) -> Vec<Vec<Frame>> {
         let key = Key { path: module.path.clone(), identity, root: self.root_id.clone() };
-        let shared = self.options.cache.module(&key);
-        let known = &mut *lock(&shared);
+        let is_shared = self.own.is_none();
+        let module_of_all = self.cache().module(&key);
+        let known = &mut *lock(&module_of_all);
         known.make_room();
         let mut wanted: Vec<Lookup> =
             lookups.iter().filter(|lookup| !known.frames.contains_key(lookup)).copied().collect();
         wanted.sort_unstable_by_key(|lookup| (lookup.probe(), lookup.is_return));
         wanted.dedup();
+        let cut = self.options.budget.times_left_out();
         if !wanted.is_empty() {
             look_up(self, known, &wanted);
         }
+        let is_cut_short = self.dwarf.is_given_up() || self.options.budget.times_left_out() != cut;
         if let Debug::Unusable(why) = &known.debug
             && (self.losses.len() < MOST_LOSSES || self.losses.contains_key(&module.path))
         {
@@ -227,7 +236,17 @@ impl Symbolizer {
             Some(frames) => frames.clone(),
             None => vec![unknown(&module.path, lookup.svma, "was not looked up")],
         });
-        frames.collect()
+        let frames = frames.collect();
+        if is_cut_short && is_shared {
+            self.own = Some(Cache::default());
+            wanted.iter().for_each(|lookup| {
+                known.frames.remove(lookup);
+            });
+            if matches!(known.debug, Debug::Unusable(_) | Debug::None) {
+                known.debug = Debug::NotLooked;
+            }
+        }
+        frames
     }
 
     /// Looks up what was not seen before. `wanted` is sorted by the address to probe.
@@ -294,7 +313,7 @@ impl Symbolizer {
                 continue;
             };
             let frames = frames(path, lookup.svma, &symbols[index], &scopes[index], &mut names);
-            self.options.cache.add_text(frames.iter().map(Frame::text_len).sum());
+            self.cache().add_text(frames.iter().map(Frame::text_len).sum());
             known.frames.insert(*lookup, frames);
         }
     }
@@ -331,7 +350,7 @@ impl Symbolizer {
             }
             Ok(file) => {
                 let shared = facts.alt_link.as_ref().and_then(|link| self.shared(module, &file, link));
-                Debug::In(Arc::new(self.options.cache.origin(module, file, is_to_copy, shared)))
+                Debug::In(Arc::new(Cache::origin(module, file, is_to_copy, shared)))
             }
             Err(error) => Debug::Unusable(format!("its file cannot be kept open: {error}")),
         };
@@ -345,7 +364,7 @@ impl Symbolizer {
         let mut files = candidates.iter().flat_map(|candidate| self.files_at(candidate));
         let (found, _) = files.find_map(|file| self.proven(module, file, proof))?;
         drop(files);
-        let origin = self.options.cache.shared(module, found)?;
+        let origin = self.cache().shared(module, found)?;
         Some(Shared { origin, build_id: link.build_id.clone() })
     }
 

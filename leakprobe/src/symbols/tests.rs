@@ -13,6 +13,7 @@ use object::{Object, ObjectSymbol};
 use tempfile::TempDir;
 
 use super::*;
+use crate::target::budget::Limits;
 
 mod damage;
 
@@ -476,4 +477,19 @@ fn what_one_target_has_looked_up_another_one_knows() {
     let mut elsewhere = Symbolizer::new(options);
     elsewhere.set_root(Some(Root::at(built.program.parent().unwrap()).unwrap()));
     assert_ne!(elsewhere.resolve(&built.module(), &[at(start)]), first, "another root may hold other debug files");
+}
+
+#[test]
+fn what_a_target_s_limits_kept_from_it_others_have() {
+    let built = c(&["-gz=zlib"]);
+    let (start, _) = range(&built.program, "exported");
+    let limits = Limits { held: 1 << 10, ..Limits::of_memory(0) };
+    let scarce = Options { budget: Budget::new(limits), ..Options::default() };
+    let ample = Options { cache: scarce.cache.clone(), ..Options::default() };
+    let mut limited = Symbolizer::new(scarce);
+    for _ in 0..2 {
+        assert!(limited.resolve(&built.module(), &[at(start)])[0].iter().all(|frame| frame.line.is_none()));
+    }
+    assert!(limited.options.budget.count_left_out() > 0);
+    assert_inlined(&Symbolizer::new(ample).resolve(&built.module(), &[at(start)])[0]);
 }

@@ -78,6 +78,8 @@ pub enum Scarce {
 pub struct Budget {
     run: Arc<Run>,
     left_out: Arc<Mutex<LeftOut>>,
+    /// How often something was left out.
+    times: Arc<AtomicU64>,
 }
 
 /// By what there was not enough of, the files that were not read, or not all of them.
@@ -123,13 +125,13 @@ impl Budget {
             cpu_ns: zero(),
             end_ns: AtomicU64::new(u64::MAX),
         };
-        Self { run: Arc::new(run), left_out: Arc::default() }
+        Self { run: Arc::new(run), left_out: Arc::default(), times: Arc::default() }
     }
 
     /// The same budget, for another target of the run: what is left out is reported for each by itself.
     #[must_use]
     pub fn for_target(&self) -> Self {
-        Self { run: Arc::clone(&self.run), left_out: Arc::default() }
+        Self { run: Arc::clone(&self.run), left_out: Arc::default(), times: Arc::default() }
     }
 
     /// Takes so much memory until the result is dropped.
@@ -220,6 +222,7 @@ impl Budget {
 
     /// Remembers that this file was not read, or not all of it.
     pub fn leave_out(&self, file: &str, scarce: Scarce) {
+        self.times.fetch_add(1, Ordering::Relaxed);
         let mut left_out = self.left_out();
         if left_out.get(&scarce).is_some_and(|files| files.contains(file)) {
             return;
@@ -227,6 +230,12 @@ impl Budget {
         if left_out.values().map(BTreeSet::len).sum::<usize>() < MOST_NAMED {
             left_out.entry(scarce).or_default().insert(file.to_owned());
         }
+    }
+
+    /// How often something was left out for this target so far: what is found meanwhile may lack something.
+    #[must_use]
+    pub fn times_left_out(&self) -> u64 {
+        self.times.load(Ordering::Relaxed)
     }
 
     /// How many files were not read, or not all of them.

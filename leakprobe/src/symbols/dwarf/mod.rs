@@ -107,9 +107,14 @@ impl Reader {
         Self { timeout, budget, abandoned: 0 }
     }
 
+    /// Whether nothing is read any more.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.abandoned >= MOST_ABANDONED
+    }
+
     /// Looks up addresses in the DWARF of a file. An error concerns the whole file, which is then not to be tried again.
     pub(super) fn resolve(&mut self, helpers: &Helpers, origin: &Origin, addresses: &[u64]) -> Reply {
-        if self.abandoned >= MOST_ABANDONED {
+        if self.is_given_up() {
             return Err("debug information of other files took too long".to_owned());
         }
         let found = helpers.look_up(origin, addresses, &self.budget, self.timeout);
