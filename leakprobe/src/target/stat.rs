@@ -1,15 +1,34 @@
 //! `/proc/PID/stat`, and that of a thread.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{self, Read},
     path::Path,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
+
+use crate::aside::Aside;
 
 /// Longest that is read: it has some fifty numbers.
 const MOST_BYTES: u64 = 4096;
 /// `PF_KTHREAD`.
 const KERNELS: u32 = 0x0020_0000;
+
+/// How long it may take. A process that hangs in exec, since a file that it is to close is served by nobody, keeps whoever reads its
+/// `stat` waiting, and it need not be the target.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Processes of which whoever was sent to read has not come back.
+static SILENT: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
+fn silent() -> MutexGuard<'static, BTreeSet<u32>> {
+    SILENT.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What of it is used.
 /// Source: <https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html>
@@ -38,7 +57,7 @@ pub struct Stat {
 }
 
 impl Stat {
-    /// Of a process; `None` if it is gone.
+    /// Of a process; `None` if it is gone, or does not answer.
     #[must_use]
     pub fn of(pid: u32) -> Option<Self> {
         Self::read(pid).ok()
@@ -47,9 +66,30 @@ impl Stat {
     /// Of a process.
     ///
     /// # Errors
-    /// What the kernel says: `ENOENT` or `ESRCH` if it is gone.
+    /// What the kernel says: `ENOENT` or `ESRCH` if it is gone; [`io::ErrorKind::TimedOut`] if it says nothing for half a second, and from
+    /// then on until it does.
     pub fn read(pid: u32) -> io::Result<Self> {
-        Self::at(format!("/proc/{pid}/stat"))
+        let no_answer = || io::Error::new(io::ErrorKind::TimedOut, "it does not answer");
+        if silent().contains(&pid) {
+            return Err(no_answer());
+        }
+        let is_back = Arc::new(AtomicBool::new(false));
+        let comes_back = Arc::clone(&is_back);
+        let read = move || {
+            let stat = Self::at(format!("/proc/{pid}/stat"));
+            comes_back.store(true, Ordering::SeqCst);
+            silent().remove(&pid);
+            stat
+        };
+        if let Some(stat) = Aside::default().run(read, |pending| pending.runs || pending.since < PATIENCE) {
+            return stat;
+        }
+        silent().insert(pid);
+        // It may have come back before it was noted.
+        if is_back.load(Ordering::SeqCst) {
+            silent().remove(&pid);
+        }
+        Err(no_answer())
     }
 
     /// Of a thread of a process; `None` if it is gone.
@@ -151,5 +191,16 @@ mod tests {
         assert_eq!(own.parent, std::os::unix::process::parent_id());
         assert_eq!(Stat::of_thread(std::process::id(), std::process::id()).unwrap().start_ticks, own.start_ticks);
         assert_eq!(Stat::of(u32::MAX), None);
+    }
+
+    #[test]
+    fn a_process_that_does_not_answer_is_not_asked_again() {
+        // No process has the id: nobody else asks for it.
+        const PID: u32 = u32::MAX - 1;
+        assert_eq!(Stat::read(PID).unwrap_err().kind(), io::ErrorKind::NotFound);
+        silent().insert(PID);
+        assert_eq!(Stat::read(PID).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        silent().remove(&PID);
+        assert!(Stat::of(PID).is_none() && Stat::of(std::process::id()).is_some());
     }
 }
