@@ -96,6 +96,7 @@ impl From<TargetError> for Failure {
                 ExitCode::Usage
             }
             TargetError::NotPermitted { .. } => ExitCode::NotPermitted,
+            TargetError::Silent(_) => ExitCode::Unanswered,
             TargetError::Proc { .. } => ExitCode::Failed,
         };
         Self::from_error(code, error)

@@ -60,6 +60,11 @@ pub enum TargetError {
         /// Its user's id.
         user: u32,
     },
+    /// The kernel keeps whoever reads it waiting.
+    #[error(
+        "process {0} does not answer: it may hang while it begins another program, or ends; try again, and see what file it waits for"
+    )]
+    Silent(u32),
     /// /proc says something else.
     #[error("cannot read /proc/{pid}: {reason}; is /proc mounted?")]
     Proc {
@@ -98,7 +103,10 @@ impl Target {
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Err(TargetError::NoSuchProcess(pid)),
             Err(_) => return Err(thread_or_nothing(pid)),
         };
-        let stat = Stat::read(pid).map_err(|error| proc_error(pid, &error))?;
+        let stat = Stat::read(pid).map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => TargetError::Silent(pid),
+            _ => proc_error(pid, &error),
+        })?;
         let name = stat.name();
         if stat.is_kernels() {
             return Err(TargetError::KernelThread { pid, name });

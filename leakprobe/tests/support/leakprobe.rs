@@ -5,12 +5,14 @@ use std::{
     ffi::OsStr,
     fs,
     io::Read,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread::{self, JoinHandle},
 };
 
 use leakprobe::model::Recording;
+use nix::sys::signal::{SigHandler, Signal};
 use tempfile::TempDir;
 
 use super::{Program, need_root, wait_for};
@@ -106,6 +108,16 @@ impl Running {
     /// Starts a command that becomes leakprobe.
     pub fn of(command: &mut Command) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        // Whoever runs the tests in the background of a shell has these ignored, and so have all that it starts.
+        let as_in_front = || {
+            for signal in [Signal::SIGINT, Signal::SIGQUIT] {
+                // SAFETY: between fork and exec it makes one system call, and no handler is installed.
+                unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }?;
+            }
+            Ok(())
+        };
+        // SAFETY: as said above.
+        unsafe { command.pre_exec(as_in_front) };
         let mut child = command
             .current_dir(directory.path())
             .stdin(Stdio::null())
