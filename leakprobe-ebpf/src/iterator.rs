@@ -91,6 +91,16 @@ fn emit<T: Plain>(seq: *mut seq_file, record: &T) {
     unsafe { bpf_seq_write(seq, core::ptr::from_ref(record).cast(), size_of::<T>() as u32) };
 }
 
+/// The task's name. Read as words: as bytes it would be on the stack twice, which has no room for that.
+#[inline(always)]
+fn comm(task: Kernel) -> [u8; 16] {
+    let [first, second] = task.read::<[u64; 2]>(offset!(task_comm)).unwrap_or([0; 2]);
+    let mut comm = [0; 16];
+    comm[..8].copy_from_slice(&first.to_ne_bytes());
+    comm[8..].copy_from_slice(&second.to_ne_bytes());
+    comm
+}
+
 /// Whether a CPU executes the task: 0 or 1, in a field whose size depends on the kernel.
 #[inline(always)]
 fn on_cpu(task: Kernel) -> u32 {
@@ -176,7 +186,7 @@ fn full(task: *mut task_struct, Ids { tid, tgid }: Ids, seq: *mut seq_file) -> R
         // SAFETY: the helper has no preconditions.
         ktime: unsafe { bpf_ktime_get_ns() },
         reader_clock,
-        comm: fields.read(offset!(task_comm)).unwrap_or([0; 16]),
+        comm: comm(fields),
         regs: [0; REG_WORDS],
         receive_jiffies: 0,
         send_jiffies: 0,
