@@ -25,6 +25,11 @@ const LOOK: Duration = Duration::from_millis(200);
 const MOST_LEFT: usize = 64;
 /// What such a thread needs for what it does.
 const STACK_BYTES: usize = 512 << 10;
+/// What a thread has that does something large, as the first thread of a process has.
+const LARGE_STACK_BYTES: usize = 8 << 20;
+
+/// How long something large may take in all, if it is not the target's to say when it ends.
+const LONGEST: Duration = Duration::from_secs(300);
 
 /// Threads that have nothing to do.
 static IDLE: Mutex<Vec<Worker>> = Mutex::new(Vec::new());
@@ -49,7 +54,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn start() -> Option<Self> {
+    fn start(stack_bytes: usize) -> Option<Self> {
         let (jobs, received) = mpsc::channel::<Job>();
         let (says, told) = mpsc::sync_channel(1);
         let work = move || {
@@ -57,7 +62,7 @@ impl Worker {
             // Until whoever gives it work leaves it behind.
             received.into_iter().for_each(|job| job());
         };
-        thread::Builder::new().name("leakprobe-aside".to_owned()).stack_size(STACK_BYTES).spawn(work).ok()?;
+        thread::Builder::new().name("leakprobe-aside".to_owned()).stack_size(stack_bytes).spawn(work).ok()?;
         Some(Self { tid: told.recv().ok()?, jobs, cpu: None })
     }
 
@@ -92,6 +97,28 @@ pub(crate) struct Pending {
     pub(crate) runs: bool,
 }
 
+/// For how long nothing has gone on.
+#[derive(Debug)]
+pub(crate) struct Quiet {
+    beats: u64,
+    since: Instant,
+}
+
+impl Quiet {
+    /// From now on.
+    pub(crate) fn now() -> Self {
+        Self { beats: beats(), since: Instant::now() }
+    }
+
+    /// For how long nothing has come to an end, and `runs`, whether whoever works uses a CPU or waits for one, has not been true.
+    pub(crate) fn lasts(&mut self, runs: bool) -> Duration {
+        if runs || beats() != self.beats {
+            *self = Self::now();
+        }
+        self.since.elapsed()
+    }
+}
+
 /// Does work aside for one target, and knows how much of it has not come back.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Aside {
@@ -104,15 +131,45 @@ impl Aside {
     pub(crate) fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
-        mut wait: impl FnMut(Pending) -> bool,
+        wait: impl FnMut(Pending) -> bool,
     ) -> Option<T> {
         let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
         if idle.is_none() && LEFT.load(Ordering::Relaxed) >= MOST_LEFT {
             return None;
         }
         // Where no thread can be had, nothing else can be done than to do it here.
-        let Some(mut worker) = idle.or_else(Worker::start) else { return Some(work()) };
+        let Some(mut worker) = idle.or_else(|| Worker::start(STACK_BYTES)) else { return Some(work()) };
         worker.follow();
+        let done = self.hand(&worker, work, wait);
+        if done.is_some() {
+            IDLE.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
+        }
+        done
+    }
+
+    /// Does something large on a thread that is for that alone, and has the rights of this one: it may start threads and processes of
+    /// its own. While nothing comes to an end and it uses no CPU, it is waited for as long as `wait` says, which is told for how long
+    /// that has been so; and for five minutes at most. `None`: as for [`Self::run`].
+    pub(crate) fn run_large<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+        mut wait: impl FnMut(Duration) -> bool,
+    ) -> Option<T> {
+        if LEFT.load(Ordering::Relaxed) >= MOST_LEFT {
+            return None;
+        }
+        let Some(worker) = Worker::start(LARGE_STACK_BYTES) else { return Some(work()) };
+        let mut quiet = Quiet::now();
+        self.hand(&worker, work, |pending| wait(quiet.lasts(pending.runs)) && pending.since < LONGEST)
+    }
+
+    /// Has it done by `worker`.
+    fn hand<T: Send + 'static>(
+        &self,
+        worker: &Worker,
+        work: impl FnOnce() -> T + Send + 'static,
+        mut wait: impl FnMut(Pending) -> bool,
+    ) -> Option<T> {
         let state = Arc::new(AtomicU8::new(WORKS));
         let (reply, replied) = mpsc::sync_channel(1);
         let (left, its_state) = (Arc::clone(&self.left), Arc::clone(&state));
@@ -132,7 +189,12 @@ impl Aside {
                 Err(mpsc::RecvTimeoutError::Disconnected) => return None,
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
             }
-            if wait(Pending { since: began.elapsed(), runs: runs(worker.tid) }) {
+            let runs = runs(worker.tid);
+            if wait(Pending { since: began.elapsed(), runs }) {
+                // Whoever waits for us is to know that it goes on.
+                if runs {
+                    beat();
+                }
                 continue;
             }
             self.left.fetch_add(1, Ordering::Relaxed);
@@ -145,9 +207,6 @@ impl Aside {
             break None;
         };
         beat();
-        if done.is_some() {
-            IDLE.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
-        }
         done
     }
 
@@ -214,6 +273,24 @@ mod tests {
             9
         };
         assert_eq!(Aside::default().within(Duration::ZERO, work), Some(9));
+    }
+
+    #[test]
+    fn something_large_is_waited_for_while_anything_goes_on() {
+        let aside = Aside::default();
+        let waits = || (0..3).for_each(|_| thread::sleep(LOOK));
+        let beats_meanwhile = move || {
+            waits();
+            beat();
+            waits();
+            5
+        };
+        assert_eq!(aside.run_large(beats_meanwhile, |quiet| quiet < 60 * LOOK), Some(5));
+        assert_eq!(aside.run_large(waits, |_| false), None, "it is left behind");
+        let mut quiet = Quiet { beats: beats().wrapping_sub(1), since: Instant::now().checked_sub(LONGEST).unwrap() };
+        assert!(quiet.lasts(false) < LONGEST);
+        let mut quiet = Quiet { beats: 0, since: Instant::now().checked_sub(LONGEST).unwrap() };
+        assert!(quiet.lasts(true) < LONGEST);
     }
 
     #[test]

@@ -1,8 +1,19 @@
 //! `--follow-forks`: processes that a target creates are watched as well, from as early as they can be.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Instant,
+};
 
-use super::{hub::Hub, session::Session};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::{Failure, hub::Hub, session::Session, watch::internal};
 use crate::{
     cli::Watch,
     model::Gap,
@@ -33,67 +44,116 @@ impl Known {
     }
 }
 
-/// Takes hold of new processes.
-pub(super) struct Follower<'a> {
-    hub: Hub,
-    options: &'a Watch,
-    watched: usize,
-    known: Known,
-    /// Processes that ended before they could be watched, or could not be.
-    missed: u64,
-    /// Processes that were too many.
-    too_many: u64,
+/// Takes hold of new processes, on a thread of its own: one that hangs keeps only others that are new waiting.
+pub(super) struct Follower {
+    /// Parent and child of each process that was created.
+    created: mpsc::Sender<(u32, u32)>,
+    opened: UnboundedReceiver<Session>,
+    counts: Arc<Counts>,
 }
 
-impl<'a> Follower<'a> {
-    /// Beside `watched` processes that are watched already.
-    pub(super) fn new(hub: Hub, options: &'a Watch, watched: usize) -> Self {
-        Self { hub, options, watched, known: Known::default(), missed: 0, too_many: 0 }
+/// What the thread and the others tell each other.
+#[derive(Default)]
+struct Counts {
+    watched: AtomicUsize,
+    /// Processes that ended before they could be watched, or could not be.
+    missed: AtomicU64,
+    /// Processes that were too many.
+    too_many: AtomicU64,
+}
+
+impl Follower {
+    /// Beside `watched` processes, whose creation may be reported all the same.
+    pub(super) fn start(hub: &Hub, options: &Watch, watched: &[u32]) -> Result<Self, Failure> {
+        let (created, wanted) = mpsc::channel();
+        let (opens, opened) = unbounded_channel();
+        let counts = Arc::new(Counts { watched: AtomicUsize::new(watched.len()), ..Counts::default() });
+        if options.follow_forks {
+            let known = watched.to_vec();
+            let (hub, options, counts) = (hub.clone(), options.clone(), Arc::clone(&counts));
+            let follow = move || {
+                let mut following = Following { hub, options, known: Known::default(), counts, opens };
+                for pid in known {
+                    let _ = following.known.is_new(pid);
+                }
+                // Until nobody is left who could create any, or who wants them.
+                for (parent, child) in wanted {
+                    if following.opens.is_closed() {
+                        break;
+                    }
+                    let began = Instant::now();
+                    following.follow(parent, child);
+                    // Half of a CPU's time is for all else, however fast processes come.
+                    thread::sleep(began.elapsed());
+                }
+            };
+            let started = thread::Builder::new().name("leakprobe-follow".to_owned()).spawn(follow);
+            started.map_err(|error| internal("start a thread that follows processes", &error))?;
+        }
+        Ok(Self { created, opened, counts })
     }
 
-    /// A process that is watched already, whose creation may be reported all the same.
-    pub(super) fn know(&mut self, pid: u32) {
-        let _ = self.known.is_new(pid);
+    /// For whoever sees processes being created.
+    pub(super) fn created(&self) -> mpsc::Sender<(u32, u32)> {
+        self.created.clone()
+    }
+
+    /// The next process that has been taken hold of; waits for ever if none are followed.
+    pub(super) async fn next(&mut self) -> Session {
+        match self.opened.recv().await {
+            Some(session) => session,
+            None => std::future::pending().await,
+        }
     }
 
     /// A process that was watched has ended.
-    pub(super) fn has_room(&mut self) {
-        self.watched = self.watched.saturating_sub(1);
-    }
-
-    /// Begins to watch `child`, which `parent` has created, and those that it has itself created until its programs were loaded.
-    pub(super) fn follow(&mut self, parent: u32, child: u32) -> Vec<Session> {
-        let mut sessions = Vec::new();
-        let mut wanted = vec![(parent, child)];
-        while let Some((parent, child)) = wanted.pop() {
-            if !self.known.is_new(child) {
-                continue;
-            }
-            if self.watched >= MOST_PROCESSES {
-                self.too_many += 1;
-                continue;
-            }
-            let options = self.options.of_one(child);
-            match Session::open(&self.hub, &options) {
-                Ok(mut session) => {
-                    session.parent = Some(parent);
-                    self.watched += 1;
-                    wanted.extend(children(child).into_iter().map(|grandchild| (child, grandchild)));
-                    sessions.push(session);
-                }
-                Err(error) => {
-                    tracing::debug!("process {child}: {error}");
-                    self.missed += 1;
-                }
-            }
-        }
-        sessions
+    pub(super) fn has_room(&self) {
+        let less = |watched: usize| Some(watched.saturating_sub(1));
+        let _ = self.counts.watched.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     /// What was not watched.
     pub(super) fn gap(&self) -> Option<Gap> {
-        let Self { missed: ended, too_many, .. } = *self;
+        let [ended, too_many] = [&self.counts.missed, &self.counts.too_many].map(|count| count.load(Ordering::Relaxed));
         (ended > 0 || too_many > 0).then_some(Gap::ChildrenMissed { ended, too_many, limit: MOST_PROCESSES as u64 })
+    }
+}
+
+/// The thread's side.
+struct Following {
+    hub: Hub,
+    options: Watch,
+    known: Known,
+    counts: Arc<Counts>,
+    opens: UnboundedSender<Session>,
+}
+
+impl Following {
+    /// Begins to watch `child`, which `parent` has created, and those that it has itself created until its programs were loaded.
+    fn follow(&mut self, parent: u32, child: u32) {
+        let mut wanted = vec![(parent, child)];
+        while let Some((parent, child)) = wanted.pop() {
+            if self.opens.is_closed() || !self.known.is_new(child) {
+                continue;
+            }
+            if self.counts.watched.load(Ordering::Relaxed) >= MOST_PROCESSES {
+                self.counts.too_many.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
+            match Session::open(&self.hub, &self.options.of_one(child)) {
+                Ok(mut session) => {
+                    session.parent = Some(parent);
+                    self.counts.watched.fetch_add(1, Ordering::Relaxed);
+                    wanted.extend(children(child).into_iter().map(|grandchild| (child, grandchild)));
+                    // Nobody wants it any more once watching ends.
+                    let _ = self.opens.send(session);
+                }
+                Err(error) => {
+                    tracing::debug!("process {child}: {error}");
+                    self.counts.missed.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
     }
 }
 

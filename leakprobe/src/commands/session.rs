@@ -21,10 +21,12 @@ use nix::{
 };
 
 use super::{
-    ExitCode, Failure, bell::Bell, goroutines::Goroutines, hub::Hub, limits, locks, ring::Records, signs, waits::Waits,
+    ExitCode, Failure, bell::Bell, goroutines::Goroutines, hub::Hub, limits, locks, ring::Records, signals, signs,
+    waits::Waits,
 };
 use crate::{
     analysis::Live,
+    aside::Aside,
     cli::{Probe, Watch},
     jvm,
     model::{Blocking, Change, ChangeKind, FutexWait, Gap, StackTable, Subject, WaitKind},
@@ -37,11 +39,13 @@ use crate::{
     symbols,
     target::clock_ns,
     target::{
-        Budget, LockOwners, Namespace, Target,
+        Budget, LockOwners, Namespace, Target, TargetError,
         exec::{self, Program},
     },
 };
 
+/// How long a target may keep whoever takes hold of it waiting.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Most records that are taken in before signals and the clock are looked at again.
 pub(super) const RECORDS_AT_ONCE: usize = 1024;
 
@@ -100,10 +104,23 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Takes hold of the target; the first one has the programs loaded.
+    /// Takes hold of the target; the first one has the programs loaded. One that hangs meanwhile is left behind.
     pub(super) fn open(hub: &Hub, watch: &Watch) -> Result<Self, Failure> {
-        let _room = privilege::room_for_files();
         limits::check_descriptors(if hub.is_loaded() { limits::SPARE_OF_SESSION } else { limits::SPARE_OF_PROGRAMS })?;
+        let pid = watch.pid;
+        let take_hold = {
+            let (hub, watch) = (hub.clone(), watch.clone());
+            move || Self::take_hold(&hub, &watch)
+        };
+        // Ctrl-C does not wait for it.
+        let patience = || if signals::is_interrupted() { Duration::ZERO } else { PATIENCE };
+        let opened = Aside::default().run_large(take_hold, |quiet| quiet < patience());
+        opened.unwrap_or_else(|| Err(TargetError::Silent(pid).into()))
+    }
+
+    /// The same, for as long as it takes.
+    fn take_hold(hub: &Hub, watch: &Watch) -> Result<Self, Failure> {
+        let _room = privilege::room_for_files();
         let mut target = Target::open(watch.pid)?;
         let events = hub.events();
         let bell = Bell::new().map(Arc::new).map_err(|_| limits::too_few())?;

@@ -1,5 +1,7 @@
 //! `snapshot`: every thread at this moment.
 
+use std::time::Duration;
+
 use super::{
     ExitCode, Failure,
     output::Plan,
@@ -7,23 +9,43 @@ use super::{
     targets,
 };
 use crate::{
+    aside::Aside,
     cli::{Targets, Watch},
-    model::Recording,
+    model::{Gap, Recording},
+    target::TargetError,
 };
+
+/// How long one target may keep the others waiting without anything going on.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// One look, no waiting.
 pub(super) fn snapshot(of: &Targets, watch: &Watch) -> Result<ExitCode, Failure> {
     let plan = Plan::of(&watch.output, None)?;
-    let mut sessions = targets::open(of, watch, false)?;
+    let sessions = targets::open(of, watch, false)?;
     let pid = sessions.first().map_or(0, |session| session.target.pid);
-    for session in &mut sessions {
-        session.snapshot()?;
+    let mut recordings = Vec::new();
+    let mut unanswered = Vec::new();
+    for session in sessions {
+        let pid = session.target.pid;
+        match Aside::default().run_large(move || look(session), |quiet| quiet < PATIENCE) {
+            Some(recording) => recordings.extend(recording?),
+            None => unanswered.push(pid),
+        }
     }
-    let seen = sessions.into_iter().filter(Session::has_seen_something);
-    let recordings: Vec<Recording> = seen.map(|session| session.into_recording(true)).collect();
-    if recordings.is_empty() {
-        return Err(ended_early(pid));
+    let Some(first) = recordings.first_mut() else {
+        let silent = unanswered.first().map(|&pid| TargetError::Silent(pid).into());
+        return Err(silent.unwrap_or_else(|| ended_early(pid)));
+    };
+    for &pid in &unanswered {
+        tracing::warn!("{}", TargetError::Silent(pid));
+        first.coverage.gaps.push(Gap::ProcessUnanswered { pid });
     }
     plan.write(&recordings)?;
     Ok(ExitCode::Done)
+}
+
+/// What there is to see of one; `None` if it has ended before.
+fn look(mut session: Session) -> Result<Option<Recording>, Failure> {
+    session.snapshot()?;
+    Ok(session.has_seen_something().then(|| session.into_recording(true)))
 }

@@ -13,11 +13,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{runtime, sync::mpsc, task::JoinSet, time};
+use tokio::{runtime, task::JoinSet, time};
 
 pub(super) use self::worker::Observer;
 use self::{
-    guard::Guard,
+    guard::{Guard, Stuck},
     progress::Progress,
     worker::{Common, Worker},
 };
@@ -29,10 +29,16 @@ use super::{
     session::{Session, end_run_at, ended_early},
     signals,
 };
-use crate::{cli::Watch, model::Recording};
+use crate::{
+    cli::Watch,
+    model::{Gap, Recording},
+    report::json_bytes,
+};
 
 /// What a target's thread has for its stack, as the first thread of a process has.
 const STACK_BYTES: usize = 8 << 20;
+/// Most that is kept of processes that were created and have ended, in bytes of their recordings' files.
+const MOST_KEPT_BYTES: u64 = 128 << 20;
 /// Threads besides those of targets that something may block in, like looking up a host's name.
 const OTHER_THREADS: usize = 64;
 /// The last snapshot may take so long after the end of `-d`, for which nobody waits as for that of Ctrl-C: the first one of a program with
@@ -47,8 +53,17 @@ pub(super) fn watch(
     begin: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<Vec<Recording>, Failure> {
     let pid = sessions.first().map_or(0, |session| session.target.pid);
-    let recordings = in_event_loop(run(sessions, options, begin))?;
-    if recordings.is_empty() { Err(ended_early(pid)) } else { Ok(recordings) }
+    let Ended { recordings, gaps, unanswered } = in_event_loop(run(sessions, options, begin))?;
+    let mut recordings: Vec<Recording> = recordings.into_values().collect();
+    match (recordings.first_mut(), unanswered) {
+        (Some(first), unanswered) => {
+            first.coverage.gaps.extend(gaps);
+            unanswered.iter().for_each(|failure| tracing::warn!("{failure}"));
+            Ok(recordings)
+        }
+        (None, Some(failure)) => Err(failure),
+        (None, None) => Err(ended_early(pid)),
+    }
 }
 
 /// On this thread alone.
@@ -61,44 +76,47 @@ pub(super) fn in_event_loop<T>(work: impl Future<Output = Result<T, Failure>>) -
         .thread_stack_size(STACK_BYTES)
         .build()
         .map_err(|error| internal("start its event loop", &error))?;
-    runtime.block_on(work)
+    let done = runtime.block_on(work);
+    // A thread that hangs is left behind.
+    runtime.shutdown_background();
+    done
 }
 
 async fn run(
     sessions: Vec<Session>,
     options: &Watch,
     begin: impl FnOnce() -> Result<(), Failure>,
-) -> Result<Vec<Recording>, Failure> {
-    let Some(hub) = sessions.first().map(|session| session.hub().clone()) else { return Ok(Vec::new()) };
+) -> Result<Ended, Failure> {
+    let Some(hub) = sessions.first().map(|session| session.hub().clone()) else { return Ok(Ended::default()) };
     let mut stopped = signals::stop();
-    let (forks, mut forked) = mpsc::unbounded_channel();
     let deadline = options.duration.map(|duration| Instant::now() + duration);
     if let Some(deadline) = deadline {
         end_run_at(deadline + MORE_FOR_SNAPSHOT);
     }
-    let _guard = Guard::start(deadline)?;
-    let mut follower = Follower::new(hub.clone(), options, sessions.len());
-    let mut workers = Workers::new(options.interval, deadline, Progress::new(options.output.quiet), forks)?;
+    let pids: Vec<u32> = sessions.iter().map(|session| session.target.pid).collect();
+    let mut follower = Follower::start(&hub, options, &pids)?;
+    let mut workers = Workers::new(options.interval, deadline, Progress::new(options.output.quiet), &follower)?;
+    let mut guard = Guard::new();
     begin()?;
     sessions.into_iter().for_each(|session| workers.start(Worker::new(session)));
     while !workers.are_done() {
+        let is_due = || signals::is_interrupted() || deadline.is_some_and(|deadline| Instant::now() > deadline);
         tokio::select! {
             biased;
             _ = stopped.wait_for(|stopped| *stopped), if !workers.are_stopped() => workers.stop(),
             () = workers.next() => follower.has_room(),
             () = governing(&hub) => hub.govern(),
-            Some((parent, child)) = forked.recv() => {
+            session = follower.next() => {
                 if !workers.are_stopped() {
-                    follower.follow(parent, child).into_iter().for_each(|session| workers.start(Worker::new(session)));
+                    workers.start(Worker::new(session));
                 }
             }
+            stuck = guard.stuck(is_due) => workers.give_up(stuck),
         }
     }
-    let mut recordings: Vec<Recording> = workers.results()?.into_values().collect();
-    if let Some((first, gap)) = recordings.first_mut().zip(follower.gap()) {
-        first.coverage.gaps.push(gap);
-    }
-    Ok(recordings)
+    let mut ended = workers.ended()?;
+    ended.gaps.extend(follower.gap());
+    Ok(ended)
 }
 
 /// The threads of all targets.
@@ -107,10 +125,26 @@ struct Workers {
     /// Closed to stop them.
     stop: Option<PipeWriter>,
     threads: JoinSet<(usize, Result<Option<Recording>, Failure>)>,
+    /// The targets of those, by place.
+    watched: BTreeMap<usize, u32>,
     started: usize,
+    /// Bytes of the recordings of those that were created and have ended before watching does.
+    kept_bytes: u64,
+    /// How many of those were left out.
+    left_out: u64,
+    ended: Ended,
+    failure: Option<Failure>,
+}
+
+/// What came of watching.
+#[derive(Default)]
+struct Ended {
     /// By place, in the order in which they were started.
     recordings: BTreeMap<usize, Recording>,
-    failure: Option<Failure>,
+    /// What is not among them.
+    gaps: Vec<Gap>,
+    /// Of the first of those that were given up.
+    unanswered: Option<Failure>,
 }
 
 impl Workers {
@@ -118,15 +152,18 @@ impl Workers {
         interval: Duration,
         deadline: Option<Instant>,
         progress: Progress,
-        forks: mpsc::UnboundedSender<(u32, u32)>,
+        follower: &Follower,
     ) -> Result<Self, Failure> {
         let (stopped, stop) = io::pipe().map_err(|error| internal("make a pipe", &error))?;
         Ok(Self {
-            common: Arc::new(Common { interval, deadline, stop: stopped, progress, forks }),
+            common: Arc::new(Common { interval, deadline, stop: stopped, progress, forks: follower.created() }),
             stop: Some(stop),
             threads: JoinSet::new(),
+            watched: BTreeMap::new(),
             started: 0,
-            recordings: BTreeMap::new(),
+            kept_bytes: 0,
+            left_out: 0,
+            ended: Ended::default(),
             failure: None,
         })
     }
@@ -134,6 +171,7 @@ impl Workers {
     fn start(&mut self, worker: Worker) {
         let (place, common) = (self.started, Arc::clone(&self.common));
         self.started += 1;
+        self.watched.insert(place, worker.pid());
         self.threads.spawn_blocking(move || (place, worker.run(&common)));
     }
 
@@ -153,11 +191,29 @@ impl Workers {
     /// Waits until one of them has ended; for ever if there is none. One that fails ends all.
     async fn next(&mut self) {
         match self.threads.join_next().await {
-            Some(Ok((place, Ok(recording)))) => self.recordings.extend(recording.map(|recording| (place, recording))),
-            Some(Ok((_, Err(failure)))) => self.fail(failure),
+            Some(Ok((place, result))) => {
+                self.watched.remove(&place);
+                match result {
+                    Ok(recording) => recording.into_iter().for_each(|recording| self.keep(place, recording)),
+                    Err(failure) => self.fail(failure),
+                }
+            }
             Some(Err(error)) => self.fail(internal("go on watching", &error)),
             None => std::future::pending().await,
         }
+    }
+
+    /// Keeps a recording, unless it is one of very many: who respawns in a loop must not fill memory.
+    fn keep(&mut self, place: usize, recording: Recording) {
+        if place > 0 && recording.target.ended.is_some() {
+            let bytes = self.kept_bytes.saturating_add(json_bytes(&recording));
+            if bytes > MOST_KEPT_BYTES {
+                self.left_out += 1;
+                return;
+            }
+            self.kept_bytes = bytes;
+        }
+        self.ended.recordings.insert(place, recording);
     }
 
     fn fail(&mut self, failure: Failure) {
@@ -165,10 +221,21 @@ impl Workers {
         self.stop();
     }
 
-    /// What came of them, by place.
-    fn results(self) -> Result<BTreeMap<usize, Recording>, Failure> {
+    /// Waits no longer for any of them: `stuck` has not come to an end, and those that are left have not either.
+    fn give_up(&mut self, stuck: Stuck) {
+        self.stop();
+        self.threads = JoinSet::new();
+        let watched = std::mem::take(&mut self.watched);
+        self.ended.gaps.extend(watched.into_values().map(|pid| Gap::ProcessUnanswered { pid }));
+        self.ended.unanswered.get_or_insert(stuck.into());
+    }
+
+    /// What came of them.
+    fn ended(mut self) -> Result<Ended, Failure> {
         self.common.progress.finish();
-        self.failure.map_or(Ok(self.recordings), Err)
+        let (processes, most_mib) = (self.left_out, MOST_KEPT_BYTES >> 20);
+        self.ended.gaps.extend((processes > 0).then_some(Gap::ChildrenLeftOut { processes, most_mib }));
+        self.failure.map_or(Ok(self.ended), Err)
     }
 }
 

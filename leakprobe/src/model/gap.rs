@@ -53,6 +53,18 @@ pub enum Gap {
         /// The limit: the most processes at once.
         limit: u64,
     },
+    /// Child processes that had ended are not in the report: what was seen of others is as much as is kept.
+    ChildrenLeftOut {
+        /// How many.
+        processes: u64,
+        /// The most that is kept of those that have ended, MiB.
+        most_mib: u64,
+    },
+    /// A process is not in the report, since reading it came to no end.
+    ProcessUnanswered {
+        /// Its id.
+        pid: u32,
+    },
     /// A Go runtime, or what was taken for one, was not read.
     GoRuntime {
         /// Why.

@@ -59,6 +59,14 @@ impl Display for Gap {
                 out.write_str("processes that it created were not followed: that takes BPF")
             }
             Self::ChildrenMissed { ended, too_many, limit } => children_missed(*ended, *too_many, *limit, out),
+            Self::ChildrenLeftOut { processes, most_mib } => write!(
+                out,
+                "{} that had ended are not in this report: more than {most_mib} MiB was seen of such processes, the most that is kept",
+                number(*processes, "child process", "child processes")
+            ),
+            Self::ProcessUnanswered { pid } => {
+                write!(out, "process {pid} did not answer, and is not in this report: reading it came to no end")
+            }
             Self::GoRuntime { .. }
             | Self::GoFunctions { .. }
             | Self::GoInlinedCalls { .. }

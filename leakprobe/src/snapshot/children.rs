@@ -1,11 +1,18 @@
 //! Which process a wait for a child is about.
 
-use std::{cell::OnceCell, cmp::Ordering, collections::HashMap, sync::Arc, time::Instant};
+use std::{
+    cell::OnceCell,
+    cmp::Ordering,
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use libc::c_long;
 
 use super::{machine::Machine, patience::Patience, proc};
 use crate::{
+    aside::Aside,
     model::{Children, EndRole, OtherEnd, OtherEnds},
     target::{Stat, processes},
 };
@@ -14,6 +21,8 @@ use crate::{
 const MOST_PROCESSES: usize = 1 << 15;
 /// Of many children the first are named.
 const MOST_NAMED: usize = 8;
+/// How long the kernel may take to compare the memory of a process with that of its children.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// `KCMP_FILE`, `KCMP_VM` and `KCMP_FILES`.
 /// Source: <https://elixir.bootlin.com/linux/v6.12/source/include/uapi/linux/kcmp.h#L8>
 const KCMP_FILE: c_long = 0;
@@ -89,7 +98,10 @@ impl<'a> Family<'a> {
 
     /// The child that runs in its memory, whose thread waits for that to end.
     pub(crate) fn borrower(&self) -> Option<OtherEnds> {
-        let borrower = self.all().iter().map(|(pid, _)| *pid).find(|pid| is_shared(KCMP_VM, self.target, *pid));
+        let (target, children): (u32, Vec<u32>) = (self.target, self.all().iter().map(|(pid, _)| *pid).collect());
+        // A child that hangs in exec keeps whoever compares its memory waiting.
+        let find = move || children.into_iter().find(|pid| is_shared(KCMP_VM, target, *pid));
+        let borrower = Aside::default().within(PATIENCE, find).flatten();
         borrower.and_then(child).map(OtherEnds::of_one)
     }
 

@@ -6,6 +6,7 @@ use std::{
     collections::{HashMap, HashSet},
     fs, io,
     path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -17,6 +18,7 @@ use super::{
     proc,
 };
 use crate::{
+    aside::Aside,
     model::{Access, EndRole, OtherEnd, OtherEnds},
     target::processes,
 };
@@ -24,6 +26,8 @@ use crate::{
 /// How long the search may take, and how much of that in the target itself.
 const MOST_TIME: Duration = Duration::from_millis(1000);
 const MOST_TIME_IN_TARGET: Duration = Duration::from_millis(500);
+/// How much longer it is waited for where it does not end by itself.
+const MORE_TIME: Duration = Duration::from_millis(500);
 /// After so many descriptors the time is looked at.
 const STEP: u32 = 256;
 /// Processes at one end that are named.
@@ -80,45 +84,57 @@ impl Found {
     }
 }
 
-/// Looks for all of `wanted`, in the target first: `task` is a thread of it that has its descriptors.
-pub(crate) fn find(target: u32, task: u32, wanted: &HashSet<Wanted>) -> Found {
-    let mut search = Search::new(target, wanted);
-    let began = Instant::now();
-    search.process(target, task, began + MOST_TIME_IN_TARGET);
-    let deadline = began + MOST_TIME;
-    for pid in processes() {
-        if Instant::now() > deadline {
-            search.found.cut = true;
-            break;
+/// Looks for all of `wanted`, in the target first: `task` is a thread of it that has its descriptors. A process that hangs in exec, of
+/// which the kernel tells no descriptor, ends the search.
+pub(crate) fn find(target: u32, task: u32, wanted: HashSet<Wanted>) -> Found {
+    let found = Arc::new(Mutex::new(Found::default()));
+    let mut search = Search::new(target, wanted, Arc::clone(&found));
+    let look = move || {
+        let began = Instant::now();
+        search.process(target, task, began + MOST_TIME_IN_TARGET);
+        let deadline = began + MOST_TIME;
+        for pid in processes() {
+            if Instant::now() > deadline {
+                search.found().cut = true;
+                break;
+            }
+            if pid != target {
+                search.process(pid, pid, deadline);
+            }
         }
-        if pid != target {
-            search.process(pid, pid, deadline);
-        }
-    }
-    search.found
+    };
+    let is_done = Aside::default().within(MOST_TIME + MORE_TIME, look).is_some();
+    let mut found = std::mem::take(&mut *found.lock().unwrap_or_else(PoisonError::into_inner));
+    found.cut |= !is_done;
+    found
 }
 
-struct Search<'a> {
+struct Search {
     target: u32,
-    wanted: &'a HashSet<Wanted>,
+    wanted: HashSet<Wanted>,
     fifos: bool,
     /// The inodes of files with locks that are looked for.
     locked: HashSet<u64>,
     /// Whether something was looked at that may take long: then the time is looked at before [`STEP`].
     is_clock_due: bool,
-    found: Found,
+    /// For whoever waits, and may not want to wait any longer.
+    found: Arc<Mutex<Found>>,
 }
 
-impl<'a> Search<'a> {
-    fn new(target: u32, wanted: &'a HashSet<Wanted>) -> Self {
+impl Search {
+    fn new(target: u32, wanted: HashSet<Wanted>, found: Arc<Mutex<Found>>) -> Self {
         Self {
             target,
-            wanted,
             fifos: wanted.iter().any(|one| matches!(one, Wanted::Pipe(PipeId::Named(..), _))),
             locked: wanted.iter().filter_map(Wanted::locked).collect(),
+            wanted,
             is_clock_due: false,
-            found: Found::default(),
+            found,
         }
+    }
+
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn process(&mut self, pid: u32, task: u32, deadline: Instant) {
@@ -126,14 +142,14 @@ impl<'a> Search<'a> {
             Ok(entries) => entries,
             Err(error) => {
                 // Others have ended meanwhile.
-                self.found.unread += u64::from(error.kind() == io::ErrorKind::PermissionDenied);
+                self.found().unread += u64::from(error.kind() == io::ErrorKind::PermissionDenied);
                 return;
             }
         };
         for (count, entry) in (1_u32..).zip(entries) {
             let is_clock_due = std::mem::take(&mut self.is_clock_due) || count.is_multiple_of(STEP);
             if is_clock_due && Instant::now() > deadline {
-                self.found.cut = true;
+                self.found().cut = true;
                 return;
             }
             let Ok(entry) = entry else { continue };
@@ -190,7 +206,8 @@ impl<'a> Search<'a> {
             return;
         }
         let role = wanted.role();
-        let ends = self.found.ends.entry(wanted).or_default();
+        let mut found = self.found();
+        let ends = found.ends.entry(wanted).or_default();
         // One descriptor of each process tells enough; they come one process after another.
         if ends.known.last().is_some_and(|last| last.pid == pid) {
             return;
@@ -217,7 +234,7 @@ mod tests {
 
     fn found(wanted: &Wanted) -> Option<OtherEnds> {
         let id = std::process::id();
-        find(id, id, &HashSet::from([wanted.clone()])).of(wanted)
+        find(id, id, HashSet::from([wanted.clone()])).of(wanted)
     }
 
     fn pipe_of(fd: &impl AsRawFd) -> PipeId {

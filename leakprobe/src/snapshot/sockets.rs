@@ -12,10 +12,16 @@ mod words;
 use std::{
     collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::net::UnixDatagram,
+    },
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Instant,
 };
+
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, getxattr, open, statx};
 
 use self::diag::Diag;
 pub(crate) use self::list::List;
@@ -250,14 +256,34 @@ impl Sockets {
     }
 }
 
-/// The name of a socket's protocol: an attribute that the kernel makes up, no more is looked at than the descriptor itself.
+/// The name of a socket's protocol: an attribute that the kernel makes up. A file whose server hangs could keep us for good if it were
+/// asked for it, and the target may put another file in the descriptor's place at any time: so what is asked is held first, and is a
+/// socket of the kernel's for certain.
 /// Source: <https://elixir.bootlin.com/linux/v6.12/source/net/socket.c#L355> (`sockfs_xattr_get`).
 fn protocol(task: u32, fd: i32) -> Option<String> {
+    // This opens no file, but takes hold of what the descriptor leads to.
+    let held = open(format!("/proc/{task}/fd/{fd}"), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    if sockets_device()? != device(&held)? {
+        return None;
+    }
     let mut name = [0_u8; 64];
-    let path = format!("/proc/{task}/fd/{fd}");
-    let length = rustix::fs::getxattr(path, "system.sockprotoname", &mut name).ok()?;
+    let path = format!("/proc/self/fd/{}", held.as_raw_fd());
+    let length = getxattr(path, "system.sockprotoname", &mut name).ok()?;
     let name = name.get(..length)?.split(|byte| *byte == 0).next()?;
     Some(String::from_utf8_lossy(name).into_owned())
+}
+
+/// The device that all sockets of the machine are on, which no file is: that of one of ours.
+fn sockets_device() -> Option<(u32, u32)> {
+    static DEVICE: OnceLock<Option<(u32, u32)>> = OnceLock::new();
+    *DEVICE.get_or_init(|| device(&UnixDatagram::unbound().ok()?))
+}
+
+/// The device that it is on; no server is asked.
+fn device(of: &impl AsFd) -> Option<(u32, u32)> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let stat = statx(of, "", flags, StatxFlags::TYPE).ok()?;
+    Some((stat.stx_dev_major, stat.stx_dev_minor))
 }
 
 /// An address as it is written most often: what of IPv4 came through an IPv6 socket is IPv4.

@@ -1,5 +1,7 @@
 //! Finding processes by name, executable, control group or container.
 
+use std::time::Duration;
+
 use regex::Regex;
 
 use super::{
@@ -8,6 +10,10 @@ use super::{
     groups::{groups, is_below},
     identity::executable,
 };
+use crate::aside::Aside;
+
+/// How long a process may take to tell its executable, if it begins to hang in exec just then.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What a process must be like. Of nothing that is said, nothing is asked.
 #[derive(Clone, Debug, Default)]
@@ -30,7 +36,10 @@ impl Pattern {
             pattern.as_ref().is_none_or(|pattern| text().is_some_and(|text| pattern.is_match(&text)))
         };
         let comm = || Some(Stat::of(pid)?.name());
-        let exe = || Some(executable(pid)?.to_string_lossy().into_owned());
+        let exe = || {
+            let exe = Aside::default().within(PATIENCE, move || executable(pid)).flatten()?;
+            Some(exe.to_string_lossy().into_owned())
+        };
         is(&self.comm, &comm) && is(&self.exe, &exe) && self.in_groups(pid)
     }
 

@@ -2,7 +2,8 @@
 //! signals go on.
 
 use std::{
-    process::Command,
+    process::{Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -10,9 +11,14 @@ use leakprobe::{
     model::{Gap, Loss, Recording, TaskKind},
     report::json,
 };
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
 use crate::support::{
-    Program, Running, Variant, attach, chain, leakprobe, need_root, program_path, settle, snapshot, tasks_named,
+    Program, Running, Variant, attach, chain, children_of, leakprobe, need_root, proc_status, program_path, settle,
+    snapshot, tasks_named, wait_for,
 };
 
 /// The threads of the program `unanswered` whose stacks lie in memory that does not answer.
@@ -29,7 +35,7 @@ fn unanswered(mode: &str) -> Option<Program> {
         return None;
     }
     // A thread that makes pages vanish never rests, nor does one that waits for a page count as at rest.
-    if mode != "vanish" && mode != "mapped" {
+    if mode != "vanish" && mode != "mapped" && mode != "exec" {
         settle(program.pid());
     }
     Some(program)
@@ -121,4 +127,81 @@ fn a_program_whose_file_system_hangs_is_seen_without_it() {
     let began = Instant::now();
     assert_eq!(leakprobe.stop().tasks.len(), 3);
     assert!(began.elapsed() < SOON);
+}
+
+/// A program that hangs in exec: the kernel lets nobody see what it has open, maps or runs. It cannot even be killed before the server
+/// of its file ends.
+struct Hung(Program);
+
+impl Hung {
+    fn start() -> Option<Self> {
+        unanswered("exec").map(Self)
+    }
+
+    fn hang(&mut self) {
+        self.0.ask("hang", "hangs");
+        // It has ended its other threads, and does not come to start new ones.
+        let pid = self.0.pid();
+        let is_alone = || (proc_status(pid, "Threads").as_deref() == Some("1")).then_some(());
+        wait_for("its other threads to end", is_alone);
+        thread::sleep(Duration::from_millis(300));
+        assert!(is_alone().is_some(), "it has begun the program");
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.pid()
+    }
+}
+
+impl Drop for Hung {
+    fn drop(&mut self) {
+        for server in children_of(self.pid()).into_iter().filter_map(|id| i32::try_from(id).ok()) {
+            let _ = kill(Pid::from_raw(server), Signal::SIGKILL);
+        }
+    }
+}
+
+#[test]
+fn a_process_that_hangs_in_exec_is_left_out_and_others_are_not() {
+    let Some(mut hung) = Hung::start() else { return };
+    hung.hang();
+    // Its wait has other ends, which are looked for among all processes.
+    let waiting = Program::start(Command::new("cat").stdin(Stdio::piped()));
+    settle(waiting.pid());
+    let [hung, pid] = [hung.pid(), waiting.pid()].map(|pid| pid.to_string());
+    for command in [&["snapshot"][..], &["attach", "-d", "1s"]] {
+        let began = Instant::now();
+        let alone = leakprobe(command.iter().copied().chain(["-p", &hung]));
+        assert_eq!(alone.code, Some(7), "{}", alone.stderr);
+        assert!(alone.stderr.contains(&format!("process {hung} does not answer")), "{}", alone.stderr);
+        let ended = Running::record(&[command, &["-m", "0s", "-p", &format!("{hung},{pid}")]].concat()).end();
+        assert!(ended.stderr.contains(&format!("process {hung} does not answer")), "{}", ended.stderr);
+        assert!(began.elapsed() < SOON, "{command:?}");
+        let recording = json::read(&ended.succeeded().directory.path().join("recording.json")).unwrap();
+        let object = recording.tasks[0].wait.as_ref().map(|wait| wait.object.clone());
+        assert!(object.as_ref().is_some_and(|object| object.contains("pipe:")), "{object:?}");
+    }
+}
+
+#[test]
+fn a_target_that_begins_to_hang_costs_its_own_report_alone() {
+    let Some(mut hung) = Hung::start() else { return };
+    let many = Program::ready_with("many", Variant::Pie, &["3"]);
+    settle(many.pid());
+    let list = format!("{},{}", many.pid(), hung.pid());
+    let mut leakprobe = Running::record(&["attach", "-p", &list, "-d", "5s", "-i", "300ms", "-m", "0s"]);
+    leakprobe.attached();
+    hung.hang();
+    let began = Instant::now();
+    let ended = leakprobe.end();
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    assert!(ended.stderr.contains(&format!("process {} does not answer", hung.pid())), "{}", ended.stderr);
+    let recording = json::read(&ended.succeeded().directory.path().join("recording.json")).unwrap();
+    assert_eq!(recording.tasks.len(), 4);
+    assert!(recording.coverage.snapshots > 10, "{}", recording.coverage.snapshots);
+    assert!(
+        recording.coverage.gaps.contains(&Gap::ProcessUnanswered { pid: hung.pid() }),
+        "{:?}",
+        recording.coverage.gaps
+    );
 }

@@ -3,6 +3,7 @@
 //   vanish    the same, but the pages are there for a moment, over and over
 //   mapped    the same in a mapping of a file whose server answers no read
 //   file      becomes a program that lies on a file system, which answers nothing any more once "hang" is read
+//   exec      the same file system; once "hang" is read it begins another program, and has a file there to be closed with that
 // All of them have two threads beside, which are parked as others are. The file system is FUSE, spoken by ourselves.
 #include "common.h"
 #include <errno.h>
@@ -78,7 +79,12 @@ static void *vanishing(void *arg)
 
 static volatile sig_atomic_t hangs;
 
-static void hang(int signal) { hangs = signal; }
+static void hang(int signal)
+{
+    hangs = signal;
+    // Whoever waits for us cannot be killed before we end.
+    alarm(120);
+}
 
 static void reply(int fuse, uint64_t unique, int error, const void *body, size_t length)
 {
@@ -213,6 +219,10 @@ int main(int argc, char **argv)
             fail("mmap");
         madvise(trap, TRAPS * TRAP, MADV_RANDOM);
         start("toucher", touching, trap);
+    } else if (strcmp(mode, "exec") == 0) {
+        fd = open(mounted("/proc/self/exe", 1), O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+            fail("open");
     } else if (strcmp(mode, "from-file") != 0) {
         fd = userfault();
     }
@@ -229,6 +239,8 @@ int main(int argc, char **argv)
         if (strcmp(line, "hang") == 0) {
             kill(atoi(getenv("SERVER")), SIGUSR1);
             say("hangs");
+            if (strcmp(mode, "exec") == 0)
+                execl("/proc/self/exe", "unanswered", "from-file", (char *)NULL);
         }
     }
     _exit(0);

@@ -140,7 +140,7 @@ impl Running {
         self.directory.as_ref().unwrap().path()
     }
 
-    /// Waits until it watches: every probe is attached before it starts the thread that guards it.
+    /// Waits until it watches: every probe is attached before it starts the threads of targets.
     pub fn attached(&mut self) -> &mut Self {
         let pid = self.pid();
         wait_for("leakprobe to be attached", || {
@@ -148,8 +148,9 @@ impl Running {
                 let output = self.output.take().unwrap().map(|output| output.join().unwrap());
                 panic!("leakprobe ended with {status} where it should have watched: {output:?}");
             }
-            let is_guard = |tid: &u64| super::proc_status(*tid as u32, "Name").as_deref() == Some("leakprobe-guard");
-            super::tids(pid).iter().any(is_guard).then_some(())
+            // The kernel cuts names at 15 bytes.
+            let watches = |tid: &u64| super::proc_status(*tid as u32, "Name").as_deref() == Some("leakprobe-targe");
+            super::tids(pid).iter().any(watches).then_some(())
         });
         self
     }

@@ -1,16 +1,13 @@
 //! Several processes that are observed together: one that comes first, and others beside it. With `--follow-forks` those that they
 //! create are added as they come.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Instant};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
-use tokio::{
-    sync::{mpsc, watch},
-    time,
-};
+use tokio::sync::watch;
 
 use super::{
     super::{Failure, follow::Follower, signals},
-    Guard, Observer, Progress, Session, Worker, Workers, ended_early, governing, in_event_loop,
+    Ended, Guard, Observer, Progress, Session, Worker, Workers, ended_early, governing, in_event_loop,
 };
 use crate::{cli::Watch, model::Recording};
 
@@ -35,19 +32,16 @@ pub(in crate::commands) fn observe<T>(
     let (told, mut recordings) = in_event_loop(async {
         let hub = first.hub().clone();
         let (stopped, mut signalled) = (signals::stop(), signals::stop());
-        let (forks, mut forked) = mpsc::unbounded_channel();
-        let _guard = Guard::start(None)?;
-        let mut follower = Follower::new(hub.clone(), options, 1 + others.len());
-        let mut workers = Workers::new(options.interval, None, Progress::new(true), forks)?;
+        let pids: Vec<u32> = [&first].into_iter().chain(&others).map(|session| session.target.pid).collect();
+        let mut follower = Follower::start(&hub, options, &pids)?;
+        let mut workers = Workers::new(options.interval, None, Progress::new(true), &follower)?;
+        let mut guard = Guard::new();
         let observers = Others::default();
         let mut first = Worker::new(first);
         let observer = first.observed(stopped.clone());
-        others.iter().for_each(|session| follower.know(session.target.pid));
         begin()?;
         workers.start(first);
         others.into_iter().for_each(|session| workers.start(observed(session, &observers, &stopped)));
-        // Taking hold of a process takes time: half of it is for all else, however fast processes come.
-        let mut next = Instant::now();
         let phases = phases(observer, Rc::clone(&observers));
         tokio::pin!(phases);
         let told = loop {
@@ -57,37 +51,32 @@ pub(in crate::commands) fn observe<T>(
                 () = workers.next() => follower.has_room(),
                 told = &mut phases => break told,
                 () = governing(&hub) => hub.govern(),
-                Some((parent, child)) = after(next, &mut forked) => {
-                    if workers.are_stopped() {
-                        continue;
-                    }
-                    let began = Instant::now();
-                    for session in follower.follow(parent, child) {
+                session = follower.next() => {
+                    if !workers.are_stopped() {
                         workers.start(observed(session, &observers, &stopped));
                     }
-                    next = Instant::now() + began.elapsed();
                 }
+                // Whoever asks for a recording would wait for it for ever.
+                stuck = guard.stuck(|| true) => return Err(stuck.into()),
             }
         };
         workers.stop();
         while !workers.are_done() {
-            workers.next().await;
+            tokio::select! {
+                () = workers.next() => {}
+                stuck = guard.stuck(|| true) => return Err(stuck.into()),
+            }
         }
-        let mut recordings = workers.results()?;
-        if let Some((first, gap)) = recordings.get_mut(&0).zip(follower.gap()) {
-            first.coverage.gaps.push(gap);
+        let Ended { mut recordings, mut gaps, .. } = workers.ended()?;
+        gaps.extend(follower.gap());
+        if let Some(first) = recordings.get_mut(&0) {
+            first.coverage.gaps.extend(gaps);
         }
         Ok((told, recordings))
     })?;
     let first = recordings.remove(&0).ok_or_else(|| ended_early(pid))?;
     let others = recordings.into_iter().map(|(place, recording)| (place - 1, recording)).collect();
     Ok((told, Ends { first, others }))
-}
-
-/// The next process that was created, but not before `next`.
-async fn after(next: Instant, forked: &mut mpsc::UnboundedReceiver<(u32, u32)>) -> Option<(u32, u32)> {
-    time::sleep_until(next.into()).await;
-    forked.recv().await
 }
 
 /// Of one that ends before watching does there is what was seen at the looks: who respawns in a loop must not fill memory.

@@ -4,7 +4,7 @@
 use std::{
     io::PipeReader,
     os::fd::AsFd,
-    sync::Arc,
+    sync::{Arc, mpsc as std_mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -108,7 +108,7 @@ pub(super) struct Common {
     pub(super) stop: PipeReader,
     pub(super) progress: Progress,
     /// Parent and child of each process that was forked.
-    pub(super) forks: mpsc::UnboundedSender<(u32, u32)>,
+    pub(super) forks: std_mpsc::Sender<(u32, u32)>,
 }
 
 impl Common {
@@ -145,6 +145,11 @@ impl Worker {
     /// There is none if the target ends first: of that there is what was seen until then by whoever asked.
     pub(super) fn forgets_ended(self) -> Self {
         Self { is_kept: false, ..self }
+    }
+
+    /// Its target.
+    pub(super) fn pid(&self) -> u32 {
+        self.session.target.pid
     }
 
     /// Lets somebody observe it.

@@ -32,7 +32,7 @@ use super::{
     wire::{self, Failure, Request},
 };
 use crate::{
-    privilege,
+    aside, privilege,
     target::{
         Budget, OwnMemory,
         budget::{Held, Scarce},
@@ -233,6 +233,9 @@ impl Helper {
             let now = Duration::from(now);
             let more = now.saturating_sub(process.counted);
             process.counted = now;
+            if !more.is_zero() {
+                aside::beat();
+            }
             CPU_NS.fetch_add(u64::try_from(more.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
             self.budget.spend(more);
         }
