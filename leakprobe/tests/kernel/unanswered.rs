@@ -198,7 +198,7 @@ fn a_target_that_begins_to_hang_costs_its_own_report_alone() {
     assert!(ended.stderr.contains(&format!("process {} does not answer", hung.pid())), "{}", ended.stderr);
     let recording = json::read(&ended.succeeded().directory.path().join("recording.json")).unwrap();
     assert_eq!(recording.tasks.len(), 4);
-    assert!(recording.coverage.snapshots > 10, "{}", recording.coverage.snapshots);
+    assert!(recording.coverage.snapshots > 3, "{}", recording.coverage.snapshots);
     assert!(
         recording.coverage.gaps.contains(&Gap::ProcessUnanswered { pid: hung.pid() }),
         "{:?}",
