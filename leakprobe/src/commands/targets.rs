@@ -7,7 +7,7 @@ use regex::Regex;
 use super::{ExitCode, Failure, follow::MOST_PROCESSES, hub::Hub, output::pattern, session::Session, signals};
 use crate::{
     cli::{Targets, Watch},
-    target::{Pattern, containers, containers_that_run, group_path},
+    target::{Pattern, TargetError, containers, containers_that_run, group_path, silent_processes},
 };
 
 /// Takes hold of all processes that `targets` names. Of several, those that have ended meanwhile, or may not be watched, are
@@ -57,7 +57,7 @@ fn pattern_of(targets: &Targets) -> Result<Pattern, Failure> {
 }
 
 fn ids(targets: &Targets, pattern: &Pattern) -> Result<Vec<u32>, Failure> {
-    let pids = if targets.pids.is_empty() { pattern.find() } else { targets.pids.clone() };
+    let pids = if targets.pids.is_empty() { found(pattern) } else { targets.pids.clone() };
     if pids.len() > MOST_PROCESSES {
         let what = format!(
             "{} are {} processes, and at most {MOST_PROCESSES} can be watched at once; name fewer",
@@ -67,6 +67,13 @@ fn ids(targets: &Targets, pattern: &Pattern) -> Result<Vec<u32>, Failure> {
         return Err(Failure::new(ExitCode::Usage, what));
     }
     if pids.is_empty() { Err(nobody(targets)) } else { Ok(pids) }
+}
+
+/// Those that are as wanted. What does not say what it is may be, too.
+fn found(pattern: &Pattern) -> Vec<u32> {
+    let pids = pattern.find();
+    silent_processes().into_iter().for_each(|pid| tracing::warn!("{}", TargetError::Silent(pid)));
+    pids
 }
 
 fn nobody(targets: &Targets) -> Failure {

@@ -31,14 +31,14 @@ use super::{
 };
 use crate::{
     cli::Watch,
-    model::{Gap, Recording},
+    model::{Frame, Gap, Recording, Task},
     report::json_bytes,
 };
 
 /// What a target's thread has for its stack, as the first thread of a process has.
 const STACK_BYTES: usize = 8 << 20;
-/// Most that is kept of processes that were created and have ended, in bytes of their recordings' files.
-const MOST_KEPT_BYTES: u64 = 128 << 20;
+/// Most that is kept of processes that were created and have ended, in bytes of memory.
+const MOST_KEPT_BYTES: u64 = 192 << 20;
 /// Threads besides those of targets that something may block in, like looking up a host's name.
 const OTHER_THREADS: usize = 64;
 /// The last snapshot may take so long after the end of `-d`, for which nobody waits as for that of Ctrl-C: the first one of a program with
@@ -128,7 +128,7 @@ struct Workers {
     /// The targets of those, by place.
     watched: BTreeMap<usize, u32>,
     started: usize,
-    /// Bytes of the recordings of those that were created and have ended before watching does.
+    /// Bytes that the recordings of those take that were created and have ended before watching does.
     kept_bytes: u64,
     /// How many of those were left out.
     left_out: u64,
@@ -206,7 +206,7 @@ impl Workers {
     /// Keeps a recording, unless it is one of very many: who respawns in a loop must not fill memory.
     fn keep(&mut self, place: usize, recording: Recording) {
         if place > 0 && recording.target.ended.is_some() {
-            let bytes = self.kept_bytes.saturating_add(json_bytes(&recording));
+            let bytes = self.kept_bytes.saturating_add(bytes(&recording));
             if bytes > MOST_KEPT_BYTES {
                 self.left_out += 1;
                 return;
@@ -237,6 +237,13 @@ impl Workers {
         self.ended.gaps.extend((processes > 0).then_some(Gap::ChildrenLeftOut { processes, most_mib }));
         self.failure.map_or(Ok(self.ended), Err)
     }
+}
+
+/// About what a recording takes: its text, and where it has many parts what these take besides.
+fn bytes(recording: &Recording) -> u64 {
+    let [frames, tasks] = [(recording.frames.len(), size_of::<Frame>()), (recording.tasks.len(), size_of::<Task>())]
+        .map(|(count, size)| count as u64 * size as u64);
+    json_bytes(recording).saturating_add(frames).saturating_add(tasks)
 }
 
 /// Waits until the governor has something to do; for ever if there is none.

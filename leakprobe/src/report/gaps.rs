@@ -61,7 +61,7 @@ impl Display for Gap {
             Self::ChildrenMissed { ended, too_many, limit } => children_missed(*ended, *too_many, *limit, out),
             Self::ChildrenLeftOut { processes, most_mib } => write!(
                 out,
-                "{} that had ended are not in this report: more than {most_mib} MiB was seen of such processes, the most that is kept",
+                "not in this report: {} that had ended; more than {most_mib} MiB was seen of such processes, the most that is kept",
                 number(*processes, "child process", "child processes")
             ),
             Self::ProcessUnanswered { pid } => {
@@ -212,6 +212,19 @@ mod tests {
         assert_eq!(other_fields, Gap::Text("some code is gone".into()));
         assert!(serde_json::from_str::<Gap>("{\"code\":\"of-another-version\"}").is_err());
         assert_eq!(serde_json::from_str::<Source>("\"futex\"").unwrap(), Source::Text("futex".into()));
+    }
+
+    #[test]
+    fn processes_that_are_not_in_the_report_are_told() {
+        let left_out = Gap::ChildrenLeftOut { processes: 1, most_mib: 192 };
+        assert_eq!(
+            left_out.to_string(),
+            "not in this report: 1 child process that had ended; more than 192 MiB was seen of such processes, the most that is kept"
+        );
+        assert_eq!(
+            Gap::ProcessUnanswered { pid: 7 }.to_string(),
+            "process 7 did not answer, and is not in this report: reading it came to no end"
+        );
     }
 
     #[test]

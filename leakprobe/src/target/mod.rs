@@ -45,7 +45,7 @@ pub use modules::{
 pub use namespace::{Namespace, own_thread_ids};
 pub use own::OwnMemory;
 pub use root::{Root, RootId, open_regular};
-pub use stat::Stat;
+pub use stat::{Stat, silent_processes};
 
 /// A small file of `/proc`, whose length others decide: a thread may be in any number of groups.
 fn proc_file(path: impl AsRef<std::path::Path>) -> std::io::Result<Vec<u8>> {

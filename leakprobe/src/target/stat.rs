@@ -56,6 +56,12 @@ pub struct Stat {
     pub cpu: u32,
 }
 
+/// The processes that have kept whoever read their [`Stat`] waiting, and still do.
+#[must_use]
+pub fn silent_processes() -> Vec<u32> {
+    silent().iter().copied().collect()
+}
+
 impl Stat {
     /// Of a process; `None` if it is gone, or does not answer.
     #[must_use]
