@@ -103,7 +103,7 @@ pub(crate) fn find(target: u32, task: u32, wanted: HashSet<Wanted>) -> Found {
             }
         }
     };
-    let is_done = Aside::default().within(MOST_TIME + MORE_TIME, look).is_some();
+    let is_done = Aside::default().run_large(look, |quiet| quiet < MOST_TIME + MORE_TIME).is_some();
     let mut found = std::mem::take(&mut *found.lock().unwrap_or_else(PoisonError::into_inner));
     found.cut |= !is_done;
     found
