@@ -92,6 +92,25 @@ impl Known {
             self.frames.clear();
         }
     }
+
+    /// Those of `lookups` that are not known yet, once each, by the address to probe.
+    pub(super) fn missing(&self, lookups: &[Lookup]) -> Vec<Lookup> {
+        let mut missing: Vec<Lookup> =
+            lookups.iter().filter(|lookup| !self.frames.contains_key(lookup)).copied().collect();
+        missing.sort_unstable_by_key(|lookup| (lookup.probe(), lookup.is_return));
+        missing.dedup();
+        missing
+    }
+
+    /// Forgets what was found of these, and that there is no debug information.
+    pub(super) fn forget(&mut self, lookups: &[Lookup]) {
+        lookups.iter().for_each(|lookup| {
+            self.frames.remove(lookup);
+        });
+        if matches!(self.debug, Debug::Unusable(_) | Debug::None) {
+            self.debug = Debug::NotLooked;
+        }
+    }
 }
 
 impl Cache {

@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::name::{bounded, printable};
+use super::name::{bounded, without_controls};
 use crate::{
     go::{
         Code, Runtime,
@@ -151,7 +151,7 @@ impl GoCode {
         let frames = function.frames_at(place).map(|found| Line {
             frame: Frame {
                 function: bounded(&self.rules.printed(&found.name)),
-                file: (found.file != "?").then(|| printable(found.file.into_owned())),
+                file: (found.file != "?").then(|| without_controls(found.file.into_owned())),
                 line: (found.line != 0).then_some(found.line),
                 inlined: found.inlined,
                 go: Some(GoFrame { offset: offset.filter(|_| !found.inlined), hidden: false }),

@@ -218,35 +218,32 @@ impl Symbolizer {
         let module_of_all = self.cache().module(&key);
         let known = &mut *lock(&module_of_all);
         known.make_room();
-        let mut wanted: Vec<Lookup> =
-            lookups.iter().filter(|lookup| !known.frames.contains_key(lookup)).copied().collect();
-        wanted.sort_unstable_by_key(|lookup| (lookup.probe(), lookup.is_return));
-        wanted.dedup();
+        let wanted = known.missing(lookups);
         let cut = self.options.budget.times_left_out();
         if !wanted.is_empty() {
             look_up(self, known, &wanted);
         }
-        let is_cut_short = self.dwarf.is_given_up() || self.options.budget.times_left_out() != cut;
-        if let Debug::Unusable(why) = &known.debug
-            && (self.losses.len() < MOST_LOSSES || self.losses.contains_key(&module.path))
-        {
-            self.losses.insert(module.path.clone(), why.clone());
+        if let Debug::Unusable(why) = &known.debug {
+            self.lose(&module.path, why);
         }
         let frames = lookups.iter().map(|lookup| match known.frames.get(lookup) {
             Some(frames) => frames.clone(),
             None => vec![unknown(&module.path, lookup.svma, "was not looked up")],
         });
         let frames = frames.collect();
-        if is_cut_short && is_shared {
+        if is_shared && (self.dwarf.is_given_up() || self.options.budget.times_left_out() != cut) {
+            // What this target's own limits kept from it is not so for others.
             self.own = Some(Cache::default());
-            wanted.iter().for_each(|lookup| {
-                known.frames.remove(lookup);
-            });
-            if matches!(known.debug, Debug::Unusable(_) | Debug::None) {
-                known.debug = Debug::NotLooked;
-            }
+            known.forget(&wanted);
         }
         frames
+    }
+
+    /// Remembers why a module's debug information could not be used.
+    fn lose(&mut self, path: &str, why: &str) {
+        if self.losses.len() < MOST_LOSSES || self.losses.contains_key(path) {
+            self.losses.insert(path.to_owned(), why.to_owned());
+        }
     }
 
     /// Looks up what was not seen before. `wanted` is sorted by the address to probe.
@@ -406,7 +403,7 @@ fn unknown(module: &str, address: u64, reason: &str) -> Frame {
     Frame {
         module: module.to_owned(),
         address: format!("{address:#x}"),
-        unknown: Some(name::printable(reason.to_owned())),
+        unknown: Some(name::without_controls(reason.to_owned())),
         ..Frame::default()
     }
 }
@@ -441,7 +438,7 @@ fn frames(
             };
             Frame {
                 function,
-                file: scope.file.clone().map(name::printable),
+                file: scope.file.clone().map(name::without_controls),
                 line: scope.line,
                 module: module.to_owned(),
                 address: format!("{address:#x}"),

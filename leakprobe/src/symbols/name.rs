@@ -15,7 +15,7 @@ const LONGEST: usize = 4096;
 pub(super) fn readable(raw: &[u8]) -> String {
     let raw = String::from_utf8_lossy(without_version(raw));
     let name = rust(&raw).or_else(|| cpp(&raw)).unwrap_or_else(|| raw.chars().take(LONGEST).collect());
-    printable(name)
+    without_controls(name)
 }
 
 /// Makes raw names readable, each of them once, as long as there is time for it. Then mangled ones are shown as they are.
@@ -45,11 +45,11 @@ impl<'a> Readable<'a> {
 
 /// A name that was not mangled, at most [`LONGEST`] of it, without control characters.
 pub(super) fn bounded(raw: &str) -> String {
-    printable(raw.chars().take(LONGEST).collect())
+    without_controls(raw.chars().take(LONGEST).collect())
 }
 
 /// Replaces control characters, because a terminal would act on them.
-pub(super) fn printable(text: String) -> String {
+pub(super) fn without_controls(text: String) -> String {
     if text.contains(char::is_control) { text.replace(char::is_control, "\u{fffd}") } else { text }
 }
 
