@@ -74,10 +74,22 @@ impl Modules {
                 elsewhere = Some((Arc::clone(handle), visible.clone(), module, bias));
             }
         }
-        let (handle, visible, module, bias) = elsewhere?;
+        let (handle, visible, module, bias) = elsewhere.filter(|(handle, ..)| self.is_that(handle, file, mapping))?;
         let source = ModuleSource::File { handle, visible };
         let module = Module { path: file.path.clone(), source, elf: module.elf.clone(), bias, stamp: module.stamp };
         Some(self.add(file, module))
+    }
+
+    /// Whether an open file is the one that is mapped there under the same numbers and path. Where mappings are listed with other numbers
+    /// than the file itself has, several may be: subvolumes of btrfs use each inode number once more, and one may be mounted where
+    /// another one was.
+    fn is_that(&self, handle: &File, file: &FileKey, mapping: &Mapping) -> bool {
+        let Ok(known) = handle.metadata() else { return false };
+        if is_of_inode(&known, file) {
+            return true;
+        }
+        let Ok(ModuleSource::File { handle: mapped, .. }) = self.open_file(file, mapping) else { return false };
+        mapped.metadata().is_ok_and(|mapped| (mapped.dev(), mapped.ino()) == (known.dev(), known.ino()))
     }
 
     pub(super) fn open(&mut self, file: &Arc<FileKey>, mapping: &Mapping) -> ModuleId {
