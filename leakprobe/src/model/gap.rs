@@ -162,6 +162,15 @@ pub enum Gap {
         /// Why its debug information could not be used.
         why: String,
     },
+    /// Files with code are corrupt: functions have no names, or stacks are cut.
+    FilesCorrupt {
+        /// One of the files.
+        file: String,
+        /// What is wrong with it.
+        why: String,
+        /// How many more there are.
+        more: u64,
+    },
     /// Files were not read, or not completely: a limit of one run is used up.
     FilesBeyondBudget {
         /// Some of the files.

@@ -69,6 +69,8 @@ impl From<&Metadata> for Identity {
 pub(super) struct Known {
     pub(super) frames: HashMap<Lookup, Vec<Frame>>,
     pub(super) debug: Debug,
+    /// What is wrong with its file, or with what is compressed in there: names are missing.
+    pub(super) corrupt: Option<String>,
     /// The debug file of the module; its symbols are of use even where its DWARF is not.
     pub(super) split: Option<File>,
     /// The symbol table that was left in the stripped module, decompressed.

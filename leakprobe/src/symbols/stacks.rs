@@ -242,9 +242,15 @@ impl Stacks {
         let mut unresolved: Vec<_> = unresolved.into_iter().collect();
         unresolved.sort_by_key(|(place, _)| *place);
         for (place, lookups) in unresolved {
-            let Some(source) = modules.get(place.module).map(as_source) else {
+            let Some(module) = modules.get(place.module) else {
                 continue;
             };
+            if let (ModuleSource::File { .. }, Err(why)) = (&module.source, &module.elf)
+                && !self.budget.has_left_out(&module.path)
+            {
+                self.symbolizer.note_corrupt(&module.path, why);
+            }
+            let source = as_source(module);
             for lookups in lookups.chunks(BATCH) {
                 let plain: Vec<Lookup> = lookups.iter().map(|(lookup, _)| *lookup).collect();
                 let frames = self.symbolizer.resolve(&source, &plain);
@@ -397,6 +403,11 @@ impl Stacks {
     /// What may be missing from stacks through code that the process makes.
     pub fn made_gap(&self) -> Option<Gap> {
         self.jit.as_ref().and_then(Jit::gap)
+    }
+
+    /// Modules whose files are corrupt, and what is wrong with them.
+    pub fn corrupt(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
+        self.symbolizer.corrupt()
     }
 
     /// Modules whose debug information could not be used, and why.

@@ -232,6 +232,12 @@ impl Budget {
         }
     }
 
+    /// Whether that was said of this file.
+    #[must_use]
+    pub fn has_left_out(&self, file: &str) -> bool {
+        self.left_out().values().any(|files| files.contains(file))
+    }
+
     /// How often something was left out for this target so far: what is found meanwhile may lack something.
     #[must_use]
     pub fn times_left_out(&self) -> u64 {
