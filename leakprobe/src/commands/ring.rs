@@ -3,7 +3,7 @@
 //! taken.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     io::{self, PipeReader, PipeWriter},
     os::fd::{AsFd, OwnedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -16,7 +16,7 @@ use leakprobe_common::counter::Counter;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::bell::Bell;
-use crate::probes::event;
+use crate::probes::{ByProcess, Place, event};
 
 /// Most bytes of records that are kept for all targets together: those of some 2,500 stacks.
 const MOST_KEPT: usize = 64 << 20;
@@ -32,7 +32,7 @@ pub(super) struct Ring {
 
 struct State {
     ring: RingBuf<MapData>,
-    queues: HashMap<u32, Queue>,
+    queues: ByProcess<Queue>,
 }
 
 /// The records of one target, in the order in which they were written.
@@ -53,7 +53,7 @@ impl Ring {
     pub(super) fn new(ring: RingBuf<MapData>) -> io::Result<Self> {
         let readable = ring.as_fd().try_clone_to_owned()?;
         let (ended, reads) = io::pipe()?;
-        let state = Arc::new(Mutex::new(State { ring, queues: HashMap::new() }));
+        let state = Arc::new(Mutex::new(State { ring, queues: ByProcess::default() }));
         let shared = Arc::clone(&state);
         let read = move || read_until(&ended, &readable, &shared);
         thread::Builder::new().name("leakprobe-ring".to_owned()).spawn(read)?;
@@ -62,8 +62,8 @@ impl Ring {
 
     /// The queue of a target from now on, which rings `bell` when there is something in it.
     pub(super) fn queue(&self, pid: u32, bell: &Arc<Bell>) -> Records {
-        lock(&self.state).queues.insert(pid, Queue::new(Arc::clone(bell)));
-        Records { ring: self.clone(), pid }
+        let (place, _) = lock(&self.state).queues.put(pid, Queue::new(Arc::clone(bell)));
+        Records { ring: self.clone(), place }
     }
 }
 
@@ -87,16 +87,16 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The records of one target. Dropped, they are kept no more.
+/// The records of one target, or those up to then when another one with the same process id became one. Dropped, they are kept no more.
 pub(super) struct Records {
     ring: Ring,
-    pid: u32,
+    place: Place,
 }
 
 impl Records {
     /// Only records of the process that started then are of interest from now on; see [`event::process`].
     pub(super) fn only(&self, process_start: u64) {
-        if let Some(queue) = lock(&self.ring.state).queues.get_mut(&self.pid) {
+        if let Some(queue) = lock(&self.ring.state).queues.at(self.place) {
             queue.process_start = process_start;
         }
     }
@@ -109,7 +109,7 @@ impl Records {
     /// The oldest record.
     pub(super) fn next(&self) -> Option<Vec<u8>> {
         let mut state = lock(&self.ring.state);
-        let queue = state.queues.get_mut(&self.pid)?;
+        let queue = state.queues.at(self.place)?;
         let record = queue.records.pop_front()?;
         queue.bytes = queue.bytes.saturating_sub(record.len());
         Some(record)
@@ -118,23 +118,23 @@ impl Records {
     /// What was left out since this was last asked, since too much was kept.
     pub(super) fn take_lost(&self) -> Vec<Counter> {
         let mut state = lock(&self.ring.state);
-        state.queues.get_mut(&self.pid).map(|queue| std::mem::take(&mut queue.lost)).unwrap_or_default()
+        state.queues.at(self.place).map(|queue| std::mem::take(&mut queue.lost)).unwrap_or_default()
     }
 }
 
 impl Drop for Records {
     fn drop(&mut self) {
-        lock(&self.ring.state).queues.remove(&self.pid);
+        lock(&self.ring.state).queues.remove(self.place);
     }
 }
 
 impl State {
     /// Takes out what is in the kernel's buffer.
     fn collect(&mut self) {
-        let most = MOST_KEPT / self.queues.len().max(1);
+        let most = MOST_KEPT / self.queues.count().max(1);
         while let Some(record) = self.ring.next() {
             let Some((pid, start)) = event::process(&record) else { continue };
-            let Some(queue) = self.queues.get_mut(&pid) else { continue };
+            let Some(queue) = self.queues.of(pid) else { continue };
             if [start, queue.process_start].contains(&0) || start == queue.process_start {
                 queue.put(record.to_vec(), most);
             }
