@@ -51,6 +51,11 @@ impl<T> ByProcess<T> {
         self.entries.get_mut(&pid).map(|(_, value)| value)
     }
 
+    /// All process ids with one.
+    pub fn pids(&self) -> impl Iterator<Item = u32> {
+        self.entries.keys().copied()
+    }
+
     /// How many processes have one.
     pub fn count(&self) -> usize {
         self.entries.len()

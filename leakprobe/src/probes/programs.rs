@@ -1,10 +1,12 @@
 //! The programs in the kernel, which all targets of a run share: they are loaded once, and so are the kernel's types.
 
 use std::{
+    collections::HashMap as StdHashMap,
     fs, io,
     os::fd::{AsFd, AsRawFd},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     thread,
+    time::Duration,
 };
 
 use aya::{
@@ -14,6 +16,7 @@ use aya::{
 };
 use aya_obj::btf::BtfKind;
 use leakprobe_common::{
+    counter::Counter,
     offsets::KernelOffsets,
     target::{Account, BITS, NOBODY, WORDS},
     wait::Settings,
@@ -92,6 +95,9 @@ impl Programs {
     pub const MOST_TARGETS: u32 = 1024;
     /// Most stacks of one target, of each kind of record, that are streamed in a tenth of a second.
     pub const MOST_STACKS: u64 = 200;
+
+    /// That tenth of a second.
+    pub const STACKS_STEP: Duration = Duration::from_millis(100);
 
     /// Loads and attaches the programs. Needs `CAP_BPF` and `CAP_PERFMON`, or root; takes some tens of ms.
     ///
@@ -250,6 +256,14 @@ impl Loaded {
     /// What was counted for one target.
     pub(super) fn account(&self, tgid: u32) -> Option<Account> {
         lock(&self.accounts).get(&tgid, 0).ok()
+    }
+
+    /// Threads that each target has created since it is one, by its process id.
+    #[must_use]
+    pub fn created(&self) -> StdHashMap<u32, u64> {
+        let targets: Vec<u32> = lock(&self.marked).pids().collect();
+        let created = |tgid| Some((tgid, self.account(tgid)?.counters[Counter::Created as usize]));
+        targets.into_iter().filter_map(created).collect()
     }
 
     /// The ring buffer, of all targets; `None` the second time.
