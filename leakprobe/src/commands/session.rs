@@ -180,7 +180,7 @@ impl Session {
             jvm: jvm::Finder::default(),
             signs: signs::Look::default(),
             waits: Waits::new(watch.pid, hub.machine(), &budget, !events),
-            stacks: StackTable::default(),
+            stacks: StackTable::within(budget.kept()),
             symbols,
             budget,
             live: Live::new(min_block_ns, clock_ns(ClockId::CLOCK_MONOTONIC)),

@@ -193,6 +193,8 @@ read_coded!(Gap);
 pub enum FileLimit {
     /// Memory held, MiB.
     MemoryMib(u64),
+    /// Memory for what is kept of all targets besides files: frames, names, mappings.
+    Kept,
     /// Bytes read, MiB.
     ReadMib(u64),
     /// CPU time for reading them, s.

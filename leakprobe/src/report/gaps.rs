@@ -115,6 +115,7 @@ impl Display for Gap {
                 let more = if *more == 0 { String::new() } else { format!(" and {more} more") };
                 let limit = match limit {
                     FileLimit::MemoryMib(mib) => format!("the limit of {mib} MiB of memory for files of the target"),
+                    FileLimit::Kept => "the memory for what is kept of targets".to_owned(),
                     FileLimit::ReadMib(mib) => format!("the limit of {mib} MiB read of files of the target"),
                     FileLimit::CpuS(seconds) => format!("the limit of {seconds} s of CPU time for files of the target"),
                     FileLimit::OpenFiles(most) => format!("the limit of {most} open files"),

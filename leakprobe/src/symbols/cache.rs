@@ -16,7 +16,8 @@ use super::{
 };
 use crate::{
     model::Frame,
-    target::{RootId, budget::Held, descriptors},
+    pool::Held,
+    target::{RootId, descriptors},
 };
 
 /// How many modules, and addresses of one module, are remembered. Targets that run into one of these make code as they go; then all

@@ -22,8 +22,9 @@ use nix::sys::{
 use super::{FileKey, Mapping, open::opened};
 use crate::{
     aside::runs,
+    pool::Held,
     privilege,
-    target::{Budget, ProcessMemory, budget::Held},
+    target::{Budget, ProcessMemory},
 };
 
 /// How long a copy may make no progress.
