@@ -161,6 +161,7 @@ impl Session {
         });
         symbols.set_process(watch.pid);
         let namespace = Namespace::of(watch.pid);
+        let live = Live::new(min_block_ns, clock_ns(ClockId::CLOCK_MONOTONIC)).within(budget.kept());
         Ok(Self {
             target,
             ns_pid: namespace.process(),
@@ -183,7 +184,7 @@ impl Session {
             stacks: StackTable::within(budget.kept()),
             symbols,
             budget,
-            live: Live::new(min_block_ns, clock_ns(ClockId::CLOCK_MONOTONIC)),
+            live,
             began: Instant::now(),
             started: Timestamp::now(),
             events: 0,

@@ -56,7 +56,7 @@ use crate::{
 
 pub use cache::Cache;
 pub use dwarf::{helper_cost, is_helper};
-pub use go::GoCode;
+use go::GoCode;
 pub use stacks::Stacks;
 
 /// Most modules whose debug information is said to be unusable, or whose files to be corrupt.

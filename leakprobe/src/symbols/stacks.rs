@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     aside,
+    go::Runtime,
     model::{Frame, Frames, Gap, Stack, StackId, StackKind, StackTable},
     pool::Share,
     target::{self, Budget, Code, ModuleId, ModuleSource, Modules, Root, budget::Scarce},
@@ -144,9 +145,9 @@ impl Stacks {
         self.pending.clear();
     }
 
-    /// From now on, addresses in this code are told as Go tells of them. Replaces what was given before.
-    pub fn set_go(&mut self, code: Vec<GoCode>) {
-        self.go = code;
+    /// From now on, addresses in the code of these runtimes are told as Go tells of them. Replaces what was given before.
+    pub fn set_go<'a>(&mut self, runtimes: impl Iterator<Item = &'a Runtime>) {
+        self.go = runtimes.filter_map(|runtime| GoCode::new(runtime, self.budget.kept())).collect();
     }
 
     /// Resolves all stacks that came since the last time. To be called while `modules` are those that the stacks were taken in.
