@@ -56,7 +56,7 @@ impl Modules {
             return Err(io::Error::other("no file is mapped there"));
         };
         let budget = self.budget.clone();
-        Ok(MappedFile { path: file.path.clone(), handle, start: place.start, offset: place.offset, budget })
+        Ok(MappedFile { path: file.path.to_string(), handle, start: place.start, offset: place.offset, budget })
     }
 
     /// The module of a file that was opened before; a file that is mapped at another place is not read again.
@@ -76,7 +76,7 @@ impl Modules {
         }
         let (handle, visible, module, bias) = elsewhere.filter(|(handle, ..)| self.is_that(handle, file, mapping))?;
         let source = ModuleSource::File { handle, visible };
-        let module = Module { path: file.path.clone(), source, elf: module.elf.clone(), bias, stamp: module.stamp };
+        let module = Module { path: file.path.to_string(), source, elf: module.elf.clone(), bias, stamp: module.stamp };
         Some(self.add(file, module))
     }
 
@@ -109,7 +109,7 @@ impl Modules {
         let bias = place(&elf, mapping);
         // Code that is made at run time may be mapped from a file, too, which is written all the time.
         let stamp = before.filter(|_| elf.is_ok());
-        self.add(file, Module { path: file.path.clone(), source, elf, bias, stamp })
+        self.add(file, Module { path: file.path.to_string(), source, elf, bias, stamp })
     }
 
     fn read_elf(&self, file: &File, name: &str) -> Result<Elf, String> {
@@ -130,7 +130,7 @@ impl Modules {
     }
 
     fn source(&mut self, file: &FileKey, mapping: &Mapping) -> ModuleSource {
-        match file.path.as_str() {
+        match &*file.path {
             "[vdso]" => self.vdso(mapping),
             path if path.starts_with('[') => ModuleSource::Missing("belongs to the kernel".to_owned()),
             path => match self.take_file(path) {
@@ -213,7 +213,7 @@ impl Modules {
                 };
                 others.silent.insert(file.dev);
                 if others.unanswered.len() < MOST_UNANSWERED {
-                    others.unanswered.insert(file.path.clone(), system.clone());
+                    others.unanswered.insert(file.path.to_string(), system.clone());
                 }
                 Err(io::Error::other(format!("its file does not answer ({system})")))
             }
