@@ -224,8 +224,8 @@ impl Session {
     fn collect(&mut self) {
         let Some(records) = &self.records else { return };
         records.collect();
-        for counter in records.take_lost() {
-            *self.lost.entry(counter).or_default() += 1;
+        for (counter, count) in records.take_lost() {
+            *self.lost.entry(counter).or_default() += count;
         }
     }
 

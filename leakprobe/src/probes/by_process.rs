@@ -56,11 +56,6 @@ impl<T> ByProcess<T> {
         self.entries.keys().copied()
     }
 
-    /// How many processes have one.
-    pub fn count(&self) -> usize {
-        self.entries.len()
-    }
-
     /// Removes it; `None`, and nothing is removed, if another one was put there.
     pub fn remove(&mut self, place: Place) -> Option<T> {
         self.at(place)?;
