@@ -13,6 +13,7 @@ pub mod fuzzing;
 pub mod go;
 pub mod jvm;
 pub mod model;
+mod pool;
 mod privilege;
 pub mod probes;
 pub mod report;

@@ -16,10 +16,11 @@ use crate::repo;
 const SOURCES: &str = "leakprobe/src";
 
 /// The rooms, those that everything stands on first. ARCHITECTURE.md lists them in this order.
-const ROOMS: [&str; 16] = [
+const ROOMS: [&str; 17] = [
     "aside",
     "privilege",
     "shared",
+    "pool",
     "model",
     "target",
     "probes",

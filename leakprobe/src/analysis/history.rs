@@ -1,19 +1,27 @@
 //! Numbers over time, in bounded memory: when there are too many, every other one is dropped.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
-use crate::model::{GrowthSample, StackId, TaskKind};
+use crate::{
+    model::{GrowthSample, StackId, TaskKind},
+    pool::{Pool, Share},
+};
 
 /// Most moments that are kept; twice this many are held before they are thinned out.
 const MAX_SAMPLES: usize = 240;
 /// Most sites whose numbers are followed.
 const MAX_SITES: usize = 4096;
 
+/// What the numbers of a site take at most, bytes.
+const OF_SITE: u64 = (2 * MAX_SAMPLES * size_of::<u64>()) as u64;
+/// So many sites can be followed however little memory is left for it.
+const SITES_AT_LEAST: u64 = 64;
+
 /// What is followed: a sort of task, with its creation stack, if known, and its park stack; threads that are not blocked have none.
 pub(super) type Key = (TaskKind, Option<StackId>, Option<StackId>);
 
 /// Numbers of tasks, in all and by site.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct History {
     samples: Vec<GrowthSample>,
     /// For each site its number at each of the moments; shorter if it was not there from the first on: then it is the end.
@@ -22,9 +30,23 @@ pub(super) struct History {
     stride: usize,
     skipped: usize,
     latest: Option<GrowthSample>,
+    /// What `sites` take, bytes.
+    size: Share,
 }
 
 impl History {
+    /// Nothing yet; what sites take is a share of this memory.
+    pub(super) fn within(kept: &Pool) -> Self {
+        Self {
+            samples: Vec::new(),
+            sites: HashMap::new(),
+            stride: 0,
+            skipped: 0,
+            latest: None,
+            size: kept.share(SITES_AT_LEAST * OF_SITE),
+        }
+    }
+
     /// Adds the numbers of a moment. `count` gives a site's number, and `sites` are those that there are.
     pub(super) fn add(
         &mut self,
@@ -46,8 +68,11 @@ impl History {
             if self.sites.len() >= MAX_SITES {
                 break;
             }
-            if count > 0 {
-                self.sites.entry(key).or_insert_with(|| vec![count]);
+            if count > 0
+                && let Entry::Vacant(new) = self.sites.entry(key)
+                && self.size.grow(OF_SITE).is_ok()
+            {
+                new.insert(vec![count]);
             }
         }
         if self.samples.len() >= 2 * MAX_SAMPLES {
@@ -73,6 +98,7 @@ impl History {
             (place - 1) % 2 == 1
         });
         self.sites.retain(|_, trend| trend.iter().any(|&count| count > 0));
+        self.size.set_up_to(self.sites.len() as u64 * OF_SITE);
     }
 
     /// The newest moment.
@@ -109,7 +135,7 @@ mod tests {
         let mut table = StackTable::default();
         let mut id = |n| table.intern(Stack::of_thread(vec![n], StackEnd::Complete));
         let (early, late) = ((TaskKind::Thread, None, Some(id(1))), (TaskKind::Goroutine, None, Some(id(2))));
-        let mut history = History::default();
+        let mut history = History::within(&Pool::new(1 << 20));
         for n in 0..5000u64 {
             let mut sites = HashMap::from([(early, n)]);
             if n > 2500 {

@@ -17,9 +17,12 @@ use super::{
     holders::{self, Confirmed, Doubts},
     slices::Slices,
 };
-use crate::model::{
-    Activity, Blocking, Change, ChangeKind, EndedWait, Frame, FutexMemory, GrowthSample, OwnerClaim, OwnerFacts,
-    Snapshot, StackId, StackTable, TaskKind, TimedWait,
+use crate::{
+    model::{
+        Activity, Blocking, Change, ChangeKind, EndedWait, Frame, FutexMemory, GrowthSample, OwnerClaim, OwnerFacts,
+        Snapshot, StackId, StackTable, TaskKind, TimedWait,
+    },
+    pool::Pool,
 };
 
 /// Who created a thread.
@@ -108,6 +111,9 @@ impl LiveThread {
 /// Threads that have exited whose names are remembered.
 const MOST_EXITED: usize = 1 << 14;
 
+/// Twice what numbers over time take at most, bytes.
+const MOST_OF_HISTORY: u64 = 32 << 20;
+
 /// Most events that are still expected; beyond that they are held to be lost.
 const MOST_LATE: usize = 1 << 16;
 
@@ -169,7 +175,7 @@ impl Live {
         Self {
             threads: BTreeMap::new(),
             goroutines: None,
-            history: History::default(),
+            history: History::within(&Pool::new(MOST_OF_HISTORY)),
             ended: EndedWaits::default(),
             min_block_ns,
             began_ns,
@@ -190,6 +196,12 @@ impl Live {
             confirmed: Confirmed::default(),
             counted: Counted::default(),
         }
+    }
+
+    /// The same, where the numbers over time take a share of this memory. To be called before anything is put in.
+    #[must_use]
+    pub fn within(self, kept: &Pool) -> Self {
+        Self { history: History::within(kept), ..self }
     }
 
     /// The threads, by id.

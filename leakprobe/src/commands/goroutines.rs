@@ -13,7 +13,7 @@ use crate::{
     },
     model::{Gap, GoObject, GoroutineSample, GoroutineSink, Loss, QueuePlace, StackId, StackTable, TimerSample},
     snapshot::{Engine, process_cpu_time},
-    symbols::{self, GoCode},
+    symbols,
     target::{Budget, Modules, ProcessMemory, has_memory},
 };
 
@@ -127,7 +127,7 @@ impl Goroutines {
             self.readers.truncate(MAX_RUNTIMES);
         }
         engine.set_frame_sizes(self.readers.iter().map(|known| code(known) as _).collect());
-        symbols.set_go(self.readers.iter().filter_map(|known| GoCode::new(known.reader.runtime())).collect());
+        symbols.set_go(self.readers.iter().map(|known| known.reader.runtime()));
     }
 
     /// Reads the goroutines into the live table. To be called before the threads are looked at.

@@ -1,6 +1,7 @@
 //! Measures what the programs cost, over and over, and has the governor's decisions carried out.
 
 use std::{
+    collections::HashMap,
     mem,
     time::{Duration, Instant},
 };
@@ -56,6 +57,8 @@ struct Window {
     began: Instant,
     time: ProgramTime,
     done: Option<Done>,
+    /// Threads that each target had created by then.
+    created: HashMap<u32, u64>,
 }
 
 impl Governing {
@@ -119,7 +122,13 @@ impl Governing {
             self.accounts = false;
             probes.add_gap(Gap::CostEstimated);
         }
-        Window { _accounting: accounting, began: Instant::now(), time: probes.program_time(), done: Done::read() }
+        Window {
+            _accounting: accounting,
+            began: Instant::now(),
+            time: probes.program_time(),
+            done: Done::read(),
+            created: probes.created(),
+        }
     }
 
     /// Takes in what the programs cost in the window; returns whether something else watches waits from now on.
@@ -139,9 +148,14 @@ impl Governing {
         let share = if self.governor.source() == WaitSource::Futexes { share + calls } else { share };
         let lifecycle = time.lifecycle_ns as f64 / 1e9 / seconds;
         self.account(share + lifecycle);
+        let created = probes.created();
+        let since = |(target, now): (&u32, &u64)| now.saturating_sub(window.created.get(target).copied().unwrap_or(0));
+        let a_step = Programs::STACKS_STEP.as_secs_f64() / seconds;
+        let wanted: Vec<f64> = created.iter().map(|count| since(count) as f64 * a_step).collect();
         if let Some(budget) = self.budget
-            && let Some(most) = self.stacks.decide(lifecycle, budget)
+            && let Some(most) = self.stacks.decide(lifecycle, budget, wanted)
         {
+            tracing::debug!("creations cost {:.2} % of a core: {most} stacks of each target", lifecycle * 100.0);
             probes.limit_stacks(most);
         }
         let other = self.governor.decide(self.began.elapsed(), Measured { share, calls, switches });
@@ -225,6 +239,11 @@ impl Rhythm {
 
 /// Part of the budget up to which more stacks are taken.
 const ROOM: f64 = 0.8;
+/// Part of the budget that stacks may always cost: where creations are too dear without them, to take none would save next to nothing,
+/// and would cost those targets their stacks which create little.
+const ALWAYS: f64 = 0.1;
+/// CPU time that the stack of a creation takes, s.
+const OF_STACK: f64 = 5e-6;
 
 /// How many creation stacks are taken: what a flood of creations costs is mostly their stacks.
 #[derive(Debug)]
@@ -240,20 +259,37 @@ impl Default for StackRate {
 
 impl StackRate {
     /// Half of them if the programs on the life of threads, at `share` of a core, cost more than the budget; half as many again if
-    /// less: a moment that was dear must not cost stacks from then on.
-    fn decide(&mut self, share: f64, budget: f64) -> Option<u64> {
+    /// less: a moment that was dear must not cost stacks from then on. `wanted`: how many each target creates in a step.
+    fn decide(&mut self, share: f64, budget: f64, wanted: Vec<f64>) -> Option<u64> {
+        let always = budget * ALWAYS * Programs::STACKS_STEP.as_secs_f64() / OF_STACK;
+        let least = fair(wanted, always).map_or(Programs::MOST_STACKS, |most| most as u64);
+        let least = least.clamp(1, Programs::MOST_STACKS);
         let most = if share > budget {
-            (self.most / 2).max(1)
+            (self.most / 2).max(least)
         } else if share < budget * ROOM {
             (self.most + (self.most / 2).max(1)).min(Programs::MOST_STACKS)
         } else {
-            self.most
+            self.most.max(least)
         };
         (most != self.most).then(|| {
             self.most = most;
             most
         })
     }
+}
+
+/// The most that each may have so that all together have `sum`, where some want less; `None` if there is enough for all.
+fn fair(mut wanted: Vec<f64>, mut sum: f64) -> Option<f64> {
+    wanted.sort_by(f64::total_cmp);
+    let count = wanted.len();
+    for (place, want) in wanted.into_iter().enumerate() {
+        let each = sum / (count - place) as f64;
+        if want > each {
+            return Some(each);
+        }
+        sum -= want;
+    }
+    None
 }
 
 #[cfg(test)]
@@ -293,17 +329,31 @@ mod tests {
 
     #[test]
     fn stacks_become_fewer_and_more_again() {
+        let (mut rate, flood) = (StackRate::default(), vec![1e4; 100]);
+        let mut decide = |share| rate.decide(share, 0.01, flood.clone());
+        assert_eq!(decide(0.005), None);
+        assert_eq!(decide(0.02), Some(Programs::MOST_STACKS / 2));
+        let fewer: Vec<u64> = (0..20).filter_map(|_| decide(0.02)).collect();
+        assert_eq!(fewer.last(), Some(&1));
+        assert_eq!(decide(0.001), Some(2));
+        let more: Vec<u64> = (0..20).filter_map(|_| decide(0.001)).collect();
+        assert_eq!(more.last(), Some(&Programs::MOST_STACKS));
+    }
+
+    #[test]
+    fn what_a_flood_costs_does_not_cost_the_stacks_of_a_quiet_target() {
         let mut rate = StackRate::default();
-        assert_eq!(rate.decide(0.005, 0.01), None);
-        assert_eq!(rate.decide(0.02, 0.01), Some(Programs::MOST_STACKS / 2));
         for _ in 0..20 {
-            rate.decide(0.02, 0.01);
+            rate.decide(0.5, 0.01, vec![2500.0, 5.0]);
         }
-        assert_eq!(rate.most, 1);
-        assert_eq!(rate.decide(0.001, 0.01), Some(2));
-        for _ in 0..20 {
-            rate.decide(0.001, 0.01);
-        }
-        assert_eq!(rate.most, Programs::MOST_STACKS);
+        assert!((5..20).contains(&rate.most), "{}", rate.most);
+        assert_eq!(rate.decide(0.5, 0.01, vec![0.0, 5.0]), Some(Programs::MOST_STACKS), "stacks are not what is dear");
+    }
+
+    #[test]
+    fn what_there_is_is_parted_fairly() {
+        assert_eq!([fair(vec![], 1.0), fair(vec![2.0, 3.0], 5.0)], [None; 2]);
+        assert_eq!(fair(vec![100.0, 5.0, 50.0], 25.0), Some(10.0));
+        assert_eq!(fair(vec![100.0, 100.0], 0.0), Some(0.0));
     }
 }

@@ -3,7 +3,7 @@
 //! taken.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     io::{self, PipeReader, PipeWriter},
     os::fd::{AsFd, OwnedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -16,10 +16,17 @@ use leakprobe_common::counter::Counter;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::bell::Bell;
-use crate::probes::event;
+use crate::{
+    pool::{Pool, Share},
+    probes::{ByProcess, Place, event},
+};
 
-/// Most bytes of records that are kept for all targets together: those of some 2,500 stacks.
-const MOST_KEPT: usize = 64 << 20;
+/// Most memory for records that are kept for all targets together, bytes. A single one can have half of it: some 2,500 stacks.
+const MOST_KEPT: u64 = 128 << 20;
+/// What those of a target can have however much others have.
+const FLOOR: u64 = 64 << 10;
+/// What a record takes besides its bytes.
+const BESIDES: usize = 64;
 /// After records have come others are waited for: who is woken for each has no time for anything else.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -32,16 +39,21 @@ pub(super) struct Ring {
 
 struct State {
     ring: RingBuf<MapData>,
-    queues: HashMap<u32, Queue>,
+    queues: ByProcess<Queue>,
+    memory: Pool,
 }
+
+/// How many records, or stacks of them, were left out, by what was.
+type Lost = BTreeMap<Counter, u64>;
 
 /// The records of one target, in the order in which they were written.
 struct Queue {
     /// See [`event::process`]; 0 if it is not known.
     process_start: u64,
     records: VecDeque<Vec<u8>>,
-    bytes: usize,
-    lost: Vec<Counter>,
+    /// What they take, bytes.
+    size: Share,
+    lost: Lost,
     bell: Arc<Bell>,
 }
 
@@ -53,7 +65,7 @@ impl Ring {
     pub(super) fn new(ring: RingBuf<MapData>) -> io::Result<Self> {
         let readable = ring.as_fd().try_clone_to_owned()?;
         let (ended, reads) = io::pipe()?;
-        let state = Arc::new(Mutex::new(State { ring, queues: HashMap::new() }));
+        let state = Arc::new(Mutex::new(State { ring, queues: ByProcess::default(), memory: Pool::new(MOST_KEPT) }));
         let shared = Arc::clone(&state);
         let read = move || read_until(&ended, &readable, &shared);
         thread::Builder::new().name("leakprobe-ring".to_owned()).spawn(read)?;
@@ -62,8 +74,10 @@ impl Ring {
 
     /// The queue of a target from now on, which rings `bell` when there is something in it.
     pub(super) fn queue(&self, pid: u32, bell: &Arc<Bell>) -> Records {
-        lock(&self.state).queues.insert(pid, Queue::new(Arc::clone(bell)));
-        Records { ring: self.clone(), pid }
+        let mut state = lock(&self.state);
+        let queue = Queue::new(Arc::clone(bell), state.memory.share(FLOOR));
+        let (place, _) = state.queues.put(pid, queue);
+        Records { ring: self.clone(), place }
     }
 }
 
@@ -87,16 +101,16 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The records of one target. Dropped, they are kept no more.
+/// The records of one target, or those up to then when another one with the same process id became one. Dropped, they are kept no more.
 pub(super) struct Records {
     ring: Ring,
-    pid: u32,
+    place: Place,
 }
 
 impl Records {
     /// Only records of the process that started then are of interest from now on; see [`event::process`].
     pub(super) fn only(&self, process_start: u64) {
-        if let Some(queue) = lock(&self.ring.state).queues.get_mut(&self.pid) {
+        if let Some(queue) = lock(&self.ring.state).queues.at(self.place) {
             queue.process_start = process_start;
         }
     }
@@ -109,57 +123,67 @@ impl Records {
     /// The oldest record.
     pub(super) fn next(&self) -> Option<Vec<u8>> {
         let mut state = lock(&self.ring.state);
-        let queue = state.queues.get_mut(&self.pid)?;
-        let record = queue.records.pop_front()?;
-        queue.bytes = queue.bytes.saturating_sub(record.len());
-        Some(record)
+        state.queues.at(self.place)?.take()
     }
 
     /// What was left out since this was last asked, since too much was kept.
-    pub(super) fn take_lost(&self) -> Vec<Counter> {
+    pub(super) fn take_lost(&self) -> Lost {
         let mut state = lock(&self.ring.state);
-        state.queues.get_mut(&self.pid).map(|queue| std::mem::take(&mut queue.lost)).unwrap_or_default()
+        state.queues.at(self.place).map(|queue| std::mem::take(&mut queue.lost)).unwrap_or_default()
     }
 }
 
 impl Drop for Records {
     fn drop(&mut self) {
-        lock(&self.ring.state).queues.remove(&self.pid);
+        lock(&self.ring.state).queues.remove(self.place);
     }
 }
 
 impl State {
     /// Takes out what is in the kernel's buffer.
     fn collect(&mut self) {
-        let most = MOST_KEPT / self.queues.len().max(1);
         while let Some(record) = self.ring.next() {
             let Some((pid, start)) = event::process(&record) else { continue };
-            let Some(queue) = self.queues.get_mut(&pid) else { continue };
+            let Some(queue) = self.queues.of(pid) else { continue };
             if [start, queue.process_start].contains(&0) || start == queue.process_start {
-                queue.put(record.to_vec(), most);
+                queue.put(record.to_vec());
             }
         }
     }
 }
 
 impl Queue {
-    fn new(bell: Arc<Bell>) -> Self {
-        Self { process_start: 0, records: VecDeque::new(), bytes: 0, lost: Vec::new(), bell }
+    fn new(bell: Arc<Bell>, size: Share) -> Self {
+        Self { process_start: 0, records: VecDeque::new(), size, lost: Lost::new(), bell }
     }
 
-    /// Keeps a record, as far as there is room: from half of `most` bytes on without its stack, from `most` on not at all.
-    fn put(&mut self, mut record: Vec<u8>, most: usize) {
-        if self.bytes >= most / 2 && event::cut_stack(&mut record) {
-            self.lost.push(Counter::RingFullStack);
+    /// Keeps a record, as far as there is room: once half of it is taken without its stack.
+    fn put(&mut self, mut record: Vec<u8>) {
+        if self.size.amount() >= self.size.left() && event::cut_stack(&mut record) {
+            self.lose(Counter::RingFullStack);
         }
-        if self.bytes + record.len() > most {
-            self.lost.push(event::lost_with(&record));
+        if self.size.grow(bytes_of(&record)).is_err() {
+            self.lose(event::lost_with(&record));
             return;
         }
-        self.bytes += record.len();
         self.records.push_back(record);
         self.bell.ring();
     }
+
+    /// The oldest.
+    fn take(&mut self) -> Option<Vec<u8>> {
+        let record = self.records.pop_front()?;
+        self.size.shrink(bytes_of(&record));
+        Some(record)
+    }
+
+    fn lose(&mut self, counter: Counter) {
+        *self.lost.entry(counter).or_default() += 1;
+    }
+}
+
+fn bytes_of(record: &[u8]) -> u64 {
+    (record.len() + BESIDES) as u64
 }
 
 #[cfg(test)]
@@ -173,15 +197,16 @@ mod tests {
         let front = size_of::<Created>();
         let mut record = (Kind::Created as u32).to_le_bytes().to_vec();
         record.resize(front + 1000, 0);
-        let mut queue = Queue::new(Arc::new(Bell::new().unwrap()));
+        let memory = Pool::new(2 * 4 * bytes_of(&record));
+        let mut queue = Queue::new(Arc::new(Bell::new().unwrap()), memory.share(0));
         for _ in 0..20 {
-            queue.put(record.clone(), 4 * (front + 1000));
+            queue.put(record.clone());
         }
         let lengths: Vec<usize> = queue.records.iter().map(Vec::len).collect();
         assert_eq!(lengths[..3], [front + 1000, front + 1000, front]);
-        assert!(queue.bytes <= 4 * (front + 1000) && lengths.iter().sum::<usize>() == queue.bytes);
-        let lost = |counter| queue.lost.iter().filter(|lost| **lost == counter).count();
-        assert_eq!(lost(Counter::RingFullStack), 18);
-        assert_eq!(lost(Counter::RingFullCreated), 20 - lengths.len());
+        let taken: u64 = queue.records.iter().map(|record| bytes_of(record)).sum();
+        assert!(taken <= 4 * bytes_of(&record) && taken == queue.size.amount());
+        let left_out = (20 - lengths.len()) as u64;
+        assert_eq!(queue.lost, Lost::from([(Counter::RingFullStack, 18), (Counter::RingFullCreated, left_out)]));
     }
 }

@@ -178,6 +178,7 @@ impl Session {
         });
         symbols.set_process(watch.pid);
         let namespace = Namespace::of(watch.pid);
+        let live = Live::new(min_block_ns, clock_ns(ClockId::CLOCK_MONOTONIC)).within(budget.kept());
         Ok(Self {
             target,
             ns_pid: namespace.process(),
@@ -197,10 +198,10 @@ impl Session {
             jvm: jvm::Finder::default(),
             signs: signs::Look::default(),
             waits: Waits::new(watch.pid, hub.machine(), &budget, !events),
-            stacks: StackTable::default(),
+            stacks: StackTable::within(budget.kept()),
             symbols,
             budget,
-            live: Live::new(min_block_ns, clock_ns(ClockId::CLOCK_MONOTONIC)),
+            live,
             began: Instant::now(),
             started: Timestamp::now(),
             events: 0,
@@ -240,8 +241,8 @@ impl Session {
     fn collect(&mut self) {
         let Some(records) = &self.records else { return };
         records.collect();
-        for counter in records.take_lost() {
-            *self.lost.entry(counter).or_default() += 1;
+        for (counter, count) in records.take_lost() {
+            *self.lost.entry(counter).or_default() += count;
         }
     }
 

@@ -174,6 +174,15 @@ pub enum Gap {
         /// Why its debug information could not be used.
         why: String,
     },
+    /// Files with code are corrupt: functions have no names, or stacks are cut.
+    FilesCorrupt {
+        /// One of the files.
+        file: String,
+        /// What is wrong with it.
+        why: String,
+        /// How many more there are.
+        more: u64,
+    },
     /// Files were not read, or not completely: a limit of one run is used up.
     FilesBeyondBudget {
         /// Some of the files.
@@ -196,6 +205,8 @@ read_coded!(Gap);
 pub enum FileLimit {
     /// Memory held, MiB.
     MemoryMib(u64),
+    /// Memory for what is kept of all targets besides files: frames, names, mappings.
+    Kept,
     /// Bytes read, MiB.
     ReadMib(u64),
     /// CPU time for reading them, s.

@@ -136,6 +136,8 @@ losses! {
     SitesNotListed = "sites_not_listed",
     /// Files that were not read, or not completely: beyond what one run may spend.
     FilesBeyondBudget = "files_beyond_budget",
+    /// Files with code that are corrupt: functions have no names, or stacks are cut.
+    FilesCorrupt = "files_corrupt",
 }
 
 impl From<Loss> for String {

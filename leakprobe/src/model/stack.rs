@@ -5,6 +5,8 @@ use std::{collections::HashMap, sync::Arc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::pool::{Pool, Share};
+
 /// How the reading of a stack ended. Everything but [`StackEnd::Complete`] means that outer frames are, or may be, missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -136,39 +138,61 @@ impl StackId {
 
 /// Holds each distinct stack once: a million parked tasks at a few hundred sites need a few hundred stacks.
 ///
-/// A program can make new ones as long as it is watched, so there is a limit: about 128 MiB. What comes later is a stack without
-/// addresses, with [`StackEnd::LeftOut`], and is counted.
-#[derive(Debug, Default)]
+/// A program can make new ones as long as it is watched, so there are limits: 128 MiB, and what all targets of a run leave of the pool
+/// that they share. What comes later is a stack without addresses, with [`StackEnd::LeftOut`], and is counted.
+#[derive(Debug)]
 pub struct StackTable {
     ids: HashMap<Arc<Stack>, StackId>,
     stacks: Vec<Arc<Stack>>,
-    /// Words that they take.
-    words: usize,
+    /// What they take, bytes.
+    size: Share,
     left_out: u64,
 }
 
-/// Most words that the stacks of a run take. Each takes about as many once more where it is symbolised.
-const MOST_WORDS: usize = 8 << 20;
-/// Words that a stack takes besides its addresses.
-const WORDS_BESIDES: usize = 24;
+/// Most that the stacks of a target take, bytes.
+const MOST: u64 = 128 << 20;
+/// What they may take however little is left for it, bytes: some 400 stacks.
+const FLOOR: u64 = 256 << 10;
+/// What an address takes, with its frame once it is symbolised, bytes.
+const OF_ADDRESS: usize = size_of::<u64>() + 2 * size_of::<u32>();
+/// What a stack takes besides its addresses, bytes.
+const BESIDES: usize = 384;
+
+impl Default for StackTable {
+    /// One that shares with nobody.
+    fn default() -> Self {
+        Self::within(&Pool::new(2 * MOST))
+    }
+}
 
 impl StackTable {
+    /// One that has a share of this memory.
+    #[must_use]
+    pub fn within(kept: &Pool) -> Self {
+        Self { ids: HashMap::new(), stacks: Vec::new(), size: kept.share(FLOOR), left_out: 0 }
+    }
+
     /// The id of `stack`, which is stored if it is new.
     pub fn intern(&mut self, stack: Stack) -> StackId {
         if let Some(&id) = self.ids.get(&stack) {
             return id;
         }
-        let words = self.words + WORDS_BESIDES + stack.addresses.len();
-        if words > MOST_WORDS && stack.end != StackEnd::LeftOut {
+        // Those that stand for others are few.
+        if stack.end != StackEnd::LeftOut && !self.has_room(&stack) {
             self.left_out += 1;
             return self.intern(Stack { addresses: Vec::new(), end: StackEnd::LeftOut, ..stack });
         }
-        self.words = words;
         let id = StackId(u32::try_from(self.stacks.len()).unwrap_or(u32::MAX));
         let stack = Arc::new(stack);
         self.stacks.push(Arc::clone(&stack));
         self.ids.insert(stack, id);
         id
+    }
+
+    /// Takes what a new one takes, if there is so much.
+    fn has_room(&self, stack: &Stack) -> bool {
+        let more = (BESIDES + OF_ADDRESS * stack.addresses.len()) as u64;
+        self.size.amount() + more <= MOST && self.size.grow(more).is_ok()
     }
 
     /// As [`Self::intern`]; nothing is copied unless it is new.
@@ -241,7 +265,7 @@ mod tests {
         let mut table = StackTable::default();
         let stack = |n: u64| Stack::of_thread((n..n + 1000).collect(), StackEnd::Complete);
         let first = table.intern(stack(0));
-        let fit = MOST_WORDS / (1000 + WORDS_BESIDES);
+        let fit = MOST as usize / (1000 * OF_ADDRESS + BESIDES);
         for n in 1..fit as u64 {
             table.intern(stack(n));
         }
@@ -251,5 +275,24 @@ mod tests {
         assert_eq!(table.intern_ref(&stack(fit as u64 + 1)), left_out);
         assert_eq!((table.len(), table.left_out()), (fit + 1, 2));
         assert_eq!(table.intern(stack(0)), first, "what is kept stays so");
+    }
+
+    #[test]
+    fn what_the_stacks_of_all_targets_take_is_limited_and_each_has_some() {
+        let stack = |n: u64| Stack::of_thread((n..n + 20).collect(), StackEnd::Complete);
+        let kept = Pool::new(16 << 20);
+        let mut tables: Vec<StackTable> = (0..7).map(|_| StackTable::within(&kept)).collect();
+        for n in 0..20_000 {
+            tables.iter_mut().for_each(|table| {
+                table.intern(stack(n));
+            });
+        }
+        let taken: u64 = tables.iter().map(|table| table.size.amount() - FLOOR).sum();
+        assert!(taken <= 16 << 20 && tables.iter().all(|table| table.left_out() > 0), "{taken}");
+        let mut late = StackTable::within(&kept);
+        (0..300).for_each(|n| {
+            late.intern(stack(n));
+        });
+        assert_eq!((late.len(), late.left_out()), (300, 0), "a common target notices nothing");
     }
 }

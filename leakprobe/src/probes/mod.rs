@@ -1,6 +1,7 @@
 //! The kernel side: loading the BPF programs, what this kernel and these privileges allow, and reading what comes back.
 
 pub mod btf;
+mod by_process;
 mod calls;
 pub mod cost;
 pub mod event;
@@ -27,6 +28,7 @@ use leakprobe_common::{
 pub(crate) use self::iter::is_there;
 use self::{btf::BtfError, iter::TaskIter, programs::Marked};
 pub use self::{
+    by_process::{ByProcess, Place},
     losses::{is_dropped_record, loss},
     proc::ProcThreads,
     programs::Programs,
@@ -226,7 +228,7 @@ impl Probes {
     /// The kernel's counters for this target. What cannot be told to be of any target counts for each: the most that was lost.
     #[must_use]
     pub fn counters(&self) -> Vec<(Counter, u64)> {
-        let [own, shared] = [self.tgid, NOBODY].map(|tgid| self.programs().account(tgid));
+        let (own, shared) = (self.target.account(), self.programs().account(NOBODY));
         let value = |account: &Option<Account>, counter: Counter| account.map_or(0, |it| it.counters[counter as usize]);
         let sum = |counter| value(&own, counter).saturating_add(value(&shared, counter));
         Counter::ALL.iter().map(|&counter| (counter, sum(counter))).collect()

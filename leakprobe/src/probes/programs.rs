@@ -1,10 +1,12 @@
 //! The programs in the kernel, which all targets of a run share: they are loaded once, and so are the kernel's types.
 
 use std::{
+    collections::HashMap as StdHashMap,
     fs, io,
     os::fd::{AsFd, AsRawFd},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     thread,
+    time::Duration,
 };
 
 use aya::{
@@ -14,6 +16,7 @@ use aya::{
 };
 use aya_obj::btf::BtfKind;
 use leakprobe_common::{
+    counter::Counter,
     offsets::KernelOffsets,
     target::{Account, BITS, NOBODY, WORDS},
     wait::Settings,
@@ -21,7 +24,7 @@ use leakprobe_common::{
 use nix::time::ClockId;
 
 use super::{
-    Options, ProbeError,
+    ByProcess, Options, Place, ProbeError,
     btf::{self, Btf, BtfError},
     calls::SystemCalls,
     cost, log, privileges, refused,
@@ -47,6 +50,8 @@ pub struct Programs(Arc<Loaded>);
 pub struct Loaded {
     pub(super) iterators: Iterators,
     accounts: Mutex<HashMap<MapData, u32, Account>>,
+    /// The targets: of each, what was counted for it when its place was taken.
+    marked: Mutex<ByProcess<Arc<OnceLock<Account>>>>,
     /// `None` for a single target, which is a constant.
     targets: Option<Mutex<Array<MapData, u64>>>,
     attached: Mutex<State>,
@@ -90,6 +95,9 @@ impl Programs {
     pub const MOST_TARGETS: u32 = 1024;
     /// Most stacks of one target, of each kind of record, that are streamed in a tenth of a second.
     pub const MOST_STACKS: u64 = 200;
+
+    /// That tenth of a second.
+    pub const STACKS_STEP: Duration = Duration::from_millis(100);
 
     /// Loads and attaches the programs. Needs `CAP_BPF` and `CAP_PERFMON`, or root; takes some tens of ms.
     ///
@@ -170,6 +178,7 @@ impl Programs {
         Ok(Self(Arc::new(Loaded {
             iterators,
             accounts: Mutex::new(accounts),
+            marked: Mutex::default(),
             targets: options.only.is_none().then(|| Mutex::new(targets)),
             attached: Mutex::new(state),
             ring: Mutex::new(ring),
@@ -178,34 +187,55 @@ impl Programs {
 
     /// Makes the process `tgid` a target.
     pub(super) fn add(&self, tgid: u32) -> io::Result<Marked> {
+        let counted = Arc::default();
+        let mut marked = lock(&self.marked);
+        let before = self.account(tgid);
         lock(&self.accounts).insert(tgid, Account::EMPTY, 0).map_err(io::Error::other)?;
-        let marked = Marked { programs: self.clone(), tgid };
+        let (place, old) = marked.put(tgid, Arc::clone(&counted));
+        if let Some((old, account)) = old.zip(before) {
+            // Whoever still has the process that had this id before.
+            let _ = old.set(account);
+        }
+        drop(marked);
+        let marked = Marked { programs: self.clone(), place, counted };
         self.mark(tgid, true)?;
         Ok(marked)
     }
 }
 
-/// A process that is a target until this is dropped.
+/// A process that is a target until this is dropped, or until another one with the same id becomes one.
 pub(super) struct Marked {
     programs: Programs,
-    tgid: u32,
+    place: Place,
+    counted: Arc<OnceLock<Account>>,
 }
 
 impl Marked {
     pub(super) fn programs(&self) -> &Programs {
         &self.programs
     }
+
+    /// What was counted for it.
+    pub(super) fn account(&self) -> Option<Account> {
+        let counted = self.counted.get().copied();
+        counted.or_else(|| self.programs.account(self.place.pid()))
+    }
 }
 
 impl Drop for Marked {
     fn drop(&mut self) {
-        self.programs.remove(self.tgid);
+        self.programs.remove(self.place);
     }
 }
 
 impl Loaded {
     /// It is no target any more.
-    fn remove(&self, tgid: u32) {
+    fn remove(&self, place: Place) {
+        let mut marked = lock(&self.marked);
+        if marked.remove(place).is_none() {
+            return; // another one with that id is
+        }
+        let tgid = place.pid();
         if let Err(error) = self.mark(tgid, false) {
             tracing::debug!("process {tgid} goes on being watched: {error}");
         }
@@ -226,6 +256,14 @@ impl Loaded {
     /// What was counted for one target.
     pub(super) fn account(&self, tgid: u32) -> Option<Account> {
         lock(&self.accounts).get(&tgid, 0).ok()
+    }
+
+    /// Threads that each target has created since it is one, by its process id.
+    #[must_use]
+    pub fn created(&self) -> StdHashMap<u32, u64> {
+        let targets: Vec<u32> = lock(&self.marked).pids().collect();
+        let created = |tgid| Some((tgid, self.account(tgid)?.counters[Counter::Created as usize]));
+        targets.into_iter().filter_map(created).collect()
     }
 
     /// The ring buffer, of all targets; `None` the second time.

@@ -115,10 +115,15 @@ impl Display for Gap {
             Self::KernelNames { why } => write!(out, "no names of kernel functions: {why}"),
             Self::JitNames { why } => write!(out, "no names of JIT code: {why}"),
             Self::DebugInformation { module, why } => write!(out, "no lines or inlined functions in {module}: {why}"),
+            Self::FilesCorrupt { file, why, more } => {
+                let more = if *more == 0 { String::new() } else { format!(" and {}", number(*more, "other file", "other files")) };
+                write!(out, "not all names, or stacks cut, in {file}{more}: corrupt ELF: {why}")
+            }
             Self::FilesBeyondBudget { files, more, limit } => {
                 let more = if *more == 0 { String::new() } else { format!(" and {more} more") };
                 let limit = match limit {
                     FileLimit::MemoryMib(mib) => format!("the limit of {mib} MiB of memory for files of the target"),
+                    FileLimit::Kept => "the memory for what is kept of targets".to_owned(),
                     FileLimit::ReadMib(mib) => format!("the limit of {mib} MiB read of files of the target"),
                     FileLimit::CpuS(seconds) => format!("the limit of {seconds} s of CPU time for files of the target"),
                     FileLimit::OpenFiles(most) => format!("the limit of {most} open files"),

@@ -77,6 +77,7 @@ pub(super) fn sentence(loss: &Loss, n: u64) -> String {
         Loss::FilesBeyondBudget => {
             ("file", "not read, or not completely: beyond what one run may spend on files of the target".into())
         }
+        Loss::FilesCorrupt => ("file", "with code that is corrupt: names are missing there, or stacks are cut".into()),
         Loss::TaskUnreadable => ("task", "with a field that could not be read".into()),
         Loss::Unknown(code) => {
             let name = words::harmless(&code.replace('_', " "));

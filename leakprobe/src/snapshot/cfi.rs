@@ -24,10 +24,13 @@ use super::{
     known::Known,
     rule::{Frame, Rule, Stepped, Stuck},
 };
-use crate::target::{
-    Budget,
-    budget::{Held, Scarce},
-    elf::{Elf, Section, eh_frame_start},
+use crate::{
+    pool::Held,
+    target::{
+        Budget,
+        budget::Scarce,
+        elf::{Elf, Section, eh_frame_start},
+    },
 };
 
 /// Longest entry that is parsed, bytes. The longest of a large C++ program have some thousands.

@@ -16,7 +16,8 @@ use super::{
 };
 use crate::{
     model::Frame,
-    target::{RootId, budget::Held, descriptors},
+    pool::Held,
+    target::{RootId, descriptors},
 };
 
 /// How many modules, and addresses of one module, are remembered. Targets that run into one of these make code as they go; then all
@@ -69,6 +70,8 @@ impl From<&Metadata> for Identity {
 pub(super) struct Known {
     pub(super) frames: HashMap<Lookup, Vec<Frame>>,
     pub(super) debug: Debug,
+    /// What is wrong with its file, or with what is compressed in there: names are missing.
+    pub(super) corrupt: Option<String>,
     /// The debug file of the module; its symbols are of use even where its DWARF is not.
     pub(super) split: Option<File>,
     /// The symbol table that was left in the stripped module, decompressed.

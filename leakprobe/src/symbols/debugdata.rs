@@ -4,7 +4,7 @@
 
 use std::io::Read as _;
 
-use crate::target::{budget::Held, file::Content};
+use crate::{pool::Held, target::file::Content};
 
 /// Most bytes of it in the file. Firefox's, one of the largest, has some 7 MiB.
 const LARGEST: u64 = 64 << 20;

@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use super::{debugdata, dwarf::copy::DwarfCopy, elf, name, perfmap::PerfMap, symtab::Search};
-use crate::target;
+use crate::{pool::Pool, target};
 
 /// Reads an ELF file as for symbols.
 pub(crate) fn symbols(data: &[u8]) {
@@ -28,7 +28,7 @@ pub(crate) fn symbols(data: &[u8]) {
 
 /// Reads a perf map, twice.
 pub(crate) fn perf_map(data: &[u8]) {
-    let mut map = PerfMap::default();
+    let mut map = PerfMap::within(&Pool::new(1 << 20));
     let _ = map.look_up(Cursor::new(data), &[0, 0x1000, 0x7f00_0000_1000, u64::MAX]);
     let _ = map.look_up(Cursor::new(data), &[5, 0x1000]);
     let _ = name::readable(data);

@@ -10,12 +10,16 @@ use crate::{
         pclntab::{FuncId, Function, Traceback},
     },
     model::{Frame, GoFrame, Stack, StackKind},
+    pool::{Pool, Share},
 };
 
 /// Most addresses whose frames are remembered; then they are forgotten.
 const MOST_ADDRESSES: usize = 1 << 16;
-/// Most text of frames that is remembered, bytes.
-const MOST_TEXT: usize = 32 << 20;
+/// Most that the frames which are remembered take, bytes; and what they may take however little memory is left for it.
+const MOST: u64 = 48 << 20;
+const FLOOR: u64 = 128 << 10;
+/// What is remembered of an address takes so much besides its text, bytes.
+const BESIDES: usize = 64;
 
 /// What a frame is and whether tracebacks show it.
 #[derive(Clone, Debug)]
@@ -32,14 +36,14 @@ pub(super) type Lines = Arc<[Line]>;
 
 /// The code of one runtime.
 #[derive(Debug)]
-pub struct GoCode {
+pub(super) struct GoCode {
     code: Arc<Code>,
     rules: Traceback,
     /// Functions that look as if they were called from where a signal has struck.
     injected: Vec<FuncId>,
     known: HashMap<(u64, Meaning), Lines>,
-    /// Bytes of text in `known`.
-    text: usize,
+    /// What `known` takes, bytes.
+    size: Share,
 }
 
 /// What an address means.
@@ -58,9 +62,10 @@ enum Meaning {
 }
 
 impl GoCode {
-    /// The code of `runtime`; `None` if it has none. Looks through all of its functions: some ms.
+    /// The code of `runtime`; `None` if it has none. Looks through all of its functions: some ms. What is remembered takes a share of
+    /// `kept`.
     #[must_use]
-    pub fn new(runtime: &Runtime) -> Option<Self> {
+    pub(super) fn new(runtime: &Runtime, kept: &Pool) -> Option<Self> {
         let modules = runtime.code.modules();
         let main = modules.iter().find(|module| module.table.function_named("runtime.goexit").is_some());
         let main = &main.or(modules.first())?.table;
@@ -68,7 +73,7 @@ impl GoCode {
         let id = |name| main.function_named(name).map(|function| function.id());
         let injected = ids.into_iter().filter_map(id).filter(|&id| id != FuncId::NORMAL).collect();
         let rules = Traceback::new(main, u32::from(runtime.version.minor));
-        Some(Self { code: Arc::clone(&runtime.code), rules, injected, known: HashMap::new(), text: 0 })
+        Some(Self { code: Arc::clone(&runtime.code), rules, injected, known: HashMap::new(), size: kept.share(FLOOR) })
     }
 
     /// Whether `address` lies in this code.
@@ -136,12 +141,15 @@ impl GoCode {
         }
         let function = self.code.find(address)?.table.find(address)?;
         let lines: Lines = self.lines(&function, address, meaning).into();
-        if self.known.len() >= MOST_ADDRESSES || self.text > MOST_TEXT {
+        let of_line = |line: &Line| size_of::<Line>() + line.frame.text_len() + line.name.len();
+        let bytes = (BESIDES + lines.iter().map(of_line).sum::<usize>()) as u64;
+        if self.known.len() >= MOST_ADDRESSES || self.size.amount() > MOST || self.size.left() < bytes {
             self.known.clear();
-            self.text = 0;
+            self.size.set_up_to(0);
         }
-        self.text += lines.iter().map(|line| line.frame.text_len() + line.name.len()).sum::<usize>();
-        self.known.insert((address, meaning), Arc::clone(&lines));
+        if self.size.grow(bytes).is_ok() {
+            self.known.insert((address, meaning), Arc::clone(&lines));
+        }
         Some(lines)
     }
 

@@ -105,7 +105,7 @@ impl Jit {
             groups: numbers("Gid:"),
             runtime: None,
             is_used: false,
-            map: PerfMap::default(),
+            map: PerfMap::within(budget.kept()),
             read: None,
             took: None,
             ignored: None,
@@ -146,6 +146,9 @@ impl Jit {
         let began = Instant::now();
         let looked_up = budget.timed(|| self.map.look_up(opened, addresses));
         self.took = Some((Instant::now(), began.elapsed()));
+        if self.map.is_full {
+            budget.leave_out(&file, Scarce::Kept);
+        }
         self.read = Some((metadata.len(), metadata.mtime(), metadata.mtime_nsec()));
         let why = match &looked_up {
             Err(error) => format!("JIT code, and {file} could not be read: {error}"),

@@ -56,10 +56,10 @@ use crate::{
 
 pub use cache::Cache;
 pub use dwarf::{helper_cost, is_helper};
-pub use go::GoCode;
+use go::GoCode;
 pub use stacks::Stacks;
 
-/// Most modules whose debug information is said to be unusable.
+/// Most modules whose debug information is said to be unusable, or whose files to be corrupt.
 const MOST_LOSSES: usize = 1024;
 
 /// A file or a piece of memory that code comes from.
@@ -148,6 +148,8 @@ pub struct Symbolizer {
     own: Option<Cache>,
     /// Why debug information could not be used, by module.
     losses: BTreeMap<String, String>,
+    /// What is wrong with files that are corrupt, by module.
+    corrupt: BTreeMap<String, String>,
 }
 
 impl Symbolizer {
@@ -155,7 +157,7 @@ impl Symbolizer {
     #[must_use]
     pub fn new(options: Options) -> Self {
         let dwarf = dwarf::Reader::new(options.debug_info_timeout, options.budget.clone());
-        Self { dwarf, options, root: None, root_id: None, own: None, losses: BTreeMap::new() }
+        Self { dwarf, options, root: None, root_id: None, own: None, losses: BTreeMap::new(), corrupt: BTreeMap::new() }
     }
 
     /// From now on debug information is looked for in this root first, which is that of the target, and then in our own.
@@ -205,6 +207,16 @@ impl Symbolizer {
         self.losses.iter().map(|(path, why)| (path.as_str(), why.as_str()))
     }
 
+    /// Notes that a module's file is corrupt, as others have found.
+    pub(crate) fn note_corrupt(&mut self, module: &str, why: &str) {
+        note(&mut self.corrupt, module, why);
+    }
+
+    /// Modules whose files are corrupt, and what is wrong with them: functions have no names, or stacks are cut.
+    pub fn corrupt(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
+        self.corrupt.iter().map(|(path, why)| (path.as_str(), why.as_str()))
+    }
+
     /// Answers from memory, after `look_up` has added what is not yet there.
     fn remembered(
         &mut self,
@@ -223,27 +235,28 @@ impl Symbolizer {
         if !wanted.is_empty() {
             look_up(self, known, &wanted);
         }
+        let is_scarce = self.options.budget.times_left_out() != cut;
+        let is_cut_short = self.dwarf.is_given_up() || is_scarce;
         if let Debug::Unusable(why) = &known.debug {
-            self.lose(&module.path, why);
+            note(&mut self.losses, &module.path, why);
+        }
+        // What is wrong with a file of which not all may be read is not known.
+        if is_scarce {
+            known.corrupt = None;
+        } else if let Some(why) = &known.corrupt {
+            note(&mut self.corrupt, &module.path, why);
         }
         let frames = lookups.iter().map(|lookup| match known.frames.get(lookup) {
             Some(frames) => frames.clone(),
             None => vec![unknown(&module.path, lookup.svma, "was not looked up")],
         });
         let frames = frames.collect();
-        if is_shared && (self.dwarf.is_given_up() || self.options.budget.times_left_out() != cut) {
+        if is_shared && is_cut_short {
             // What this target's own limits kept from it is not so for others.
             self.own = Some(Cache::default());
             known.forget(&wanted);
         }
         frames
-    }
-
-    /// Remembers why a module's debug information could not be used.
-    fn lose(&mut self, path: &str, why: &str) {
-        if self.losses.len() < MOST_LOSSES || self.losses.contains_key(path) {
-            self.losses.insert(path.to_owned(), why.to_owned());
-        }
     }
 
     /// Looks up what was not seen before. `wanted` is sorted by the address to probe.
@@ -263,6 +276,7 @@ impl Symbolizer {
             Ok(facts) => facts,
             Err(why) => {
                 let reason = format!("corrupt ELF: {why}");
+                known.corrupt = Some(why);
                 for lookup in wanted {
                     known.frames.insert(*lookup, vec![unknown(path, lookup.svma, &reason)]);
                 }
@@ -302,6 +316,9 @@ impl Symbolizer {
             Vec::new()
         });
         scopes.resize(probes.len(), Vec::new());
+        if search.corrupt.is_some() {
+            known.corrupt.clone_from(&search.corrupt);
+        }
         let symbols = search.finish();
         let budget = self.options.budget.clone();
         let mut names = Readable::within(&budget);
@@ -319,12 +336,15 @@ impl Symbolizer {
     fn find_debug(&self, facts: elf::Facts, file: &File, module: &str, known: &mut Known) {
         let link = facts.debug_link.clone();
         let proof = Proof::of(facts.build_id.as_deref(), link.as_ref());
-        let mut found = None;
+        let (mut found, mut corrupt) = (None, None);
         if let (Dwarf::Absent, Some(proof)) = (&facts.dwarf, proof) {
             let path = Path::new(module.strip_suffix(" (deleted)").unwrap_or(module));
             let candidates = debugfile::candidates(proof, link.as_ref(), path, &self.options.debug_directories);
             let mut files = candidates.iter().flat_map(|candidate| self.files_at(candidate));
-            found = files.find_map(|file| self.proven(module, file, proof));
+            found = files.find_map(|file| {
+                let proven = self.proven(module, file, proof);
+                proven.map_err(|why| corrupt = Some(format!("its debug file is corrupt: {why}"))).ok().flatten()
+            });
         }
         let (file, facts) = match found {
             Some((split, facts)) => {
@@ -336,7 +356,7 @@ impl Symbolizer {
         };
         let is_to_copy = match facts.dwarf {
             _ if !self.options.debug_info => return known.debug = Debug::None,
-            Dwarf::Absent => return known.debug = Debug::None,
+            Dwarf::Absent => return known.debug = corrupt.map_or(Debug::None, Debug::Unusable),
             Dwarf::Refused(why) => return known.debug = Debug::Unusable(why),
             Dwarf::Present => false,
             Dwarf::ToCopy => true,
@@ -359,7 +379,7 @@ impl Symbolizer {
         let beside = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
         let candidates = debugfile::shared(link, &beside, &self.options.debug_directories);
         let mut files = candidates.iter().flat_map(|candidate| self.files_at(candidate));
-        let (found, _) = files.find_map(|file| self.proven(module, file, proof))?;
+        let (found, _) = files.find_map(|file| self.proven(module, file, proof).ok().flatten())?;
         drop(files);
         let origin = self.cache().shared(module, found)?;
         Some(Shared { origin, build_id: link.build_id.clone() })
@@ -377,10 +397,13 @@ impl Symbolizer {
     }
 
     /// The file, and what it says, if it belongs to the program.
-    fn proven(&self, module: &str, file: File, proof: Proof<'_>) -> Option<(File, elf::Facts)> {
+    ///
+    /// # Errors
+    /// If it is corrupt: what is wrong with it.
+    fn proven(&self, module: &str, file: File, proof: Proof<'_>) -> Result<Option<(File, elf::Facts)>, String> {
         let budget = &self.options.budget;
         let content = TargetFile::new(&file, module, budget);
-        let facts = elf::read(&content, Some(self.largest()), &mut Search::new(&[])).ok()?;
+        let facts = elf::read(&content, Some(self.largest()), &mut Search::new(&[]))?;
         drop(content);
         let is_proven = match proof {
             Proof::BuildId(id) => facts.build_id.as_deref() == Some(id),
@@ -389,7 +412,14 @@ impl Symbolizer {
                 budget.timed(|| debugfile::checksum(&file, largest, budget)).ok().flatten() == Some(crc)
             }
         };
-        is_proven.then_some((file, facts))
+        Ok(is_proven.then_some((file, facts)))
+    }
+}
+
+/// Notes what is wrong with a module, unless that is noted of too many others.
+fn note(of: &mut BTreeMap<String, String>, module: &str, why: &str) {
+    if of.len() < MOST_LOSSES || of.contains_key(module) {
+        of.insert(module.to_owned(), name::without_controls(why.to_owned()));
     }
 }
 

@@ -13,17 +13,22 @@ use std::{
     sync::Arc,
 };
 
+use crate::pool::{Pool, Share};
+
 /// Longest line that is read; of a longer one the name is cut off.
 const LONGEST_LINE: u64 = 4 << 10;
 /// Most of a file that is read: its end. A large Java server's has some 10 MiB.
 pub(super) const LARGEST: u64 = 256 << 20;
 /// Most addresses that are known; then all are forgotten.
 const MOST_ADDRESSES: usize = 1 << 16;
+/// What the names of functions may take however little memory is left for them, bytes.
+const FLOOR: u64 = 64 << 10;
+/// What a function takes besides its name, bytes.
+const BESIDES: usize = 128;
 /// Bytes before the place that was read up to by which the file is known again.
 const MARK: usize = 256;
 
 /// The names of some addresses, as far as a file has been read.
-#[derive(Default)]
 pub(super) struct PerfMap {
     /// The addresses that names were asked for, sorted; each with the name of its function.
     known: BTreeMap<u64, Option<Arc<str>>>,
@@ -35,9 +40,26 @@ pub(super) struct PerfMap {
     mark: Vec<u8>,
     /// Whether the first part of the file was left out.
     pub(super) is_cut: bool,
+    /// What `functions` take, bytes.
+    size: Share,
+    /// Whether names were left out because there was no memory for them.
+    pub(super) is_full: bool,
 }
 
 impl PerfMap {
+    /// Nothing is known yet; names take a share of this memory.
+    pub(super) fn within(kept: &Pool) -> Self {
+        Self {
+            known: BTreeMap::new(),
+            functions: BTreeMap::new(),
+            read: 0,
+            mark: Vec::new(),
+            is_cut: false,
+            size: kept.share(FLOOR),
+            is_full: false,
+        }
+    }
+
     /// The names of `addresses` in the file as it is now, and whether that of any known address is another one than before.
     pub(super) fn look_up(
         &mut self,
@@ -45,13 +67,17 @@ impl PerfMap {
         addresses: &[u64],
     ) -> io::Result<(HashMap<u64, Arc<str>>, bool)> {
         if self.known.len().saturating_add(addresses.len()) > MOST_ADDRESSES {
-            *self = Self::default();
+            self.known.clear();
+            self.read = 0;
+            self.mark.clear();
         }
         let length = file.seek(SeekFrom::End(0))?;
         let new: Vec<u64> = addresses.iter().copied().filter(|address| !self.known.contains_key(address)).collect();
         if !new.is_empty() || !self.is_continued(&mut file, length)? {
             self.known.extend(new.into_iter().map(|address| (address, None)));
             self.functions.clear();
+            self.size.set_up_to(0);
+            self.is_full = false;
             self.read = length.saturating_sub(LARGEST);
             self.is_cut = self.read > 0;
             if self.is_cut {
@@ -108,10 +134,17 @@ impl PerfMap {
         let reaches_in = self.functions.range(..start).next_back().filter(|(_, (its_end, _))| *its_end > start);
         let first = reaches_in.map_or(start, |(its_start, _)| *its_start);
         while let Some((&gone, _)) = self.functions.range(first..end).next() {
-            self.functions.remove(&gone);
+            let name = self.functions.remove(&gone).map(|(_, name)| name);
+            self.size.shrink(name.map_or(0, |name| bytes_of(&name)));
         }
-        if self.known.range(start..end).next().is_some() {
-            self.functions.insert(start, (end, String::from_utf8_lossy(name).into()));
+        if self.known.range(start..end).next().is_none() {
+            return;
+        }
+        let name: Arc<str> = String::from_utf8_lossy(name).into();
+        if self.size.grow(bytes_of(&name)).is_ok() {
+            self.functions.insert(start, (end, name));
+        } else {
+            self.is_full = true;
         }
     }
 
@@ -128,6 +161,10 @@ impl PerfMap {
         }
         is_renamed
     }
+}
+
+fn bytes_of(name: &str) -> u64 {
+    (name.len() + BESIDES) as u64
 }
 
 /// Reads a line, or as much of it as is wanted; how long it is, and whether it has an end.
@@ -170,6 +207,12 @@ mod tests {
     use std::io::Cursor;
 
     use super::*;
+
+    impl Default for PerfMap {
+        fn default() -> Self {
+            Self::within(&Pool::new(1 << 30))
+        }
+    }
 
     fn names(map: &mut PerfMap, text: &str, addresses: &[u64]) -> (Vec<Option<String>>, bool) {
         let (named, renamed) = map.look_up(Cursor::new(text), addresses).unwrap();
@@ -226,6 +269,18 @@ mod tests {
         let mut map = PerfMap::default();
         assert_eq!(names(&mut map, &text, &[0x101, 0x201]).0, [None, some("late")]);
         assert!(map.is_cut);
+    }
+
+    #[test]
+    fn names_take_no_more_memory_than_there_is() {
+        let line = |n: u64| format!("{:x} 10 {}{n}\n", n * 16, "x".repeat(2000));
+        let text: String = (1..100).map(line).collect();
+        let addresses: Vec<u64> = (1..100).map(|n| n * 16).collect();
+        let mut map = PerfMap::within(&Pool::new(0));
+        let named = names(&mut map, &text, &addresses).0.into_iter().flatten().count();
+        assert!((20..40).contains(&named) && map.is_full && map.size.amount() <= FLOOR, "{named}");
+        assert_eq!(names(&mut map, &line(1), &[16]).0.into_iter().flatten().count(), 1);
+        assert!(!map.is_full, "what is gone makes room");
     }
 
     #[test]

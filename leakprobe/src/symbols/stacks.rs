@@ -11,20 +11,19 @@ use super::{
 };
 use crate::{
     aside,
+    go::Runtime,
     model::{Frame, Frames, Gap, Stack, StackId, StackKind, StackTable},
-    target::{
-        self, Budget, Code, ModuleId, ModuleSource, Modules, Root,
-        budget::{Held, Scarce},
-    },
+    pool::Share,
+    target::{self, Budget, Code, ModuleId, ModuleSource, Modules, Root, budget::Scarce},
 };
 
 /// Files that code which is made at run time is mapped from; they hold no ELF file.
 const MADE: [&str; 4] = ["/memfd:", "/dev/zero", "/anon_hugepage", "/SYSV"];
-/// What frames may take however little the budget has left, bytes: some 40,000 of them.
-const GRANTED: u64 = 32 << 20;
-/// What they may take however much it has left: some 160,000.
+/// What the frames of a target may take however little is left for it, bytes: some 400 of them.
+const FLOOR: u64 = 256 << 10;
+/// What they may take however much is left: some 160,000.
 const MOST: u64 = 128 << 20;
-/// Where less is left, nothing more is looked up, bytes.
+/// Once a frame was left out, nothing is looked up where less is left, bytes.
 const LEAST: u64 = 1 << 20;
 /// About what the place and the allocations of a frame take besides itself and its text, bytes.
 const BESIDES: usize = 64;
@@ -52,9 +51,10 @@ pub struct Stacks {
     /// The places of frames in there, by their hashes.
     places: HashMap<u64, Vec<u32>>,
     hasher: RandomState,
-    /// What `frames` take, bytes; what is beyond [`GRANTED`] is held of the budget.
-    size: u64,
-    held: Held,
+    /// What `frames` take, bytes.
+    size: Share,
+    /// Whether one was left out.
+    is_cut: bool,
     /// The frames of each stack, in the order of the table; those beyond the end are not resolved yet.
     stacks: Vec<Vec<u32>>,
 }
@@ -122,7 +122,8 @@ impl Stacks {
     #[must_use]
     pub fn new(options: Options) -> Self {
         Self {
-            held: options.budget.nothing(),
+            size: options.budget.kept().share(FLOOR),
+            is_cut: false,
             budget: options.budget.clone(),
             symbolizer: Symbolizer::new(options),
             go: Vec::new(),
@@ -132,7 +133,6 @@ impl Stacks {
             frames: Vec::new(),
             places: HashMap::new(),
             hasher: RandomState::new(),
-            size: 0,
             stacks: Vec::new(),
         }
     }
@@ -145,9 +145,9 @@ impl Stacks {
         self.pending.clear();
     }
 
-    /// From now on, addresses in this code are told as Go tells of them. Replaces what was given before.
-    pub fn set_go(&mut self, code: Vec<GoCode>) {
-        self.go = code;
+    /// From now on, addresses in the code of these runtimes are told as Go tells of them. Replaces what was given before.
+    pub fn set_go<'a>(&mut self, runtimes: impl Iterator<Item = &'a Runtime>) {
+        self.go = runtimes.filter_map(|runtime| GoCode::new(runtime, self.budget.kept())).collect();
     }
 
     /// Resolves all stacks that came since the last time. To be called while `modules` are those that the stacks were taken in.
@@ -157,7 +157,7 @@ impl Stacks {
         while !rest.is_empty() {
             if self.is_full() {
                 // Looking up names that are not kept would take time without limit.
-                self.budget.leave_out("symbols of further stacks", Scarce::Memory);
+                self.budget.leave_out("symbols of further stacks", Scarce::Kept);
                 let left_out = self.left_out();
                 self.stacks.extend(rest.iter().map(|_| vec![left_out]));
                 return;
@@ -242,9 +242,15 @@ impl Stacks {
         let mut unresolved: Vec<_> = unresolved.into_iter().collect();
         unresolved.sort_by_key(|(place, _)| *place);
         for (place, lookups) in unresolved {
-            let Some(source) = modules.get(place.module).map(as_source) else {
+            let Some(module) = modules.get(place.module) else {
                 continue;
             };
+            if let (ModuleSource::File { .. }, Err(why)) = (&module.source, &module.elf)
+                && !self.budget.has_left_out(&module.path)
+            {
+                self.symbolizer.note_corrupt(&module.path, why);
+            }
+            let source = as_source(module);
             for lookups in lookups.chunks(BATCH) {
                 let plain: Vec<Lookup> = lookups.iter().map(|(lookup, _)| *lookup).collect();
                 let frames = self.symbolizer.resolve(&source, &plain);
@@ -339,8 +345,7 @@ impl Stacks {
 
     /// Whether hardly any frame could be added.
     fn is_full(&self) -> bool {
-        let left = self.budget.memory_left() + self.held.bytes() + GRANTED;
-        left.min(MOST).saturating_sub(self.size) < LEAST
+        self.is_cut && self.size.left().min(MOST.saturating_sub(self.size.amount())) < LEAST
     }
 
     /// The one frame that stands for all that are too many.
@@ -361,13 +366,12 @@ impl Stacks {
 
     fn insert_in_budget(&mut self, frame: Frame) -> Option<u32> {
         // The recording has them once more.
-        let size = self.size + 2 * (size_of::<Frame>() + BESIDES + frame.text_len()) as u64;
-        let held = if size > MOST { Err(Scarce::Memory) } else { self.held.set(size.saturating_sub(GRANTED)) };
-        if let Err(scarce) = held {
-            self.budget.leave_out(&frame.module, scarce);
+        let more = 2 * (size_of::<Frame>() + BESIDES + frame.text_len()) as u64;
+        if self.size.amount() + more > MOST || self.size.grow(more).is_err() {
+            self.is_cut = true;
+            self.budget.leave_out(&frame.module, Scarce::Kept);
             return None;
         }
-        self.size = size;
         Some(self.insert(frame))
     }
 
@@ -399,6 +403,11 @@ impl Stacks {
         self.jit.as_ref().and_then(Jit::gap)
     }
 
+    /// Modules whose files are corrupt, and what is wrong with them.
+    pub fn corrupt(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
+        self.symbolizer.corrupt()
+    }
+
     /// Modules whose debug information could not be used, and why.
     pub fn losses(&self) -> impl Iterator<Item = (&str, &str)> {
         self.symbolizer.losses()
@@ -427,13 +436,17 @@ mod tests {
 
     #[test]
     fn frames_are_held_once_and_within_a_limit() {
-        let limits = Limits { held: 4 << 20, ..Limits::of_memory(0) };
+        let limits = Limits { kept: 72 << 20, ..Limits::of_memory(0) };
         let mut stacks = Stacks::new(Options { budget: Budget::new(limits), ..Options::default() });
         let frame = |n: usize| Frame { function: format!("{n}").repeat(100_000), ..Frame::default() };
         let first = stacks.place(frame(1));
         assert_eq!(stacks.place(frame(1)), first);
         let places: Vec<u32> = (10..200).map(|n| stacks.place(frame(n))).collect();
-        assert!(stacks.size <= 36 << 20 && (90..100).contains(&stacks.frames.len()), "{}", stacks.frames.len());
+        assert!(
+            stacks.size.amount() <= FLOOR + (36 << 20) && (90..100).contains(&stacks.frames.len()),
+            "{}",
+            stacks.frames.len()
+        );
         let last = *places.last().unwrap();
         assert_eq!(stacks.frames()[last as usize].label(), "[unknown left out]");
         assert_eq!(stacks.place(frame(199)), last);
@@ -443,18 +456,19 @@ mod tests {
 
     #[test]
     fn nothing_is_looked_up_any_more_where_frames_are_full() {
-        let limits = Limits { held: 0, ..Limits::of_memory(0) };
+        let limits = Limits { kept: 0, ..Limits::of_memory(0) };
         let mut stacks = Stacks::new(Options { budget: Budget::new(limits), ..Options::default() });
         let (mut table, mut modules) = (StackTable::default(), Modules::from_parts(Vec::new(), &[]));
         let first = table.intern(Stack::of_thread(vec![1, 2], StackEnd::Complete));
         stacks.resolve_new(&table, &mut modules);
-        stacks.size = GRANTED;
+        let long = Frame { function: "f".repeat(FLOOR as usize), ..Frame::default() };
+        stacks.place(long);
         let second = table.intern(Stack::of_thread(vec![3, 4], StackEnd::Complete));
         stacks.resolve_new(&table, &mut modules);
         assert_eq!(stacks.of(first).len(), 2);
         assert!(
             matches!(stacks.of(second), [place] if stacks.frames()[*place as usize].label() == "[unknown left out]")
         );
-        assert_eq!(stacks.budget.count_left_out(), 1);
+        assert_eq!(stacks.budget.count_left_out(), 2, "that frame, and what was not looked up");
     }
 }

@@ -278,6 +278,38 @@ fn a_damaged_symbol_table_of_a_stripped_file_is_told() {
     assert!(why.starts_with("corrupt ELF: .gnu_debugdata: "), "{why}");
 }
 
+#[test]
+fn corrupt_files_are_named_for_each_target() {
+    let (built, sound) = (c(&[]), c(&[]));
+    let (start, _) = range(&built.program, "exported");
+    let file = fs::OpenOptions::new().write(true).open(&built.program).unwrap();
+    file.write_all_at(&u64::MAX.to_le_bytes(), 0x28).unwrap(); // where its section headers are
+    let cache = Cache::default();
+    for _ in 0..2 {
+        let mut symbolizer = Symbolizer::new(Options { cache: cache.clone(), ..Options::default() });
+        for module in [built.module(), sound.module()] {
+            symbolizer.resolve(&module, &[at(start)]);
+        }
+        let corrupt: Vec<&str> = symbolizer.corrupt().map(|(path, _)| path).collect();
+        assert_eq!(corrupt, [built.program.to_str().unwrap()]);
+    }
+}
+
+#[test]
+fn a_debug_file_that_is_corrupt_is_named() {
+    let built = c(&[]);
+    let (start, _) = range(&built.program, "exported");
+    built.run("objcopy", &["--only-keep-debug", "program", "program.debug"]);
+    built.run("strip", &["--strip-all", "program"]);
+    built.run("objcopy", &["--add-gnu-debuglink=program.debug", "program"]);
+    fs::write(built.directory.path().join("program.debug"), "no ELF file").unwrap();
+    let options = Options { debug_directories: Vec::new(), ..Options::default() };
+    let mut symbolizer = Symbolizer::new(options);
+    symbolizer.resolve(&built.module(), &[at(start)]);
+    let told: Vec<_> = symbolizer.losses().collect();
+    assert_eq!(told, [(built.program.to_str().unwrap(), "its debug file is corrupt: not an ELF file")]);
+}
+
 /// The first bytes of the section alone are right.
 fn damaged_length(built: &Built, whole: &[u8], place: usize) {
     let mut damaged = whole.to_vec();

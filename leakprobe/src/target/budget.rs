@@ -1,8 +1,8 @@
-//! What a run may spend on the files of its targets: memory, bytes read, CPU time.
+//! What a run may spend on its targets: memory, bytes read, CPU time.
 //!
 //! Limits of one section or one file do not add up to a limit of a run: a process can map any number of files, each of which
 //! claims as much as a single honest one may. So all that read such files draw on one budget, and whatever is not read because
-//! of it is reported by the file's name.
+//! of it is reported by the file's name. What is kept of targets besides their files is one pool for all of them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,12 +16,19 @@ use std::{
 };
 
 use super::modules::own_cpu_time;
-use crate::model::{FileLimit, Gap};
+use crate::{
+    model::{FileLimit, Gap},
+    pool::{Full, Held, Pool},
+};
 
 /// Most memory that is held for files of targets, bytes, however much there is: 2 GB of debug information with small units take 350 MB.
 const MOST_HELD: u64 = 384 << 20;
 /// One part in so many of the memory that there is.
 const SHARE_OF_MEMORY: u64 = 8;
+/// Most memory for what is kept of targets besides their files, bytes, however much there is.
+const MOST_KEPT: u64 = 1 << 30;
+/// What is kept of a target with some thousand stacks takes some MiB.
+const LEAST_KEPT: u64 = 64 << 20;
 /// Less is no use: the C library's unwind information and symbols alone take some MiB.
 const LEAST_HELD: u64 = 16 << 20;
 /// Most files that are named.
@@ -34,8 +41,10 @@ const NAMES_IN_GAP: usize = 3;
 /// How much a run may spend.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes of memory that are held at any time.
+    /// Bytes of memory that are held for files at any time.
     pub held: u64,
+    /// Bytes of memory for what is kept of all targets besides: see [`Budget::kept`].
+    pub kept: u64,
     /// Bytes that are read.
     pub read: u64,
     /// Bytes that may be read besides for each second that passes: what is new in a long run is read, too.
@@ -52,6 +61,7 @@ impl Limits {
     pub fn of_memory(memory: u64) -> Self {
         Self {
             held: (memory / SHARE_OF_MEMORY).clamp(LEAST_HELD, MOST_HELD),
+            kept: (memory / SHARE_OF_MEMORY).clamp(LEAST_KEPT, MOST_KEPT),
             read: 8 << 30,
             read_per_second: 32 << 20,
             cpu: Duration::from_secs(8),
@@ -63,8 +73,10 @@ impl Limits {
 /// What there was not enough of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scarce {
-    /// Memory.
+    /// Memory for files.
     Memory,
+    /// Memory for what is kept of targets besides files.
+    Kept,
     /// Bytes to read.
     Reading,
     /// CPU time.
@@ -89,7 +101,8 @@ type LeftOut = BTreeMap<Scarce, BTreeSet<String>>;
 struct Run {
     limits: Limits,
     began: Instant,
-    held: AtomicU64,
+    held: Pool,
+    kept: Pool,
     read: AtomicU64,
     cpu_ns: AtomicU64,
     /// When the run is to end, ns after it began; `u64::MAX`: not known.
@@ -120,7 +133,8 @@ impl Budget {
         let run = Run {
             limits,
             began: Instant::now(),
-            held: zero(),
+            held: Pool::new(limits.held),
+            kept: Pool::new(limits.kept),
             read: zero(),
             cpu_ns: zero(),
             end_ns: AtomicU64::new(u64::MAX),
@@ -147,13 +161,20 @@ impl Budget {
     /// No memory of it yet, for what takes some later.
     #[must_use]
     pub fn nothing(&self) -> Held {
-        Held { run: Arc::clone(&self.run), bytes: 0 }
+        self.run.held.nothing()
+    }
+
+    /// Memory for what is kept of all targets of the run, bytes: frames, stacks, goroutines. Each has shares of it with floors, so that
+    /// a common target notices nothing of one that has more than enough.
+    #[must_use]
+    pub fn kept(&self) -> &Pool {
+        &self.run.kept
     }
 
     /// Memory that may still be taken, bytes.
     #[must_use]
     pub fn memory_left(&self) -> u64 {
-        self.run.limits.held.saturating_sub(self.run.held.load(Ordering::Relaxed))
+        self.run.held.left()
     }
 
     /// Counts bytes that are about to be read.
@@ -232,6 +253,12 @@ impl Budget {
         }
     }
 
+    /// Whether that was said of this file.
+    #[must_use]
+    pub fn has_left_out(&self, file: &str) -> bool {
+        self.left_out().values().any(|files| files.contains(file))
+    }
+
     /// How often something was left out for this target so far: what is found meanwhile may lack something.
     #[must_use]
     pub fn times_left_out(&self) -> u64 {
@@ -260,6 +287,7 @@ impl Budget {
         let limits = &self.run.limits;
         match scarce {
             Scarce::Memory => FileLimit::MemoryMib(limits.held >> 20),
+            Scarce::Kept => FileLimit::Kept,
             Scarce::Reading => FileLimit::ReadMib(limits.read >> 20),
             Scarce::Time => FileLimit::CpuS(limits.cpu.as_secs()),
             Scarce::OpenFiles(most) => FileLimit::OpenFiles(most as u64),
@@ -272,6 +300,7 @@ impl Budget {
         let limits = &self.run.limits;
         match scarce {
             Scarce::Memory => format!("the limit of {} MiB of memory for files of the target", limits.held >> 20),
+            Scarce::Kept => "the memory for what is kept of targets".to_owned(),
             Scarce::Reading => format!("the limit of {} MiB read of files of the target", limits.read >> 20),
             Scarce::Time => format!("the limit of {} s of CPU time for files of the target", limits.cpu.as_secs()),
             Scarce::OpenFiles(most) => format!("the limit of {most} open files of the target"),
@@ -318,54 +347,10 @@ impl Drop for Stopwatch<'_> {
     }
 }
 
-/// Memory that is taken from a [`Budget`] until this is dropped.
-#[derive(Debug)]
-pub struct Held {
-    run: Arc<Run>,
-    bytes: u64,
-}
-
-impl Held {
-    /// How much it is, bytes.
-    #[must_use]
-    pub const fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// Takes more.
-    ///
-    /// # Errors
-    /// If there is not so much left; what was taken before stays so.
-    pub fn grow(&mut self, bytes: u64) -> Result<(), Scarce> {
-        if !take(&self.run.held, bytes, self.run.limits.held) {
-            return Err(Scarce::Memory);
-        }
-        self.bytes += bytes;
-        Ok(())
-    }
-
-    /// Takes more, or gives back, so that it is so much.
-    ///
-    /// # Errors
-    /// If there is not so much left; it stays what it was then.
-    pub fn set(&mut self, bytes: u64) -> Result<(), Scarce> {
-        if bytes >= self.bytes {
-            return self.grow(bytes - self.bytes);
-        }
-        self.run.held.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
-        self.bytes = bytes;
-        Ok(())
-    }
-
-    /// Takes over what another one has taken of the same budget.
-    pub fn add(&mut self, mut other: Self) {
-        self.bytes += std::mem::take(&mut other.bytes);
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.run.held.fetch_sub(self.bytes, Ordering::Relaxed);
+impl From<Full> for Scarce {
+    /// Of memory for files.
+    fn from(Full: Full) -> Self {
+        Self::Memory
     }
 }
 
@@ -414,23 +399,27 @@ mod tests {
     use super::*;
 
     fn small() -> Budget {
-        let limits = Limits { held: 100, read: 1000, read_per_second: 0, cpu: Duration::from_secs(1), cpu_share: 1000 };
+        let limits = Limits {
+            held: 100,
+            kept: 20,
+            read: 1000,
+            read_per_second: 0,
+            cpu: Duration::from_secs(1),
+            cpu_share: 1000,
+        };
         Budget::new(limits)
     }
 
     #[test]
-    fn memory_that_is_given_back_can_be_taken_again() {
+    fn memory_is_one_budget_for_all_targets() {
         let budget = small();
-        let mut held = budget.hold(60).unwrap();
-        assert_eq!(budget.for_target().hold(41).err(), Some(Scarce::Memory), "one budget for all targets");
-        assert_eq!(held.grow(u64::MAX), Err(Scarce::Memory));
-        held.set(100).unwrap();
-        assert_eq!(budget.memory_left(), 0);
-        assert_eq!(held.set(101), Err(Scarce::Memory));
-        held.set(30).unwrap();
-        assert_eq!(budget.memory_left(), 70);
-        drop(held);
-        assert!(budget.hold(100).is_ok());
+        let held = budget.hold(60).unwrap();
+        assert_eq!(budget.for_target().hold(41).err(), Some(Scarce::Memory));
+        let kept = budget.kept().share(5);
+        kept.grow(15).unwrap();
+        assert_eq!((budget.memory_left(), budget.for_target().kept().left()), (40, 10));
+        drop((held, kept));
+        assert_eq!((budget.memory_left(), budget.kept().left()), (100, 20));
     }
 
     #[test]
@@ -497,5 +486,6 @@ mod tests {
         assert_eq!([limit_file("3:cpuset:/"), limit_file("3"), limit_file("")], [None; 3]);
         assert!(memory_here() >= 1 << 20);
         assert_eq!([0, 1 << 30, u64::MAX].map(|memory| Limits::of_memory(memory).held >> 20), [16, 128, 384]);
+        assert_eq!([0, 1 << 30, u64::MAX].map(|memory| Limits::of_memory(memory).kept >> 20), [64, 128, 1024]);
     }
 }

@@ -10,7 +10,8 @@ use std::{
 use bytes::Bytes;
 use object::{ReadCache, ReadRef};
 
-use super::budget::{Budget, Held, Scarce};
+use super::budget::{Budget, Scarce};
+use crate::pool::Held;
 
 /// Bytes of a file or an image that parsers read by reference, and that can also be copied without being kept.
 pub(crate) trait Content<'data>: ReadRef<'data> {
@@ -86,7 +87,7 @@ impl<'file> TargetFile<'file> {
         self.scarcely(self.budget.read(bytes))?;
         let mut held = self.held.borrow_mut();
         self.scarcely(match &mut *held {
-            Some(held) => held.grow(bytes),
+            Some(held) => held.grow(bytes).map_err(Scarce::from),
             None => self.budget.hold(bytes).map(|new| *held = Some(new)),
         })
     }
@@ -144,7 +145,7 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"some bytes\0").unwrap();
         file.set_len(1 << 40).unwrap();
-        let limits = Limits { held: 64, read: 200, read_per_second: 0, cpu: Duration::MAX / 2, cpu_share: 1 };
+        let limits = Limits { held: 64, kept: 0, read: 200, read_per_second: 0, cpu: Duration::MAX / 2, cpu_share: 1 };
         let budget = Budget::new(limits);
         let read = TargetFile::new(&file, "/x", &budget);
         let content = &read;

@@ -21,8 +21,8 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use self::mountinfo::{Mount, layers, mounts};
-use super::budget::{Budget, Held};
-use crate::{aside::Aside, shared::Shared};
+use super::budget::Budget;
+use crate::{aside::Aside, pool::Held, shared::Shared};
 
 /// On disks. A disk may fail, too, but then the machine does.
 const DISK: [&str; 24] = [

@@ -3,13 +3,22 @@
 //! Format: <https://man7.org/linux/man-pages/man5/proc_pid_maps.5.html>
 
 use std::{
+    collections::HashSet,
     fs::File,
     io::{self, BufRead, BufReader, Read},
     ops::{ControlFlow, Range},
+    sync::Arc,
 };
+
+use crate::pool::{Pool, Share};
 
 /// Longest line that is taken for one; a path has 4 KB at most.
 const LONGEST_LINE: u64 = 64 << 10;
+/// What the list of executable mappings may take however little memory is left for it, bytes: a common program has a hundred.
+const FLOOR: u64 = 256 << 10;
+/// What such a mapping takes without its name, and a name besides its bytes, with what the list is made into.
+const OF_MAPPING: usize = 256;
+const BESIDES: usize = 64;
 
 /// A line of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +30,19 @@ pub(super) struct Line {
     pub(super) device: (u32, u32),
     pub(super) inode: u64,
     /// A path, a name in brackets, or nothing.
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
+}
+
+/// The executable mappings of a thread.
+#[derive(Debug)]
+pub(super) struct Executables {
+    pub(super) lines: Vec<Line>,
+    /// Whether there were too many.
+    pub(super) is_cut: bool,
+    /// What they take, bytes.
+    pub(super) size: Share,
+    /// Each name is held once: a file may be mapped 60,000 times, and its path have 4 KB.
+    names: HashSet<Arc<str>>,
 }
 
 /// One mapping, as much of it as every reader needs.
@@ -66,26 +87,60 @@ impl Mapping<'_> {
         self.name
     }
 
-    fn line(&self) -> Option<Line> {
+    fn line(&self, name: impl FnOnce(&str) -> Option<Arc<str>>) -> Option<Line> {
         Some(Line {
             start: self.start,
             end: self.end,
             offset: hex(self.offset)?,
             device: self.device()?,
             inode: self.inode()?,
-            name: String::from_utf8_lossy(self.name).into_owned(),
+            name: name(&String::from_utf8_lossy(self.name))?,
         })
     }
 }
 
-/// The executable mappings that a thread sees, `most` at most; `visit` sees all, the others, too.
-pub(super) fn executable(thread: u32, most: usize, mut visit: impl FnMut(&Mapping<'_>)) -> io::Result<Vec<Line>> {
-    let mut lines = Vec::new();
+/// The executable mappings that a thread sees, `most` at most, and as many as there is memory for; `visit` sees all up to then, the
+/// others, too.
+pub(super) fn executable(
+    thread: u32,
+    most: usize,
+    kept: &Pool,
+    mut visit: impl FnMut(&Mapping<'_>),
+) -> io::Result<Executables> {
+    let mut found = Executables::within(kept);
     each(thread, |mapping| {
         visit(&mapping);
-        executable_line(&mapping, most, &mut lines)
+        found.add(&mapping, most)
     })?;
-    Ok(lines)
+    Ok(found)
+}
+
+impl Executables {
+    fn within(kept: &Pool) -> Self {
+        Self { lines: Vec::new(), is_cut: false, size: kept.share(FLOOR), names: HashSet::new() }
+    }
+
+    fn add(&mut self, mapping: &Mapping<'_>, most: usize) -> ControlFlow<()> {
+        if !mapping.is_executable() {
+            return ControlFlow::Continue(());
+        }
+        if self.lines.len() >= most || self.size.grow(OF_MAPPING as u64).is_err() {
+            self.is_cut = true;
+            return ControlFlow::Break(());
+        }
+        let Self { lines, names, size, is_cut } = self;
+        let line = mapping.line(|name| {
+            if let Some(known) = names.get(name) {
+                return Some(Arc::clone(known));
+            }
+            *is_cut = size.grow((BESIDES + name.len()) as u64).is_err();
+            let new: Arc<str> = (!*is_cut).then(|| name.into())?;
+            names.insert(Arc::clone(&new));
+            Some(new)
+        });
+        lines.extend(line);
+        if *is_cut { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
 }
 
 /// Where memory lies, and of what kind it is.
@@ -107,13 +162,6 @@ pub(crate) fn kinds_at(thread: u32, addresses: &[u64]) -> io::Result<Vec<Kind>> 
         ControlFlow::Continue(())
     })?;
     Ok(found)
-}
-
-fn executable_line(mapping: &Mapping<'_>, most: usize, lines: &mut Vec<Line>) -> ControlFlow<()> {
-    if mapping.is_executable() {
-        lines.extend(mapping.line());
-    }
-    if lines.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
 }
 
 /// Visits every mapping that a thread sees, by ascending address, until `visit` breaks off.
@@ -173,16 +221,33 @@ mod tests {
 7ffe01000-7ffe02000 r-xp 00000000 00:00 0         [vdso]\n\
 35b1a000-35b1c000 --xs 0001a000 fd:10 9           /a b/c (deleted)\n";
 
+    fn found(maps: impl BufRead, most: usize) -> Executables {
+        let mut found = Executables::within(&Pool::new(0));
+        read(maps, |mapping| found.add(&mapping, most)).unwrap();
+        found
+    }
+
     fn lines(maps: impl BufRead, most: usize) -> Vec<Line> {
-        let mut lines = Vec::new();
-        read(maps, |mapping| executable_line(&mapping, most, &mut lines)).unwrap();
-        lines
+        found(maps, most).lines
+    }
+
+    #[test]
+    fn what_mappings_take_is_bounded_and_each_name_is_held_once() {
+        let line = |n: u64, name: &str| format!("{n:x}000-{n:x}800 r-xp 0 08:02 9 /{name}\n");
+        let long = "x".repeat(4000);
+        let same: String = (1..200).map(|n| line(n, &long)).collect();
+        let maps = found(same.as_bytes(), usize::MAX);
+        assert_eq!((maps.lines.len(), maps.names.len(), maps.is_cut), (199, 1, false));
+        let other: String = (1..200).map(|n| line(n, &format!("{n}{long}"))).collect();
+        let maps = found(other.as_bytes(), usize::MAX);
+        assert!(maps.is_cut && (50..70).contains(&maps.lines.len()) && maps.size.amount() <= FLOOR);
+        assert!(found(same.as_bytes(), 198).is_cut && !found(same.as_bytes(), 199).is_cut);
     }
 
     #[test]
     fn executable_lines_are_kept() {
         let kept = lines(MAPS.as_bytes(), usize::MAX);
-        let names: Vec<&str> = kept.iter().map(|line| line.name.as_str()).collect();
+        let names: Vec<&str> = kept.iter().map(|line| &*line.name).collect();
         assert_eq!(names, ["/usr/bin/dbus-daemon", "", "[vdso]", "/a b/c (deleted)"]);
         assert_eq!((kept[0].start, kept[0].end, kept[0].offset), (0x40_0000, 0x45_2000, 0x1000));
         assert_eq!((kept[3].device, kept[3].inode), ((0xfd, 0x10), 9));

@@ -18,8 +18,15 @@ use copied::Copied;
 pub use copied::{COPY_MAPPED, copy_mapped};
 use nix::time::{ClockId, clock_gettime};
 
-use super::{budget::Budget, descriptors, elf::Elf, exec, filesystems::Filesystems, maps};
-use crate::{aside::Aside, target::ProcessMemory};
+use super::{
+    budget::{Budget, Scarce},
+    descriptors,
+    elf::Elf,
+    exec,
+    filesystems::Filesystems,
+    maps,
+};
+use crate::{aside::Aside, pool::Share, target::ProcessMemory};
 
 /// Most executable mappings that are kept.
 const MAX_MAPPINGS: usize = 1 << 20;
@@ -174,7 +181,7 @@ struct Gone {
 struct FileKey {
     dev: (u32, u32),
     inode: u64,
-    path: String,
+    path: Arc<str>,
 }
 
 /// Changes when a file is written. Its inode number cannot come to name another file while we hold it open.
@@ -198,6 +205,8 @@ pub struct Modules {
     /// The thread through which everything is read, once the process's first has exited.
     other: Option<u32>,
     mappings: Vec<Mapping>,
+    /// What `mappings` take, bytes.
+    size: Option<Share>,
     /// Mappings of modules that were seen in use and are no more: stacks that were taken before still name them.
     gone: Vec<Gone>,
     /// Those of `mappings` and `gone`.
@@ -236,7 +245,8 @@ impl Modules {
     /// # Errors
     /// If `/proc/PID/maps` cannot be read.
     pub fn of(pid: u32) -> io::Result<Self> {
-        let mut modules = Self { pid: Some(pid), ..Self::from_parts(Vec::new(), &[]) };
+        let budget = Budget::of_run().for_target();
+        let mut modules = Self { pid: Some(pid), budget, ..Self::from_parts(Vec::new(), &[]) };
         if modules.refresh().is_err() {
             exec::settled_program(pid);
             modules.refresh()?;
@@ -263,6 +273,7 @@ impl Modules {
             pid: None,
             other: None,
             mappings: in_order(mappings),
+            size: None,
             gone: Vec::new(),
             modules,
             next_id,
@@ -387,10 +398,11 @@ impl Modules {
         let reader = self.find_reader().unwrap_or(pid);
         let mut filesystems = self.filesystems.take().unwrap_or_else(|| Filesystems::of(reader));
         // The list takes a lock that is held for as long as a page does not come.
+        let kept = self.budget.kept().clone();
         let read = self.aside.within(LONGEST_LOCKED, move || {
             let began = own_cpu_time();
             let (mut of_others, mut is_fresh) = (Vec::new(), false);
-            let code = maps::executable(reader, MAX_MAPPINGS, |mapping| {
+            let code = maps::executable(reader, MAX_MAPPINGS, &kept, |mapping| {
                 let Some(device) = mapping.file_device() else { return };
                 if filesystems.is_unknown(device) && !std::mem::replace(&mut is_fresh, true) {
                     filesystems = Filesystems::of(reader);
@@ -404,15 +416,19 @@ impl Modules {
         let (code, of_others, filesystems, took) = read.unwrap_or_else(|| Err(unanswered()))?;
         self.filesystems = Some(filesystems);
         self.memory.set_served_by_others(of_others);
-        let mappings = code.into_iter().map(|line| {
+        if code.is_cut {
+            self.budget.leave_out("code of further mappings", Scarce::Kept);
+        }
+        let mappings = code.lines.into_iter().map(|line| {
             let maps::Line { start, end, offset, device, inode, name } = line;
-            let is_file = name.starts_with('/') || matches!(name.as_str(), "[vdso]" | "[vsyscall]");
+            let is_file = name.starts_with('/') || matches!(&*name, "[vdso]" | "[vsyscall]");
             let file = is_file.then(|| Arc::new(FileKey { dev: device, inode, path: name }));
             let mapping = Mapping { start, end, offset, file, module: None };
             self.named_as_before(mapping)
         });
         let mappings = mappings.collect();
         self.replace(in_order(mappings))?;
+        self.size = Some(code.size);
         Ok(took)
     }
 

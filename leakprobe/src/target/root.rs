@@ -13,7 +13,7 @@ use std::{
 };
 
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-use rustix::fs::{AtFlags, StatxFlags, statx};
+use rustix::fs::{AtFlags, Statx, StatxFlags, statx};
 
 use super::filesystems::{Filesystems, Served};
 
@@ -39,8 +39,9 @@ pub struct RootId(Place);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Place {
     Ours,
-    /// By the mount, whose number is never used again, and the directory in it.
-    Mount(u64, u64),
+    /// By the mount, whose number is never used again, and the directory in it: its device, too, since subvolumes of btrfs lie in one
+    /// mount, and the root of each has the same inode number (256).
+    Mount(u64, Known),
     /// Known to be the same as no other.
     Alone(u64),
 }
@@ -94,7 +95,7 @@ impl Root {
         let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
         let told = statx(&self.directory, "", flags, StatxFlags::INO | MOUNT).ok();
         RootId(match told.filter(|told| told.stx_mask & MOUNT.bits() != 0) {
-            Some(told) => Place::Mount(told.stx_mnt_id, told.stx_ino),
+            Some(told) => Place::Mount(told.stx_mnt_id, Known::told(&told)),
             None => Place::Alone(ALONE.fetch_add(1, Ordering::Relaxed)),
         })
     }
@@ -187,7 +188,7 @@ impl Root {
 }
 
 /// What the kernel knows of a file without asking whoever serves it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Known {
     device: (u32, u32),
     inode: u64,
@@ -196,8 +197,11 @@ struct Known {
 impl Known {
     fn of(place: &File) -> io::Result<Self> {
         let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-        let found = statx(place, "", flags, StatxFlags::INO)?;
-        Ok(Self { device: (found.stx_dev_major, found.stx_dev_minor), inode: found.stx_ino })
+        Ok(Self::told(&statx(place, "", flags, StatxFlags::INO)?))
+    }
+
+    fn told(found: &Statx) -> Self {
+        Self { device: (found.stx_dev_major, found.stx_dev_minor), inode: found.stx_ino }
     }
 }
 

@@ -13,6 +13,13 @@ use crate::{
     target::{Namespace, OwnMemory},
 };
 
+/// One of the files that are corrupt, and how many there are.
+fn corrupt(symbols: &symbols::Stacks) -> Option<Gap> {
+    let mut files = symbols.corrupt();
+    let more = files.len().checked_sub(1)? as u64;
+    files.next().map(|(file, why)| Gap::FilesCorrupt { file: file.to_owned(), why: why.to_owned(), more })
+}
+
 impl Session {
     /// The result.
     pub(in crate::commands) fn into_recording(mut self, single: bool) -> Recording {
@@ -64,6 +71,7 @@ impl Session {
         lose(Loss::ProgramSkipped, self.probes.skipped());
         lose(Loss::EventsMadeGoodBySnapshot, self.live.made_good);
         lose(Loss::FilesBeyondBudget, self.budget.count_left_out());
+        lose(Loss::FilesCorrupt, self.symbols.corrupt().len() as u64);
         lose(Loss::WaitsNotDescribed, self.waits.left_out());
         lose(Loss::EndedWaitStackUnseen, self.live.unseen_stacks);
         let (created, exited) = self.counted;
@@ -89,6 +97,7 @@ impl Session {
                 .losses()
                 .map(|(module, why)| Gap::DebugInformation { module: module.to_owned(), why: why.to_owned() }),
         );
+        gaps.extend(corrupt(&self.symbols));
         gaps.extend(self.budget.gaps());
         let (pauses, programs_percent) = match self.hub.governing().filter(|_| !single && !self.probes.is_proc()) {
             Some(governing) => (governing.pauses(self.began), governing.percent()),

@@ -51,6 +51,7 @@ use self::{
     batch::Batch,
     channels::{Channels, Waiter},
     clock::Clock,
+    costs::Slots,
     defers::Defers,
     g::G,
     labels::Labels,
@@ -238,6 +239,7 @@ pub struct InSyscall {
 pub struct Goroutines {
     pid: u32,
     costs: Arc<Costs>,
+    slots: Slots,
     runtime: Arc<Runtime>,
     reasons: Vec<Reason>,
     unwinder: Unwinder,
@@ -276,6 +278,7 @@ impl Goroutines {
             defers: Defers::new(&costs),
             labels: Labels::new(&costs),
             ancestors: Ancestors::new(&costs),
+            slots: costs.memory_of_slots(),
             costs,
             system: System::default(),
             list: 0,
@@ -313,13 +316,25 @@ impl Goroutines {
         stacks: &mut StackTable,
         sink: &mut dyn GoroutineSink,
     ) -> Result<Summary, ReadError> {
+        let summary = self.read_list(memory, stacks, sink);
+        // A list may be shorter than it claims.
+        self.slots.set_up_to(self.records.len() as u64);
+        summary
+    }
+
+    fn read_list(
+        &mut self,
+        memory: &dyn Memory,
+        stacks: &mut StackTable,
+        sink: &mut dyn GoroutineSink,
+    ) -> Result<Summary, ReadError> {
         let clock = Clock::of(self.pid);
         let len = self.len(memory)?;
         let known = self.records.len() as u64;
         if len < known && self.list == self.runtime.allgs {
             return Err(ReadError::Shrunk(self.list));
         }
-        let slots = self.costs.slots.take_up_to(len);
+        let slots = self.slots.set_up_to(self.costs.slots.take_up_to(len));
         if slots < known {
             // What was taken for the list was longer, or there is less room for this runtime than there was.
             let gone = self.records.split_off(slots as usize);

@@ -13,7 +13,7 @@ use super::{
     batch::Batch,
     clock::Clock,
     contexts::Contexts,
-    costs::{Allowance, Costs},
+    costs::{Allowance, Costs, OF_CHANNEL},
     heaps::{self, Timer},
 };
 use crate::{
@@ -71,7 +71,7 @@ pub(super) struct Timers {
     channels: HashMap<u64, u64>,
     /// Channels that deadlines close, as the heaps were last.
     contexts: Contexts,
-    /// Channels that may be remembered, of timers and of contexts.
+    /// The memory for channels that are remembered, of timers and of contexts.
     room: Allowance,
     /// Whether the heaps were gone through in this snapshot.
     is_fresh: bool,
@@ -90,7 +90,7 @@ impl Timers {
             does: HashMap::new(),
             channels: HashMap::new(),
             contexts: Contexts::default(),
-            room: costs.channels.clone(),
+            room: costs.channel_bytes.clone(),
             is_fresh: false,
             must_know: false,
             not_before: None,
@@ -170,7 +170,7 @@ impl Timers {
     /// Goes through the heaps for the timers that fill channels, and for those of deadlines.
     fn learn(&mut self, runtime: &Runtime, memory: &dyn Memory) {
         let began = Instant::now();
-        self.room.give_back(self.channels.len() as u64);
+        self.room.give_back(self.channels.len() as u64 * OF_CHANNEL);
         self.channels.clear();
         let (channels, known, room) = (&mut self.channels, &mut self.does, &self.room);
         let mut forgotten = 0;
@@ -185,7 +185,7 @@ impl Timers {
                         Entry::Occupied(mut known) => {
                             known.insert(timer.address);
                         }
-                        Entry::Vacant(new) if room.take(1) => {
+                        Entry::Vacant(new) if room.take(OF_CHANNEL) => {
                             new.insert(timer.address);
                         }
                         Entry::Vacant(_) => forgotten += 1,
@@ -201,9 +201,9 @@ impl Timers {
             deadlines.extend(of_contexts.map(|(timer, _)| *timer));
         });
         if must_know {
-            self.room.give_back(self.contexts.len() as u64);
+            self.room.give_back(self.contexts.len() as u64 * OF_CHANNEL);
             self.contexts.learn(runtime, memory, &deadlines);
-            self.contexts.keep(self.room.take_up_to(self.contexts.len() as u64));
+            self.contexts.keep(self.room.take_up_to(self.contexts.len() as u64 * OF_CHANNEL) / OF_CHANNEL);
             left_out += self.contexts.left_out;
         }
         left_out += forgotten;

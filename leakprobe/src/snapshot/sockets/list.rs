@@ -5,9 +5,9 @@
 use std::{mem::size_of, net::SocketAddr, sync::OnceLock};
 
 use super::Inet;
-use crate::target::{
-    Budget,
-    budget::{Held, Scarce},
+use crate::{
+    pool::Held,
+    target::{Budget, budget::Scarce},
 };
 
 /// Most sockets of a protocol that are taken in.
@@ -41,9 +41,9 @@ impl List {
             return;
         }
         if self.sockets.len().is_multiple_of(STEP)
-            && let Err(scarce) = self.held.grow((STEP * BYTES) as u64)
+            && let Err(full) = self.held.grow((STEP * BYTES) as u64)
         {
-            self.cut = Some(scarce);
+            self.cut = Some(full.into());
             return;
         }
         self.sockets.push((inode, socket));

@@ -16,11 +16,13 @@ use object::{
     read::elf::{CompressionHeader, FileHeader, SectionHeader},
 };
 
-use crate::target::{
-    Budget,
-    budget::Held,
-    file::{Content, TargetFile},
-    inflate::Compressed,
+use crate::{
+    pool::Held,
+    target::{
+        Budget,
+        file::{Content, TargetFile},
+        inflate::Compressed,
+    },
 };
 
 /// Most sections that are copied; an honest file has some 15.

@@ -32,11 +32,10 @@ use super::{
     wire::{self, Failure, Request},
 };
 use crate::{
-    aside, privilege,
-    target::{
-        Budget, OwnMemory,
-        budget::{Held, Scarce},
-    },
+    aside,
+    pool::Held,
+    privilege,
+    target::{Budget, OwnMemory, budget::Scarce},
 };
 
 /// How long a user is not told what takes so long.
@@ -242,7 +241,7 @@ impl Helper {
         let status = fs::read_to_string(format!("/proc/{}/status", process.child.id())).unwrap_or_default();
         let memory = OwnMemory::of_status(&status);
         PEAK_KB.fetch_max(memory.peak_kb, Ordering::Relaxed);
-        process.held.set(memory.private_kb << 10)
+        Ok(process.held.set(memory.private_kb << 10)?)
     }
 
     /// Why it does not answer, once its end of the connection is closed.

@@ -22,8 +22,9 @@ use nix::sys::{
 use super::{FileKey, Mapping, open::opened};
 use crate::{
     aside::runs,
+    pool::Held,
     privilege,
-    target::{Budget, ProcessMemory, budget::Held},
+    target::{Budget, ProcessMemory},
 };
 
 /// How long a copy may make no progress.
@@ -133,7 +134,7 @@ pub fn copy_mapped(args: &[OsString]) -> Result<(), String> {
     let (Ok(reader), Ok(major), Ok(minor)) = (u32::try_from(reader), u32::try_from(major), u32::try_from(minor)) else {
         return Err("it is for leakprobe's own use".to_owned());
     };
-    let file = FileKey { dev: (major, minor), inode, path: path.to_string_lossy().into_owned() };
+    let file = FileKey { dev: (major, minor), inode, path: path.to_string_lossy().into() };
     let mapping = Mapping { start, end, offset, file: None, module: None };
     write(reader, &file, &mapping, room).map_err(|error| error.to_string())
 }

@@ -56,7 +56,7 @@ impl Modules {
             return Err(io::Error::other("no file is mapped there"));
         };
         let budget = self.budget.clone();
-        Ok(MappedFile { path: file.path.clone(), handle, start: place.start, offset: place.offset, budget })
+        Ok(MappedFile { path: file.path.to_string(), handle, start: place.start, offset: place.offset, budget })
     }
 
     /// The module of a file that was opened before; a file that is mapped at another place is not read again.
@@ -74,10 +74,22 @@ impl Modules {
                 elsewhere = Some((Arc::clone(handle), visible.clone(), module, bias));
             }
         }
-        let (handle, visible, module, bias) = elsewhere?;
+        let (handle, visible, module, bias) = elsewhere.filter(|(handle, ..)| self.is_that(handle, file, mapping))?;
         let source = ModuleSource::File { handle, visible };
-        let module = Module { path: file.path.clone(), source, elf: module.elf.clone(), bias, stamp: module.stamp };
+        let module = Module { path: file.path.to_string(), source, elf: module.elf.clone(), bias, stamp: module.stamp };
         Some(self.add(file, module))
+    }
+
+    /// Whether an open file is the one that is mapped there under the same numbers and path. Where mappings are listed with other numbers
+    /// than the file itself has, several may be: subvolumes of btrfs use each inode number once more, and one may be mounted where
+    /// another one was.
+    fn is_that(&self, handle: &File, file: &FileKey, mapping: &Mapping) -> bool {
+        let Ok(known) = handle.metadata() else { return false };
+        if is_of_inode(&known, file) {
+            return true;
+        }
+        let Ok(ModuleSource::File { handle: mapped, .. }) = self.open_file(file, mapping) else { return false };
+        mapped.metadata().is_ok_and(|mapped| (mapped.dev(), mapped.ino()) == (known.dev(), known.ino()))
     }
 
     pub(super) fn open(&mut self, file: &Arc<FileKey>, mapping: &Mapping) -> ModuleId {
@@ -97,7 +109,7 @@ impl Modules {
         let bias = place(&elf, mapping);
         // Code that is made at run time may be mapped from a file, too, which is written all the time.
         let stamp = before.filter(|_| elf.is_ok());
-        self.add(file, Module { path: file.path.clone(), source, elf, bias, stamp })
+        self.add(file, Module { path: file.path.to_string(), source, elf, bias, stamp })
     }
 
     fn read_elf(&self, file: &File, name: &str) -> Result<Elf, String> {
@@ -118,7 +130,7 @@ impl Modules {
     }
 
     fn source(&mut self, file: &FileKey, mapping: &Mapping) -> ModuleSource {
-        match file.path.as_str() {
+        match &*file.path {
             "[vdso]" => self.vdso(mapping),
             path if path.starts_with('[') => ModuleSource::Missing("belongs to the kernel".to_owned()),
             path => match self.take_file(path) {
@@ -201,7 +213,7 @@ impl Modules {
                 };
                 others.silent.insert(file.dev);
                 if others.unanswered.len() < MOST_UNANSWERED {
-                    others.unanswered.insert(file.path.clone(), system.clone());
+                    others.unanswered.insert(file.path.to_string(), system.clone());
                 }
                 Err(io::Error::other(format!("its file does not answer ({system})")))
             }

@@ -9,7 +9,7 @@ use super::{
 fn mapped(path: &Path, start: u64) -> Mapping {
     let (dev, inode) = fs::metadata(path)
         .map_or(((0, 0), 7), |metadata| ((libc::major(metadata.dev()), libc::minor(metadata.dev())), metadata.ino()));
-    let file = FileKey { dev, inode, path: path.to_string_lossy().into_owned() };
+    let file = FileKey { dev, inode, path: path.to_string_lossy().into() };
     Mapping { start, end: start + 0x1000, offset: 0, file: Some(Arc::new(file)), module: None }
 }
 
