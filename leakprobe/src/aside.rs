@@ -21,7 +21,10 @@ use nix::{
 
 /// From one look at whether work that has not come back is to be waited for to the next.
 const LOOK: Duration = Duration::from_millis(200);
-/// Most threads that are left behind, of all targets together.
+/// Until the first one.
+const FIRST_LOOK: Duration = Duration::from_millis(50);
+/// So many threads may be left behind, of all targets together, and one of each target besides: what hangs keeps nobody else from being
+/// read.
 const MOST_LEFT: usize = 64;
 /// What such a thread needs for what it does.
 const STACK_BYTES: usize = 512 << 10;
@@ -127,14 +130,15 @@ pub(crate) struct Aside {
 
 impl Aside {
     /// Does `work` on another thread, at the cost of two switches between threads (5 to 10 µs). While it does not come back, `wait` is
-    /// asked five times a second whether to go on waiting. `None`: it was left behind, or not begun since too much was left behind already.
+    /// asked five times a second whether to go on waiting. `None`: it was left behind, or not begun since too much was left behind already, of
+    /// this target as well.
     pub(crate) fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
         wait: impl FnMut(Pending) -> bool,
     ) -> Option<T> {
         let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        if idle.is_none() && LEFT.load(Ordering::Relaxed) >= MOST_LEFT {
+        if idle.is_none() && !self.may_begin() {
             return None;
         }
         // Where no thread can be had, nothing else can be done than to do it here.
@@ -155,12 +159,17 @@ impl Aside {
         work: impl FnOnce() -> T + Send + 'static,
         mut wait: impl FnMut(Duration) -> bool,
     ) -> Option<T> {
-        if LEFT.load(Ordering::Relaxed) >= MOST_LEFT {
+        if !self.may_begin() {
             return None;
         }
         let Some(worker) = Worker::start(LARGE_STACK_BYTES) else { return Some(work()) };
         let mut quiet = Quiet::now();
         self.hand(&worker, work, |pending| wait(quiet.lasts(pending.runs)) && pending.since < LONGEST)
+    }
+
+    /// Whether one more may be left behind.
+    fn may_begin(&self) -> bool {
+        self.left() == 0 || LEFT.load(Ordering::Relaxed) < MOST_LEFT
     }
 
     /// Has it done by `worker`.
@@ -182,8 +191,9 @@ impl Aside {
         };
         worker.jobs.send(Box::new(job)).ok()?;
         let began = Instant::now();
+        let mut look = FIRST_LOOK;
         let done = loop {
-            match replied.recv_timeout(LOOK) {
+            match replied.recv_timeout(std::mem::replace(&mut look, LOOK)) {
                 Ok(done) => break Some(done),
                 // It has panicked, and its thread with it.
                 Err(mpsc::RecvTimeoutError::Disconnected) => return None,

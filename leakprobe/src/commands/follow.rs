@@ -13,7 +13,7 @@ use std::{
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::{Failure, hub::Hub, session::Session, watch::internal};
+use super::{ExitCode, Failure, hub::Hub, session::Session, watch::internal};
 use crate::{
     cli::Watch,
     model::Gap,
@@ -58,6 +58,8 @@ struct Counts {
     watched: AtomicUsize,
     /// Processes that ended before they could be watched, or could not be.
     missed: AtomicU64,
+    /// Processes that did not answer.
+    unanswered: AtomicU64,
     /// Processes that were too many.
     too_many: AtomicU64,
 }
@@ -114,8 +116,15 @@ impl Follower {
 
     /// What was not watched.
     pub(super) fn gap(&self) -> Option<Gap> {
-        let [ended, too_many] = [&self.counts.missed, &self.counts.too_many].map(|count| count.load(Ordering::Relaxed));
-        (ended > 0 || too_many > 0).then_some(Gap::ChildrenMissed { ended, too_many, limit: MOST_PROCESSES as u64 })
+        let Counts { missed, unanswered, too_many, .. } = &*self.counts;
+        let [ended, unanswered, too_many] = [missed, unanswered, too_many].map(|count| count.load(Ordering::Relaxed));
+        let limit = MOST_PROCESSES as u64;
+        (ended > 0 || unanswered > 0 || too_many > 0).then_some(Gap::ChildrenMissed {
+            ended,
+            unanswered,
+            too_many,
+            limit,
+        })
     }
 }
 
@@ -150,7 +159,9 @@ impl Following {
                 }
                 Err(error) => {
                     tracing::debug!("process {child}: {error}");
-                    self.counts.missed.fetch_add(1, Ordering::Relaxed);
+                    let of =
+                        if error.code == ExitCode::Unanswered { &self.counts.unanswered } else { &self.counts.missed };
+                    of.fetch_add(1, Ordering::Relaxed);
                 }
             }
         }

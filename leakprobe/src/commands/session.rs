@@ -46,6 +46,8 @@ use crate::{
 
 /// How long a target may keep whoever takes hold of it waiting.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The same once it is to end.
+const PATIENCE_AT_END: Duration = Duration::from_millis(250);
 /// Most records that are taken in before signals and the clock are looked at again.
 pub(super) const RECORDS_AT_ONCE: usize = 1024;
 
@@ -113,9 +115,9 @@ impl Session {
             move || Self::take_hold(&hub, &watch)
         };
         // Ctrl-C does not wait for it.
-        let patience = || if signals::is_interrupted() { Duration::ZERO } else { PATIENCE };
+        let patience = || if signals::is_interrupted() { PATIENCE_AT_END } else { PATIENCE };
         let opened = Aside::default().run_large(take_hold, |quiet| quiet < patience());
-        opened.unwrap_or_else(|| Err(TargetError::Silent(pid).into()))
+        opened.unwrap_or_else(|| Err(signals::or_interrupted(TargetError::Silent(pid).into())))
     }
 
     /// The same, for as long as it takes.

@@ -10,6 +10,9 @@ use crate::{
     target::{Pattern, TargetError, containers, containers_that_run, group_path, silent_processes},
 };
 
+/// Processes that do not answer and are named each.
+const MOST_NAMED: usize = 3;
+
 /// Takes hold of all processes that `targets` names. Of several, those that have ended meanwhile, or may not be watched, are
 /// told and left out, unless that leaves none.
 pub(super) fn open(targets: &Targets, options: &Watch, events: bool) -> Result<Vec<Session>, Failure> {
@@ -72,7 +75,11 @@ fn ids(targets: &Targets, pattern: &Pattern) -> Result<Vec<u32>, Failure> {
 /// Those that are as wanted. What does not say what it is may be, too.
 fn found(pattern: &Pattern) -> Vec<u32> {
     let pids = pattern.find();
-    silent_processes().into_iter().for_each(|pid| tracing::warn!("{}", TargetError::Silent(pid)));
+    let silent = silent_processes();
+    silent.iter().take(MOST_NAMED).for_each(|&pid| tracing::warn!("{}", TargetError::Silent(pid)));
+    if silent.len() > MOST_NAMED {
+        tracing::warn!("{} more processes do not answer, and were not looked at", silent.len() - MOST_NAMED);
+    }
     pids
 }
 

@@ -48,6 +48,9 @@ pub enum Gap {
     ChildrenMissed {
         /// Those that ended before they could be opened.
         ended: u64,
+        /// Those that did not answer.
+        #[serde(default)]
+        unanswered: u64,
         /// Those beyond the limit.
         too_many: u64,
         /// The limit: the most processes at once.

@@ -58,7 +58,9 @@ impl Display for Gap {
             Self::ChildrenNeedBpf => {
                 out.write_str("processes that it created were not followed: that takes BPF")
             }
-            Self::ChildrenMissed { ended, too_many, limit } => children_missed(*ended, *too_many, *limit, out),
+            Self::ChildrenMissed { ended, unanswered, too_many, limit } => {
+                children_missed([*ended, *unanswered, *too_many], *limit, out)
+            }
             Self::ChildrenLeftOut { processes, most_mib } => write!(
                 out,
                 "not in this report: {} that had ended; more than {most_mib} MiB was seen of such processes, the most that is kept",
@@ -168,13 +170,14 @@ fn of_go(gap: &Gap, out: &mut Formatter<'_>) -> Result {
     }
 }
 
-fn children_missed(ended: u64, too_many: u64, limit: u64, out: &mut Formatter<'_>) -> Result {
+fn children_missed([ended, unanswered, too_many]: [u64; 3], limit: u64, out: &mut Formatter<'_>) -> Result {
     let processes = |n: u64| number(n, "child process", "child processes");
     let ended = (ended > 0).then(|| format!("{} ended before leakprobe could look", processes(ended)));
+    let unanswered = (unanswered > 0).then(|| format!("{} did not answer", processes(unanswered)));
     let too_many = (too_many > 0).then(|| {
         format!("{} came while {limit} processes, the most at once, were watched already", processes(too_many))
     });
-    let parts: Vec<String> = ended.into_iter().chain(too_many).collect();
+    let parts: Vec<String> = ended.into_iter().chain(unanswered).chain(too_many).collect();
     write!(out, "not all children were watched: {}", parts.join(", "))
 }
 
@@ -234,10 +237,11 @@ mod tests {
 
     #[test]
     fn children_that_were_missed_are_counted_by_reason() {
-        let gap = Gap::ChildrenMissed { ended: 1, too_many: 2, limit: 64 };
+        let gap = Gap::ChildrenMissed { ended: 1, unanswered: 3, too_many: 2, limit: 64 };
         assert_eq!(
             gap.to_string(),
-            "not all children were watched: 1 child process ended before leakprobe could look, 2 child processes came while 64 \
+            "not all children were watched: 1 child process ended before leakprobe could look, 3 child processes did not \
+             answer, 2 child processes came while 64 \
              processes, the most at once, were watched already"
         );
     }

@@ -14,7 +14,7 @@ use super::{machine::Machine, patience::Patience, proc};
 use crate::{
     aside::Aside,
     model::{Children, EndRole, OtherEnd, OtherEnds},
-    target::{Stat, processes},
+    target::{Status, processes},
 };
 
 /// Processes that are looked at while children are searched for.
@@ -39,13 +39,13 @@ pub(crate) struct Processes {
 }
 
 impl Processes {
-    /// Costs some 20 µs for each.
+    /// Costs some 20 µs for each. What hangs in exec is among them.
     pub(super) fn read() -> Self {
         let mut of_parent: HashMap<u32, Vec<(u32, i32)>> = HashMap::new();
         let mut all = processes();
         for pid in all.by_ref().take(MOST_PROCESSES) {
-            if let Some(stat) = Stat::of(pid) {
-                of_parent.entry(stat.parent).or_default().push((pid, stat.group));
+            if let Some(status) = Status::of(pid) {
+                of_parent.entry(status.parent).or_default().push((pid, status.group));
             }
         }
         Self { of_parent, is_whole: all.next().is_none() }
@@ -85,7 +85,7 @@ impl<'a> Family<'a> {
             Children::One(id) => self.one(u32::try_from(id).ok()?, patience).and_then(child).map(OtherEnds::of_one),
             Children::Group(group) => {
                 let group = match (group, self.depth) {
-                    (0, _) => Stat::of(self.target)?.group,
+                    (0, _) => Status::of(self.target)?.group,
                     (group, Some(1)) => group,
                     // Process groups are numbered otherwise there.
                     _ => return None,
@@ -125,7 +125,7 @@ impl<'a> Family<'a> {
                 *self.by_inner_id.get_or_init(by_id).get(&id)?
             }
         };
-        let is_ours = Stat::of(pid)?.parent == self.target;
+        let is_ours = Status::of(pid)?.parent == self.target;
         // Who traces a process waits for it as for a child.
         let traces = || proc::status_field(pid, "TracerPid").is_some_and(|tracer| tracer == self.target.to_string());
         (is_ours || traces()).then_some(pid)
@@ -146,9 +146,16 @@ pub(crate) fn share_descriptors(one: u32, other: u32) -> bool {
 
 /// A process as the end of a wait for it.
 pub(crate) fn child(pid: u32) -> Option<OtherEnd> {
-    let stat = Stat::of(pid)?;
+    let status = Status::of(pid)?;
     let name = proc::comm(pid).unwrap_or_default();
-    Some(OtherEnd { role: EndRole::Child, pid, is_target: false, name, fd: None, state: Some(char::from(stat.state)) })
+    Some(OtherEnd {
+        role: EndRole::Child,
+        pid,
+        is_target: false,
+        name,
+        fd: None,
+        state: Some(char::from(status.state)),
+    })
 }
 
 /// The id of a process in the namespace at that depth.

@@ -110,7 +110,7 @@ impl Describer {
         if all.is_empty() {
             return;
         }
-        let found = ends::find(self.pid, task, all);
+        let found = ends::find(self.pid, task, &all);
         for (told, wants) in described {
             add_ends(told, wants, &found);
         }

@@ -3,10 +3,13 @@
 //! Only links are read, and `fdinfo` of those that lead to what is looked for.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     fs, io,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -20,14 +23,15 @@ use super::{
 use crate::{
     aside::Aside,
     model::{Access, EndRole, OtherEnd, OtherEnds},
-    target::processes,
+    target::{answers, is_silent, keeps_waiting, processes},
 };
 
 /// How long the search may take, and how much of that in the target itself.
 const MOST_TIME: Duration = Duration::from_millis(1000);
 const MOST_TIME_IN_TARGET: Duration = Duration::from_millis(500);
-/// How much longer it is waited for where it does not end by itself.
-const MORE_TIME: Duration = Duration::from_millis(500);
+/// How long one process may keep it waiting, and in how many it may be so.
+const PATIENCE: Duration = Duration::from_millis(200);
+const MOST_HANGING: u32 = 4;
 /// After so many descriptors the time is looked at.
 const STEP: u32 = 256;
 /// Processes at one end that are named.
@@ -84,29 +88,59 @@ impl Found {
     }
 }
 
-/// Looks for all of `wanted`, in the target first: `task` is a thread of it that has its descriptors. A process that hangs in exec, of
-/// which the kernel tells no descriptor, ends the search.
-pub(crate) fn find(target: u32, task: u32, wanted: HashSet<Wanted>) -> Found {
+/// Looks for all of `wanted`, in the target first: `task` is a thread of it that has its descriptors. Processes that hang in exec, of
+/// which the kernel tells no descriptor, are passed over.
+pub(crate) fn find(target: u32, task: u32, wanted: &HashSet<Wanted>) -> Found {
+    let deadline = Instant::now() + MOST_TIME;
+    let others = processes().filter(|&pid| pid != target).map(|pid| (pid, pid));
+    let left = Arc::new(Mutex::new([(target, task)].into_iter().chain(others).collect::<VecDeque<_>>()));
     let found = Arc::new(Mutex::new(Found::default()));
-    let mut search = Search::new(target, wanted, Arc::clone(&found));
-    let look = move || {
-        let began = Instant::now();
-        search.process(target, task, began + MOST_TIME_IN_TARGET);
-        let deadline = began + MOST_TIME;
-        for pid in processes() {
-            if Instant::now() > deadline {
-                search.found().cut = true;
-                break;
+    for _ in 0..MOST_HANGING {
+        let looked_at = Arc::new(AtomicU32::new(0));
+        let mut search = Search::new(target, wanted.clone(), Arc::clone(&found));
+        let (left, at) = (Arc::clone(&left), Arc::clone(&looked_at));
+        let look = move || {
+            // The lock is released before the process is looked at.
+            while let Some((pid, task)) = take(&left) {
+                if Instant::now() > deadline {
+                    search.found().cut = true;
+                    break;
+                }
+                if is_silent(pid) {
+                    search.found().unread += 1;
+                    continue;
+                }
+                at.store(pid, Ordering::Relaxed);
+                let in_target = Instant::now() + MOST_TIME_IN_TARGET;
+                search.process(pid, task, if pid == target { in_target } else { deadline });
+                answers(pid);
             }
-            if pid != target {
-                search.process(pid, pid, deadline);
-            }
+        };
+        if HANGING.run_large(look, |quiet| quiet < PATIENCE).is_some() {
+            return std::mem::take(&mut *lock(&found));
         }
-    };
-    let is_done = Aside::default().run_large(look, |quiet| quiet < MOST_TIME + MORE_TIME).is_some();
-    let mut found = std::mem::take(&mut *found.lock().unwrap_or_else(PoisonError::into_inner));
-    found.cut |= !is_done;
+        let hangs = looked_at.load(Ordering::Relaxed);
+        if hangs == 0 {
+            break; // too many are left behind already
+        }
+        // The others may still be looked through.
+        keeps_waiting(hangs);
+        lock(&found).unread += 1;
+    }
+    let mut found = std::mem::take(&mut *lock(&found));
+    found.cut = true;
     found
+}
+
+/// What was left behind of all searches.
+static HANGING: LazyLock<Aside> = LazyLock::new(Aside::default);
+
+fn take(left: &Mutex<VecDeque<(u32, u32)>>) -> Option<(u32, u32)> {
+    lock(left).pop_front()
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Search {
@@ -134,7 +168,7 @@ impl Search {
     }
 
     fn found(&self) -> MutexGuard<'_, Found> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.found)
     }
 
     fn process(&mut self, pid: u32, task: u32, deadline: Instant) {
@@ -234,7 +268,7 @@ mod tests {
 
     fn found(wanted: &Wanted) -> Option<OtherEnds> {
         let id = std::process::id();
-        find(id, id, HashSet::from([wanted.clone()])).of(wanted)
+        find(id, id, &HashSet::from([wanted.clone()])).of(wanted)
     }
 
     fn pipe_of(fd: &impl AsRawFd) -> PipeId {

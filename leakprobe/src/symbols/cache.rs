@@ -5,9 +5,11 @@ use std::{
     fs::{File, Metadata},
     os::unix::fs::MetadataExt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    thread,
+    time::Duration,
 };
 
 use super::{
@@ -24,6 +26,8 @@ use crate::{
 /// is forgotten and begun anew, which is simpler than to know what will be needed again, and rare.
 const MOST_MODULES: usize = 1024;
 const MOST_ADDRESSES: usize = 1 << 16;
+/// From one look at whether a module is free to the next.
+const AWAKE: Duration = Duration::from_millis(2);
 /// Most text of frames that is remembered, bytes.
 const MOST_TEXT: usize = 48 << 20;
 
@@ -167,4 +171,15 @@ impl Cache {
 
 pub(super) fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The same where another thread may hold it for many seconds: this one is seen to be at work meanwhile, by the CPU time that it uses.
+pub(super) fn lock_awake<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    loop {
+        match of.try_lock() {
+            Ok(held) => return held,
+            Err(TryLockError::Poisoned(held)) => return held.into_inner(),
+            Err(TryLockError::WouldBlock) => thread::sleep(AWAKE),
+        }
+    }
 }

@@ -34,7 +34,7 @@ use std::{
 };
 
 use self::{
-    cache::{Debug, Identity, Key, Known, lock},
+    cache::{Debug, Identity, Key, Known, lock_awake},
     debugfile::{Candidate, Proof},
     dwarf::{Scope, Shared},
     elf::{AltLink, Dwarf},
@@ -228,7 +228,7 @@ impl Symbolizer {
         let key = Key { path: module.path.clone(), identity, root: self.root_id.clone() };
         let is_shared = self.own.is_none();
         let module_of_all = self.cache().module(&key);
-        let known = &mut *lock(&module_of_all);
+        let known = &mut *lock_awake(&module_of_all);
         known.make_room();
         let wanted = known.missing(lookups);
         let cut = self.options.budget.times_left_out();

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fs};
 
-use super::Stat;
+use super::{Stat, Status};
 
 /// Most processes that are looked at.
 const MOST: usize = 1 << 16;
@@ -25,20 +25,20 @@ pub fn children(pid: u32) -> Vec<u32> {
 /// parent has ended, is none of them. Some ms where there are many processes.
 #[must_use]
 pub fn descendants(pid: u32) -> Vec<(u32, Stat)> {
-    let mut created: HashMap<u32, Vec<(u32, Stat)>> = HashMap::new();
+    let mut created: HashMap<u32, Vec<u32>> = HashMap::new();
     for id in processes().take(MOST) {
-        if let Some(stat) = Stat::of(id).filter(|stat| !stat.is_over()) {
-            created.entry(stat.parent).or_default().push((id, stat));
+        if let Some(status) = Status::of(id) {
+            created.entry(status.parent).or_default().push(id);
         }
     }
     let mut found = created.remove(&pid).unwrap_or_default();
     let mut next = 0;
-    while let Some((id, _)) = found.get(next) {
+    while let Some(id) = found.get(next) {
         found.extend(created.remove(id).unwrap_or_default());
         next += 1;
     }
-    found.sort_unstable_by_key(|(id, _)| *id);
-    found
+    found.sort_unstable();
+    found.into_iter().filter_map(|id| Some((id, Stat::of(id).filter(|stat| !stat.is_over())?))).collect()
 }
 
 #[cfg(test)]

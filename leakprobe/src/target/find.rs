@@ -5,10 +5,11 @@ use std::time::Duration;
 use regex::Regex;
 
 use super::{
-    Stat, containers,
+    Budget, Stat, Status, containers,
     family::processes,
     groups::{groups, is_below},
     identity::executable,
+    proc_file,
 };
 use crate::aside::Aside;
 
@@ -35,12 +36,17 @@ impl Pattern {
         let is = |pattern: &Option<Regex>, text: &dyn Fn() -> Option<String>| {
             pattern.as_ref().is_none_or(|pattern| text().is_some_and(|text| pattern.is_match(&text)))
         };
-        let comm = || Some(Stat::of(pid)?.name());
+        let comm = || {
+            let comm = proc_file(format!("/proc/{pid}/comm")).ok()?;
+            Some(String::from_utf8_lossy(comm.strip_suffix(b"\n").unwrap_or(&comm)).into_owned())
+        };
+        // Whether it answers is known by its `stat` first, which remembers it.
         let exe = || {
+            Stat::of(pid)?;
             let exe = Aside::default().within(PATIENCE, move || executable(pid)).flatten()?;
             Some(exe.to_string_lossy().into_owned())
         };
-        is(&self.comm, &comm) && is(&self.exe, &exe) && self.in_groups(pid)
+        is(&self.comm, &comm) && self.in_groups(pid) && is(&self.exe, &exe)
     }
 
     fn in_groups(&self, pid: u32) -> bool {
@@ -54,19 +60,18 @@ impl Pattern {
             })
     }
 
-    /// All processes that are like that but ourselves, by id. Kernel threads and zombies are none.
+    /// All processes that are like that but ourselves, by id. Kernel threads and zombies are none. Once the run is to end, no more of them.
     #[must_use]
     pub fn find(&self) -> Vec<u32> {
-        let mut found: Vec<u32> =
-            processes().filter(|&pid| pid != std::process::id() && runs_program(pid) && self.matches(pid)).collect();
+        let run = Budget::of_run();
+        let mut found: Vec<u32> = processes()
+            .take_while(|_| !run.is_over(Duration::ZERO))
+            .filter(|&pid| pid != std::process::id() && Status::of(pid).is_some_and(Status::runs_program))
+            .filter(|&pid| self.matches(pid))
+            .collect();
         found.sort_unstable();
         found
     }
-}
-
-/// Whether it is a process that runs a program.
-fn runs_program(pid: u32) -> bool {
-    Stat::of(pid).is_some_and(|stat| !stat.is_kernels() && !stat.is_over())
 }
 
 #[cfg(test)]

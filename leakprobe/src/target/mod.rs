@@ -26,6 +26,7 @@ mod namespace;
 mod own;
 mod root;
 mod stat;
+mod status;
 
 pub use budget::Budget;
 pub(crate) use clock::clock_ns;
@@ -46,6 +47,8 @@ pub use namespace::{Namespace, own_thread_ids};
 pub use own::OwnMemory;
 pub use root::{Root, RootId, open_regular};
 pub use stat::{Stat, silent_processes};
+pub(crate) use stat::{answers, is_silent, keeps_waiting};
+pub use status::Status;
 
 /// A small file of `/proc`, whose length others decide: a thread may be in any number of groups.
 fn proc_file(path: impl AsRef<std::path::Path>) -> std::io::Result<Vec<u8>> {

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use super::Status;
 use crate::aside::Aside;
 
 /// Longest that is read: it has some fifty numbers.
@@ -22,6 +23,10 @@ const KERNELS: u32 = 0x0020_0000;
 /// How long it may take. A process that hangs in exec, since a file that it is to close is served by nobody, keeps whoever reads its
 /// `stat` waiting, and it need not be the target.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// The same of one that seems to hang: if it only waits for a disk, its `stat` is there at once.
+const PATIENCE_WITH_STUCK: Duration = Duration::from_millis(50);
+/// Of so many that have not come back, none that seems to hang is asked any more.
+const MOST_SILENT: usize = 64;
 
 /// Processes of which whoever was sent to read has not come back.
 static SILENT: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
@@ -62,6 +67,21 @@ pub fn silent_processes() -> Vec<u32> {
     silent().iter().copied().collect()
 }
 
+/// Whether the process keeps whoever looks into it waiting.
+pub(crate) fn is_silent(pid: u32) -> bool {
+    silent().contains(&pid)
+}
+
+/// Remembers that it does, until [`answers`] is called by whoever was kept waiting.
+pub(crate) fn keeps_waiting(pid: u32) {
+    silent().insert(pid);
+}
+
+/// It does not any more.
+pub(crate) fn answers(pid: u32) {
+    silent().remove(&pid);
+}
+
 impl Stat {
     /// Of a process; `None` if it is gone, or does not answer.
     #[must_use]
@@ -73,10 +93,12 @@ impl Stat {
     ///
     /// # Errors
     /// What the kernel says: `ENOENT` or `ESRCH` if it is gone; [`io::ErrorKind::TimedOut`] if it says nothing for half a second, and from
-    /// then on until it does.
+    /// then on until it does; or if it seems to hang and too many others do.
     pub fn read(pid: u32) -> io::Result<Self> {
         let no_answer = || io::Error::new(io::ErrorKind::TimedOut, "it does not answer");
-        if silent().contains(&pid) {
+        let is_stuck = Status::of(pid).is_some_and(Status::is_stuck);
+        let are_many = silent().len() >= MOST_SILENT;
+        if is_silent(pid) || is_stuck && are_many {
             return Err(no_answer());
         }
         let is_back = Arc::new(AtomicBool::new(false));
@@ -84,16 +106,17 @@ impl Stat {
         let read = move || {
             let stat = Self::at(format!("/proc/{pid}/stat"));
             comes_back.store(true, Ordering::SeqCst);
-            silent().remove(&pid);
+            answers(pid);
             stat
         };
-        if let Some(stat) = Aside::default().run(read, |pending| pending.runs || pending.since < PATIENCE) {
+        let patience = if is_stuck { PATIENCE_WITH_STUCK } else { PATIENCE };
+        if let Some(stat) = Aside::default().within(patience, read) {
             return stat;
         }
-        silent().insert(pid);
+        keeps_waiting(pid);
         // It may have come back before it was noted.
         if is_back.load(Ordering::SeqCst) {
-            silent().remove(&pid);
+            answers(pid);
         }
         Err(no_answer())
     }

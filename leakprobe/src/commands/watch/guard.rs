@@ -16,11 +16,12 @@ use crate::aside;
 
 /// From one look at whether a target is still being read to the next.
 const LOOK: Duration = Duration::from_secs(1);
-/// Reading a target may go on for so long without our thread using a CPU, and without anything coming to an end anywhere.
-const PATIENCE: Duration = Duration::from_secs(8);
-/// The same, whatever else our thread, or others, do. What it computes has limits of its own, in CPU time, which last longer on a busy
-/// machine.
-const LONGEST: Duration = Duration::from_secs(300);
+/// In so many looks, one after another, our thread may neither use a CPU nor wait for one while it reads a target. Whatever of ours it
+/// may have to wait for wakes it several times a second. Looks are counted, not time, in which we may have been stopped ourselves.
+const PATIENCE: u32 = 8;
+/// In so many looks nothing may come to an end anywhere, whatever our thread does. What it computes has limits of its own, in CPU time,
+/// which last longer on a busy machine.
+const LONGEST: u32 = 300;
 
 /// The processes that are being read, in the order in which that began; one may be there more than once.
 static AT_WORK: Mutex<Vec<Reading>> = Mutex::new(Vec::new());
@@ -85,11 +86,11 @@ impl Guard {
             };
             let progress = self.progress.take().filter(|progress| progress.of == first);
             let mut progress = progress.unwrap_or_else(|| Progress::of(first));
-            let why = progress.stuck(aside::beats(), cpu_time(first.thread));
-            let since = progress.since;
+            let is_on_cpu = u32::try_from(first.thread).is_ok_and(aside::runs);
+            let why = progress.stuck(aside::beats(), cpu_time(first.thread), is_on_cpu);
             self.progress = Some(progress);
             if let Some(why) = why {
-                return Stuck { pid: first.pid, why, after: since.elapsed() };
+                return Stuck { pid: first.pid, why, after: first.began.elapsed() };
             }
         }
     }
@@ -137,36 +138,32 @@ impl From<Stuck> for Failure {
     }
 }
 
-/// Since when nothing has come to an end.
+/// What has gone on since the last looks.
 struct Progress {
     of: Reading,
     beats: u64,
-    since: Instant,
-    /// Since when our thread has not used any CPU time, and how much it had used until then.
-    idle: Instant,
+    /// Looks at which nothing had come to an end.
+    quiet: u32,
     used: Duration,
+    /// Looks at which our thread had not used any CPU time.
+    idle: u32,
 }
 
 impl Progress {
     fn of(of: Reading) -> Self {
-        let now = Instant::now();
-        Self { of, beats: aside::beats(), since: now, idle: now, used: cpu_time(of.thread) }
+        Self { of, beats: aside::beats(), quiet: 0, used: cpu_time(of.thread), idle: 0 }
     }
 
-    /// Whether it is time to give up: how often something has come to an end so far, and CPU time of the thread that reads.
-    fn stuck(&mut self, beats: u64, used: Duration) -> Option<Why> {
-        let now = Instant::now();
-        if beats != self.beats {
-            (self.beats, self.since) = (beats, now);
-        }
-        if used != self.used {
-            (self.used, self.idle) = (used, now);
-        }
-        let [quiet, idle] = [self.since, self.idle].map(|since| now.saturating_duration_since(since));
-        if quiet.min(idle) >= PATIENCE || idle >= LONGEST {
+    /// Whether it is time to give up: how often something has come to an end so far, CPU time of the thread that reads, and whether it is on
+    /// a CPU, or waits for one.
+    fn stuck(&mut self, beats: u64, used: Duration, is_on_cpu: bool) -> Option<Why> {
+        self.quiet = if beats == self.beats { self.quiet + 1 } else { 0 };
+        self.idle = if used == self.used && !is_on_cpu { self.idle + 1 } else { 0 };
+        (self.beats, self.used) = (beats, used);
+        if self.idle >= PATIENCE {
             return Some(Why::Unanswered);
         }
-        (quiet >= LONGEST).then_some(Why::Busy)
+        (self.quiet >= LONGEST).then_some(Why::Busy)
     }
 }
 
@@ -177,24 +174,18 @@ mod tests {
     #[test]
     fn only_work_without_progress_is_stuck() {
         let ms = Duration::from_millis;
-        let earlier = |since: Duration, idle: Duration| {
-            let moment = |before: Duration| Instant::now().checked_sub(before).unwrap();
+        let after = |quiet: u32, idle: u32| {
             let of = Reading { pid: 1, thread: 2, began: Instant::now() };
-            Progress { of, beats: 7, since: moment(since), idle: moment(idle), used: ms(1) }
+            Progress { of, beats: 7, quiet, used: ms(1), idle }
         };
-        assert_eq!(earlier(PATIENCE, PATIENCE).stuck(7, ms(1)), Some(Why::Unanswered));
-        assert_eq!(earlier(PATIENCE, PATIENCE).stuck(8, ms(1)), None, "something has come to an end");
-        assert_eq!(
-            earlier(PATIENCE, LONGEST).stuck(8, ms(1)),
-            Some(Why::Unanswered),
-            "others come to an end, not this one"
-        );
-        assert_eq!(
-            earlier(PATIENCE, PATIENCE).stuck(7, ms(2)),
-            None,
-            "what computes does not keep us waiting for an answer"
-        );
-        assert_eq!(earlier(LONGEST, PATIENCE).stuck(7, ms(2)), Some(Why::Busy));
+        let last = PATIENCE - 1;
+        assert_eq!(after(0, last).stuck(7, ms(1), false), Some(Why::Unanswered));
+        assert_eq!(after(0, last).stuck(8, ms(1), false), Some(Why::Unanswered), "others come to an end, not this one");
+        assert_eq!(after(0, last).stuck(7, ms(2), false), None, "what computes does not keep us waiting for an answer");
+        assert_eq!(after(0, last).stuck(7, ms(1), true), None, "nor does what waits for a CPU");
+        assert_eq!(after(0, last - 1).stuck(7, ms(1), false), None);
+        assert_eq!(after(LONGEST - 1, 0).stuck(7, ms(2), true), Some(Why::Busy));
+        assert_eq!(after(LONGEST - 1, 0).stuck(8, ms(2), true), None, "something has come to an end");
     }
 
     #[test]
