@@ -280,6 +280,14 @@ mod tests {
     }
 
     #[test]
+    fn subvolumes_in_one_mount_are_told_apart() {
+        // As btrfs numbers two snapshots of a subvolume.
+        let root = |minor| RootId(Place::Mount(7, Known { device: (0, minor), inode: 256 }));
+        assert_ne!(root(0x2c), root(0x2d));
+        assert_eq!(root(0x2c), root(0x2c));
+    }
+
+    #[test]
     fn our_own_proc_is_no_way_out() {
         let root = Root::of(std::process::id()).unwrap();
         assert!(root.is_ours());
