@@ -16,13 +16,12 @@ use std::{
 
 use nix::{
     sched::{CpuSet, sched_getcpu, sched_setaffinity},
+    time::{ClockId, clock_gettime},
     unistd::{Pid, gettid},
 };
 
 /// From one look at whether work that has not come back is to be waited for to the next.
 const LOOK: Duration = Duration::from_millis(200);
-/// Until the first one.
-const FIRST_LOOK: Duration = Duration::from_millis(50);
 /// So many threads may be left behind, of all targets together, and one of each target besides: what hangs keeps nobody else from being
 /// read.
 const MOST_LEFT: usize = 64;
@@ -91,6 +90,14 @@ pub(crate) fn runs(thread: u32) -> bool {
     after == Some(&b'R')
 }
 
+/// CPU time of a thread of ours; nothing if it has ended.
+pub(crate) fn cpu_time(thread: i32) -> Duration {
+    // The clock of a thread, made of its id: `CPUCLOCK_SCHED` and `CPUCLOCK_PERTHREAD`.
+    // Source: <https://elixir.bootlin.com/linux/v6.12/source/include/linux/posix-timers_types.h>
+    let clock = ClockId::from_raw(!thread << 3 | 2 | 4);
+    clock_gettime(clock).map(Duration::from).unwrap_or_default()
+}
+
 /// Work that has not come back for a while.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pending {
@@ -98,6 +105,8 @@ pub(crate) struct Pending {
     pub(crate) since: Duration,
     /// Whether it makes use of a CPU, or waits for one.
     pub(crate) runs: bool,
+    /// CPU time of the thread that does it, so far: what hangs uses none.
+    pub(crate) used: Duration,
 }
 
 /// For how long nothing has gone on.
@@ -144,7 +153,7 @@ impl Aside {
         // Where no thread can be had, nothing else can be done than to do it here.
         let Some(mut worker) = idle.or_else(|| Worker::start(STACK_BYTES)) else { return Some(work()) };
         worker.follow();
-        let done = self.hand(&worker, work, wait);
+        let done = self.hand(&worker, LOOK, work, wait);
         if done.is_some() {
             IDLE.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
         }
@@ -164,7 +173,7 @@ impl Aside {
         }
         let Some(worker) = Worker::start(LARGE_STACK_BYTES) else { return Some(work()) };
         let mut quiet = Quiet::now();
-        self.hand(&worker, work, |pending| wait(quiet.lasts(pending.runs)) && pending.since < LONGEST)
+        self.hand(&worker, LOOK, work, |pending| wait(quiet.lasts(pending.runs)) && pending.since < LONGEST)
     }
 
     /// Whether one more may be left behind.
@@ -172,10 +181,11 @@ impl Aside {
         self.left() == 0 || LEFT.load(Ordering::Relaxed) < MOST_LEFT
     }
 
-    /// Has it done by `worker`.
+    /// Has it done by `worker`; `first` is how long that takes before it is looked at.
     fn hand<T: Send + 'static>(
         &self,
         worker: &Worker,
+        first: Duration,
         work: impl FnOnce() -> T + Send + 'static,
         mut wait: impl FnMut(Pending) -> bool,
     ) -> Option<T> {
@@ -191,7 +201,7 @@ impl Aside {
         };
         worker.jobs.send(Box::new(job)).ok()?;
         let began = Instant::now();
-        let mut look = FIRST_LOOK;
+        let mut look = first;
         let done = loop {
             match replied.recv_timeout(std::mem::replace(&mut look, LOOK)) {
                 Ok(done) => break Some(done),
@@ -200,7 +210,8 @@ impl Aside {
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
             }
             let runs = runs(worker.tid);
-            if wait(Pending { since: began.elapsed(), runs }) {
+            let used = cpu_time(i32::try_from(worker.tid).unwrap_or(0));
+            if wait(Pending { since: began.elapsed(), runs, used }) {
                 // Whoever waits for us is to know that it goes on.
                 if runs {
                     beat();
@@ -226,7 +237,23 @@ impl Aside {
         patience: Duration,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        self.run(work, |pending| pending.runs || pending.since < patience)
+        self.within_or(patience, work, || false)
+    }
+
+    /// The same, and for as long as `goes_on` says so.
+    pub(crate) fn within_or<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+        goes_on: impl Fn() -> bool,
+    ) -> Option<T> {
+        self.run(work, |pending| {
+            let goes_on = goes_on();
+            if goes_on {
+                beat();
+            }
+            pending.runs || pending.since < patience || goes_on
+        })
     }
 
     /// How much of its work was left behind and has not come back.

@@ -228,7 +228,7 @@ impl Answers {
         pid: Pid,
         pieces: &[Piece],
         pending: Pending,
-        suspects: &mut Option<Vec<Range<u64>>>,
+        suspects: &mut Option<(Vec<Range<u64>>, Duration)>,
     ) -> Option<Hangs> {
         if pending.runs && pending.since < LONGEST {
             return None;
@@ -238,10 +238,12 @@ impl Answers {
         match self.aside.within(LONGEST_LOCKED, move || Absent::from(pid, &pieces)) {
             Some(Absent { ranges, are_others_slow }) if !ranges.is_empty() => {
                 let is_settled = !are_others_slow || pending.since >= LONGEST_LOCKED;
-                if is_settled && suspects.as_ref() == Some(&ranges) {
-                    return Some(Hangs::In(ranges));
+                // Who has used a CPU since then was waiting for something that came, like the lock of the address space.
+                let suspected = Some((ranges, pending.used));
+                if is_settled && *suspects == suspected {
+                    return suspected.map(|(ranges, _)| Hangs::In(ranges));
                 }
-                *suspects = Some(ranges);
+                *suspects = suspected;
                 None
             }
             Some(_) if pending.since < LONGEST => None,

@@ -9,7 +9,8 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use super::Status;
@@ -23,8 +24,12 @@ const KERNELS: u32 = 0x0020_0000;
 /// How long it may take. A process that hangs in exec, since a file that it is to close is served by nobody, keeps whoever reads its
 /// `stat` waiting, and it need not be the target.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// The same of one that seems to hang: if it only waits for a disk, its `stat` is there at once.
-const PATIENCE_WITH_STUCK: Duration = Duration::from_millis(50);
+/// The same of one that is wanted for certain.
+const PATIENCE_WITH_TARGET: Duration = Duration::from_secs(3);
+/// The same of one that makes use of a CPU, or waits for one.
+const LONGEST: Duration = Duration::from_secs(60);
+/// From one look at whether it has come back to the next.
+const PAUSE: Duration = Duration::from_millis(20);
 /// Of so many that have not come back, none that seems to hang is asked any more.
 const MOST_SILENT: usize = 64;
 
@@ -86,18 +91,27 @@ impl Stat {
     /// Of a process; `None` if it is gone, or does not answer.
     #[must_use]
     pub fn of(pid: u32) -> Option<Self> {
-        Self::read(pid).ok()
+        Self::read_within(pid, PATIENCE).ok()
     }
 
-    /// Of a process.
+    /// Of a process that is wanted for certain, and may wait for its program to come from a slow disk.
     ///
     /// # Errors
-    /// What the kernel says: `ENOENT` or `ESRCH` if it is gone; [`io::ErrorKind::TimedOut`] if it says nothing for half a second, and from
+    /// What the kernel says: `ENOENT` or `ESRCH` if it is gone; [`io::ErrorKind::TimedOut`] if it says nothing for three seconds, and from
     /// then on until it does; or if it seems to hang and too many others do.
     pub fn read(pid: u32) -> io::Result<Self> {
+        Self::read_within(pid, PATIENCE_WITH_TARGET)
+    }
+
+    fn read_within(pid: u32, patience: Duration) -> io::Result<Self> {
+        let began = Instant::now();
         let no_answer = || io::Error::new(io::ErrorKind::TimedOut, "it does not answer");
         let is_stuck = Status::of(pid).is_some_and(Status::is_stuck);
         let are_many = silent().len() >= MOST_SILENT;
+        // Whoever was sent before may be about to come back.
+        while patience > PATIENCE && is_silent(pid) && began.elapsed() < patience {
+            thread::sleep(PAUSE);
+        }
         if is_silent(pid) || is_stuck && are_many {
             return Err(no_answer());
         }
@@ -109,8 +123,9 @@ impl Stat {
             answers(pid);
             stat
         };
-        let patience = if is_stuck { PATIENCE_WITH_STUCK } else { PATIENCE };
-        if let Some(stat) = Aside::default().within(patience, read) {
+        // On a busy machine it may wait for a CPU in the middle of exec.
+        let goes_on = || began.elapsed() < LONGEST && Status::of(pid).is_some_and(Status::is_on_cpu);
+        if let Some(stat) = Aside::default().within_or(patience, read, goes_on) {
             return stat;
         }
         keeps_waiting(pid);

@@ -45,6 +45,12 @@ impl Status {
         self.state == b'D'
     }
 
+    /// Whether it is on a CPU, or waits for one.
+    #[must_use]
+    pub fn is_on_cpu(self) -> bool {
+        self.state == b'R'
+    }
+
     /// Whether it is a process that runs a program: no thread of the kernel, and not over. Its first thread may have exited before others.
     #[must_use]
     pub fn runs_program(self) -> bool {

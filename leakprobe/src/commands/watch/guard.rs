@@ -5,14 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::{
-    time::{ClockId, clock_gettime},
-    unistd::gettid,
-};
+use nix::unistd::gettid;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::super::{ExitCode, Failure};
-use crate::aside;
+use crate::{aside, target::Status};
 
 /// From one look at whether a target is still being read to the next.
 const LOOK: Duration = Duration::from_secs(1);
@@ -86,22 +83,16 @@ impl Guard {
             };
             let progress = self.progress.take().filter(|progress| progress.of == first);
             let mut progress = progress.unwrap_or_else(|| Progress::of(first));
-            let is_on_cpu = u32::try_from(first.thread).is_ok_and(aside::runs);
-            let why = progress.stuck(aside::beats(), cpu_time(first.thread), is_on_cpu);
+            // A target that waits for a CPU itself may hold what our thread waits for.
+            let is_on_cpu = u32::try_from(first.thread).is_ok_and(aside::runs)
+                || Status::of(first.pid).is_some_and(Status::is_on_cpu);
+            let why = progress.stuck(aside::beats(), aside::cpu_time(first.thread), is_on_cpu);
             self.progress = Some(progress);
             if let Some(why) = why {
                 return Stuck { pid: first.pid, why, after: first.began.elapsed() };
             }
         }
     }
-}
-
-/// CPU time of a thread of ours; nothing if it has ended.
-fn cpu_time(thread: i32) -> Duration {
-    // The clock of a thread, made of its id: `CPUCLOCK_SCHED` and `CPUCLOCK_PERTHREAD`.
-    // Source: <https://elixir.bootlin.com/linux/v6.12/source/include/linux/posix-timers_types.h>
-    let clock = ClockId::from_raw(!thread << 3 | 2 | 4);
-    clock_gettime(clock).map(Duration::from).unwrap_or_default()
 }
 
 /// A target whose reading does not come to an end.
@@ -145,22 +136,24 @@ struct Progress {
     /// Looks at which nothing had come to an end.
     quiet: u32,
     used: Duration,
-    /// Looks at which our thread had not used any CPU time.
+    /// Looks at which our thread had not used any CPU time; and nobody had waited for one either.
+    unused: u32,
     idle: u32,
 }
 
 impl Progress {
     fn of(of: Reading) -> Self {
-        Self { of, beats: aside::beats(), quiet: 0, used: cpu_time(of.thread), idle: 0 }
+        Self { of, beats: aside::beats(), quiet: 0, used: aside::cpu_time(of.thread), unused: 0, idle: 0 }
     }
 
-    /// Whether it is time to give up: how often something has come to an end so far, CPU time of the thread that reads, and whether it is on
-    /// a CPU, or waits for one.
+    /// Whether it is time to give up: how often something has come to an end so far, CPU time of the thread that reads, and whether that, or
+    /// the target, is on a CPU or waits for one.
     fn stuck(&mut self, beats: u64, used: Duration, is_on_cpu: bool) -> Option<Why> {
         self.quiet = if beats == self.beats { self.quiet + 1 } else { 0 };
-        self.idle = if used == self.used && !is_on_cpu { self.idle + 1 } else { 0 };
+        self.unused = if used == self.used { self.unused + 1 } else { 0 };
+        self.idle = if is_on_cpu { 0 } else { self.unused.min(self.idle + 1) };
         (self.beats, self.used) = (beats, used);
-        if self.idle >= PATIENCE {
+        if self.idle >= PATIENCE || self.unused >= LONGEST {
             return Some(Why::Unanswered);
         }
         (self.quiet >= LONGEST).then_some(Why::Busy)
@@ -176,13 +169,14 @@ mod tests {
         let ms = Duration::from_millis;
         let after = |quiet: u32, idle: u32| {
             let of = Reading { pid: 1, thread: 2, began: Instant::now() };
-            Progress { of, beats: 7, quiet, used: ms(1), idle }
+            Progress { of, beats: 7, quiet, used: ms(1), unused: idle, idle }
         };
         let last = PATIENCE - 1;
         assert_eq!(after(0, last).stuck(7, ms(1), false), Some(Why::Unanswered));
         assert_eq!(after(0, last).stuck(8, ms(1), false), Some(Why::Unanswered), "others come to an end, not this one");
         assert_eq!(after(0, last).stuck(7, ms(2), false), None, "what computes does not keep us waiting for an answer");
         assert_eq!(after(0, last).stuck(7, ms(1), true), None, "nor does what waits for a CPU");
+        assert_eq!(after(0, LONGEST - 1).stuck(8, ms(1), true), Some(Why::Unanswered), "not for ever");
         assert_eq!(after(0, last - 1).stuck(7, ms(1), false), None);
         assert_eq!(after(LONGEST - 1, 0).stuck(7, ms(2), true), Some(Why::Busy));
         assert_eq!(after(LONGEST - 1, 0).stuck(8, ms(2), true), None, "something has come to an end");
@@ -191,12 +185,12 @@ mod tests {
     #[test]
     fn a_thread_that_computes_uses_cpu_time() {
         let own = gettid().as_raw();
-        let before = cpu_time(own);
+        let before = aside::cpu_time(own);
         let began = Instant::now();
-        while cpu_time(own) == before {
+        while aside::cpu_time(own) == before {
             assert!(began.elapsed() < Duration::from_secs(60));
         }
         // No thread has a higher id: `PID_MAX_LIMIT`.
-        assert_eq!(cpu_time((1 << 22) + 1), Duration::ZERO);
+        assert_eq!(aside::cpu_time((1 << 22) + 1), Duration::ZERO);
     }
 }
