@@ -32,7 +32,7 @@ pub use power::power;
 
 use super::call_path::CallPaths;
 use crate::model::{
-    CannotWake, Course, Fact, Finding, Ground, Pool, Recording, Site, Task, TaskKind, Verdict, WaitKind, numbers,
+    CannotWake, Course, Fact, Finding, Ground, Pool, Recording, Site, Task, Verdict, WaitKind, numbers,
 };
 use cohorts::Cohorts;
 use creators::ByCreator;
@@ -109,7 +109,7 @@ impl Judgements {
 /// only what is proven is told.
 #[must_use]
 pub fn judge(recording: &Recording, history: History<'_>, criteria: &Criteria) -> Judgements {
-    let hopeless = hopeless_by_site(recording);
+    let hopeless = hopeless_by_site(recording, &history);
     let mut counts: HashMap<&str, u64> = HashMap::new();
     for site in &recording.sites {
         let count = counts.entry(&site.id).or_default();
@@ -393,30 +393,17 @@ fn members(recording: &Recording) -> HashMap<usize, Vec<&Task>> {
 /// Most tasks of a site that are looked at one by one to tell its pattern.
 const MOST_MEMBERS: usize = 64;
 
-/// Of the sites with tasks that can never wake: how many these are, and why.
-fn hopeless_by_site(recording: &Recording) -> HashMap<&str, BTreeMap<CannotWake, u64>> {
-    let deadlocked: HashSet<u64> =
-        recording.deadlocks.iter().flat_map(|deadlock| &deadlock.tasks).map(|task| task.task).collect();
-    let stuck: HashSet<u64> = recording.deadlocks.iter().flat_map(|deadlock| &deadlock.stuck).copied().collect();
-    let why = |task: &Task| {
-        if !task.role.is_own() {
-            return None;
-        }
-        if let Some(why) = hopeless(task) {
-            return Some(why);
-        }
-        if task.kind != TaskKind::Thread || task.wait.is_none() {
-            return None;
-        }
-        if deadlocked.contains(&task.id) {
-            return Some(CannotWake::Deadlock);
-        }
-        stuck.contains(&task.id).then_some(CannotWake::BehindDeadlock)
-    };
+/// Of the sites with tasks that can never wake: how many these are, and why. Where a task has gone on of which that was thought before,
+/// it is not so.
+fn hopeless_by_site<'a>(
+    recording: &'a Recording,
+    history: &History<'_>,
+) -> HashMap<&'a str, BTreeMap<CannotWake, u64>> {
+    let refuted = moment::refuted(history.moments);
     let mut by_site: HashMap<&str, BTreeMap<CannotWake, u64>> = HashMap::new();
-    for task in &recording.tasks {
+    for (task, why) in hopeless::all(recording) {
         if let Some(site) = task.site.and_then(|site| recording.sites.get(site as usize))
-            && let Some(why) = why(task)
+            && !(hopeless::is_by_locks(why) && refuted.contains(site.id.as_str()))
         {
             *by_site.entry(&site.id).or_default().entry(why).or_default() += 1;
         }

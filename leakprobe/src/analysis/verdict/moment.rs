@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::super::call_path::CallPaths;
+use super::{super::call_path::CallPaths, hopeless};
 use crate::model::{Link, Loss, Recording, Relation, Site, Task, TaskKind, TaskState, TimerUse, Wait, WaitKind};
 
 /// No site, no creator.
@@ -89,6 +89,8 @@ pub struct Moment {
     sites: Vec<String>,
     /// Of those of threads, where they are.
     places: Vec<Option<ThreadPlace>>,
+    /// Of those of all kinds, whether their stacks could not be read.
+    unread: Vec<bool>,
     counts: HashMap<String, u64>,
     /// Threads of unknown creators, by where they wait.
     strangers: HashMap<u64, u64>,
@@ -100,7 +102,28 @@ pub struct Moment {
     timers: HashMap<String, u64>,
     /// By [`Who`].
     tasks: Vec<Seen>,
+    /// Those that only whoever holds a lock could wake, and does not.
+    locked_out: Vec<Who>,
     total: u64,
+}
+
+/// The ids of the sites at which a task was that only whoever held a lock could have woken, and that has gone on all the same, or ended.
+pub(super) fn refuted(moments: &[Moment]) -> HashSet<&str> {
+    let mut refuted = HashSet::new();
+    for (before, after) in moments.iter().zip(moments.iter().skip(1)) {
+        for who in &before.locked_out {
+            let Some(site) = before.find(*who).and_then(|seen| before.site_of(seen)) else { continue };
+            // Where its stack could not be read it may be anywhere.
+            let is_there = |later: &Seen| {
+                after.site_of(later) == Some(site)
+                    || after.unread.get(later.site as usize).is_some_and(|&unread| unread)
+            };
+            if !after.find(*who).is_some_and(is_there) {
+                refuted.insert(site);
+            }
+        }
+    }
+    refuted
 }
 
 impl Moment {
@@ -130,11 +153,14 @@ impl Moment {
         }
         tasks.sort_unstable_by_key(|seen| seen.who);
         tasks.dedup_by_key(|seen| seen.who);
+        let locked_out = hopeless::all(recording).filter(|(_, why)| hopeless::is_by_locks(*why));
+        let locked_out = locked_out.map(|(task, _)| Who::of(task)).collect();
         let unlisted = recording.losses.get(&Loss::GoroutinesNotListed).copied().unwrap_or(0);
         Self {
             at_ms: recording.growth.last().map_or(recording.duration_ms, |sample| sample.at_ms),
             sites: recording.sites.iter().map(|site| site.id.clone()).collect(),
             places: recording.sites.iter().map(|site| thread_place(site, &paths)).collect(),
+            unread: recording.sites.iter().map(|site| site.stack.is_empty()).collect(),
             counts,
             strangers,
             unknown,
@@ -143,6 +169,7 @@ impl Moment {
             timers: recording.timers.iter().map(|timers| (timers.id.clone(), timers.count)).collect(),
             total: tasks.len() as u64 + unlisted,
             tasks,
+            locked_out,
         }
     }
 
@@ -222,7 +249,11 @@ impl Moment {
 
     /// Whether that task, which was seen later, was there.
     pub(super) fn has(&self, later: &Seen) -> bool {
-        self.tasks.binary_search_by_key(&later.who, |seen| seen.who).is_ok()
+        self.find(later.who).is_some()
+    }
+
+    fn find(&self, who: Who) -> Option<&Seen> {
+        self.tasks.get(self.tasks.binary_search_by_key(&who, |seen| seen.who).ok()?)
     }
 
     /// The id of a task's site.

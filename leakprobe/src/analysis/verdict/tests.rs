@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     model::{
         Check, CreatedBy, Deadlock, DeadlockedTask, Frame, GoStatus, Goroutine, GrowthSample, Link, LinkWait, Owner,
-        Relation, Role, Round, TaskState, Wait, WaitKind, WokenBy,
+        Relation, Role, Round, TaskKind, TaskState, Wait, WaitKind, WokenBy,
     },
     report::fixture,
 };
@@ -700,6 +700,27 @@ fn deadlocked_threads_and_those_behind_them_are_proven() {
     assert_eq!(verdict("behind").evidence, [Fact::CannotWake { tasks: 1, of: 1, why: CannotWake::BehindDeadlock }]);
     assert_eq!(verdict("joins").verdict, Verdict::Unjudged);
     assert_eq!(verdict("gone").finding.unwrap().pattern, "thread-lock-holder-exited");
+}
+
+#[test]
+fn what_only_a_lock_s_holder_could_wake_and_goes_on_all_the_same_is_not_proven() {
+    let at_round = |ids: &[u64], at: &'static str| {
+        let of = |&id: &u64| Made { kind: TaskKind::Thread, wait: WaitKind::Futex, ..made(id, at, 0) };
+        let mut made = recording(0, &ids.iter().map(of).collect::<Vec<Made>>());
+        for task in &mut made.tasks {
+            let exited = Owner { task: 99, state: Some(TaskState::Exited), ..Owner::default() };
+            task.wait.as_mut().unwrap().owner = Some(Box::new(exited));
+        }
+        made
+    };
+    let verdict = |rounds: &[Recording]| judged(rounds, "gone").verdict;
+    let [stays, more] = [at_round(&[11], "gone"), at_round(&[11, 12], "gone")];
+    assert_eq!(verdict(&[stays.clone(), more.clone()]), Verdict::Proven);
+    // Its like was thought to be so, too, and has ended; or waits elsewhere.
+    assert_ne!(verdict(&[stays.clone(), more.clone(), at_round(&[12, 13], "gone")]), Verdict::Proven);
+    let mut moved = more.clone();
+    moved.tasks[0].site = None;
+    assert_ne!(verdict(&[stays, moved, more]), Verdict::Proven);
 }
 
 #[test]
