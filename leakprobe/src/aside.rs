@@ -109,23 +109,22 @@ pub(crate) struct Pending {
     pub(crate) used: Duration,
 }
 
-/// For how long nothing has gone on.
+/// For how long a thread has not gone on.
 #[derive(Debug)]
-pub(crate) struct Quiet {
-    beats: u64,
+struct Quiet {
+    used: Duration,
     since: Instant,
 }
 
 impl Quiet {
-    /// From now on.
-    pub(crate) fn now() -> Self {
-        Self { beats: beats(), since: Instant::now() }
+    fn now(used: Duration) -> Self {
+        Self { used, since: Instant::now() }
     }
 
-    /// For how long nothing has come to an end, and `runs`, whether whoever works uses a CPU or waits for one, has not been true.
-    pub(crate) fn lasts(&mut self, runs: bool) -> Duration {
-        if runs || beats() != self.beats {
-            *self = Self::now();
+    /// For how long it has used no CPU time, nor waited for a CPU.
+    fn lasts(&mut self, pending: Pending) -> Duration {
+        if pending.runs || pending.used != self.used {
+            *self = Self::now(pending.used);
         }
         self.since.elapsed()
     }
@@ -161,8 +160,8 @@ impl Aside {
     }
 
     /// Does something large on a thread that is for that alone, and has the rights of this one: it may start threads and processes of
-    /// its own. While nothing comes to an end and it uses no CPU, it is waited for as long as `wait` says, which is told for how long
-    /// that has been so; and for five minutes at most. `None`: as for [`Self::run`].
+    /// its own. While it uses no CPU it is waited for as long as `wait` says, which is told for how long that has been so; and for five
+    /// minutes at most. Whatever of ours it may have to wait for wakes it several times a second. `None`: as for [`Self::run`].
     pub(crate) fn run_large<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -172,8 +171,8 @@ impl Aside {
             return None;
         }
         let Some(worker) = Worker::start(LARGE_STACK_BYTES) else { return Some(work()) };
-        let mut quiet = Quiet::now();
-        self.hand(&worker, LOOK, work, |pending| wait(quiet.lasts(pending.runs)) && pending.since < LONGEST)
+        let mut quiet = Quiet::now(Duration::ZERO);
+        self.hand(&worker, LOOK, work, |pending| wait(quiet.lasts(pending)) && pending.since < LONGEST)
     }
 
     /// Whether one more may be left behind.
@@ -313,21 +312,21 @@ mod tests {
     }
 
     #[test]
-    fn something_large_is_waited_for_while_anything_goes_on() {
+    fn something_large_is_waited_for_while_it_goes_on() {
         let aside = Aside::default();
-        let waits = || (0..3).for_each(|_| thread::sleep(LOOK));
-        let beats_meanwhile = move || {
-            waits();
-            beat();
-            waits();
+        let (go, waits) = mpsc::channel::<()>();
+        let sleeps = || {
+            (0..3).for_each(|_| thread::sleep(LOOK));
             5
         };
-        assert_eq!(aside.run_large(beats_meanwhile, |quiet| quiet < 60 * LOOK), Some(5));
-        assert_eq!(aside.run_large(waits, |_| false), None, "it is left behind");
-        let mut quiet = Quiet { beats: beats().wrapping_sub(1), since: Instant::now().checked_sub(LONGEST).unwrap() };
-        assert!(quiet.lasts(false) < LONGEST);
-        let mut quiet = Quiet { beats: 0, since: Instant::now().checked_sub(LONGEST).unwrap() };
-        assert!(quiet.lasts(true) < LONGEST);
+        assert_eq!(aside.run_large(sleeps, |quiet| quiet < 60 * LOOK), Some(5));
+        assert_eq!(aside.run_large(move || waits.recv(), |quiet| quiet < 2 * LOOK), None, "it is left behind");
+        drop(go);
+        let pending = |used, runs| Pending { since: LONGEST, runs, used };
+        let earlier = || Quiet { used: LOOK, since: Instant::now().checked_sub(LONGEST).unwrap() };
+        assert!(earlier().lasts(pending(LOOK, false)) >= LONGEST);
+        assert!(earlier().lasts(pending(LOOK, true)) < LONGEST);
+        assert!(earlier().lasts(pending(2 * LOOK, false)) < LONGEST);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::{
     cli::Watch,
     model::Gap,
     probes::Programs,
-    target::{Stat, children},
+    target::{Stat, children, is_silent},
 };
 
 /// Most processes that are watched at once.
@@ -147,6 +147,10 @@ impl Following {
             }
             if self.counts.watched.load(Ordering::Relaxed) >= MOST_PROCESSES {
                 self.counts.too_many.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
+            if is_silent(child) {
+                self.counts.unanswered.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
             match Session::open(&self.hub, &self.options.of_one(child)) {
