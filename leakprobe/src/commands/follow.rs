@@ -4,14 +4,17 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    time,
+};
 
 use super::{ExitCode, Failure, hub::Hub, session::Session, watch::internal};
 use crate::{
@@ -23,6 +26,9 @@ use crate::{
 
 /// Most processes that are watched at once.
 pub(super) const MOST_PROCESSES: usize = Programs::MOST_TARGETS as usize;
+/// How long one may take that is just being taken hold of at the end, and how often it is looked.
+const PATIENCE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(5);
 /// Most processes that are remembered to have been met.
 const MOST_KNOWN: usize = 1 << 16;
 
@@ -56,6 +62,8 @@ pub(super) struct Follower {
 #[derive(Default)]
 struct Counts {
     watched: AtomicUsize,
+    /// Whether one is just being taken hold of.
+    is_opening: AtomicBool,
     /// Processes that ended before they could be watched, or could not be.
     missed: AtomicU64,
     /// Processes that did not answer.
@@ -84,7 +92,9 @@ impl Follower {
                         break;
                     }
                     let began = Instant::now();
+                    following.counts.is_opening.store(true, Ordering::SeqCst);
                     following.follow(parent, child);
+                    following.counts.is_opening.store(false, Ordering::SeqCst);
                     // Half of a CPU's time is for all else, however fast processes come.
                     thread::sleep(began.elapsed());
                 }
@@ -105,6 +115,19 @@ impl Follower {
         match self.opened.recv().await {
             Some(session) => session,
             None => std::future::pending().await,
+        }
+    }
+
+    /// The next of those that have been taken hold of, or just are, when nobody is watched any more; `None` if there is none.
+    pub(super) async fn last(&mut self) -> Option<Session> {
+        let began = Instant::now();
+        loop {
+            let is_opening = self.counts.is_opening.load(Ordering::SeqCst) && began.elapsed() < PATIENCE;
+            match self.opened.try_recv() {
+                Ok(session) => return Some(session),
+                Err(_) if is_opening => time::sleep(PAUSE).await,
+                Err(_) => return None,
+            }
         }
     }
 

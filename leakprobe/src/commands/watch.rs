@@ -99,19 +99,22 @@ async fn run(
     let mut guard = Guard::new();
     begin()?;
     sessions.into_iter().for_each(|session| workers.start(Worker::new(session)));
-    while !workers.are_done() {
-        let is_due = || signals::is_interrupted() || deadline.is_some_and(|deadline| Instant::now() > deadline);
-        tokio::select! {
-            biased;
-            _ = stopped.wait_for(|stopped| *stopped), if !workers.are_stopped() => workers.stop(),
-            () = workers.next() => follower.has_room(),
-            () = governing(&hub) => hub.govern(),
-            session = follower.next() => {
-                if !workers.are_stopped() {
-                    workers.start(Worker::new(session));
-                }
+    loop {
+        while !workers.are_done() {
+            let is_due = || signals::is_interrupted() || deadline.is_some_and(|deadline| Instant::now() > deadline);
+            tokio::select! {
+                biased;
+                _ = stopped.wait_for(|stopped| *stopped), if !workers.are_stopped() => workers.stop(),
+                () = workers.next() => follower.has_room(),
+                () = governing(&hub) => hub.govern(),
+                session = follower.next() => workers.start(Worker::new(session)),
+                stuck = guard.stuck(is_due) => workers.give_up(stuck),
             }
-            stuck = guard.stuck(is_due) => workers.give_up(stuck),
+        }
+        // A process that was created at the end is seen once.
+        match follower.last().await {
+            Some(session) => workers.start(Worker::new(session)),
+            None => break,
         }
     }
     let mut ended = workers.ended()?;
