@@ -62,8 +62,9 @@ pub(super) struct Follower {
 #[derive(Default)]
 struct Counts {
     watched: AtomicUsize,
-    /// Whether one is just being taken hold of.
+    /// Whether one is just being taken hold of; and whether no more are to be.
     is_opening: AtomicBool,
+    is_over: AtomicBool,
     /// Processes that ended before they could be watched, or could not be.
     missed: AtomicU64,
     /// Processes that did not answer.
@@ -88,7 +89,7 @@ impl Follower {
                 }
                 // Until nobody is left who could create any, or who wants them.
                 for (parent, child) in wanted {
-                    if following.opens.is_closed() {
+                    if following.is_over() {
                         break;
                     }
                     let began = Instant::now();
@@ -120,6 +121,7 @@ impl Follower {
 
     /// The next of those that have been taken hold of, or just are, when nobody is watched any more; `None` if there is none.
     pub(super) async fn last(&mut self) -> Option<Session> {
+        self.counts.is_over.store(true, Ordering::SeqCst);
         let began = Instant::now();
         loop {
             let is_opening = self.counts.is_opening.load(Ordering::SeqCst) && began.elapsed() < PATIENCE;
@@ -161,11 +163,15 @@ struct Following {
 }
 
 impl Following {
+    fn is_over(&self) -> bool {
+        self.opens.is_closed() || self.counts.is_over.load(Ordering::SeqCst)
+    }
+
     /// Begins to watch `child`, which `parent` has created, and those that it has itself created until its programs were loaded.
     fn follow(&mut self, parent: u32, child: u32) {
         let mut wanted = vec![(parent, child)];
         while let Some((parent, child)) = wanted.pop() {
-            if self.opens.is_closed() || !self.known.is_new(child) {
+            if self.is_over() || !self.known.is_new(child) {
                 continue;
             }
             if self.counts.watched.load(Ordering::Relaxed) >= MOST_PROCESSES {
