@@ -5,16 +5,12 @@ use std::time::Duration;
 use regex::Regex;
 
 use super::{
-    Budget, Stat, Status, containers,
+    Budget, Status, containers,
     family::processes,
     groups::{groups, is_below},
     identity::executable,
-    proc_file,
+    proc_file, silent,
 };
-use crate::aside::Aside;
-
-/// How long a process may take to tell its executable, if it begins to hang in exec just then.
-const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What a process must be like. Of nothing that is said, nothing is asked.
 #[derive(Clone, Debug, Default)]
@@ -40,10 +36,8 @@ impl Pattern {
             let comm = proc_file(format!("/proc/{pid}/comm")).ok()?;
             Some(String::from_utf8_lossy(comm.strip_suffix(b"\n").unwrap_or(&comm)).into_owned())
         };
-        // Whether it answers is known by its `stat` first, which remembers it.
         let exe = || {
-            Stat::of(pid)?;
-            let exe = Aside::default().within(PATIENCE, move || executable(pid)).flatten()?;
+            let exe = silent::ask(pid, silent::PATIENCE, move || executable(pid)).flatten()?;
             Some(exe.to_string_lossy().into_owned())
         };
         is(&self.comm, &comm) && self.in_groups(pid) && is(&self.exe, &exe)

@@ -25,6 +25,7 @@ mod modules;
 mod namespace;
 mod own;
 mod root;
+mod silent;
 mod stat;
 mod status;
 
@@ -46,8 +47,9 @@ pub use modules::{
 pub use namespace::{Namespace, own_thread_ids};
 pub use own::OwnMemory;
 pub use root::{Root, RootId, open_regular};
-pub use stat::{Stat, silent_processes};
-pub(crate) use stat::{answers, is_silent, keeps_waiting};
+pub use silent::silent_processes;
+pub(crate) use silent::{answers, is_silent, keeps_waiting};
+pub use stat::Stat;
 pub use status::Status;
 
 /// A small file of `/proc`, whose length others decide: a thread may be in any number of groups.

@@ -1,44 +1,21 @@
 //! `/proc/PID/stat`, and that of a thread.
 
 use std::{
-    collections::BTreeSet,
     fs::File,
     io::{self, Read},
     path::Path,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use super::Status;
-use crate::aside::Aside;
+use super::silent;
 
 /// Longest that is read: it has some fifty numbers.
 const MOST_BYTES: u64 = 4096;
 /// `PF_KTHREAD`.
 const KERNELS: u32 = 0x0020_0000;
 
-/// How long it may take. A process that hangs in exec, since a file that it is to close is served by nobody, keeps whoever reads its
-/// `stat` waiting, and it need not be the target.
-const PATIENCE: Duration = Duration::from_millis(500);
-/// The same of one that is wanted for certain.
+/// How long a process may take to tell its `stat` that is wanted for certain.
 const PATIENCE_WITH_TARGET: Duration = Duration::from_secs(3);
-/// The same of one that makes use of a CPU, or waits for one.
-const LONGEST: Duration = Duration::from_secs(60);
-/// From one look at whether it has come back to the next.
-const PAUSE: Duration = Duration::from_millis(20);
-/// Of so many that have not come back, none that seems to hang is asked any more.
-const MOST_SILENT: usize = 64;
-
-/// Processes of which whoever was sent to read has not come back.
-static SILENT: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
-
-fn silent() -> MutexGuard<'static, BTreeSet<u32>> {
-    SILENT.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// What of it is used.
 /// Source: <https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html>
@@ -66,32 +43,11 @@ pub struct Stat {
     pub cpu: u32,
 }
 
-/// The processes that have kept whoever read their [`Stat`] waiting, and still do.
-#[must_use]
-pub fn silent_processes() -> Vec<u32> {
-    silent().iter().copied().collect()
-}
-
-/// Whether the process keeps whoever looks into it waiting.
-pub(crate) fn is_silent(pid: u32) -> bool {
-    silent().contains(&pid)
-}
-
-/// Remembers that it does, until [`answers`] is called by whoever was kept waiting.
-pub(crate) fn keeps_waiting(pid: u32) {
-    silent().insert(pid);
-}
-
-/// It does not any more.
-pub(crate) fn answers(pid: u32) {
-    silent().remove(&pid);
-}
-
 impl Stat {
     /// Of a process; `None` if it is gone, or does not answer.
     #[must_use]
     pub fn of(pid: u32) -> Option<Self> {
-        Self::read_within(pid, PATIENCE).ok()
+        Self::read_within(pid, silent::PATIENCE).ok()
     }
 
     /// Of a process that is wanted for certain, and may wait for its program to come from a slow disk.
@@ -104,36 +60,9 @@ impl Stat {
     }
 
     fn read_within(pid: u32, patience: Duration) -> io::Result<Self> {
-        let began = Instant::now();
+        let read = move || Self::at(format!("/proc/{pid}/stat"));
         let no_answer = || io::Error::new(io::ErrorKind::TimedOut, "it does not answer");
-        let is_stuck = Status::of(pid).is_some_and(Status::is_stuck);
-        let are_many = silent().len() >= MOST_SILENT;
-        // Whoever was sent before may be about to come back.
-        while patience > PATIENCE && is_silent(pid) && began.elapsed() < patience {
-            thread::sleep(PAUSE);
-        }
-        if is_silent(pid) || is_stuck && are_many {
-            return Err(no_answer());
-        }
-        let is_back = Arc::new(AtomicBool::new(false));
-        let comes_back = Arc::clone(&is_back);
-        let read = move || {
-            let stat = Self::at(format!("/proc/{pid}/stat"));
-            comes_back.store(true, Ordering::SeqCst);
-            answers(pid);
-            stat
-        };
-        // On a busy machine it may wait for a CPU in the middle of exec.
-        let goes_on = || began.elapsed() < LONGEST && Status::of(pid).is_some_and(Status::is_on_cpu);
-        if let Some(stat) = Aside::default().within_or(patience, read, goes_on) {
-            return stat;
-        }
-        keeps_waiting(pid);
-        // It may have come back before it was noted.
-        if is_back.load(Ordering::SeqCst) {
-            answers(pid);
-        }
-        Err(no_answer())
+        silent::ask(pid, patience, read).unwrap_or_else(|| Err(no_answer()))
     }
 
     /// Of a thread of a process; `None` if it is gone.
@@ -235,16 +164,5 @@ mod tests {
         assert_eq!(own.parent, std::os::unix::process::parent_id());
         assert_eq!(Stat::of_thread(std::process::id(), std::process::id()).unwrap().start_ticks, own.start_ticks);
         assert_eq!(Stat::of(u32::MAX), None);
-    }
-
-    #[test]
-    fn a_process_that_does_not_answer_is_not_asked_again() {
-        // No process has the id: nobody else asks for it.
-        const PID: u32 = u32::MAX - 1;
-        assert_eq!(Stat::read(PID).unwrap_err().kind(), io::ErrorKind::NotFound);
-        silent().insert(PID);
-        assert_eq!(Stat::read(PID).unwrap_err().kind(), io::ErrorKind::TimedOut);
-        silent().remove(&PID);
-        assert!(Stat::of(PID).is_none() && Stat::of(std::process::id()).is_some());
     }
 }
