@@ -152,7 +152,7 @@ impl Aside {
         // Where no thread can be had, nothing else can be done than to do it here.
         let Some(mut worker) = idle.or_else(|| Worker::start(STACK_BYTES)) else { return Some(work()) };
         worker.follow();
-        let done = self.hand(&worker, LOOK, work, wait);
+        let done = self.hand(&worker, work, wait);
         if done.is_some() {
             IDLE.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
         }
@@ -172,7 +172,7 @@ impl Aside {
         }
         let Some(worker) = Worker::start(LARGE_STACK_BYTES) else { return Some(work()) };
         let mut quiet = Quiet::now(Duration::ZERO);
-        self.hand(&worker, LOOK, work, |pending| wait(quiet.lasts(pending)) && pending.since < LONGEST)
+        self.hand(&worker, work, |pending| wait(quiet.lasts(pending)) && pending.since < LONGEST)
     }
 
     /// Whether one more may be left behind.
@@ -180,11 +180,10 @@ impl Aside {
         self.left() == 0 || LEFT.load(Ordering::Relaxed) < MOST_LEFT
     }
 
-    /// Has it done by `worker`; `first` is how long that takes before it is looked at.
+    /// Has `work` done by `worker`.
     fn hand<T: Send + 'static>(
         &self,
         worker: &Worker,
-        first: Duration,
         work: impl FnOnce() -> T + Send + 'static,
         mut wait: impl FnMut(Pending) -> bool,
     ) -> Option<T> {
@@ -200,9 +199,8 @@ impl Aside {
         };
         worker.jobs.send(Box::new(job)).ok()?;
         let began = Instant::now();
-        let mut look = first;
         let done = loop {
-            match replied.recv_timeout(std::mem::replace(&mut look, LOOK)) {
+            match replied.recv_timeout(LOOK) {
                 Ok(done) => break Some(done),
                 // It has panicked, and its thread with it.
                 Err(mpsc::RecvTimeoutError::Disconnected) => return None,
@@ -239,7 +237,7 @@ impl Aside {
         self.within_or(patience, work, || false)
     }
 
-    /// The same, and for as long as `goes_on` says so.
+    /// Does `work` on another thread, and waits for it for `patience`; beyond that as long as it makes use of a CPU, or `goes_on` is true.
     pub(crate) fn within_or<T: Send + 'static>(
         &self,
         patience: Duration,

@@ -1,9 +1,14 @@
-//! What is read once for all who want it at the same time.
+//! What threads share: locks, and what is read once for all who want it at the same time.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Instant,
 };
+
+/// Locks, whatever became of who had the lock before: what a thread leaves that panics is as good as what it found.
+pub(crate) fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What was read last, for as long as anybody makes use of it.
 #[derive(Debug)]
@@ -25,7 +30,7 @@ impl<T> Shared<T> {
 
     /// What was read since that moment: by somebody else, who is waited for, or by `read`, which is given what was read before.
     pub(crate) fn get(&self, since: Instant, read: impl FnOnce(Option<Arc<T>>) -> Arc<T>) -> Arc<T> {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.0);
         let is_new = last.as_ref().is_some_and(|(began, _)| *began >= since);
         match last.as_ref().and_then(|(_, known)| known.upgrade()) {
             Some(known) if is_new => known,

@@ -198,7 +198,7 @@ impl Live {
         }
     }
 
-    /// The same, where the numbers over time take a share of this memory. To be called before anything is put in.
+    /// Lets the numbers over time take a share of the memory `kept`. To be called before anything is put in.
     #[must_use]
     pub fn within(self, kept: &Pool) -> Self {
         Self { history: History::within(kept), ..self }

@@ -111,7 +111,7 @@ impl Follower {
         self.created.clone()
     }
 
-    /// The next process that has been taken hold of; waits for ever if none are followed.
+    /// The next process that was attached to; never returns if none are followed.
     pub(super) async fn next(&mut self) -> Session {
         match self.opened.recv().await {
             Some(session) => session,

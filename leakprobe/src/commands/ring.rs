@@ -6,7 +6,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     io::{self, PipeReader, PipeWriter},
     os::fd::{AsFd, OwnedFd},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     thread,
     time::Duration,
 };
@@ -19,6 +19,7 @@ use super::bell::Bell;
 use crate::{
     pool::{Pool, Share},
     probes::{ByProcess, Place, event},
+    shared::lock,
 };
 
 /// Most memory for records that are kept for all targets together, bytes. A single one can have half of it: some 2,500 stacks.
@@ -95,10 +96,6 @@ fn read_until(ended: &PipeReader, readable: &OwnedFd, state: &Mutex<State>) {
         lock(state).collect();
         thread::sleep(PAUSE);
     }
-}
-
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The records of one target, or those up to then when another one with the same process id became one. Dropped, they are kept no more.

@@ -44,9 +44,9 @@ use crate::{
     },
 };
 
-/// How long a target may keep whoever takes hold of it waiting.
+/// How long attaching to a target may make no progress.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The same once it is to end.
+/// How long attaching to a target may make no progress once the run is to end.
 const PATIENCE_AT_END: Duration = Duration::from_millis(250);
 /// Most records that are taken in before signals and the clock are looked at again.
 pub(super) const RECORDS_AT_ONCE: usize = 1024;
@@ -120,7 +120,7 @@ impl Session {
         opened.unwrap_or_else(|| Err(signals::or_interrupted(TargetError::Silent(pid).into())))
     }
 
-    /// The same, for as long as it takes.
+    /// Attaches to the target, for as long as that takes.
     fn take_hold(hub: &Hub, watch: &Watch) -> Result<Self, Failure> {
         let _room = privilege::room_for_files();
         let mut target = Target::open(watch.pid)?;

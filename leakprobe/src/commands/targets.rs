@@ -72,7 +72,7 @@ fn ids(targets: &Targets, pattern: &Pattern) -> Result<Vec<u32>, Failure> {
     if pids.is_empty() { Err(nobody(targets)) } else { Ok(pids) }
 }
 
-/// Those that are as wanted. What does not say what it is may be, too.
+/// The processes that match `pattern`. Warns of those that do not answer, which may match as well.
 fn found(pattern: &Pattern) -> Vec<u32> {
     let pids = pattern.find();
     let silent = silent_processes();

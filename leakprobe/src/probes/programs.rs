@@ -4,7 +4,7 @@ use std::{
     collections::HashMap as StdHashMap,
     fs, io,
     os::fd::{AsFd, AsRawFd},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock},
     thread,
     time::Duration,
 };
@@ -32,6 +32,7 @@ use super::{
 };
 use crate::{
     model::{Gap, Source},
+    shared::lock,
     target::clock_ns,
 };
 
@@ -84,10 +85,6 @@ struct State {
     sources: Vec<Source>,
     gaps: Vec<Gap>,
     _told: Option<log::Told>,
-}
-
-fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Programs {

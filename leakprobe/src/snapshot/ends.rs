@@ -7,7 +7,7 @@ use std::{
     fs, io,
     path::Path,
     sync::{
-        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
+        Arc, LazyLock, Mutex, MutexGuard,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
@@ -23,6 +23,7 @@ use super::{
 use crate::{
     aside::Aside,
     model::{Access, EndRole, OtherEnd, OtherEnds},
+    shared::lock,
     target::{answers, is_silent, keeps_waiting, processes},
 };
 
@@ -137,10 +138,6 @@ static HANGING: LazyLock<Aside> = LazyLock::new(Aside::default);
 
 fn take(left: &Mutex<VecDeque<(u32, u32)>>) -> Option<(u32, u32)> {
     lock(left).pop_front()
-}
-
-fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Search {

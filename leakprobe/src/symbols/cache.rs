@@ -5,7 +5,7 @@ use std::{
     fs::{File, Metadata},
     os::unix::fs::MetadataExt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
+        Arc, Mutex, MutexGuard, TryLockError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     thread,
@@ -19,6 +19,7 @@ use super::{
 use crate::{
     model::Frame,
     pool::Held,
+    shared::lock,
     target::{RootId, descriptors},
 };
 
@@ -169,11 +170,7 @@ impl Cache {
     }
 }
 
-pub(super) fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The same where another thread may hold it for many seconds: this one is seen to be at work meanwhile, by the CPU time that it uses.
+/// Locks what another thread may hold for many seconds: this one is seen to be at work meanwhile, by the CPU time that it uses.
 pub(super) fn lock_awake<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     loop {
         match of.try_lock() {

@@ -102,7 +102,7 @@ pub struct Moment {
     timers: HashMap<String, u64>,
     /// By [`Who`].
     tasks: Vec<Seen>,
-    /// Those that only whoever holds a lock could wake, and does not.
+    /// Tasks that wait for a lock whose holder never unlocks it.
     locked_out: Vec<Who>,
     total: u64,
 }

@@ -56,7 +56,7 @@ pub(in crate::commands) fn observe<T>(
                         workers.start(observed(session, &observers, &stopped));
                     }
                 }
-                // Whoever asks for a recording would wait for it for ever.
+                // A request for its recording would never be answered.
                 stuck = guard.stuck(|| true) => return Err(stuck.into()),
             }
         };
