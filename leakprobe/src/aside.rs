@@ -11,7 +11,7 @@ use std::{
         mpsc,
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use nix::{
@@ -101,7 +101,7 @@ pub(crate) fn cpu_time(thread: i32) -> Duration {
 /// Work that has not come back for a while.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pending {
-    /// How long it has been at work.
+    /// How long it has been at work, without the time in which we may have been stopped ourselves.
     pub(crate) since: Duration,
     /// Whether it makes use of a CPU, or waits for one.
     pub(crate) runs: bool,
@@ -109,24 +109,20 @@ pub(crate) struct Pending {
     pub(crate) used: Duration,
 }
 
-/// For how long a thread has not gone on.
-#[derive(Debug)]
+/// For how long a thread has not gone on, in looks at it.
+#[derive(Debug, Default)]
 struct Quiet {
     used: Duration,
-    since: Instant,
+    looks: u32,
 }
 
 impl Quiet {
-    fn now(used: Duration) -> Self {
-        Self { used, since: Instant::now() }
-    }
-
-    /// For how long it has used no CPU time, nor waited for a CPU.
+    /// After a look: for how long it has used no CPU time, nor waited for a CPU.
     fn lasts(&mut self, pending: Pending) -> Duration {
-        if pending.runs || pending.used != self.used {
-            *self = Self::now(pending.used);
-        }
-        self.since.elapsed()
+        let goes_on = pending.runs || pending.used != self.used;
+        let looks = if goes_on { 0 } else { self.looks.saturating_add(1) };
+        *self = Self { used: pending.used, looks };
+        LOOK.saturating_mul(looks)
     }
 }
 
@@ -171,7 +167,7 @@ impl Aside {
             return None;
         }
         let Some(worker) = Worker::start(LARGE_STACK_BYTES) else { return Some(work()) };
-        let mut quiet = Quiet::now(Duration::ZERO);
+        let mut quiet = Quiet::default();
         self.hand(&worker, work, |pending| wait(quiet.lasts(pending)) && pending.since < LONGEST)
     }
 
@@ -198,7 +194,7 @@ impl Aside {
             }
         };
         worker.jobs.send(Box::new(job)).ok()?;
-        let began = Instant::now();
+        let mut since = Duration::ZERO;
         let done = loop {
             match replied.recv_timeout(LOOK) {
                 Ok(done) => break Some(done),
@@ -206,9 +202,10 @@ impl Aside {
                 Err(mpsc::RecvTimeoutError::Disconnected) => return None,
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
             }
+            since += LOOK;
             let runs = runs(worker.tid);
             let used = cpu_time(i32::try_from(worker.tid).unwrap_or(0));
-            if wait(Pending { since: began.elapsed(), runs, used }) {
+            if wait(Pending { since, runs, used }) {
                 // Whoever waits for us is to know that it goes on.
                 if runs {
                     beat();
@@ -271,6 +268,8 @@ pub(crate) fn beats() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     #[test]
@@ -320,11 +319,12 @@ mod tests {
         assert_eq!(aside.run_large(sleeps, |quiet| quiet < 60 * LOOK), Some(5));
         assert_eq!(aside.run_large(move || waits.recv(), |quiet| quiet < 2 * LOOK), None, "it is left behind");
         drop(go);
+        // However long it has been: we may have been stopped meanwhile.
         let pending = |used, runs| Pending { since: LONGEST, runs, used };
-        let earlier = || Quiet { used: LOOK, since: Instant::now().checked_sub(LONGEST).unwrap() };
-        assert!(earlier().lasts(pending(LOOK, false)) >= LONGEST);
-        assert!(earlier().lasts(pending(LOOK, true)) < LONGEST);
-        assert!(earlier().lasts(pending(2 * LOOK, false)) < LONGEST);
+        let earlier = || Quiet { used: LOOK, looks: 8 };
+        assert_eq!(earlier().lasts(pending(LOOK, false)), 9 * LOOK);
+        assert_eq!(earlier().lasts(pending(LOOK, true)), Duration::ZERO);
+        assert_eq!(earlier().lasts(pending(2 * LOOK, false)), Duration::ZERO);
     }
 
     #[test]

@@ -16,6 +16,8 @@ use crate::{
 
 /// Once a run is to end, goroutines are read for so long at most: a last look at those of nearly every program.
 const AFTER_THE_END: Duration = Duration::from_millis(300);
+/// So many of each runtime are read however long ago the run was to end, on a machine that is busy: some 10 ms.
+pub(super) const READ_AT_LEAST: usize = super::CHUNK;
 
 /// Most goroutines, dead ones included, that are looked at: others are counted.
 const SLOTS: u64 = 4_000_000;
@@ -187,9 +189,9 @@ impl Costs {
         each.into_iter().for_each(Allowance::renew);
     }
 
-    /// Whether it is time to give up what is not read yet.
-    pub(super) fn is_over(&self) -> bool {
-        self.budget.is_over(AFTER_THE_END)
+    /// Whether it is time to give up what is not read yet of a runtime of which so many goroutines were read.
+    pub(super) fn is_over(&self, read: usize) -> bool {
+        read >= READ_AT_LEAST && self.budget.is_over(AFTER_THE_END)
     }
 }
 

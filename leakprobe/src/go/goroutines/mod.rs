@@ -369,13 +369,14 @@ impl Goroutines {
             foreign: (0, 0),
             is_first: true,
             again: Vec::new(),
+            read: 0,
             given_up: 0,
             is_last: false,
             gs: Batch::default(),
             stack_bytes: Batch::default(),
         };
         let (mut looked_at, mut repeated) = (0, 0);
-        let mut is_over = pass.is_over();
+        let mut is_over = false;
         let mut useless = 0;
         while looked_at < slots && pass.engine.costs.unread.left() > 0 && !is_over {
             let mut chunk = chunk(memory, runtime.allgs, looked_at, slots)?;
@@ -387,6 +388,7 @@ impl Goroutines {
             pass.look(&chunk);
             let before = std::mem::replace(&mut useless, pass.engine.unread.len() + repeated);
             pass.engine.costs.unread.take_up_to((useless - before) as u64);
+            pass.read = looked_at;
             is_over = pass.is_over();
         }
         pass.is_first = false;
@@ -439,7 +441,7 @@ impl Goroutines {
         let mut descriptors = Descriptors::new(self.pid);
         let mut batch = Batch::default();
         for start in (0..slots).step_by(CHUNK) {
-            if self.costs.is_over() {
+            if self.costs.is_over(start) {
                 // They are as they were seen last.
                 break;
             }

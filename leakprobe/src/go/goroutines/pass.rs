@@ -39,6 +39,8 @@ pub(super) struct Pass<'a> {
     pub(super) is_first: bool,
     /// Slots that are to be tried again, with the addresses of their `g`s.
     pub(super) again: Vec<(u32, u64)>,
+    /// Slots that were looked at before those that are looked at now.
+    pub(super) read: usize,
     /// Goroutines that were not read, since the run was to end.
     pub(super) given_up: u64,
     /// Whether what is unstable is given up.
@@ -88,7 +90,7 @@ impl Item {
 impl Pass<'_> {
     /// Whether no more is to be read.
     pub(super) fn is_over(&self) -> bool {
-        self.engine.costs.is_over()
+        self.engine.costs.is_over(self.read)
     }
 
     /// Looks at these slots: finds out which have changed, and tells what has become of them.
