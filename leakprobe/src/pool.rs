@@ -105,9 +105,9 @@ impl Drop for Held {
     }
 }
 
-/// What one of many has: up to its floor, which is always there for it, nothing is taken of the pool. Beyond that it may take as much
-/// as it leaves for all others, so that whoever comes later finds something, however greedy those before it were: of `n` who take all
-/// that they can, each gets one part in `n + 1` (dynamic thresholds, Choudhury and Hahne 1998). Dropped, it goes back.
+/// What one of many has: up to its floor, which is always there for it, nothing is taken of the pool. Beyond that it may take twice as
+/// much as it leaves for all others, so that whoever comes later finds something, however greedy those before it were: of `n` who take
+/// all that they can, each gets two parts in `2n + 1` (dynamic thresholds, Choudhury and Hahne 1998). Dropped, it goes back.
 #[derive(Debug)]
 pub struct Share {
     floor: u64,
@@ -168,7 +168,8 @@ impl Share {
     }
 
     fn most(&self, beyond: &Held) -> u64 {
-        (beyond.amount().saturating_add(beyond.pool.left()) / 2).max(beyond.amount()).saturating_add(self.floor)
+        let own_and_left = beyond.amount().saturating_add(beyond.pool.left());
+        (own_and_left / 3).saturating_mul(2).max(beyond.amount()).saturating_add(self.floor)
     }
 
     fn amounts(&self) -> MutexGuard<'_, (u64, Held)> {
@@ -211,11 +212,11 @@ mod tests {
                 let _ = one.grow(10);
             });
         }
-        let fair = (1 << 20) / 10;
+        let fair = (2 << 20) / 19;
         assert!(greedy.iter().all(|one| one.amount().abs_diff(fair) < 1000), "{:?}", greedy[0].amount());
         let late = pool.share(16);
         assert_eq!(late.grow(16), Ok(()), "its floor");
-        assert!(late.left() > fair / 3, "{}", late.left());
+        assert!(late.left() > fair / 4, "{}", late.left());
         let all: u64 = greedy.iter().chain([&late]).map(|one| one.amount().saturating_sub(16)).sum();
         assert_eq!(all, (1 << 20) - pool.left());
         drop((greedy, late));
@@ -224,12 +225,12 @@ mod tests {
 
     #[test]
     fn a_share_gives_back_what_it_does_not_need() {
-        let pool = Pool::new(100);
+        let pool = Pool::new(99);
         let share = pool.share(10);
-        assert_eq!((share.set_up_to(1000), share.left(), share.grow(1)), (60, 0, Err(Full)));
-        share.shrink(45);
-        assert_eq!((share.amount(), pool.left(), share.left()), (15, 95, 45));
-        assert_eq!((share.set_up_to(5), pool.left()), (5, 100));
+        assert_eq!((share.set_up_to(1000), share.left(), share.grow(1)), (76, 0, Err(Full)));
+        share.shrink(61);
+        assert_eq!((share.amount(), pool.left(), share.left()), (15, 94, 61));
+        assert_eq!((share.set_up_to(5), pool.left()), (5, 99));
         share.shrink(100);
         assert_eq!((share.amount(), share.grow(u64::MAX)), (0, Err(Full)));
         let none = Pool::new(0).share(3);

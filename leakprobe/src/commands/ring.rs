@@ -194,7 +194,7 @@ mod tests {
         let front = size_of::<Created>();
         let mut record = (Kind::Created as u32).to_le_bytes().to_vec();
         record.resize(front + 1000, 0);
-        let memory = Pool::new(2 * 4 * bytes_of(&record));
+        let memory = Pool::new(6 * bytes_of(&record));
         let mut queue = Queue::new(Arc::new(Bell::new().unwrap()), memory.share(0));
         for _ in 0..20 {
             queue.put(record.clone());

@@ -436,7 +436,7 @@ mod tests {
 
     #[test]
     fn frames_are_held_once_and_within_a_limit() {
-        let limits = Limits { kept: 72 << 20, ..Limits::of_memory(0) };
+        let limits = Limits { kept: 54 << 20, ..Limits::of_memory(0) };
         let mut stacks = Stacks::new(Options { budget: Budget::new(limits), ..Options::default() });
         let frame = |n: usize| Frame { function: format!("{n}").repeat(100_000), ..Frame::default() };
         let first = stacks.place(frame(1));

@@ -25,9 +25,9 @@ use crate::{
 const MOST_HELD: u64 = 384 << 20;
 /// One part in so many of the memory that there is.
 const SHARE_OF_MEMORY: u64 = 8;
-/// Most memory for what is kept of targets besides their files, bytes, however much there is: a million goroutines with a thousand
-/// stacks take less.
-const MOST_KEPT: u64 = 320 << 20;
+/// Most memory for what is kept of targets besides their files, bytes, however much there is: a million goroutines of one
+/// target take two thirds of it.
+const MOST_KEPT: u64 = 384 << 20;
 /// What is kept of a target with some thousand stacks takes some MiB.
 const LEAST_KEPT: u64 = 64 << 20;
 /// Less is no use: the C library's unwind information and symbols alone take some MiB.
@@ -487,6 +487,6 @@ mod tests {
         assert_eq!([limit_file("3:cpuset:/"), limit_file("3"), limit_file("")], [None; 3]);
         assert!(memory_here() >= 1 << 20);
         assert_eq!([0, 1 << 30, u64::MAX].map(|memory| Limits::of_memory(memory).held >> 20), [16, 128, 384]);
-        assert_eq!([0, 1 << 30, u64::MAX].map(|memory| Limits::of_memory(memory).kept >> 20), [64, 128, 320]);
+        assert_eq!([0, 1 << 30, u64::MAX].map(|memory| Limits::of_memory(memory).kept >> 20), [64, 128, 384]);
     }
 }

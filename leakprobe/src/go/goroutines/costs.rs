@@ -224,15 +224,17 @@ mod tests {
     fn memory_is_that_of_all_targets_and_each_has_some() {
         let limits = Limits { kept: 64 << 10, ..Limits::of_memory(0) };
         let (one, budget) = (Costs::new(Budget::new(limits)), Budget::new(limits));
-        assert_eq!(one.label_bytes.take_up_to(u64::MAX), DETAIL_FLOOR + (32 << 10));
+        let two_thirds = |of: u64| of / 3 * 2;
+        assert_eq!(one.label_bytes.take_up_to(u64::MAX), DETAIL_FLOOR + two_thirds(limits.kept));
         assert_eq!((one.label_bytes.left(), one.label_bytes.take(1)), (0, false));
         one.label_bytes.give_back(10);
         assert_eq!((one.label_bytes.take(11), one.label_bytes.take(10)), (false, true));
         let [greedy, late] = [Costs::new(budget.for_target()), Costs::new(budget.for_target())];
         let slots = greedy.memory_of_slots();
-        let more = (32 << 10) / OF_SLOT;
-        assert_eq!(slots.set_up_to(u64::MAX), SLOTS_AT_LEAST + more);
-        assert_eq!(late.memory_of_slots().set_up_to(SLOTS), SLOTS_AT_LEAST + more / 2);
+        let more = two_thirds(limits.kept);
+        assert_eq!(slots.set_up_to(u64::MAX), SLOTS_AT_LEAST + more / OF_SLOT);
+        let less = two_thirds(limits.kept - more);
+        assert_eq!(late.memory_of_slots().set_up_to(SLOTS), SLOTS_AT_LEAST + less / OF_SLOT);
         assert_eq!((slots.set_up_to(7), budget.kept().left()), (7, 64 << 10));
     }
 }
