@@ -16,7 +16,7 @@ use crate::repo;
 const SOURCES: &str = "leakprobe/src";
 
 /// The rooms, those that everything stands on first. ARCHITECTURE.md lists them in this order.
-const ROOMS: [&str; 17] = [
+const ROOMS: [&str; 18] = [
     "aside",
     "privilege",
     "shared",
@@ -29,6 +29,7 @@ const ROOMS: [&str; 17] = [
     "go",
     "symbols",
     "analysis",
+    "watch",
     "report",
     "config",
     "cli",

@@ -7,9 +7,12 @@ use clap::{ArgAction, Args as ClapArgs, CommandFactory, Parser, Subcommand};
 use super::{
     Cli, Command, Output, Selftest, Targets, Watch,
     ci::CiArgs,
-    values::{self, Color, Kind, Probe, View, Weight},
+    values::{self, Color, Kind, View, Weight},
 };
-use crate::report::GroupBy;
+use crate::{
+    report::GroupBy,
+    watch::{Options, Probe},
+};
 
 /// clap's description of the whole command line, for completions and man pages.
 #[must_use]
@@ -275,9 +278,9 @@ impl Args {
     pub(super) fn resolve(self) -> Cli {
         let command = match self.action {
             Action::Attach { target, watch, output } => {
-                Command::Attach { targets: target.resolve(), watch: watch.resolve(0, output) }
+                Command::Attach { targets: target.resolve(), watch: watch.resolve(output) }
             }
-            Action::Run { watch, output, command } => Command::Run { command, watch: watch.resolve(0, output) },
+            Action::Run { watch, output, command } => Command::Run { command, watch: watch.resolve(output) },
             Action::Snapshot { target, look, probe, output } => {
                 let watch = WatchArgs {
                     follow_forks: false,
@@ -288,13 +291,13 @@ impl Args {
                     max_overhead: values::Overhead(None),
                     ring_size: 4096,
                 };
-                Command::Snapshot { targets: target.resolve(), watch: watch.resolve(0, output) }
+                Command::Snapshot { targets: target.resolve(), watch: watch.resolve(output) }
             }
             Action::Report { file, explain, output } => Command::Report { file, explain, output: output.resolve() },
             Action::Diff { before, after, output } => Command::Diff { before, after, output: output.resolve() },
             Action::Ci(args) => Command::Ci(Box::new(args.resolve())),
             Action::Doctor { json } => Command::Doctor { json },
-            Action::Demo { watch, output } => Command::Demo(watch.resolve(0, output)),
+            Action::Demo { watch, output } => Command::Demo(watch.resolve(output)),
             Action::Selftest { go } => Command::Selftest(Selftest { go }),
             Action::Completions { shell } => Command::Completions(shell),
         };
@@ -303,18 +306,19 @@ impl Args {
 }
 
 impl WatchArgs {
-    fn resolve(self, pid: u32, output: OutputArgs) -> Watch {
+    fn resolve(self, output: OutputArgs) -> Watch {
         Watch {
-            pid,
-            follow_forks: self.follow_forks,
             duration: self.duration,
-            interval: self.interval,
-            min_block: self.look.min_block_time,
-            probe: self.probe,
-            max_overhead: self.max_overhead.0,
-            ring_bytes: self.ring_size,
-            debug_info: !self.look.no_debuginfo,
-            kernel_stacks: self.look.kernel_stacks,
+            options: Options {
+                follow_forks: self.follow_forks,
+                interval: self.interval,
+                min_block: self.look.min_block_time,
+                probe: self.probe,
+                max_overhead: self.max_overhead.0,
+                ring_bytes: self.ring_size,
+                debug_info: !self.look.no_debuginfo,
+                kernel_stacks: self.look.kernel_stacks,
+            },
             output: output.resolve(),
         }
     }

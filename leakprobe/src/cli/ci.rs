@@ -5,15 +5,16 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::{ArgGroup, Args as ClapArgs};
 
 use super::{
-    Probe, Watch,
+    Output,
     args::OutputArgs,
     values::{self, FailOn},
 };
+use crate::watch::{Options, Probe};
 
 /// A check of a program by rounds of load.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ci {
-    /// The program that is started for it; `None`: one that runs, [`Watch::pid`].
+    /// The program that is started for it; `None`: one that runs, [`Self::pid`].
     pub server: Option<Server>,
     /// Other processes that are judged as well.
     pub others: Vec<u32>,
@@ -57,8 +58,12 @@ pub struct Ci {
     pub explain: Option<String>,
     /// Whether leakprobe is to show first that it finds leaks on this machine.
     pub selftest: bool,
+    /// Its process id; 0 if it is started for the check.
+    pub pid: u32,
     /// How the program is watched.
-    pub watch: Watch,
+    pub watch: Options,
+    /// What becomes of the result.
+    pub output: Output,
 }
 
 /// A program that is started for a check.
@@ -238,19 +243,16 @@ impl CiArgs {
             artifacts: self.artifacts,
             explain: self.explain,
             selftest: self.selftest,
-            watch: Watch {
-                pid: pids.first().copied().unwrap_or(0),
+            pid: pids.first().copied().unwrap_or(0),
+            watch: Options {
                 follow_forks: self.follow_forks,
-                duration: None,
                 interval: self.interval,
                 min_block: self.min_block_time,
                 probe: self.probe,
-                max_overhead: Some(0.01),
-                ring_bytes: 8 << 20,
                 debug_info: !self.no_debuginfo,
-                kernel_stacks: false,
-                output: self.output.resolve(),
+                ..Options::default()
             },
+            output: self.output.resolve(),
         }
     }
 }

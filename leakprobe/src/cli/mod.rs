@@ -10,9 +10,9 @@ use clap::Parser;
 
 pub use args::command;
 pub use ci::{Ci, LeakProfile, Ready, Selftest, Server};
-pub use values::{Color, FailOn, Kind, Probe, View, Weight};
+pub use values::{Color, FailOn, Kind, View, Weight};
 
-use crate::{report::GroupBy, target::COPY_MAPPED};
+use crate::{report::GroupBy, target::COPY_MAPPED, watch};
 
 /// A command, ready to be carried out.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,36 +99,12 @@ pub struct Targets {
 /// How a process is watched.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Watch {
-    /// Its id; 0 where the command starts the process itself.
-    pub pid: u32,
-    /// Whether processes that it creates are watched as well.
-    pub follow_forks: bool,
     /// For how long; `None`: until it ends, or Ctrl-C.
     pub duration: Option<Duration>,
-    /// Between snapshots.
-    pub interval: Duration,
-    /// The parked threshold.
-    pub min_block: Duration,
-    /// What is watched besides snapshots.
-    pub probe: Probe,
-    /// What the programs in the kernel may cost, as a share of one core; `None`: whatever they do.
-    pub max_overhead: Option<f64>,
-    /// Size of the ring buffer, bytes.
-    pub ring_bytes: u32,
-    /// Whether debug information is read for lines and inlined functions.
-    pub debug_info: bool,
-    /// Whether stacks in the kernel are wanted.
-    pub kernel_stacks: bool,
+    /// The rest of how.
+    pub options: watch::Options,
     /// What becomes of the result.
     pub output: Output,
-}
-
-impl Watch {
-    /// The same for the process `pid`.
-    #[must_use]
-    pub fn of_one(&self, pid: u32) -> Self {
-        Self { pid, ..self.clone() }
-    }
 }
 
 /// What becomes of a recording.

@@ -72,21 +72,6 @@ pub(super) fn group_by(text: &str) -> Result<GroupBy, String> {
     })
 }
 
-/// What is watched besides snapshots.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Probe {
-    /// Thread creations and exits, and futex waits, which costs the target some 0.3 µs on each wait.
-    #[default]
-    Futex,
-    /// Thread creations and exits, and sleeps of any kind by the scheduler's switches: cheaper where waits are many. The stack of a
-    /// wait that ended is that of the last snapshot in it.
-    Sched,
-    /// Thread creations and exits alone: no cost on waits; waits that end between two snapshots are not seen.
-    Snapshot,
-    /// Nothing, and no BPF either: threads as /proc tells of them. Taken by itself where BPF is not to be had.
-    Proc,
-}
-
 /// The id of one process.
 pub(super) fn pid(text: &str) -> Result<u32, String> {
     match text.parse() {

@@ -19,10 +19,8 @@ use std::{
 
 use super::{
     ExitCode, Failure,
-    hub::Hub,
     output::{self, Plan},
-    session::Session,
-    signals, watch,
+    signals, watching,
 };
 use crate::{
     cli::{self, Watch},
@@ -53,11 +51,9 @@ pub(super) fn demo(options: &Watch) -> Result<ExitCode, Failure> {
     });
     let program = program.map_err(signals::or_interrupted)?;
     let duration = options.duration.unwrap_or(DURATION);
-    let options = Watch { pid: program.0.id(), duration: Some(duration), ..options.clone() };
-    plan.say(&format!("watching a leaky program (process {}) for {duration:?} …", options.pid));
-    let hub = Hub::new(&options, Some(options.pid), true);
-    let session = Session::open(&hub, &options).map_err(signals::or_interrupted)?;
-    let recordings = watch::watch(vec![session], &options, || Ok(()))?;
+    let (pid, options) = (program.0.id(), Watch { duration: Some(duration), ..options.clone() });
+    plan.say(&format!("watching a leaky program (process {pid}) for {duration:?} …"));
+    let recordings = watching::watch_own(pid, &options, || Ok(()))?;
     plan.write(&recordings)?;
     Ok(ExitCode::Done)
 }

@@ -1,6 +1,9 @@
 //! How a command ends: exit codes, and errors of one sentence.
 
-use crate::{probes::ProbeError, report, target::TargetError};
+use crate::{
+    report,
+    watch::{self, ErrorKind},
+};
 
 /// Exit codes; scripts rely on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,28 +91,18 @@ impl Failure {
     }
 }
 
-impl From<TargetError> for Failure {
-    fn from(error: TargetError) -> Self {
-        let code = match &error {
-            TargetError::NoSuchProcess(_) | TargetError::Zombie { .. } => ExitCode::NoTarget,
-            TargetError::IsThread { .. } | TargetError::KernelThread { .. } | TargetError::Ourselves(_) => {
-                ExitCode::Usage
-            }
-            TargetError::NotPermitted { .. } => ExitCode::NotPermitted,
-            TargetError::Silent(_) => ExitCode::Unanswered,
-            TargetError::Proc { .. } => ExitCode::Failed,
+impl From<watch::Error> for Failure {
+    fn from(error: watch::Error) -> Self {
+        let (kind, message, source) = error.into_parts();
+        let code = match kind {
+            ErrorKind::NoTarget => ExitCode::NoTarget,
+            ErrorKind::Unsuitable => ExitCode::Usage,
+            ErrorKind::NotPermitted => ExitCode::NotPermitted,
+            ErrorKind::Unanswered => ExitCode::Unanswered,
+            ErrorKind::Stopped => ExitCode::Interrupted,
+            ErrorKind::Failed => ExitCode::Failed,
         };
-        Self::from_error(code, error)
-    }
-}
-
-impl From<ProbeError> for Failure {
-    fn from(error: ProbeError) -> Self {
-        let code = match &error {
-            ProbeError::Iterator { .. } => ExitCode::Failed,
-            _ => ExitCode::NotPermitted,
-        };
-        Self::from_error(code, error)
+        Self { code, message, source }
     }
 }
 

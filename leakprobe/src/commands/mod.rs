@@ -1,30 +1,21 @@
 //! One file a subcommand: each wires rooms together.
 
 mod attach;
-mod bell;
 mod ci;
 mod demo;
 mod diff;
 mod doctor;
 mod failure;
-mod follow;
-mod goroutines;
-mod governing;
 mod groups;
-mod hub;
 mod limits;
-mod locks;
 mod output;
-mod ring;
+mod progress;
 mod run;
 mod selftest;
-mod session;
 mod signals;
-mod signs;
 mod snapshot;
 mod targets;
-mod waits;
-mod watch;
+mod watching;
 
 use std::io::{self, Write};
 
@@ -35,6 +26,7 @@ use crate::{
     cli::{self, Command},
     privilege::{self, Work},
     target,
+    watch::limits::{SPARE, check_descriptors, comes_of_too_few, too_few},
 };
 
 /// Carries out a command.
@@ -48,10 +40,11 @@ pub fn execute(command: Command) -> Result<ExitCode, Failure> {
             format!("cannot give up privileges that are not needed: {error}; run without them"),
         )
     })?;
+    target::can_copy_mapped();
     // What we start as our own child does as it was started.
     if !matches!(command, Command::ExecWhenTold(_)) {
         limits::prepare();
-        limits::check_descriptors(limits::SPARE)?;
+        check_descriptors(SPARE)?;
     }
     if let Some(first) = first_signal(&command) {
         signals::catch(first)?;
@@ -59,7 +52,7 @@ pub fn execute(command: Command) -> Result<ExitCode, Failure> {
     // A check that was interrupted does not tell, whenever that was.
     let is_check = matches!(command, Command::Ci(_) | Command::Selftest(_));
     carry_out(command).map_err(|failure| match failure.code {
-        _ if limits::comes_of_too_few(&failure) => limits::too_few(),
+        _ if comes_of_too_few(&failure) => too_few().into(),
         ExitCode::Interrupted if is_check => failure.with_code(ExitCode::Incomplete),
         _ => failure,
     })

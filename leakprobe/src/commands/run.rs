@@ -19,7 +19,7 @@ use std::{
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 
-use super::{ExitCode, Failure, groups, hub::Hub, limits, output::Plan, session::Session, signals, watch};
+use super::{ExitCode, Failure, groups, limits, output::Plan, signals, watching};
 use crate::{
     cli::{self, Watch},
     privilege,
@@ -33,14 +33,11 @@ const PIPES: &str = "LEAKPROBE_EXEC_PIPES";
 pub(super) fn run(command: &[OsString], options: &Watch) -> Result<ExitCode, Failure> {
     let plan = Plan::of(&options.output, Some(PathBuf::from("leakprobe.svg")))?;
     let mut held = Held::start(command, false, |_| {}).map_err(signals::or_interrupted)?;
-    let options = Watch { pid: held.child.id(), ..options.clone() };
-    let hub = Hub::new(&options, Some(options.pid), true);
-    let session = Session::open(&hub, &options).map_err(signals::or_interrupted)?;
-    let begin = || held.begin(command);
-    let mut recordings = watch::watch(vec![session], &options, begin)?;
+    let pid = held.child.id();
+    let mut recordings = watching::watch_own(pid, options, || held.begin(command))?;
     let status = held.child.try_wait().ok().flatten();
     let name = command.first().map(|name| name.display().to_string()).unwrap_or_default();
-    let own = recordings.iter_mut().find(|recording| recording.target.pid == options.pid);
+    let own = recordings.iter_mut().find(|recording| recording.target.pid == pid);
     let execs = own.as_ref().map_or(0, |recording| recording.target.execs);
     if execs == 0 && status.and_then(|status| status.code()) == Some(ExitCode::CannotExec as i32) {
         // The child has said why, on the stderr that it shares with us.
@@ -53,7 +50,7 @@ pub(super) fn run(command: &[OsString], options: &Watch) -> Result<ExitCode, Fai
     plan.write(&recordings)?;
     match status {
         Some(status) => plan.say(&format!("{name} {}", describe(status))),
-        None => plan.say(&format!("{name} goes on running as process {}", options.pid)),
+        None => plan.say(&format!("{name} goes on running as process {pid}")),
     }
     Ok(ExitCode::Done)
 }

@@ -10,23 +10,21 @@ use std::{
 };
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
-};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{
-    ExitCode, Failure, groups,
-    session::end_run_at,
-    watch::{in_event_loop, internal},
+use super::{ExitCode, Failure, groups};
+use crate::{
+    privilege,
+    report::files,
+    target::Budget,
+    watch::{Error, Stop, in_event_loop},
 };
-use crate::{privilege, report::files};
 
 /// Within this time a signal is the same one, sent twice: so do timeout(1), and terminals that close.
 const SAME_SIGNAL: Duration = Duration::from_millis(100);
 
-/// Whether a signal has come.
-static STOP: LazyLock<watch::Sender<bool>> = LazyLock::new(|| watch::Sender::new(false));
+/// Used by the first signal.
+static STOP: LazyLock<Stop> = LazyLock::new(|| Stop::new(Budget::of_run().clone()));
 
 /// What the first signal does to a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,23 +50,23 @@ pub(super) fn catch(first: First) -> Result<(), Failure> {
         }
     };
     let started = thread::Builder::new().name("leakprobe-signal".to_owned()).spawn(serve);
-    started.map_err(|error| internal("start a thread for signals", &error))?;
-    told.recv().map_err(|error| internal("listen for signals", &error))?
+    started.map_err(|error| Error::internal("start a thread for signals", &error))?;
+    told.recv().map_err(|error| Error::internal("listen for signals", &error))?
 }
 
-/// Becomes true with the first signal.
-pub(super) fn stop() -> watch::Receiver<bool> {
-    STOP.subscribe()
+/// Used by the first signal.
+pub(super) fn stop() -> &'static Stop {
+    &STOP
 }
 
 /// Whether a signal has come.
 pub(super) fn is_interrupted() -> bool {
-    *STOP.borrow()
+    STOP.is_stopped()
 }
 
 /// What to say where a signal came before there was anything to report.
 pub(super) fn interrupted() -> Failure {
-    Failure::new(ExitCode::Interrupted, "interrupted before there was anything to report")
+    Error::stopped().into()
 }
 
 /// What to say where something failed that Ctrl-C ends as it does us: what we have started.
@@ -93,8 +91,7 @@ async fn serve(mut signals: Signals, first: First) -> ! {
         end(ExitCode::Interrupted);
     }
     let first = Instant::now();
-    end_run_at(first);
-    STOP.send_replace(true);
+    STOP.stop();
     loop {
         signals.next().await;
         if first.elapsed() >= SAME_SIGNAL {
@@ -123,7 +120,7 @@ impl Signals {
             if first == First::Ends && is_ignored(kind) {
                 return Ok(None);
             }
-            signal(kind).map(Some).map_err(|error| internal("listen for signals", &error))
+            signal(kind).map(Some).map_err(|error| Error::internal("listen for signals", &error))
         };
         let [interrupt, terminate, hangup] = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         Ok(Self([listen(interrupt)?, listen(terminate)?, listen(hangup)?]))

@@ -2,17 +2,13 @@
 
 use std::time::Duration;
 
-use super::{
-    ExitCode, Failure,
-    output::Plan,
-    session::{Session, ended_early},
-    targets,
-};
+use super::{ExitCode, Failure, output::Plan, targets};
 use crate::{
     aside::Aside,
     cli::{Targets, Watch},
     model::{Gap, Recording},
     target::TargetError,
+    watch::{Error, Session},
 };
 
 /// How long one target may keep the others waiting without anything going on.
@@ -21,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(8);
 /// One look, no waiting.
 pub(super) fn snapshot(of: &Targets, watch: &Watch) -> Result<ExitCode, Failure> {
     let plan = Plan::of(&watch.output, None)?;
-    let sessions = targets::open(of, watch, false)?;
+    let sessions = targets::open(of, &watch.options, false)?;
     let pid = sessions.first().map_or(0, |session| session.target.pid);
     let mut recordings = Vec::new();
     let mut unanswered = Vec::new();
@@ -33,8 +29,8 @@ pub(super) fn snapshot(of: &Targets, watch: &Watch) -> Result<ExitCode, Failure>
         }
     }
     let Some(first) = recordings.first_mut() else {
-        let silent = unanswered.first().map(|&pid| TargetError::Silent(pid).into());
-        return Err(silent.unwrap_or_else(|| ended_early(pid)));
+        let silent = unanswered.first().map(|&pid| Error::from(TargetError::Silent(pid)));
+        return Err(silent.unwrap_or_else(|| Error::ended_early(pid)).into());
     };
     for &pid in &unanswered {
         tracing::warn!("{}", TargetError::Silent(pid));
@@ -45,7 +41,7 @@ pub(super) fn snapshot(of: &Targets, watch: &Watch) -> Result<ExitCode, Failure>
 }
 
 /// What there is to see of one; `None` if it has ended before.
-fn look(mut session: Session) -> Result<Option<Recording>, Failure> {
+fn look(mut session: Session) -> Result<Option<Recording>, Error> {
     session.snapshot()?;
     Ok(session.has_seen_something().then(|| session.into_recording(true)))
 }

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use regex::Regex;
 
-use super::{ExitCode, Failure, follow::MOST_PROCESSES, hub::Hub, output::pattern, session::Session, signals};
+use super::{ExitCode, Failure, output::pattern, signals, watching};
 use crate::{
-    cli::{Targets, Watch},
+    cli::Targets,
     target::{Pattern, TargetError, containers, containers_that_run, group_path, silent_processes},
+    watch::{MAX_PROCESSES, Options, Session},
 };
 
 /// Processes that do not answer and are named each.
@@ -15,11 +16,11 @@ const MOST_NAMED: usize = 3;
 
 /// Takes hold of all processes that `targets` names. Of several, those that have ended meanwhile, or may not be watched, are
 /// told and left out, unless that leaves none.
-pub(super) fn open(targets: &Targets, options: &Watch, events: bool) -> Result<Vec<Session>, Failure> {
+pub(super) fn open(targets: &Targets, options: &Options, events: bool) -> Result<Vec<Session>, Failure> {
     let pattern = pattern_of(targets)?;
     let pids = ids(targets, &pattern)?;
     let only = if let [pid] = *pids { Some(pid) } else { None };
-    let hub = Hub::new(options, only, events);
+    let hub = watching::hub(options, only, events);
     let mut sessions = Vec::new();
     let mut failures = Vec::new();
     for (place, &pid) in pids.iter().enumerate() {
@@ -27,11 +28,11 @@ pub(super) fn open(targets: &Targets, options: &Watch, events: bool) -> Result<V
             tracing::warn!("interrupted: {} of {} processes were not looked at", pids.len() - place, pids.len());
             break;
         }
-        match Session::open(&hub, &options.of_one(pid)) {
+        match Session::open(&hub, pid) {
             // The process is held now: what it is like it stays, and an id that came to be another's in between is found out.
             Ok(_) if targets.pids.is_empty() && !pattern.matches(pid) => {}
             Ok(session) => sessions.push(session),
-            Err(error) => failures.push(error),
+            Err(error) => failures.push(Failure::from(error)),
         }
     }
     if sessions.is_empty() {
@@ -61,9 +62,9 @@ fn pattern_of(targets: &Targets) -> Result<Pattern, Failure> {
 
 fn ids(targets: &Targets, pattern: &Pattern) -> Result<Vec<u32>, Failure> {
     let pids = if targets.pids.is_empty() { found(pattern) } else { targets.pids.clone() };
-    if pids.len() > MOST_PROCESSES {
+    if pids.len() > MAX_PROCESSES {
         let what = format!(
-            "{} are {} processes, and at most {MOST_PROCESSES} can be watched at once; name fewer",
+            "{} are {} processes, and at most {MAX_PROCESSES} can be watched at once; name fewer",
             words(targets),
             pids.len()
         );

@@ -1,6 +1,6 @@
 //! Keeps what our programs cost, and what they make system calls cost, under a budget, by watching waits through something
 //! cheaper: futex tracepoints, then `sched_switch`, then snapshots alone; and back when it has calmed down. A pure state
-//! machine: `commands/governing.rs` measures and carries out.
+//! machine: `watch/governing.rs` measures and carries out.
 //!
 //! No parked task is missed by it, since snapshots see those; what becomes fewer are waits that ended.
 

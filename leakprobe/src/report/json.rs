@@ -31,29 +31,6 @@ impl Report for Json {
     }
 }
 
-/// How many bytes a recording takes in a file.
-#[must_use]
-pub fn json_bytes(recording: &Recording) -> u64 {
-    let mut counted = Counted(0);
-    // Counting does not fail.
-    let _ = Json.write(recording, &Options::default(), &mut counted);
-    counted.0
-}
-
-/// Counts what is written.
-struct Counted(u64);
-
-impl io::Write for Counted {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Reads the recording in the file `path`, or from stdin if that is `-`, and checks that it can be used without a second look:
 /// its schema is ours, and every index in it points to something. It takes at most 3 bytes of memory for each byte of the file.
 ///

@@ -64,7 +64,6 @@ mod hostile;
 pub use error::Error;
 pub use explain::explain;
 pub use github::annotations;
-pub use json::json_bytes;
 pub use overview::{overview, path_of_process};
 pub(crate) use words::printable;
 

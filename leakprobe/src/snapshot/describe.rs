@@ -72,10 +72,10 @@ impl Describer {
     /// Describes the waits of these threads, each given by its id and what its call was given. `task` is a thread that has the
     /// process's descriptors. `None` of those for which there was no time within `patience`; the search for other ends, which comes
     /// after that, takes a second at most.
-    pub fn describe(&mut self, task: u32, waits: &[(u32, &Subject)], patience: Patience) -> Vec<Option<Told>> {
-        let look = Look::new(self.pid, &self.machine, patience);
+    pub fn describe(&mut self, task: u32, waits: &[(u32, &Subject)], patience: &Patience) -> Vec<Option<Told>> {
+        let look = Look::new(self.pid, &self.machine, patience.clone());
         let networks = Networks { machine: &self.machine, budget: &self.budget, known: HashMap::new() };
-        let mut tables = Tables::new(task, patience, networks);
+        let mut tables = Tables::new(task, patience.clone(), networks);
         // Many threads may wait for one thing.
         let mut places: HashMap<(u32, &Subject), usize> = HashMap::new();
         let mut distinct: Vec<(Told, Vec<Wanted>)> = Vec::new();
@@ -230,7 +230,7 @@ struct Tables<'a> {
 impl<'a> Tables<'a> {
     fn new(task: u32, patience: Patience, mut networks: Networks<'a>) -> Self {
         let network = network(task);
-        let own = Descriptors::within(task, patience, networks.sockets(task, network.clone()));
+        let own = Descriptors::within(task, patience.clone(), networks.sockets(task, network.clone()));
         Self { task, patience, network, own, others: HashMap::new(), networks }
     }
 
@@ -243,7 +243,7 @@ impl<'a> Tables<'a> {
         if children::share_descriptors(self.task, tid) && network == self.network {
             return (self.task, &mut self.own);
         }
-        let (patience, networks) = (self.patience, &mut self.networks);
+        let (patience, networks) = (self.patience.clone(), &mut self.networks);
         let table = || Descriptors::within(tid, patience, networks.sockets(tid, network));
         (tid, self.others.entry(tid).or_insert_with(table))
     }
@@ -371,7 +371,7 @@ mod tests {
         let own = process::id();
         let subject = Subject::Fd { fd, access: Access::Read };
         let mut describer = Describer::new(own, Machine::default(), Budget::default());
-        let described = describer.describe(own, &[(tid, &subject)], Patience::endless());
+        let described = describer.describe(own, &[(tid, &subject)], &Patience::endless());
         let words = described[0].clone().unwrap().object.unwrap();
         assert!(words.contains(&format!("tcp {at}, listening")), "{words}");
         assert!(
@@ -379,7 +379,7 @@ mod tests {
             "{:?}",
             describer.gaps()
         );
-        describer.describe(own, &[(own, &subject)], Patience::endless());
+        describer.describe(own, &[(own, &subject)], &Patience::endless());
         assert!(describer.gaps().contains(&Gap::UnlistedSockets { sockets: 1 }), "{:?}", describer.gaps());
         drop(end);
         thread.join().unwrap();
@@ -393,10 +393,10 @@ mod tests {
         let waits: Vec<(u32, &Subject)> =
             [&pipe, &child].into_iter().cycle().take(1000).map(|one| (own, one)).collect();
         let mut describer = Describer::new(own, Machine::default(), Budget::default());
-        let told = describer.describe(own, &waits, Patience::endless());
+        let told = describer.describe(own, &waits, &Patience::endless());
         assert!(told[0].as_ref().is_some_and(|told| told.object.as_ref().is_some_and(|words| words.contains("pipe"))));
         assert!(told.chunks(2).all(|pair| pair == &told[..2]), "the same for all");
-        let over = Patience::new(std::time::Duration::ZERO, std::time::Duration::ZERO, || false);
-        assert_eq!(describer.describe(own, &waits, over), vec![None; 1000]);
+        let over = Patience::new(std::time::Duration::ZERO, std::time::Duration::ZERO);
+        assert_eq!(describer.describe(own, &waits, &over), vec![None; 1000]);
     }
 }

@@ -213,7 +213,7 @@ impl Descriptors {
         let Some(info) = self.info(epoll) else { return Some(Watched { words: "epoll".into(), timer: None }) };
         let words = self.members(&info).into();
         let mut timer = None;
-        let patience = self.patience;
+        let patience = self.patience.clone();
         for fd in may_be_timers(&info).take_while(|_| !patience.is_over()) {
             timer = timer.into_iter().chain(self.watched_timer(fd)).min();
         }

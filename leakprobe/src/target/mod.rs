@@ -40,6 +40,7 @@ pub use identity::{Target, TargetError};
 pub use lock_owners::LockOwners;
 pub(crate) use maps::kinds_at;
 pub use memory::{Memory, Piece, ProcessMemory};
+pub(crate) use modules::can_copy_mapped;
 pub use modules::{
     COPY_MAPPED, Code, Located, MappedFile, MappedPlace, Module, ModuleId, ModuleSource, Modules, Placed, copy_mapped,
     has_memory,

@@ -15,6 +15,7 @@ use std::{
 };
 
 use copied::Copied;
+pub(crate) use copied::can_copy_mapped;
 pub use copied::{COPY_MAPPED, copy_mapped};
 use nix::time::{ClockId, clock_gettime};
 

@@ -12,7 +12,7 @@ use nix::{
 };
 
 use crate::support::{
-    Program, Running, Variant, leakprobe, leakprobe_binary, need_root, proc_status, settle, wait_for,
+    Program, Running, Variant, as_in_front, leakprobe, leakprobe_binary, need_root, proc_status, settle, wait_for,
 };
 
 /// Starts leakprobe, and sends it a signal as soon as it catches signals.
@@ -107,7 +107,7 @@ fn other_commands_end_at_once_and_say_so() {
         let here = tempfile::tempdir().unwrap();
         let mut leakprobe = Command::new(leakprobe_binary());
         leakprobe.args(command).current_dir(here.path()).stdout(full).stderr(Stdio::piped());
-        let child = leakprobe.spawn().unwrap();
+        let child = as_in_front(&mut leakprobe).spawn().unwrap();
         catches(child.id());
         // SAFETY: two integers; the child has not been waited for.
         unsafe { libc::kill(child.id() as i32, signal) };

@@ -8,6 +8,7 @@ mod support;
 
 mod checks;
 mod creation;
+mod embedding;
 mod ends;
 mod errors;
 mod governor;

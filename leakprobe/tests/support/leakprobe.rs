@@ -84,6 +84,20 @@ impl Ended {
     }
 }
 
+/// Lets a command begin with SIGINT and SIGQUIT as usual: whoever runs the tests in the background of a shell has them ignored, and so have
+/// all that it starts.
+pub fn as_in_front(command: &mut Command) -> &mut Command {
+    let begin = || {
+        for signal in [Signal::SIGINT, Signal::SIGQUIT] {
+            // SAFETY: between fork and exec it makes one system call, and no handler is installed.
+            unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }?;
+        }
+        Ok(())
+    };
+    // SAFETY: as said above.
+    unsafe { command.pre_exec(begin) }
+}
+
 /// A run that goes on. Killed when dropped.
 pub struct Running {
     child: Child,
@@ -108,17 +122,7 @@ impl Running {
     /// Starts a command that becomes leakprobe.
     pub fn of(command: &mut Command) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        // Whoever runs the tests in the background of a shell has these ignored, and so have all that it starts.
-        let as_in_front = || {
-            for signal in [Signal::SIGINT, Signal::SIGQUIT] {
-                // SAFETY: between fork and exec it makes one system call, and no handler is installed.
-                unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }?;
-            }
-            Ok(())
-        };
-        // SAFETY: as said above.
-        unsafe { command.pre_exec(as_in_front) };
-        let mut child = command
+        let mut child = as_in_front(command)
             .current_dir(directory.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

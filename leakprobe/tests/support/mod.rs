@@ -18,7 +18,7 @@ use std::{
 
 pub use confined::{NOBODY, forbid, many_of_nobody, open_copy, open_folder};
 pub use granted::{CALLER, by_caller, granted, mask, of_readme, recorded};
-pub use leakprobe::{Ended, Running, attach, leakprobe, leakprobe_binary, record, snapshot};
+pub use leakprobe::{Ended, Running, as_in_front, attach, leakprobe, leakprobe_binary, record, snapshot};
 pub use proc::{Settled, children_of, monotonic_ns, proc_status, settle, switches, tids};
 pub use program::Program;
 pub use recording::{chain, functions, label, listed, lost, stack_of, task, task_named, tasks_named};

@@ -2,11 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::{
-    MOST_PROCESSES,
-    work::{Work, family},
-};
-use crate::target;
+use super::work::{Work, family};
+use crate::{target, watch::MAX_PROCESSES};
 
 /// Most that are named.
 const MOST_NAMED: usize = 5;
@@ -97,7 +94,7 @@ impl Created {
         // One look is no round.
         (count > 0 && self.counts.len() > 1).then(|| {
             format!(
-                "{count} {processes} that it has created {were} there all the time and {were} not judged: at most {MOST_PROCESSES} are \
+                "{count} {processes} that it has created {were} there all the time and {were} not judged: at most {MAX_PROCESSES} are \
                  watched at once, and each takes time to begin with; check some of them by their ids with -p"
             )
         })

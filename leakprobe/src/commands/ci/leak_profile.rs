@@ -6,10 +6,11 @@
 
 use std::time::Duration;
 
-use super::{super::watch::Observer, http};
+use super::http;
 use crate::{
     cli::LeakProfile,
     model::{GoStatus, Recording},
+    watch::Observer,
 };
 
 /// How long the runtime may take: its collection marks the whole heap.
@@ -34,9 +35,9 @@ impl Asked {
         if self.problem.is_some() {
             return; // who hangs once is not waited for again
         }
-        let mut stopped = observer.stopped.clone();
+        let stop = observer.stop.clone();
         let answer = tokio::select! {
-            _ = stopped.wait_for(|stopped| *stopped) => return,
+            () = stop.wait() => return,
             () = observer.ended() => return,
             answer = http::get(&profile.at, &profile.path, PATIENCE) => answer,
         };

@@ -21,12 +21,11 @@ use super::{
         groups::{self, Group},
         limits,
         run::{cannot_start, describe},
-        watch::Observer,
     },
     lines,
     server::own_stderr,
 };
-use crate::privilege;
+use crate::{privilege, watch::Observer};
 
 /// How long the rest of its output is waited for once it has ended: who has left its process group may hold the pipe open.
 const LAST_LINES: Duration = Duration::from_secs(2);
@@ -68,7 +67,7 @@ impl Load<'_> {
         let group = child.id().map(Group::of).transpose().map_err(|error| cannot_start(self.command, &error))?;
         let output = child.stdout.take().zip(self.requests_from.clone());
         let counted = output.map(|(output, regex)| count(output, regex, !self.is_quiet));
-        let mut stopped = observer.stopped.clone();
+        let stop = observer.stop.clone();
         let ended = async {
             let status = child.wait().await;
             // What it has started and left running holds its output open.
@@ -83,7 +82,7 @@ impl Load<'_> {
         // Dropped, the child is killed.
         tokio::select! {
             biased;
-            _ = stopped.wait_for(|stopped| *stopped) => Ok(Ended::Stopped),
+            () = stop.wait() => Ok(Ended::Stopped),
             () = observer.ended() => Ok(Ended::NoTarget),
             (requests, status) = ended => Ok(match status {
                 Ok(status) if status.success() => Ended::Done(Run { took: began.elapsed(), requests }),

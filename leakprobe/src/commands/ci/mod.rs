@@ -27,11 +27,8 @@ use jiff::Zoned;
 
 use super::{
     ExitCode, Failure,
-    follow::MOST_PROCESSES,
-    hub::Hub,
     output::{Plan, pattern},
-    session::Session,
-    watch::{Observer, group},
+    watching,
 };
 use crate::{
     analysis::{self, Criteria, History, Terms},
@@ -39,6 +36,7 @@ use crate::{
     config,
     model::{Check, CheckOutcome, Recording, Rule, Verdict},
     report::json,
+    watch::{self, MAX_PROCESSES, Observer, Session},
 };
 use load::Load;
 use phases::{Cut, Seen};
@@ -55,7 +53,7 @@ const RULES: &str = "leakprobe.toml";
 
 /// Checks a program.
 pub(super) fn ci(options: &Ci) -> Result<ExitCode, Failure> {
-    let plan = Plan::of(&options.watch.output, None)?;
+    let plan = Plan::of(&options.output, None)?;
     let rules = rules(options.config.as_deref())?;
     artifacts::check(options, &plan)?;
     if options.selftest {
@@ -158,7 +156,7 @@ pub(super) fn checked(options: &Ci, rules: &[Rule], plan: &Plan) -> Result<Check
         command: &options.load,
         requests: options.requests,
         requests_from,
-        is_quiet: options.watch.output.quiet,
+        is_quiet: options.output.quiet,
         environment: Vec::new(),
     };
     let Watched { mut seen, at_end, workers, single, stopped } = watched(options, load, plan)?;
@@ -195,31 +193,31 @@ fn watched(options: &Ci, mut load: Load<'_>, plan: &Plan) -> Result<Watched, Fai
     let Some(server) = &options.server else {
         let (named, family) = others(options);
         let count = 1 + named.len() + family.len();
-        let hub = Hub::new(&options.watch, (count == 1).then_some(options.watch.pid), true);
-        let open = |pid| Session::open(&hub, &options.watch.of_one(pid));
-        if named.len() >= MOST_PROCESSES {
-            let what = format!("at most {MOST_PROCESSES} processes are checked at once; name fewer with -p");
+        let hub = watching::hub(&options.watch, (count == 1).then_some(options.pid), true);
+        let open = |pid| Session::open(&hub, pid).map_err(Failure::from);
+        if named.len() >= MAX_PROCESSES {
+            let what = format!("at most {MAX_PROCESSES} processes are checked at once; name fewer with -p");
             return Err(Failure::new(ExitCode::Usage, what));
         }
-        let session = open(options.watch.pid)?;
+        let session = open(options.pid)?;
         let mut others = named.iter().map(|&pid| open(pid)).collect::<Result<Vec<Session>, Failure>>()?;
-        others.extend(opened(&family, MOST_PROCESSES - 1 - named.len(), open));
-        load.environment = vec![(PID, options.watch.pid.to_string())];
+        others.extend(opened(&family, MAX_PROCESSES - 1 - named.len(), open));
+        load.environment = vec![(PID, options.pid.to_string())];
         let phases = async |mut observer: Observer, others| {
             let mut workers = Workers::new(others);
             let seen = phases::run(options, &load, &mut observer, &mut workers, plan).await;
             seen.map(|seen| (seen, workers))
         };
-        let (seen, ends) = group::observe(session, others, &options.watch, || Ok(()), phases)?;
+        let (seen, ends) = watch::observe::<_, Failure>(session, others, phases)?;
         let (mut seen, workers) = seen?;
-        let lives = |place| ends.others.contains_key(&place);
+        let lives = |place| ends.others.contains_key(&(place + 1));
         seen.gone = named.into_iter().enumerate().filter(|&(place, _)| !lives(place)).map(|(_, pid)| pid).collect();
         let (single, workers) = (workers.single(), workers.judged(ends.others));
         return Ok(Watched { seen, at_end: ends.first, workers, single, stopped: None });
     };
-    let mut running = Running::start(server, options.watch.output.quiet)?;
-    let hub = Hub::new(&options.watch, Some(running.pid()), true);
-    let session = Session::open(&hub, &options.watch.of_one(running.pid()))?;
+    let mut running = Running::start(server, options.output.quiet)?;
+    let hub = watching::hub(&options.watch, Some(running.pid()), true);
+    let session = Session::open(&hub, running.pid())?;
     running.go(server)?;
     let phases = async |mut observer: Observer, others| {
         running.wait_until_ready(server, &observer).await?;
@@ -228,7 +226,7 @@ fn watched(options: &Ci, mut load: Load<'_>, plan: &Plan) -> Result<Watched, Fai
         let seen = phases::run(options, &load, &mut observer, &mut workers, plan).await;
         seen.map(|seen| (seen, workers))
     };
-    let (seen, ends) = group::observe(session, Vec::new(), &options.watch, || Ok(()), phases)?;
+    let (seen, ends) = watch::observe::<_, Failure>(session, Vec::new(), phases)?;
     let (mut seen, workers) = seen?;
     let mut at_end = ends.first;
     if at_end.target.execs == 0 && running.could_not_begin() {
@@ -245,7 +243,7 @@ fn watched(options: &Ci, mut load: Load<'_>, plan: &Plan) -> Result<Watched, Fai
 
 /// The other processes that are to be judged and run already: those that are named, and what all of them have created.
 fn others(options: &Ci) -> (Vec<u32>, Vec<u32>) {
-    let first = options.watch.pid;
+    let first = options.pid;
     let mut known = HashSet::from([first]);
     let named: Vec<u32> = options.others.iter().copied().filter(|pid| known.insert(*pid)).collect();
     let roots = || [&[first], &*named].concat();
@@ -258,7 +256,7 @@ fn others(options: &Ci) -> (Vec<u32>, Vec<u32>) {
 fn opened(pids: &[u32], most: usize, open: impl Fn(u32) -> Result<Session, Failure>) -> Vec<Session> {
     let too_many = pids.len().saturating_sub(most);
     if too_many > 0 {
-        tracing::warn!("{too_many} processes are not judged: at most {MOST_PROCESSES} are watched at once");
+        tracing::warn!("{too_many} processes are not judged: at most {MAX_PROCESSES} are watched at once");
     }
     let opened = |&pid| open(pid).inspect_err(|error| tracing::warn!("{error}")).ok();
     pids.iter().take(most).filter_map(opened).collect()

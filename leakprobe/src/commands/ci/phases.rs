@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::time;
 
 use super::{
-    super::{Failure, output::Plan, watch::Observer},
+    super::{Failure, output::Plan},
     created::Created,
     leak_profile::Asked,
     load::{Ended, Load},
@@ -16,6 +16,7 @@ use crate::{
     analysis::{self, Criteria, History, Judgements, Moment, WaitedFor},
     cli::Ci,
     model::{Check, Recording, Round, Verdict},
+    watch::Observer,
 };
 
 /// What the phases brought.
@@ -223,11 +224,11 @@ impl Phases<'_> {
     async fn level(&mut self, deadline: Instant) -> Result<bool, Broken> {
         let began = Instant::now();
         let mut settling = Settling::new(self.options.settle);
-        let mut stopped = self.observer.stopped.clone();
+        let stop = self.observer.stop.clone();
         loop {
             let changed = tokio::select! {
                 biased;
-                _ = stopped.wait_for(|stopped| *stopped) => return Err(Broken::Cut(Cut::Stopped)),
+                () = stop.wait() => return Err(Broken::Cut(Cut::Stopped)),
                 changed = self.observer.counts.changed() => changed,
                 () = time::sleep_until(deadline.into()) => return Ok(false),
             };
@@ -235,22 +236,22 @@ impl Phases<'_> {
                 return Err(self.why_ended());
             }
             let counts = *self.observer.counts.borrow_and_update();
-            if settling.add(began.elapsed(), counts.threads + counts.goroutines.unwrap_or(0) + self.workers.tasks()) {
+            if settling.add(began.elapsed(), counts.tasks() + self.workers.tasks()) {
                 return Ok(true);
             }
         }
     }
 
     async fn pause(&self, time: Duration) -> Result<(), Broken> {
-        let mut stopped = self.observer.stopped.clone();
+        let stop = self.observer.stop.clone();
         tokio::select! {
-            _ = stopped.wait_for(|stopped| *stopped) => Err(Broken::Cut(Cut::Stopped)),
+            () = stop.wait() => Err(Broken::Cut(Cut::Stopped)),
             () = time::sleep(time) => Ok(()),
         }
     }
 
     fn why_ended(&self) -> Broken {
-        Broken::Cut(if *self.observer.stopped.borrow() { Cut::Stopped } else { Cut::NoTarget })
+        Broken::Cut(if self.observer.stop.is_stopped() { Cut::Stopped } else { Cut::NoTarget })
     }
 }
 

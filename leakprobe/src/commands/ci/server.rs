@@ -26,11 +26,13 @@ use super::{
         groups::Group,
         output::pattern,
         run::{Held, cannot_start, describe},
-        watch::Observer,
     },
     lines,
 };
-use crate::cli::{Ready, Server};
+use crate::{
+    cli::{Ready, Server},
+    watch::Observer,
+};
 
 /// How long it is given to end by itself.
 const GRACE: Duration = Duration::from_secs(10);
@@ -98,7 +100,7 @@ impl Running {
     /// Waits until it is ready.
     pub(super) async fn wait_until_ready(&mut self, server: &Server, observer: &Observer) -> Result<(), Failure> {
         let deadline = Instant::now() + server.ready_timeout;
-        let mut stopped = observer.stopped.clone();
+        let stop = observer.stop.clone();
         loop {
             let is_ready = match &server.ready {
                 None => self.held.has_begun(), // the rest is seen from outside
@@ -111,10 +113,10 @@ impl Running {
                 },
                 Some(network) => tokio::select! {
                     answers = answers(network, ANSWER.min(deadline.saturating_duration_since(Instant::now()))) => answers,
-                    _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
+                    () = stop.wait() => return Ok(()),
                 },
             };
-            if is_ready || *stopped.borrow() {
+            if is_ready || stop.is_stopped() {
                 return Ok(());
             }
             if self.could_not_begin() {
@@ -136,7 +138,7 @@ impl Running {
             }
             tokio::select! {
                 () = time::sleep(POLL) => {}
-                _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
+                () = stop.wait() => return Ok(()),
             }
         }
     }

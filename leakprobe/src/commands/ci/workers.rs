@@ -3,13 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    super::watch::{Observer, group::Others},
-    phases::Seen,
-};
+use super::phases::Seen;
 use crate::{
     analysis::Moment,
     model::{Recording, Round},
+    shared::lock,
+    watch::{Observer, Observers},
 };
 
 /// Most that are judged; what others did counts as not judged.
@@ -18,37 +17,39 @@ const MOST_JUDGED: usize = 256;
 /// All of them.
 #[derive(Default)]
 pub(super) struct Workers {
-    others: Others,
-    /// By their place among the others.
+    observers: Observers,
+    /// By their places.
     seen: BTreeMap<usize, Seen>,
 }
 
 impl Workers {
-    /// Nothing is known yet of these.
-    pub(super) fn new(others: Others) -> Self {
-        Self { others, seen: BTreeMap::new() }
+    /// Nothing is known yet of these: all but the first.
+    pub(super) fn new(observers: Observers) -> Self {
+        Self { observers, seen: BTreeMap::new() }
+    }
+
+    /// Those that have come so far, by their places.
+    fn others(&self) -> Vec<(usize, u32, Observer)> {
+        let observers = lock(&self.observers);
+        observers.range(1..).map(|(&place, (pid, observer))| (place, *pid, observer.clone())).collect()
     }
 
     /// The ids of those that have not ended.
     pub(super) fn pids(&self) -> Vec<u32> {
-        let others = self.others.borrow();
-        others.iter().filter(|(_, observer)| !observer.has_ended()).map(|(pid, _)| *pid).collect()
+        let alive = self.others().into_iter().filter(|(.., observer)| !observer.has_ended());
+        alive.map(|(_, pid, _)| pid).collect()
     }
 
     /// Threads and goroutines of all of them at their last snapshots. One that has ended has none.
     pub(super) fn tasks(&self) -> u64 {
-        let others = self.others.borrow();
-        let counts = others.iter().filter(|(_, observer)| !observer.has_ended()).map(|(_, observer)| {
-            let counts = *observer.counts.borrow();
-            counts.threads + counts.goroutines.unwrap_or(0)
-        });
-        counts.fold(0, u64::saturating_add)
+        let others = self.others();
+        let alive = others.iter().filter(|(.., observer)| !observer.has_ended());
+        alive.map(|(.., observer)| observer.counts.borrow().tasks()).fold(0, u64::saturating_add)
     }
 
     /// Looks at each, at the end of `round` of the first process.
     pub(super) async fn look(&mut self, round: &Round) {
-        let observers: Vec<Observer> = self.others.borrow().iter().map(|(_, observer)| observer.clone()).collect();
-        for (place, observer) in observers.into_iter().enumerate() {
+        for (place, _, observer) in self.others() {
             let Some(recording) = observer.recording().await else {
                 // It has ended. If it did not live through a round, there is nothing to judge.
                 if self.seen.get(&place).is_some_and(|seen| seen.last.is_none()) {
@@ -86,13 +87,10 @@ impl Workers {
 
     /// The ids of those that did not live through a round, but have never had more than one thread: nothing of theirs can be left.
     pub(super) fn single(&self) -> Vec<u32> {
-        let others = self.others.borrow();
         let is_judged = |place| self.seen.get(&place).is_some_and(|seen| seen.last.is_some());
-        let single = others
-            .iter()
-            .enumerate()
-            .filter(|(place, (_, observer))| !is_judged(*place) && observer.counts.borrow().is_single);
-        single.map(|(_, (pid, _))| *pid).collect()
+        let is_single = |observer: &Observer| observer.counts.borrow().is_single;
+        let others = self.others().into_iter();
+        others.filter(|(place, _, observer)| !is_judged(*place) && is_single(observer)).map(|(_, pid, _)| pid).collect()
     }
 
     /// What was seen of those that lived through a round at least, with their recordings of the end.

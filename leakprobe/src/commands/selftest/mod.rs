@@ -9,9 +9,10 @@ use tempfile::TempDir;
 
 use super::{ExitCode, Failure, ci, output::Plan, signals};
 use crate::{
-    cli::{self, Ci, FailOn, Output, Probe, Ready, Selftest, Server, Watch},
+    cli::{self, Ci, FailOn, Output, Ready, Selftest, Server},
     model::{Recording, Site, TaskKind, Verdict},
     privilege,
+    watch::{Options, Probe},
 };
 
 pub(super) use planted::{load, target};
@@ -147,18 +148,14 @@ fn check(command: Vec<std::ffi::OsString>, load: Vec<std::ffi::OsString>) -> Res
     let ready = Some(Ready::Line(r"listening on (\S+)".to_owned()));
     let server = Server { command, ready, ready_timeout: Duration::from_secs(60), stop_signal: libc::SIGKILL };
     let output = Output { quiet: true, ..Output::default() };
-    let watch = Watch {
-        pid: 0,
-        follow_forks: false,
-        duration: None,
+    let watch = Options {
         interval: Duration::from_millis(100),
         min_block: Duration::ZERO,
         probe: Probe::Snapshot,
         max_overhead: None,
         ring_bytes: 1 << 20,
         debug_info: false,
-        kernel_stacks: false,
-        output,
+        ..Options::default()
     };
     let options = Ci {
         server: Some(server),
@@ -183,9 +180,11 @@ fn check(command: Vec<std::ffi::OsString>, load: Vec<std::ffi::OsString>) -> Res
         artifacts: None,
         explain: None,
         selftest: false,
+        pid: 0,
         watch,
+        output,
     };
-    let plan = Plan::of(&options.watch.output, None)?;
+    let plan = Plan::of(&options.output, None)?;
     let checked = ci::checked(&options, &[], &plan)?;
     // What was planted may not have been there yet.
     if signals::is_interrupted() { Err(signals::interrupted()) } else { Ok(checked.recording) }

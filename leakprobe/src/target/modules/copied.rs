@@ -9,6 +9,7 @@ use std::{
     io::{self, Read, Write},
     os::{fd::AsRawFd, unix::ffi::OsStringExt},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -39,6 +40,14 @@ const LONGEST_REASON: u64 = 300;
 /// The word with which leakprobe starts itself to copy a mapped file.
 pub const COPY_MAPPED: &str = "copy-mapped";
 
+/// Whether our own program carries out [`COPY_MAPPED`]: a program of somebody else's that uses this library does not.
+static CAN_COPY: AtomicBool = AtomicBool::new(false);
+
+/// Says that our own program carries out [`COPY_MAPPED`].
+pub(crate) fn can_copy_mapped() {
+    CAN_COPY.store(true, Ordering::Relaxed);
+}
+
 /// A copy, held in memory.
 #[derive(Debug)]
 pub(super) struct Copied {
@@ -64,6 +73,9 @@ pub(super) enum NoCopy {
 
 /// Copies a file that is mapped there, if the budget has the memory for it.
 pub(super) fn copy(reader: u32, file: &FileKey, mapping: &Mapping, budget: &Budget) -> Result<Copied, NoCopy> {
+    if !CAN_COPY.load(Ordering::Relaxed) {
+        return Err(NoCopy::Failed(io::Error::other("only the leakprobe command copies files that are mapped")));
+    }
     let copy: File = memfd_create("leakprobe-copy", MFdFlags::MFD_CLOEXEC).map_err(failed)?.into();
     let room = budget.memory_left();
     let place = [u64::from(reader), mapping.start, mapping.end, mapping.offset, file.inode, room];

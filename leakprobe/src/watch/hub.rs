@@ -2,29 +2,33 @@
 //! what is known of files with code, and of the machine.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
     time::Instant,
 };
 
 use super::{
+    Options, Stop,
     bell::Bell,
     governing::Governing,
     ring::{Records, Ring},
 };
 use crate::{
-    cli::{Probe, Watch},
-    probes::{self, Programs, WaitSource},
+    probes::{self, Programs},
+    shared::lock,
     snapshot::Machine,
     symbols,
 };
 
 /// Clones are the same one.
 #[derive(Clone)]
-pub(super) struct Hub(Arc<Shared>);
+pub(crate) struct Hub(Arc<Shared>);
 
 struct Shared {
-    options: probes::Options,
-    max_overhead: Option<f64>,
+    options: Options,
+    /// The only target there will be, if that is known.
+    only: Option<u32>,
+    events: bool,
+    stop: Stop,
     symbols: symbols::Cache,
     machine: Machine,
     /// Loaded when the first target comes; else why they cannot be.
@@ -40,25 +44,34 @@ struct Kernel {
 }
 
 impl Hub {
-    /// For one process if `only` is given, and else for as many as there will be. `events`: whether more than snapshots is wanted.
-    pub(super) fn new(watch: &Watch, only: Option<u32>, events: bool) -> Self {
-        let options = probes::Options {
+    /// For one process if `only` is given, and else for as many as there will be. `events`: whether more than snapshots is wanted. All
+    /// that takes long ends by `stop`.
+    pub(crate) fn new(options: &Options, only: Option<u32>, events: bool, stop: &Stop) -> Self {
+        Self(Arc::new(Shared {
             // Those that it creates are added.
-            only: only.filter(|_| !watch.follow_forks),
-            min_block: watch.min_block,
-            ring_bytes: watch.ring_bytes,
+            only: only.filter(|_| !options.follow_forks),
+            options: options.clone(),
             events,
-            waits: wait_source(watch.probe),
-            forks: watch.follow_forks,
-            kernel_stacks: watch.kernel_stacks,
-        };
-        let (symbols, machine) = (symbols::Cache::default(), Machine::default());
-        Self(Arc::new(Shared { options, max_overhead: watch.max_overhead, symbols, machine, kernel: OnceLock::new() }))
+            stop: stop.clone(),
+            symbols: symbols::Cache::default(),
+            machine: Machine::default(),
+            kernel: OnceLock::new(),
+        }))
+    }
+
+    /// How targets are watched.
+    pub(super) fn options(&self) -> &Options {
+        &self.0.options
     }
 
     /// Whether more than snapshots is wanted.
     pub(super) fn events(&self) -> bool {
-        self.0.options.events
+        self.0.events
+    }
+
+    /// Ends watching.
+    pub(super) fn stop(&self) -> &Stop {
+        &self.0.stop
     }
 
     /// What is known of files with code.
@@ -90,7 +103,7 @@ impl Hub {
     pub(super) fn governing(&self) -> Option<MutexGuard<'_, Governing>> {
         // Nobody loads them for that.
         let kernel = self.0.kernel.get()?.as_ref().ok()?;
-        Some(kernel.governing.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(lock(&kernel.governing))
     }
 
     /// When [`Self::govern`] has something to do.
@@ -109,21 +122,23 @@ impl Hub {
     fn kernel(&self) -> Result<&Kernel, &str> {
         let load = || {
             let began = Instant::now();
-            let programs = Programs::load(&self.0.options).map_err(|error| error.to_string())?;
+            let Shared { options, only, events, .. } = &*self.0;
+            let programs = Programs::load(&probes::Options {
+                only: *only,
+                min_block: options.min_block,
+                ring_bytes: options.ring_bytes,
+                events: *events,
+                waits: options.probe.waits(),
+                forks: options.follow_forks,
+                kernel_stacks: options.kernel_stacks,
+            });
+            let programs = programs.map_err(|error| error.to_string())?;
             tracing::debug!("loaded BPF programs in {:?}", began.elapsed());
             let ring = if self.events() { programs.take_ring() } else { None };
             let ring = ring.map(Ring::new).transpose().map_err(|error| format!("cannot read events: {error}"))?;
-            let governing = Mutex::new(Governing::new(programs.wait_source(), self.0.max_overhead));
+            let governing = Mutex::new(Governing::new(programs.wait_source(), options.max_overhead));
             Ok(Kernel { programs, ring, governing })
         };
         self.0.kernel.get_or_init(load).as_ref().map_err(String::as_str)
-    }
-}
-
-fn wait_source(probe: Probe) -> WaitSource {
-    match probe {
-        Probe::Futex => WaitSource::Futexes,
-        Probe::Sched => WaitSource::Switches,
-        Probe::Snapshot | Probe::Proc => WaitSource::Snapshots,
     }
 }

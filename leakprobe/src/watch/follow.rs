@@ -16,16 +16,15 @@ use tokio::{
     time,
 };
 
-use super::{ExitCode, Failure, hub::Hub, session::Session, watch::internal};
+use super::{Error, ErrorKind, hub::Hub, session::Session};
 use crate::{
-    cli::Watch,
     model::Gap,
     probes::Programs,
     target::{Stat, children, is_silent},
 };
 
 /// Most processes that are watched at once.
-pub(super) const MOST_PROCESSES: usize = Programs::MOST_TARGETS as usize;
+pub(crate) const MAX_PROCESSES: usize = Programs::MOST_TARGETS as usize;
 /// How long one may take that is just being taken hold of at the end, and how often it is looked.
 const PATIENCE: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(5);
@@ -75,15 +74,15 @@ struct Counts {
 
 impl Follower {
     /// Beside `watched` processes, whose creation may be reported all the same.
-    pub(super) fn start(hub: &Hub, options: &Watch, watched: &[u32]) -> Result<Self, Failure> {
+    pub(super) fn start(hub: &Hub, watched: &[u32]) -> Result<Self, Error> {
         let (created, wanted) = mpsc::channel();
         let (opens, opened) = unbounded_channel();
         let counts = Arc::new(Counts { watched: AtomicUsize::new(watched.len()), ..Counts::default() });
-        if options.follow_forks {
+        if hub.options().follow_forks {
             let known = watched.to_vec();
-            let (hub, options, counts) = (hub.clone(), options.clone(), Arc::clone(&counts));
+            let (hub, counts) = (hub.clone(), Arc::clone(&counts));
             let follow = move || {
-                let mut following = Following { hub, options, known: Known::default(), counts, opens };
+                let mut following = Following { hub, known: Known::default(), counts, opens };
                 for pid in known {
                     let _ = following.known.is_new(pid);
                 }
@@ -101,7 +100,7 @@ impl Follower {
                 }
             };
             let started = thread::Builder::new().name("leakprobe-follow".to_owned()).spawn(follow);
-            started.map_err(|error| internal("start a thread that follows processes", &error))?;
+            started.map_err(|error| Error::internal("start a thread that follows processes", &error))?;
         }
         Ok(Self { created, opened, counts })
     }
@@ -143,7 +142,7 @@ impl Follower {
     pub(super) fn gap(&self) -> Option<Gap> {
         let Counts { missed, unanswered, too_many, .. } = &*self.counts;
         let [ended, unanswered, too_many] = [missed, unanswered, too_many].map(|count| count.load(Ordering::Relaxed));
-        let limit = MOST_PROCESSES as u64;
+        let limit = MAX_PROCESSES as u64;
         (ended > 0 || unanswered > 0 || too_many > 0).then_some(Gap::ChildrenMissed {
             ended,
             unanswered,
@@ -156,7 +155,6 @@ impl Follower {
 /// The thread's side.
 struct Following {
     hub: Hub,
-    options: Watch,
     known: Known,
     counts: Arc<Counts>,
     opens: UnboundedSender<Session>,
@@ -174,7 +172,7 @@ impl Following {
             if self.is_over() || !self.known.is_new(child) {
                 continue;
             }
-            if self.counts.watched.load(Ordering::Relaxed) >= MOST_PROCESSES {
+            if self.counts.watched.load(Ordering::Relaxed) >= MAX_PROCESSES {
                 self.counts.too_many.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
@@ -182,7 +180,7 @@ impl Following {
                 self.counts.unanswered.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
-            match Session::open(&self.hub, &self.options.of_one(child)) {
+            match Session::open(&self.hub, child) {
                 Ok(mut session) => {
                     session.parent = Some(parent);
                     self.counts.watched.fetch_add(1, Ordering::Relaxed);
@@ -192,8 +190,8 @@ impl Following {
                 }
                 Err(error) => {
                     tracing::debug!("process {child}: {error}");
-                    let of =
-                        if error.code == ExitCode::Unanswered { &self.counts.unanswered } else { &self.counts.missed };
+                    let Counts { missed, unanswered, .. } = &*self.counts;
+                    let of = if error.kind() == ErrorKind::Unanswered { unanswered } else { missed };
                     of.fetch_add(1, Ordering::Relaxed);
                 }
             }

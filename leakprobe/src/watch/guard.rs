@@ -1,15 +1,15 @@
 //! The last line of defence against what hangs: a target whose reading does not come to an end is given up.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
 use nix::unistd::gettid;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::super::{ExitCode, Failure};
-use crate::{aside, target::Status};
+use super::{Error, ErrorKind};
+use crate::{aside, shared::lock, target::Status};
 
 /// From one look at whether a target is still being read to the next.
 const LOOK: Duration = Duration::from_secs(1);
@@ -24,7 +24,7 @@ const LONGEST: u32 = 300;
 static AT_WORK: Mutex<Vec<Reading>> = Mutex::new(Vec::new());
 
 fn at_work() -> MutexGuard<'static, Vec<Reading>> {
-    AT_WORK.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&AT_WORK)
 }
 
 /// A process that is being read, and our thread that does.
@@ -36,11 +36,11 @@ struct Reading {
 }
 
 /// A target is being read until this is dropped.
-pub(in crate::commands) struct AtWork(Reading);
+pub(super) struct AtWork(Reading);
 
 impl AtWork {
     /// From now on.
-    pub(in crate::commands) fn on(pid: u32) -> Self {
+    pub(super) fn on(pid: u32) -> Self {
         aside::beat();
         let reading = Reading { pid, thread: gettid().as_raw(), began: Instant::now() };
         at_work().push(reading);
@@ -112,7 +112,7 @@ enum Why {
     Busy,
 }
 
-impl From<Stuck> for Failure {
+impl From<Stuck> for Error {
     fn from(Stuck { pid, why, after }: Stuck) -> Self {
         let seconds = after.as_secs();
         let what = match why {
@@ -125,7 +125,7 @@ impl From<Stuck> for Failure {
                  this"
             ),
         };
-        Self::new(ExitCode::Unanswered, what)
+        Self::new(ErrorKind::Unanswered, what)
     }
 }
 

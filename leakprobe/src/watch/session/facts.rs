@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{super::watch::guard::AtWork, Session};
+use super::{super::guard::AtWork, Session};
 use crate::{
     analysis::{self, Facts, Live, Signs},
     model::{Cost, Gap, Loss, Recording, StackEnd, StackTable, TargetInfo, TaskKind},
@@ -22,7 +22,7 @@ fn corrupt(symbols: &symbols::Stacks) -> Option<Gap> {
 
 impl Session {
     /// The result.
-    pub(in crate::commands) fn into_recording(mut self, single: bool) -> Recording {
+    pub(crate) fn into_recording(mut self, single: bool) -> Recording {
         let _at_work = AtWork::on(self.target.pid);
         let facts = self.facts(single);
         let signs = self.signs.now(&mut self.engine, &mut self.jvm);
@@ -33,7 +33,7 @@ impl Session {
     }
 
     /// The result so far; watching goes on.
-    pub(in crate::commands) fn recording(&mut self) -> Recording {
+    pub(crate) fn recording(&mut self) -> Recording {
         let _at_work = AtWork::on(self.target.pid);
         let facts = self.facts(false);
         let signs = self.signs.now(&mut self.engine, &mut self.jvm);
@@ -179,7 +179,7 @@ fn looks(first: Option<Duration>, later: (u32, Duration)) -> Cost {
 /// The same, with what leakprobe has used so far in all.
 fn used(cost: Cost) -> Cost {
     Cost {
-        cpu_ms: u64::try_from(Session::cpu_time().as_millis()).unwrap_or(u64::MAX),
+        cpu_ms: u64::try_from(super::own_cpu_time().as_millis()).unwrap_or(u64::MAX),
         rss_mb: ((OwnMemory::now().peak_kb + symbols::helper_cost().1) as f64 / 102.4).round() / 10.0,
         ..cost
     }

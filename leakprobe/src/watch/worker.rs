@@ -16,14 +16,11 @@ use rustix::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    super::{
-        Failure,
-        bell::Bell,
-        session::{RECORDS_AT_ONCE, Session},
-    },
+    Counts, Error, Stop, Update,
+    bell::Bell,
     guard::AtWork,
-    internal,
-    progress::{Progress, Seen},
+    session::{RECORDS_AT_ONCE, Session},
+    update::Subscriber,
 };
 use crate::model::Recording;
 
@@ -33,64 +30,40 @@ const LATE_PAUSE: Duration = Duration::from_millis(2);
 
 /// For whoever wants to know of a target while it is watched.
 #[derive(Clone)]
-pub(in crate::commands) struct Observer {
+pub(crate) struct Observer {
     /// The numbers of the last snapshot. Closed when watching has ended.
-    pub(in crate::commands) counts: watch::Receiver<Counts>,
-    /// Whether a signal has asked us to stop.
-    pub(in crate::commands) stopped: watch::Receiver<bool>,
+    pub(crate) counts: watch::Receiver<Counts>,
+    /// Ends watching.
+    pub(crate) stop: Stop,
     requests: mpsc::Sender<oneshot::Sender<Recording>>,
     bell: Arc<Bell>,
 }
 
 impl Observer {
+    /// The same without an event loop.
+    pub(super) fn recording_now(&self) -> Option<Recording> {
+        let (reply, recording) = oneshot::channel();
+        self.requests.blocking_send(reply).ok()?;
+        self.bell.ring();
+        recording.blocking_recv().ok()
+    }
+
     /// Waits until watching has ended.
-    pub(in crate::commands) async fn ended(&self) {
+    pub(crate) async fn ended(&self) {
         self.requests.closed().await;
     }
 
     /// Whether watching has ended.
-    pub(in crate::commands) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.requests.is_closed()
     }
 
     /// What is known at this moment, after another snapshot; `None` if watching has ended.
-    pub(in crate::commands) async fn recording(&self) -> Option<Recording> {
+    pub(crate) async fn recording(&self) -> Option<Recording> {
         let (reply, recording) = oneshot::channel();
         self.requests.send(reply).await.ok()?;
         self.bell.ring();
         recording.await.ok()
-    }
-}
-
-/// Numbers of a snapshot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::commands) struct Counts {
-    /// How many snapshots there were before it.
-    pub(in crate::commands) snapshot: u64,
-    /// Threads alive.
-    pub(in crate::commands) threads: u64,
-    /// Goroutines alive, if there are any.
-    pub(in crate::commands) goroutines: Option<u64>,
-    /// Whether it has never had more than one thread, for all that events and snapshots tell, and is no Go program.
-    pub(in crate::commands) is_single: bool,
-}
-
-impl Counts {
-    /// After a snapshot.
-    fn next(self, session: &Session) -> Self {
-        let Seen { threads, goroutines, lost, .. } = Seen::of(session);
-        Self {
-            snapshot: self.snapshot + 1,
-            threads,
-            goroutines: goroutines.map(|[alive, ..]| alive),
-            is_single: threads <= 1 && goroutines.is_none() && session.live.created == 0 && lost == 0,
-        }
-    }
-
-    /// When it has ended: events have come since the last snapshot.
-    fn last(self, session: &Session) -> Self {
-        let is_single = self.is_single && session.live.created == 0 && session.lost_events() == 0;
-        Self { is_single, ..self }
     }
 }
 
@@ -106,7 +79,7 @@ pub(super) struct Common {
     pub(super) deadline: Option<Instant>,
     /// Closed at its other end when watching is to end.
     pub(super) stop: PipeReader,
-    pub(super) progress: Progress,
+    pub(super) subscriber: Subscriber,
     /// Parent and child of each process that was forked.
     pub(super) forks: std_mpsc::Sender<(u32, u32)>,
 }
@@ -124,6 +97,7 @@ impl Common {
 /// Watches one target.
 pub(super) struct Worker {
     session: Session,
+    counts: Counts,
     observed: Option<Observed>,
     /// Whether there is to be a recording even if the target ends before watching does.
     is_kept: bool,
@@ -139,7 +113,7 @@ struct Woken {
 impl Worker {
     /// There is a recording of it whenever it ends.
     pub(super) fn new(session: Session) -> Self {
-        Self { session, observed: None, is_kept: true }
+        Self { session, counts: Counts::default(), observed: None, is_kept: true }
     }
 
     /// There is none if the target ends first: of that there is what was seen until then by whoever asked.
@@ -153,15 +127,16 @@ impl Worker {
     }
 
     /// Lets somebody observe it.
-    pub(super) fn observed(&mut self, stopped: watch::Receiver<bool>) -> Observer {
+    pub(super) fn observed(&mut self) -> Observer {
         let (publish, counts) = watch::channel(Counts::default());
         let (ask, requests) = mpsc::channel(1);
         self.observed = Some(Observed { counts: publish, requests });
-        Observer { counts, stopped, requests: ask, bell: Arc::clone(self.session.bell()) }
+        let (stop, bell) = (self.session.hub().stop().clone(), Arc::clone(self.session.bell()));
+        Observer { counts, stop, requests: ask, bell }
     }
 
     /// Until the target ends, the time is over, or watching is to end. The result, if anything was seen.
-    pub(super) fn run(mut self, common: &Common) -> Result<Option<Recording>, Failure> {
+    pub(super) fn run(mut self, common: &Common) -> Result<Option<Recording>, Error> {
         let mut next = Instant::now();
         loop {
             let woken = self.wait(common, next)?;
@@ -179,8 +154,9 @@ impl Worker {
             }
             if now >= next {
                 self.look()?;
-                common.progress.show(&self.session);
-                self.publish(Counts::next);
+                self.counts = self.counts.next(&self.session);
+                self.publish();
+                (common.subscriber)(Update::Snapshot { pid: self.pid(), counts: self.counts });
                 // What could not be done in time is left out.
                 next = (next + common.interval).max(Instant::now());
             }
@@ -194,7 +170,7 @@ impl Worker {
             }
             common.tell_forks(&mut self.session);
         }
-        common.progress.finish();
+        (common.subscriber)(Update::Ending { pid: self.pid() });
         self.look()?;
         self.session.count_events();
         self.drain(usize::MAX);
@@ -213,11 +189,12 @@ impl Worker {
     }
 
     /// Waits for something to do, at most until `next` or the deadline.
-    fn wait(&self, common: &Common, next: Instant) -> Result<Woken, Failure> {
+    fn wait(&self, common: &Common, next: Instant) -> Result<Woken, Error> {
         let until = common.deadline.map_or(next, |deadline| deadline.min(next));
         // Rounded up: who wakes up too early has nothing to do.
         let left = until.saturating_duration_since(Instant::now()) + Duration::from_nanos(1);
-        let timeout = Timespec::try_from(left).map_err(|error| internal("wait for the next snapshot", &error))?;
+        let timeout =
+            Timespec::try_from(left).map_err(|error| Error::internal("wait for the next snapshot", &error))?;
         let (target, bell) = (self.session.target.as_fd(), self.session.bell());
         let mut wanted = [
             PollFd::new(&common.stop, PollFlags::IN),
@@ -226,14 +203,14 @@ impl Worker {
         ];
         match poll(&mut wanted, Some(&timeout)) {
             Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(internal("wait for events", &error)),
+            Err(error) => return Err(Error::internal("wait for events", &error)),
         }
         let [stop, end, bell] = wanted.map(|wanted| !wanted.revents().is_empty());
         Ok(Woken { stop, end, bell })
     }
 
     /// Takes a snapshot. What happened before is told before it.
-    fn look(&mut self) -> Result<(), Failure> {
+    fn look(&mut self) -> Result<(), Error> {
         self.drain(usize::MAX);
         let _at_work = AtWork::on(self.session.target.pid);
         self.session.snapshot()
@@ -250,13 +227,14 @@ impl Worker {
         self.drain(usize::MAX);
         common.tell_forks(&mut self.session);
         self.session.ended = Some("ended while we watched".to_owned());
-        self.publish(Counts::last);
-        common.progress.forget(&self.session);
+        self.counts = self.counts.last(&self.session);
+        self.publish();
+        (common.subscriber)(Update::Exited { pid: self.pid() });
     }
 
-    fn publish(&self, counts: impl FnOnce(Counts, &Session) -> Counts) {
+    fn publish(&self) {
         if let Some(observed) = &self.observed {
-            observed.counts.send_modify(|last| *last = counts(*last, &self.session));
+            observed.counts.send_replace(self.counts);
         }
     }
 

@@ -21,13 +21,12 @@ use nix::{
 };
 
 use super::{
-    ExitCode, Failure, bell::Bell, goroutines::Goroutines, hub::Hub, limits, locks, ring::Records, signals, signs,
+    Error, ErrorKind, Probe, bell::Bell, goroutines::Goroutines, hub::Hub, limits, locks, ring::Records, signs,
     waits::Waits,
 };
 use crate::{
     analysis::Live,
     aside::Aside,
-    cli::{Probe, Watch},
     jvm,
     model::{Blocking, Change, ChangeKind, FutexWait, Gap, StackTable, Subject, WaitKind},
     privilege,
@@ -51,14 +50,9 @@ const PATIENCE_AT_END: Duration = Duration::from_millis(250);
 /// Most records that are taken in before signals and the clock are looked at again.
 pub(super) const RECORDS_AT_ONCE: usize = 1024;
 
-/// This run is to end at that moment, unless it is to end earlier already: what takes long is given up soon afterwards.
-pub(super) fn end_run_at(moment: Instant) {
-    Budget::of_run().end_at(moment);
-}
-
 /// A target and all that is known of it.
-pub(super) struct Session {
-    pub(super) target: Target,
+pub(crate) struct Session {
+    pub(crate) target: Target,
     namespace: Namespace,
     /// The process's id in its namespace, if that is not ours.
     ns_pid: Option<u32>,
@@ -107,58 +101,58 @@ pub(super) struct Session {
 
 impl Session {
     /// Takes hold of the target; the first one has the programs loaded. One that hangs meanwhile is left behind.
-    pub(super) fn open(hub: &Hub, watch: &Watch) -> Result<Self, Failure> {
+    pub(crate) fn open(hub: &Hub, pid: u32) -> Result<Self, Error> {
         limits::check_descriptors(if hub.is_loaded() { limits::SPARE_OF_SESSION } else { limits::SPARE_OF_PROGRAMS })?;
-        let pid = watch.pid;
         let take_hold = {
-            let (hub, watch) = (hub.clone(), watch.clone());
-            move || Self::take_hold(&hub, &watch)
+            let hub = hub.clone();
+            move || Self::take_hold(&hub, pid)
         };
-        // Ctrl-C does not wait for it.
-        let patience = || if signals::is_interrupted() { PATIENCE_AT_END } else { PATIENCE };
+        // Whoever wants to stop does not wait for it.
+        let patience = || if hub.stop().is_stopped() { PATIENCE_AT_END } else { PATIENCE };
         let opened = Aside::default().run_large(take_hold, |quiet| quiet < patience());
-        opened.unwrap_or_else(|| Err(signals::or_interrupted(TargetError::Silent(pid).into())))
+        let silent = || if hub.stop().is_stopped() { Error::stopped() } else { TargetError::Silent(pid).into() };
+        opened.unwrap_or_else(|| Err(silent()))
     }
 
     /// Attaches to the target, for as long as that takes.
-    fn take_hold(hub: &Hub, watch: &Watch) -> Result<Self, Failure> {
+    fn take_hold(hub: &Hub, pid: u32) -> Result<Self, Error> {
+        let options = hub.options();
         let _room = privilege::room_for_files();
-        let mut target = Target::open(watch.pid)?;
+        let mut target = Target::open(pid)?;
         let events = hub.events();
         let bell = Bell::new().map(Arc::new).map_err(|_| limits::too_few())?;
-        let records = if watch.probe == Probe::Proc { None } else { hub.records(watch.pid, &bell) };
-        let mut probes = match watch.probe {
-            Probe::Proc => Source::proc(watch.pid, events, "--probe proc")?,
-            _ => Source::open(hub.programs(), watch.pid, events)?,
+        let records = if options.probe == Probe::Proc { None } else { hub.records(pid, &bell) };
+        let mut probes = match options.probe {
+            Probe::Proc => Source::proc(pid, events, "--probe proc")?,
+            _ => Source::open(hub.programs(), pid, events)?,
         };
         if let Some(records) = &records {
             records.only(probes.process_start());
         }
-        if probes.is_proc() && watch.follow_forks {
+        if probes.is_proc() && options.follow_forks {
             probes.gaps().push(Gap::ChildrenNeedBpf);
         }
-        if probes.is_proc() && watch.probe != Probe::Proc {
+        if probes.is_proc() && options.probe != Probe::Proc {
             warn_of(probes.gaps());
         }
         // From now on exec is reported; what a fork began meanwhile was not.
         target.refresh();
-        if events && watch.probe == Probe::Snapshot {
+        if events && options.probe == Probe::Snapshot {
             probes.gaps().push(Gap::SnapshotsAlone);
         }
-        let engine = if probes.is_proc() { Engine::from_proc(watch.pid) } else { Engine::new(watch.pid) };
+        let engine = if probes.is_proc() { Engine::from_proc(pid) } else { Engine::new(pid) };
         let mut engine = engine.map_err(|error| {
             if error.kind() == io::ErrorKind::TimedOut {
-                let pid = watch.pid;
                 let what = format!(
                     "process {pid} does not answer: {error}; what it waits for may be a file system that is gone"
                 );
-                Failure::new(ExitCode::Unanswered, what)
+                Error::new(ErrorKind::Unanswered, what)
             } else if target.is_alive() {
-                Failure::new(
-                    ExitCode::NotPermitted,
+                Error::new(
+                    ErrorKind::NotPermitted,
                     format!(
                         "cannot read the mappings of process {}: {error}{}",
-                        watch.pid,
+                        pid,
                         match error.kind() {
                             io::ErrorKind::PermissionDenied => privilege::advice_to_read_others(),
                             _ => String::new(),
@@ -166,20 +160,20 @@ impl Session {
                     ),
                 )
             } else {
-                ended_early(watch.pid)
+                Error::ended_early(pid)
             }
         })?;
-        let min_block_ns = u64::try_from(watch.min_block.as_nanos()).unwrap_or(u64::MAX);
-        let budget = Budget::of_run().for_target();
+        let min_block_ns = u64::try_from(options.min_block.as_nanos()).unwrap_or(u64::MAX);
+        let budget = hub.stop().budget().for_target();
         engine.modules().set_budget(budget.clone());
         let mut symbols = symbols::Stacks::new(symbols::Options {
-            debug_info: watch.debug_info,
+            debug_info: options.debug_info,
             budget: budget.clone(),
             cache: hub.symbols().clone(),
             ..symbols::Options::default()
         });
-        symbols.set_process(watch.pid);
-        let namespace = Namespace::of(watch.pid);
+        symbols.set_process(pid);
+        let namespace = Namespace::of(pid);
         let live = Live::new(min_block_ns, clock_ns(ClockId::CLOCK_MONOTONIC)).within(budget.kept());
         Ok(Self {
             target,
@@ -188,18 +182,18 @@ impl Session {
             parent: None,
             forked: Vec::new(),
             counted: (0, 0),
-            program: if probes.is_proc() { exec::settled_program(watch.pid) } else { None },
+            program: if probes.is_proc() { exec::settled_program(pid) } else { None },
             records: records.filter(|_| !probes.is_proc()),
             probes,
             hub: hub.clone(),
             bell,
             lost: BTreeMap::new(),
             engine,
-            owners: LockOwners::new(watch.pid),
-            goroutines: Goroutines::new(watch.pid, budget.clone()),
+            owners: LockOwners::new(pid),
+            goroutines: Goroutines::new(pid, budget.clone()),
             jvm: jvm::Finder::default(),
             signs: signs::Look::default(),
-            waits: Waits::new(watch.pid, hub.machine(), &budget, !events),
+            waits: Waits::new(pid, hub.machine(), &budget, !events),
             stacks: StackTable::within(budget.kept()),
             symbols,
             budget,
@@ -273,7 +267,7 @@ impl Session {
     }
 
     /// Takes a snapshot into the live table. Records that came while it was taken are taken in after it.
-    pub(super) fn snapshot(&mut self) -> Result<(), Failure> {
+    pub(crate) fn snapshot(&mut self) -> Result<(), Error> {
         let _room = privilege::room_for_files();
         self.notice_exec();
         // A new name whose event was lost is seen by looking, but a thread that has not run is not looked at again. And the
@@ -356,7 +350,7 @@ impl Session {
     }
 
     /// Whether anything was seen at all.
-    pub(super) fn has_seen_something(&self) -> bool {
+    pub(crate) fn has_seen_something(&self) -> bool {
         self.live.now_ns() > 0 && (!self.live.threads().is_empty() || self.events > 0 || self.live.exited > 0)
     }
 
@@ -440,17 +434,6 @@ impl Session {
         self.target.refresh();
     }
 
-    /// CPU time that leakprobe has used so far, with the process that reads debug information.
-    pub(super) fn cpu_time() -> Duration {
-        let (of_helper, _) = symbols::helper_cost();
-        getrusage(UsageWho::RUSAGE_SELF).map_or(of_helper, |usage| {
-            let micros = |time: nix::sys::time::TimeVal| {
-                u64::try_from(time.tv_sec()).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_usec()).unwrap_or(0)
-            };
-            of_helper + Duration::from_micros(micros(usage.user_time()) + micros(usage.system_time()))
-        })
-    }
-
     /// Events that were lost so far.
     pub(super) fn lost_events(&self) -> u64 {
         let dropped = |&(counter, _): &(Counter, u64)| probes::is_dropped_record(counter);
@@ -476,16 +459,6 @@ fn warn_of(gaps: &[Gap]) {
     TOLD.call_once(|| gaps.iter().for_each(|gap| tracing::warn!("{gap}")));
 }
 
-/// The target was gone before anything could be seen.
-pub(super) fn ended_early(pid: u32) -> Failure {
-    Failure::new(
-        ExitCode::NoTarget,
-        format!(
-            "process {pid} ended before a first snapshot could be taken; watch a process that lasts, or start it with `leakprobe run -- CMD`"
-        ),
-    )
-}
-
 fn why_missing(counter: Counter) -> &'static str {
     match counter {
         Counter::CreationStackRateLimited | Counter::WaitStackRateLimited => "too many at once: the stack was left out",
@@ -493,4 +466,15 @@ fn why_missing(counter: Counter) -> &'static str {
         Counter::RegsUnreadable => "the registers could not be read",
         _ => "the stack could not be read",
     }
+}
+
+/// CPU time that leakprobe has used so far, with the process that reads debug information.
+pub(crate) fn own_cpu_time() -> Duration {
+    let (of_helper, _) = symbols::helper_cost();
+    getrusage(UsageWho::RUSAGE_SELF).map_or(of_helper, |usage| {
+        let micros = |time: nix::sys::time::TimeVal| {
+            u64::try_from(time.tv_sec()).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_usec()).unwrap_or(0)
+        };
+        of_helper + Duration::from_micros(micros(usage.user_time()) + micros(usage.system_time()))
+    })
 }

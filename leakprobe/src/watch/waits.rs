@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{goroutines::Goroutines, signals};
+use super::goroutines::Goroutines;
 use crate::{
     analysis::{DescriptorWait, Live},
     model::{Gap, Subject},
@@ -27,6 +27,7 @@ const MOST_GOROUTINES: usize = 1 << 16;
 /// What a session knows of its target's waits.
 pub(super) struct Waits {
     describer: Describer,
+    budget: Budget,
     /// Whether there is a single snapshot: then all waits are described at once.
     single: bool,
     /// The waits that were described, by thread and beginning (`CLOCK_MONOTONIC`, ns).
@@ -41,7 +42,7 @@ impl Waits {
     /// Nothing is known yet of the process `pid`.
     pub(super) fn new(pid: u32, machine: &Machine, budget: &Budget, single: bool) -> Self {
         let describer = Describer::new(pid, machine.clone(), budget.clone());
-        Self { describer, single, described: HashMap::new(), next: None, left_out: 0 }
+        Self { describer, budget: budget.clone(), single, described: HashMap::new(), next: None, left_out: 0 }
     }
 
     /// Describes the waits that have become parked since the last time, unless describing has taken too long lately: at the end
@@ -61,7 +62,7 @@ impl Waits {
         }
         let began = Instant::now();
         // Whoever wants to stop does not wait for it.
-        let patience = Patience::new(MOST_CPU, MOST_TIME, signals::is_interrupted);
+        let patience = Patience::new(MOST_CPU, MOST_TIME).within(self.budget.clone());
         let latest = live.now_ns().saturating_sub(live.min_block_ns());
         let is_new = |tid: u32, since_ns| since_ns <= latest && self.described.get(&tid) != Some(&since_ns);
         let threads = live
@@ -70,7 +71,7 @@ impl Waits {
             .map(|(tid, wait)| (tid, wait.subject.clone()))
             .collect();
         let slots = descriptors(live, |wait| wait.since_ns <= latest && !wait.is_described());
-        self.describe(&Wanted { threads, slots }, patience, engine, probes, live, goroutines);
+        self.describe(&Wanted { threads, slots }, &patience, engine, probes, live, goroutines);
         // A million goroutines take some time to look through, too.
         let took = began.elapsed();
         self.next = Instant::now().checked_add(took.checked_mul(SHARE).unwrap_or(Duration::MAX));
@@ -84,7 +85,7 @@ impl Waits {
         live: &mut Live,
         goroutines: &Goroutines,
     ) {
-        let patience = Patience::new(MOST_CPU, MOST_TIME, || false);
+        let patience = Patience::new(MOST_CPU, MOST_TIME);
         let latest = live.now_ns().saturating_sub(live.min_block_ns());
         let waits = live.waits_mut().filter(|(_, wait)| wait.subject != Subject::None);
         // What is not known yet comes first: there may not be time for all.
@@ -94,7 +95,7 @@ impl Waits {
         threads.extend(known);
         let threads = threads.into_iter().map(|(_, wait)| wait).collect();
         let slots = descriptors(live, |wait| wait.not_before_ns.is_none_or(|at| at <= latest));
-        self.describe(&Wanted { threads, slots }, patience, engine, probes, live, goroutines);
+        self.describe(&Wanted { threads, slots }, &patience, engine, probes, live, goroutines);
     }
 
     /// Waits that are shown by what a snapshot says of them: there was no time to describe them.
@@ -115,7 +116,7 @@ impl Waits {
     fn describe(
         &mut self,
         wanted: &Wanted,
-        patience: Patience,
+        patience: &Patience,
         engine: &mut Engine,
         probes: &Source,
         live: &mut Live,
