@@ -5,8 +5,9 @@
 
 use std::{
     fs,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
@@ -19,6 +20,8 @@ use nix::{
     time::{ClockId, clock_gettime},
     unistd::{Pid, gettid},
 };
+
+use crate::shared::lock;
 
 /// From one look at whether work that has not come back is to be waited for to the next.
 const LOOK: Duration = Duration::from_millis(200);
@@ -141,7 +144,7 @@ impl Aside {
         work: impl FnOnce() -> T + Send + 'static,
         wait: impl FnMut(Pending) -> bool,
     ) -> Option<T> {
-        let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = lock(&IDLE).pop();
         if idle.is_none() && !self.may_begin() {
             return None;
         }
@@ -150,7 +153,7 @@ impl Aside {
         worker.follow();
         let done = self.hand(&worker, work, wait);
         if done.is_some() {
-            IDLE.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
+            lock(&IDLE).push(worker);
         }
         done
     }
@@ -256,6 +259,65 @@ impl Aside {
     }
 }
 
+/// So many threads at most do the same for many things at once.
+const MOST_AT_ONCE: usize = 128;
+/// If nothing has come to an end for so long, as many threads more as there are do it.
+const OVERDUE: Duration = Duration::from_millis(100);
+
+/// Does `work` for each of `items`, in their order, with as many threads as there are CPUs, and more where these hang. What comes of each is
+/// `None` if it had not come to an end when `is_over`, which is asked ten times a second, or if there could be no thread.
+pub(crate) fn map_all<I: Send + 'static, T: Send + 'static>(
+    items: Vec<I>,
+    work: impl Fn(I) -> T + Send + Sync + 'static,
+    mut is_over: impl FnMut() -> bool,
+) -> Vec<Option<T>> {
+    let mut results: Vec<Option<T>> = items.iter().map(|_| None).collect();
+    let mut left = items.len();
+    let queue = Arc::new(Mutex::new(items.into_iter().enumerate()));
+    let (done, received) = mpsc::channel();
+    let work = Arc::new(work);
+    let take_turns = {
+        let queue = Arc::clone(&queue);
+        move || {
+            loop {
+                let next = lock(&queue).next();
+                let Some((place, item)) = next else { return };
+                let result = catch_unwind(AssertUnwindSafe(|| (*work)(item))).ok();
+                // Nobody waits any more.
+                if done.send((place, result)).is_err() {
+                    return;
+                }
+            }
+        }
+    };
+    let mut threads = 0;
+    let mut wanted = thread::available_parallelism().map_or(1, usize::from);
+    while left > 0 && !is_over() {
+        while threads < wanted.min(MOST_AT_ONCE) && lock(&queue).len() > 0 {
+            let thread = thread::Builder::new().name("leakprobe-many".to_owned()).stack_size(LARGE_STACK_BYTES);
+            if thread.spawn(take_turns.clone()).is_err() {
+                break;
+            }
+            threads += 1;
+        }
+        if threads == 0 {
+            break;
+        }
+        match received.recv_timeout(OVERDUE) {
+            Ok((place, result)) => {
+                left -= 1;
+                if let Some(of) = results.get_mut(place) {
+                    *of = result;
+                }
+            }
+            Err(_) => wanted = 2 * threads,
+        }
+    }
+    // Whoever has not begun does not begin any more.
+    lock(&queue).by_ref().for_each(drop);
+    results
+}
+
 /// Says that something has come to an end that could have gone on and on.
 pub(crate) fn beat() {
     BEATS.fetch_add(1, Ordering::Relaxed);
@@ -325,6 +387,27 @@ mod tests {
         assert_eq!(earlier().lasts(pending(LOOK, false)), 9 * LOOK);
         assert_eq!(earlier().lasts(pending(LOOK, true)), Duration::ZERO);
         assert_eq!(earlier().lasts(pending(2 * LOOK, false)), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_hangs_keeps_nobody_of_many_waiting() {
+        let (go, waits) = mpsc::channel::<()>();
+        let waits = Mutex::new(waits);
+        let work = move |n: u32| {
+            assert!(n != 3, "one panics");
+            // The lock makes all of those hang behind the first.
+            if n.is_multiple_of(2) {
+                let _ = lock(&waits).recv();
+            }
+            n
+        };
+        let began = Instant::now();
+        let is_over = move || began.elapsed() > 10 * OVERDUE;
+        let results = map_all((0..10).collect(), work, is_over);
+        assert_eq!(results, [None, Some(1), None, None, None, Some(5), None, Some(7), None, Some(9)]);
+        drop(go);
+        assert_eq!(map_all(vec![1, 2], |n| n + 1, || false), [Some(2), Some(3)]);
+        assert_eq!(map_all(vec![1], |n| n + 1, || true), [None]);
     }
 
     #[test]

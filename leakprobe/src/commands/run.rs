@@ -152,7 +152,14 @@ fn inherited(fd: &str, how: &OpenOptions) -> Option<File> {
 
 pub(super) fn cannot_start(command: &[OsString], error: &io::Error) -> Failure {
     let name = command.first().map(|name| name.display().to_string()).unwrap_or_default();
-    Failure::new(ExitCode::Usage, format!("cannot start {name}: {error}; check its name and its permissions"))
+    let (code, advice) = match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory => (
+            ExitCode::Failed,
+            "raise the limit of processes (`ulimit -u`, or pids.max of the control group) or of memory",
+        ),
+        _ => (ExitCode::Usage, "check its name and its permissions"),
+    };
+    Failure::new(code, format!("cannot start {name}: {error}; {advice}"))
 }
 
 pub(super) fn describe(status: ExitStatus) -> String {

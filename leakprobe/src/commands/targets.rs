@@ -23,17 +23,21 @@ pub(super) fn open(targets: &Targets, options: &Options, events: bool) -> Result
     let hub = watching::hub(options, only, events);
     let mut sessions = Vec::new();
     let mut failures = Vec::new();
-    for (place, &pid) in pids.iter().enumerate() {
-        if signals::is_interrupted() && !sessions.is_empty() {
-            tracing::warn!("interrupted: {} of {} processes were not looked at", pids.len() - place, pids.len());
-            break;
-        }
-        match Session::open(&hub, pid) {
+    let mut unopened = 0;
+    for (&pid, opened) in pids.iter().zip(Session::open_all(&hub, &pids)) {
+        match opened {
             // The process is held now: what it is like it stays, and an id that came to be another's in between is found out.
-            Ok(_) if targets.pids.is_empty() && !pattern.matches(pid) => {}
-            Ok(session) => sessions.push(session),
-            Err(error) => failures.push(Failure::from(error)),
+            Some(Ok(_)) if targets.pids.is_empty() && !pattern.matches(pid) => {}
+            Some(Ok(session)) => sessions.push(session),
+            Some(Err(error)) => failures.push(Failure::from(error)),
+            None => unopened += 1,
         }
+    }
+    if unopened > 0 {
+        if sessions.is_empty() {
+            return Err(signals::interrupted());
+        }
+        tracing::warn!("interrupted: {unopened} of {} processes were not looked at", pids.len());
     }
     if sessions.is_empty() {
         return Err(failures.into_iter().next().unwrap_or_else(|| nobody(targets)));

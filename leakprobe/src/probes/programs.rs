@@ -121,9 +121,10 @@ impl Programs {
         // aya's loader insists on reading the kernel's 5 MB of types by itself, which takes longer than all else; so the
         // reading that we need runs beside it.
         let (types, mut loader) = thread::scope(|scope| {
-            let types = scope.spawn(kernel_types);
+            let types = thread::Builder::new().spawn_scoped(scope, kernel_types);
             let loader = EbpfLoader::new();
-            (types.join(), loader)
+            // Where there may be no more threads, one does after the other.
+            (types.map_or_else(|_| Ok(kernel_types()), thread::ScopedJoinHandle::join), loader)
         });
         let (offsets, types) = types.map_err(|_| BtfError::Malformed("its scan failed"))??;
         let min_block_ns = u64::try_from(options.min_block.as_nanos()).unwrap_or(u64::MAX);

@@ -11,6 +11,7 @@ use super::{
     identity::executable,
     proc_file, silent,
 };
+use crate::aside::map_all;
 
 /// What a process must be like. Of nothing that is said, nothing is asked.
 #[derive(Clone, Debug, Default)]
@@ -57,12 +58,16 @@ impl Pattern {
     /// All processes that are like that but ourselves, by id. Kernel threads and zombies are none. Once the run is to end, no more of them.
     #[must_use]
     pub fn find(&self) -> Vec<u32> {
+        let own = std::process::id();
+        let pids: Vec<u32> = processes().filter(|&pid| pid != own).collect();
+        let matches = {
+            let pattern = self.clone();
+            move |pid| (Status::of(pid).is_some_and(Status::runs_program) && pattern.matches(pid)).then_some(pid)
+        };
         let run = Budget::of_run();
-        let mut found: Vec<u32> = processes()
-            .take_while(|_| !run.is_over(Duration::ZERO))
-            .filter(|&pid| pid != std::process::id() && Status::of(pid).is_some_and(Status::runs_program))
-            .filter(|&pid| self.matches(pid))
-            .collect();
+        // One that hangs keeps no other waiting.
+        let results = map_all(pids, matches, || run.is_over(Duration::ZERO));
+        let mut found: Vec<u32> = results.into_iter().flatten().flatten().collect();
         found.sort_unstable();
         found
     }

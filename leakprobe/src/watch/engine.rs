@@ -25,9 +25,27 @@ use crate::{model::Recording, shared::lock};
 /// program with a million goroutines takes a second.
 const MORE_FOR_SNAPSHOT: Duration = Duration::from_secs(2);
 
-/// The targets by their places, in the order in which they came: the id of each, and whoever observes it. What has ended stays until
-/// somebody takes it out.
-pub(crate) type Observers = Arc<Mutex<BTreeMap<usize, (u32, Observer)>>>;
+/// Targets for whoever observes them, by their places, in the order in which they came.
+#[derive(Default)]
+pub(crate) struct Observed {
+    /// Those that are watched: the id of each, and what it is observed by.
+    pub(crate) watched: BTreeMap<usize, (u32, Observer)>,
+    /// Of those that have ended, by place, the ids of the ones that have never had more than one thread.
+    pub(crate) single: BTreeMap<usize, u32>,
+}
+
+impl Observed {
+    fn end(&mut self, place: usize) {
+        if let Some((pid, observer)) = self.watched.remove(&place)
+            && observer.counts.borrow().is_single
+        {
+            self.single.insert(place, pid);
+        }
+    }
+}
+
+/// Clones are the same.
+pub(crate) type Observers = Arc<Mutex<Observed>>;
 
 /// The recordings of the end: that of the first, and those of the others that have not ended before, by their places.
 pub(crate) struct Ends {
@@ -56,14 +74,14 @@ pub(crate) fn watch<E: From<Error>>(
         let mut engine = Engine::new(&hub, &sessions, deadline, subscriber)?;
         engine.observers = observers;
         begin()?;
-        sessions.into_iter().for_each(|session| engine.start(session));
+        sessions.into_iter().try_for_each(|session| engine.start(session))?;
         loop {
             if let Err(stuck) = engine.serve(engine.workers.all_ended(), is_due).await {
                 engine.workers.give_up(stuck);
             }
             // A process that was created at the end is seen once.
             match engine.follower.last().await {
-                Some(session) => engine.start(session),
+                Some(session) => engine.start_forked(session),
                 None => break,
             }
         }
@@ -95,8 +113,8 @@ pub(crate) fn observe<T, E: From<Error>>(
         let mut engine = Engine::new(&hub, &sessions, None, Arc::new(|_| {}))?;
         engine.observers = Some(Arc::clone(&observers));
         engine.keeps_first_alone = true;
-        sessions.into_iter().for_each(|session| engine.start(session));
-        let observer = lock(&observers).get(&0).map(|(_, observer)| observer.clone());
+        sessions.into_iter().try_for_each(|session| engine.start(session))?;
+        let observer = lock(&observers).watched.get(&0).map(|(_, observer)| observer.clone());
         let observer = observer.ok_or_else(|| Error::ended_early(pid))?;
         // A request for the recording of one that hangs would never be answered.
         let told = engine.serve(phases(observer, observers), || true).await?;
@@ -133,16 +151,34 @@ impl Engine {
         Ok(Self { hub: hub.clone(), workers, follower, guard: Guard::new(), observers: None, keeps_first_alone: false })
     }
 
-    fn start(&mut self, session: Session) {
+    fn start(&mut self, session: Session) -> Result<(), Error> {
         let (pid, place) = (session.target.pid, self.workers.next_place());
         let mut worker = Worker::new(session);
         if self.keeps_first_alone && place > 0 {
             worker = worker.forgets_ended();
         }
-        if let Some(observers) = &self.observers {
-            lock(observers).insert(place, (pid, worker.observed()));
+        let observer = self.observers.as_ref().map(|observers| (observers, worker.observed()));
+        self.workers.start(worker)?;
+        if let Some((observers, observer)) = observer {
+            lock(observers).watched.insert(place, (pid, observer));
         }
-        self.workers.start(worker);
+        Ok(())
+    }
+
+    /// Starts one that a target has created.
+    fn start_forked(&mut self, session: Session) {
+        if let Err(error) = self.start(session) {
+            tracing::debug!("{error}");
+            self.follower.misses();
+        }
+    }
+
+    /// The one at this place has ended.
+    fn end(&self, place: usize) {
+        self.follower.has_room();
+        if let Some(observers) = &self.observers {
+            lock(observers).end(place);
+        }
     }
 
     /// Serves all of them until `until` returns.
@@ -156,10 +192,10 @@ impl Engine {
             tokio::select! {
                 biased;
                 () = stop.wait(), if !self.workers.are_stopped() => self.workers.stop(),
-                () = self.workers.next() => self.follower.has_room(),
+                place = self.workers.next() => self.end(place),
                 done = &mut until => return Ok(done),
                 () = governing(&self.hub) => self.hub.govern(),
-                session = self.follower.next() => self.start(session),
+                session = self.follower.next() => self.start_forked(session),
                 stuck = self.guard.stuck(&is_due) => return Err(stuck),
             }
         }

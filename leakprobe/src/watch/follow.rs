@@ -138,6 +138,12 @@ impl Follower {
         let _ = self.counts.watched.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
+    /// One that was attached to cannot be watched.
+    pub(super) fn misses(&self) {
+        self.counts.missed.fetch_add(1, Ordering::Relaxed);
+        self.has_room();
+    }
+
     /// What was not watched.
     pub(super) fn gap(&self) -> Option<Gap> {
         let Counts { missed, unanswered, too_many, .. } = &*self.counts;

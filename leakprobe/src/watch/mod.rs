@@ -39,19 +39,11 @@ pub use self::{
     watcher::Watcher,
 };
 
-/// What a target's thread has for its stack, as the first thread of a process has.
-const STACK_BYTES: usize = 8 << 20;
-/// Threads besides those of targets that something may block in, like looking up a host's name.
-const OTHER_THREADS: usize = 64;
-
 /// Does work that waits for several things at once, on this thread alone.
 pub(crate) fn in_event_loop<T, E: From<Error>>(work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     limits::check_descriptors(limits::SPARE)?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(MAX_PROCESSES + OTHER_THREADS)
-        .thread_name("leakprobe-target")
-        .thread_stack_size(STACK_BYTES)
         .build()
         .map_err(|error| Error::internal("start its event loop", &error))?;
     let done = runtime.block_on(work);

@@ -3,6 +3,7 @@
 mod facts;
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     io,
     sync::{Arc, Once},
@@ -21,12 +22,12 @@ use nix::{
 };
 
 use super::{
-    Error, ErrorKind, Probe, bell::Bell, goroutines::Goroutines, hub::Hub, limits, locks, ring::Records, signs,
+    Error, ErrorKind, Probe, Stop, bell::Bell, goroutines::Goroutines, hub::Hub, limits, locks, ring::Records, signs,
     waits::Waits,
 };
 use crate::{
     analysis::Live,
-    aside::Aside,
+    aside::{Aside, map_all},
     jvm,
     model::{Blocking, Change, ChangeKind, FutexWait, Gap, StackTable, Subject, WaitKind},
     privilege,
@@ -45,10 +46,29 @@ use crate::{
 
 /// How long attaching to a target may make no progress.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long attaching to a target may make no progress once the run is to end.
+/// How long it may still take once watching is to end, for which somebody waits.
 const PATIENCE_AT_END: Duration = Duration::from_millis(250);
 /// Most records that are taken in before signals and the clock are looked at again.
 pub(super) const RECORDS_AT_ONCE: usize = 1024;
+
+/// Until when what is begun may go on, once watching is to end.
+struct Stopping {
+    stop: Stop,
+    since: Cell<Option<Instant>>,
+}
+
+impl Stopping {
+    fn of(hub: &Hub) -> Self {
+        Self { stop: hub.stop().clone(), since: Cell::new(None) }
+    }
+
+    /// Whether it has taken too long. To be asked now and then.
+    fn is_over(&self) -> bool {
+        let since = self.since.get().or_else(|| self.stop.is_stopped().then(Instant::now));
+        self.since.set(since);
+        since.is_some_and(|since| since.elapsed() >= PATIENCE_AT_END)
+    }
+}
 
 /// A target and all that is known of it.
 pub(crate) struct Session {
@@ -100,22 +120,29 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Takes hold of the target; the first one has the programs loaded. One that hangs meanwhile is left behind.
+    /// Attaches to each of these processes, in that order; the first one has the programs loaded. One that hangs keeps no other waiting.
+    /// `None` of those that had not come to an end when watching was stopped.
+    pub(crate) fn open_all(hub: &Hub, pids: &[u32]) -> Vec<Option<Result<Self, Error>>> {
+        let stopping = Stopping::of(hub);
+        let hub = hub.clone();
+        map_all(pids.to_vec(), move |pid| Self::open(&hub, pid), move || stopping.is_over())
+    }
+
+    /// Attaches to a target. One that hangs meanwhile is left behind.
     pub(crate) fn open(hub: &Hub, pid: u32) -> Result<Self, Error> {
         limits::check_descriptors(if hub.is_loaded() { limits::SPARE_OF_SESSION } else { limits::SPARE_OF_PROGRAMS })?;
-        let take_hold = {
+        let attach = {
             let hub = hub.clone();
-            move || Self::take_hold(&hub, pid)
+            move || Self::attach(&hub, pid)
         };
-        // Whoever wants to stop does not wait for it.
-        let patience = || if hub.stop().is_stopped() { PATIENCE_AT_END } else { PATIENCE };
-        let opened = Aside::default().run_large(take_hold, |quiet| quiet < patience());
+        let stopping = Stopping::of(hub);
+        let opened = Aside::default().run_large(attach, |quiet| quiet < PATIENCE && !stopping.is_over());
         let silent = || if hub.stop().is_stopped() { Error::stopped() } else { TargetError::Silent(pid).into() };
         opened.unwrap_or_else(|| Err(silent()))
     }
 
     /// Attaches to the target, for as long as that takes.
-    fn take_hold(hub: &Hub, pid: u32) -> Result<Self, Error> {
+    fn attach(hub: &Hub, pid: u32) -> Result<Self, Error> {
         let options = hub.options();
         let _room = privilege::room_for_files();
         let mut target = Target::open(pid)?;

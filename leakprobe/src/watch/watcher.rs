@@ -41,7 +41,7 @@ impl Watcher {
         let stop = Stop::new(Budget::default());
         let only = if let [pid] = *pids { Some(pid) } else { None };
         let hub = Hub::new(options, only, true, &stop);
-        let sessions = pids.iter().map(|&pid| Session::open(&hub, pid)).collect::<Result<Vec<Session>, Error>>()?;
+        let sessions = Session::open_all(&hub, pids).into_iter().flatten().collect::<Result<Vec<Session>, Error>>()?;
         let observers = Observers::default();
         let (tells, updates) = mpsc::channel();
         let watched = {
@@ -60,24 +60,23 @@ impl Watcher {
     /// Waits for the next update. `None` once no process is watched any longer: all have exited, or [`Self::stop`] was called.
     #[must_use]
     pub fn next(&self) -> Option<Update> {
-        let update = self.updates.recv().ok();
-        self.forget_exited();
-        update
+        self.updates.recv().ok()
     }
 
     /// The same for at most so long.
     #[must_use]
     pub fn next_within(&self, timeout: Duration) -> Option<Update> {
-        let update = self.updates.recv_timeout(timeout).ok();
-        self.forget_exited();
-        update
+        self.updates.recv_timeout(timeout).ok()
     }
 
     /// What is known of one process at this moment, after another snapshot of it; `None` if it is not watched.
     #[must_use]
     pub fn recording(&self, pid: u32) -> Option<Recording> {
-        let observer =
-            lock(&self.observers).values().find(|(known, _)| *known == pid).map(|(_, observer)| observer.clone());
+        let observer = lock(&self.observers)
+            .watched
+            .values()
+            .find(|(known, _)| *known == pid)
+            .map(|(_, observer)| observer.clone());
         observer?.recording_now()
     }
 
@@ -89,10 +88,6 @@ impl Watcher {
         self.stop.stop();
         let ended = self.thread.take().and_then(|thread| thread.join().ok());
         ended.unwrap_or_else(|| Err(Error::internal("go on watching", &"a thread has panicked")))
-    }
-
-    fn forget_exited(&self) {
-        lock(&self.observers).retain(|_, (_, observer)| !observer.has_ended());
     }
 }
 

@@ -53,11 +53,6 @@ impl Observer {
         self.requests.closed().await;
     }
 
-    /// Whether watching has ended.
-    pub(crate) fn has_ended(&self) -> bool {
-        self.requests.is_closed()
-    }
-
     /// What is known at this moment, after another snapshot; `None` if watching has ended.
     pub(crate) async fn recording(&self) -> Option<Recording> {
         let (reply, recording) = oneshot::channel();

@@ -3,35 +3,47 @@
 use std::{
     collections::BTreeMap,
     io::{self, PipeWriter},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, mpsc},
+    thread,
     time::{Duration, Instant},
 };
 
-use tokio::{sync::watch, task::JoinSet};
+use tokio::sync::{
+    mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    watch,
+};
 
 use super::{
-    Error,
+    Error, ErrorKind,
     guard::Stuck,
     update::Subscriber,
     worker::{Common, Worker},
 };
 use crate::model::{Frame, Gap, Recording, Task};
 
-/// Most that is kept of processes that were created and have ended, in bytes of memory.
+/// What a target's thread has for its stack, as the first thread of a process has.
+const STACK_BYTES: usize = 8 << 20;
+/// Most that is kept of processes that were created while we watched, in bytes of memory.
 const MAX_KEPT_BYTES: u64 = 192 << 20;
+
+/// The place of a target, and what came of watching it.
+type Done = (usize, Result<Option<Recording>, Error>);
 
 /// The threads of all targets.
 pub(super) struct Workers {
     common: Arc<Common>,
     /// Closed to stop them.
     stop: Option<PipeWriter>,
-    threads: JoinSet<(usize, Result<Option<Recording>, Error>)>,
-    /// The targets of those, by place.
-    watched: BTreeMap<usize, u32>,
+    /// The targets of those that have not come to an end, by place.
+    running: BTreeMap<usize, u32>,
+    /// How many these are.
+    count: watch::Sender<usize>,
+    /// Filled by the threads as they come to an end.
+    done: UnboundedSender<Done>,
+    results: UnboundedReceiver<Done>,
     started: usize,
-    /// How many have not come to an end.
-    running: watch::Sender<usize>,
-    /// Bytes that the recordings of those take that were created and have ended before watching does.
+    /// Bytes that the recordings of processes take that were created while we watched.
     kept_bytes: u64,
     /// How many of those were left out.
     left_out: u64,
@@ -59,13 +71,15 @@ impl Workers {
         forks: mpsc::Sender<(u32, u32)>,
     ) -> Result<Self, Error> {
         let (stopped, stop) = io::pipe().map_err(|error| Error::internal("make a pipe", &error))?;
+        let (done, results) = unbounded_channel();
         Ok(Self {
             common: Arc::new(Common { interval, deadline, stop: stopped, subscriber, forks }),
             stop: Some(stop),
-            threads: JoinSet::new(),
-            watched: BTreeMap::new(),
+            running: BTreeMap::new(),
+            count: watch::Sender::new(0),
+            done,
+            results,
             started: 0,
-            running: watch::Sender::new(0),
             kept_bytes: 0,
             left_out: 0,
             ended: Ended::default(),
@@ -74,12 +88,30 @@ impl Workers {
     }
 
     /// Starts a target's thread.
-    pub(super) fn start(&mut self, worker: Worker) {
-        let (place, common) = (self.started, Arc::clone(&self.common));
+    ///
+    /// # Errors
+    /// If there may be no more threads.
+    pub(super) fn start(&mut self, worker: Worker) -> Result<(), Error> {
+        let (place, pid) = (self.started, worker.pid());
+        let (common, done) = (Arc::clone(&self.common), self.done.clone());
+        let watch = move || {
+            let result = catch_unwind(AssertUnwindSafe(|| worker.run(&common)));
+            let result = result.unwrap_or_else(|_| Err(Error::internal("go on watching", &"a thread has panicked")));
+            // Nobody waits for one that was given up.
+            let _ = done.send((place, result));
+        };
+        let thread = thread::Builder::new().name("leakprobe-target".to_owned()).stack_size(STACK_BYTES);
+        thread.spawn(watch).map_err(|error| {
+            let what = format!(
+                "leakprobe cannot start a thread for process {pid}: {error}; raise the limit of processes (`ulimit -u`, or pids.max of the \
+                 control group), or watch fewer"
+            );
+            Error::new(ErrorKind::Failed, what)
+        })?;
         self.started += 1;
-        self.watched.insert(place, worker.pid());
-        self.threads.spawn_blocking(move || (place, worker.run(&common)));
-        self.count();
+        self.running.insert(place, pid);
+        self.update_count();
+        Ok(())
     }
 
     /// The place of the next one among all that were started.
@@ -99,36 +131,37 @@ impl Workers {
 
     /// Returns once all have come to an end.
     pub(super) fn all_ended(&self) -> impl Future<Output = ()> + use<> {
-        let mut running = self.running.subscribe();
+        let mut count = self.count.subscribe();
         async move {
             // If nobody counts any more, nothing runs.
-            let _ = running.wait_for(|running| *running == 0).await;
+            let _ = count.wait_for(|count| *count == 0).await;
         }
     }
 
-    fn count(&self) {
-        self.running.send_replace(self.threads.len());
+    fn update_count(&self) {
+        self.count.send_replace(self.running.len());
     }
 
-    /// Waits until one of them has ended; for ever if there is none. One that fails ends all.
-    pub(super) async fn next(&mut self) {
-        match self.threads.join_next().await {
-            Some(Ok((place, result))) => {
-                self.watched.remove(&place);
-                match result {
-                    Ok(recording) => recording.into_iter().for_each(|recording| self.keep(place, recording)),
-                    Err(failure) => self.fail(failure),
-                }
+    /// Waits until one of them has ended, and returns its place; for ever if there is none. One that fails ends all.
+    pub(super) async fn next(&mut self) -> usize {
+        loop {
+            let Some((place, result)) = self.results.recv().await else { return std::future::pending().await };
+            // What comes of one that was given up comes too late.
+            if self.running.remove(&place).is_none() {
+                continue;
             }
-            Some(Err(error)) => self.fail(Error::internal("go on watching", &error)),
-            None => std::future::pending().await,
+            match result {
+                Ok(recording) => recording.into_iter().for_each(|recording| self.keep(place, recording)),
+                Err(failure) => self.fail(failure),
+            }
+            self.update_count();
+            return place;
         }
-        self.count();
     }
 
     /// Keeps a recording, unless it is one of very many: who respawns in a loop must not fill memory.
     fn keep(&mut self, place: usize, recording: Recording) {
-        if place > 0 && recording.target.ended.is_some() {
+        if recording.target.parent.is_some() {
             let bytes = self.kept_bytes.saturating_add(bytes(&recording));
             if bytes > MAX_KEPT_BYTES {
                 self.left_out += 1;
@@ -147,10 +180,9 @@ impl Workers {
     /// Waits no longer for any of them: `stuck` has not come to an end, and those that are left have not either.
     pub(super) fn give_up(&mut self, stuck: Stuck) {
         self.stop();
-        self.threads = JoinSet::new();
-        self.count();
-        let watched = std::mem::take(&mut self.watched);
-        self.ended.gaps.extend(watched.into_values().map(|pid| Gap::ProcessUnanswered { pid }));
+        let running = std::mem::take(&mut self.running);
+        self.update_count();
+        self.ended.gaps.extend(running.into_values().map(|pid| Gap::ProcessUnanswered { pid }));
         self.ended.unanswered.get_or_insert(stuck.into());
     }
 

@@ -36,7 +36,7 @@ use crate::{
     config,
     model::{Check, CheckOutcome, Recording, Rule, Verdict},
     report::json,
-    watch::{self, MAX_PROCESSES, Observer, Session},
+    watch::{self, Hub, MAX_PROCESSES, Observer, Session},
 };
 use load::Load;
 use phases::{Cut, Seen};
@@ -194,14 +194,16 @@ fn watched(options: &Ci, mut load: Load<'_>, plan: &Plan) -> Result<Watched, Fai
         let (named, family) = others(options);
         let count = 1 + named.len() + family.len();
         let hub = watching::hub(&options.watch, (count == 1).then_some(options.pid), true);
-        let open = |pid| Session::open(&hub, pid).map_err(Failure::from);
         if named.len() >= MAX_PROCESSES {
             let what = format!("at most {MAX_PROCESSES} processes are checked at once; name fewer with -p");
             return Err(Failure::new(ExitCode::Usage, what));
         }
-        let session = open(options.pid)?;
-        let mut others = named.iter().map(|&pid| open(pid)).collect::<Result<Vec<Session>, Failure>>()?;
-        others.extend(opened(&family, MAX_PROCESSES - 1 - named.len(), open));
+        let session = Session::open(&hub, options.pid)?;
+        let opened = Session::open_all(&hub, &named).into_iter();
+        let mut others = opened
+            .map(|opened| opened.unwrap_or_else(|| Err(watch::Error::stopped())))
+            .collect::<Result<Vec<_>, _>>()?;
+        others.extend(opened_of_family(&hub, &family, MAX_PROCESSES - 1 - named.len()));
         load.environment = vec![(PID, options.pid.to_string())];
         let phases = async |mut observer: Observer, others| {
             let mut workers = Workers::new(others);
@@ -253,13 +255,13 @@ fn others(options: &Ci) -> (Vec<u32>, Vec<u32>) {
 }
 
 /// Begins to watch `most` of them. Those that have ended meanwhile, or may not be watched, are reported and left out.
-fn opened(pids: &[u32], most: usize, open: impl Fn(u32) -> Result<Session, Failure>) -> Vec<Session> {
+fn opened_of_family(hub: &Hub, pids: &[u32], most: usize) -> Vec<Session> {
     let too_many = pids.len().saturating_sub(most);
     if too_many > 0 {
         tracing::warn!("{too_many} processes are not judged: at most {MAX_PROCESSES} are watched at once");
     }
-    let opened = |&pid| open(pid).inspect_err(|error| tracing::warn!("{error}")).ok();
-    pids.iter().take(most).filter_map(opened).collect()
+    let opened = Session::open_all(hub, pids.get(..most).unwrap_or(pids)).into_iter().flatten();
+    opened.filter_map(|opened| opened.inspect_err(|error| tracing::warn!("{error}")).ok()).collect()
 }
 
 /// The recording with its verdicts, and that of the baseline. `pids` are the processes of which there are verdicts.

@@ -1,7 +1,7 @@
 //! The other processes of a check: those of `-p A,B`, and with `--follow-forks` those that are created. Each is looked at when the first
 //! one is, and judged by itself over the rounds that it lived through.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::phases::Seen;
 use crate::{
@@ -31,25 +31,26 @@ impl Workers {
     /// Those that have come so far, by their places.
     fn others(&self) -> Vec<(usize, u32, Observer)> {
         let observers = lock(&self.observers);
-        observers.range(1..).map(|(&place, (pid, observer))| (place, *pid, observer.clone())).collect()
+        observers.watched.range(1..).map(|(&place, (pid, observer))| (place, *pid, observer.clone())).collect()
     }
 
     /// The ids of those that have not ended.
     pub(super) fn pids(&self) -> Vec<u32> {
-        let alive = self.others().into_iter().filter(|(.., observer)| !observer.has_ended());
-        alive.map(|(_, pid, _)| pid).collect()
+        self.others().into_iter().map(|(_, pid, _)| pid).collect()
     }
 
     /// Threads and goroutines of all of them at their last snapshots. One that has ended has none.
     pub(super) fn tasks(&self) -> u64 {
-        let others = self.others();
-        let alive = others.iter().filter(|(.., observer)| !observer.has_ended());
-        alive.map(|(.., observer)| observer.counts.borrow().tasks()).fold(0, u64::saturating_add)
+        let counts = self.others().into_iter().map(|(.., observer)| observer.counts.borrow().tasks());
+        counts.fold(0, u64::saturating_add)
     }
 
     /// Looks at each, at the end of `round` of the first process.
     pub(super) async fn look(&mut self, round: &Round) {
-        for (place, _, observer) in self.others() {
+        let others = self.others();
+        let alive: HashSet<usize> = others.iter().map(|(place, ..)| *place).collect();
+        self.seen.retain(|place, seen| seen.last.is_some() || alive.contains(place));
+        for (place, _, observer) in others {
             let Some(recording) = observer.recording().await else {
                 // It has ended. If it did not live through a round, there is nothing to judge.
                 if self.seen.get(&place).is_some_and(|seen| seen.last.is_none()) {
@@ -88,9 +89,11 @@ impl Workers {
     /// The ids of those that did not live through a round, but have never had more than one thread: nothing of theirs can be left.
     pub(super) fn single(&self) -> Vec<u32> {
         let is_judged = |place| self.seen.get(&place).is_some_and(|seen| seen.last.is_some());
-        let is_single = |observer: &Observer| observer.counts.borrow().is_single;
-        let others = self.others().into_iter();
-        others.filter(|(place, _, observer)| !is_judged(*place) && is_single(observer)).map(|(_, pid, _)| pid).collect()
+        let alive = self.others().into_iter().filter(|(.., observer)| observer.counts.borrow().is_single);
+        let alive: Vec<(usize, u32)> = alive.map(|(place, pid, _)| (place, pid)).collect();
+        let observers = lock(&self.observers);
+        let single = observers.single.iter().map(|(&place, &pid)| (place, pid)).chain(alive);
+        single.filter(|(place, _)| !is_judged(*place)).map(|(_, pid)| pid).collect()
     }
 
     /// What was seen of those that lived through a round at least, with their recordings of the end.
