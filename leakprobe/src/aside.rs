@@ -265,7 +265,7 @@ const MOST_AT_ONCE: usize = 128;
 const OVERDUE: Duration = Duration::from_millis(100);
 
 /// Does `work` for each of `items`, in their order, with as many threads as there are CPUs, and more where these hang. What comes of each is
-/// `None` if it had not come to an end when `is_over`, which is asked ten times a second, or if there could be no thread.
+/// `None` if it had not come to an end when `is_over`, which is asked ten times a second, or if it panicked.
 pub(crate) fn map_all<I: Send + 'static, T: Send + 'static>(
     items: Vec<I>,
     work: impl Fn(I) -> T + Send + Sync + 'static,
@@ -301,7 +301,7 @@ pub(crate) fn map_all<I: Send + 'static, T: Send + 'static>(
             threads += 1;
         }
         if threads == 0 {
-            break;
+            take_turns.clone()();
         }
         match received.recv_timeout(OVERDUE) {
             Ok((place, result)) => {

@@ -28,6 +28,12 @@ impl Pool {
         Self(Arc::new(Amounts { most, taken: AtomicU64::new(0) }))
     }
 
+    /// How much there is, taken or not.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.0.most
+    }
+
     /// How much is not taken.
     #[must_use]
     pub fn left(&self) -> u64 {

@@ -19,7 +19,7 @@ use crate::model::{
     Task, TaskKind, TaskState, WaitKind,
 };
 
-/// Most goroutines that are told one by one: each takes some 450 bytes until the recording is written.
+/// Most goroutines of all targets that are listed one by one: each takes some 450 bytes until the recording is written.
 const MAX_LISTED: usize = 250_000;
 
 /// Most channels of a select that its object names.
@@ -118,7 +118,7 @@ pub(super) fn survey<'a>(known: Known<'a>, sites: &mut Sites) -> Option<Survey<'
             sites.add(site.clone(), std::mem::take(&mut group.tally));
         }
     }
-    let listed_each = listed_each(&groups, MAX_LISTED as u64);
+    let listed_each = listed_each(&groups, (MAX_LISTED / (1 + known.go.other_targets)) as u64);
     Some(Survey { table, group_of, groups, coverage, listed_each })
 }
 

@@ -398,6 +398,8 @@ fn more_than_can_be_listed_are_counted_and_every_site_is_represented() {
     assert_eq!(recording.losses[&Loss::GoroutinesNotListed], 2);
     let [.., rare, running] = &recording.tasks[..] else { panic!("too few") };
     assert_eq!((rare.site, running.state), (Some(1), TaskState::Running));
+    program.go.other_targets = 3;
+    assert!(program.record().tasks.len() as u64 <= most / 4, "beside three others");
     assert_eq!(recording.coverage.go.unwrap().goroutines, most + 2);
 }
 

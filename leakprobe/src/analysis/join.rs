@@ -25,6 +25,8 @@ pub struct GoFacts {
     pub confirmed: HashSet<GoId>,
     /// Goroutines that C has called, and which have not run while their threads were looked at.
     pub callbacks: HashMap<GoId, Callback>,
+    /// How many other targets there are, with which this one shares the number of goroutines that are listed one by one.
+    pub other_targets: usize,
 }
 
 /// A goroutine that C has called.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{ExitCode, Failure, output::Plan, targets};
 use crate::{
-    aside::Aside,
+    aside::{Aside, map_all},
     cli::{Targets, Watch},
     model::{Gap, Recording},
     target::TargetError,
@@ -21,9 +21,11 @@ pub(super) fn snapshot(of: &Targets, watch: &Watch) -> Result<ExitCode, Failure>
     let pid = sessions.first().map_or(0, |session| session.target.pid);
     let mut recordings = Vec::new();
     let mut unanswered = Vec::new();
-    for session in sessions {
-        let pid = session.target.pid;
-        match Aside::default().run_large(move || look(session), |quiet| quiet < PATIENCE) {
+    let pids: Vec<u32> = sessions.iter().map(|session| session.target.pid).collect();
+    // One that hangs keeps no other waiting.
+    let look_aside = |session| Aside::default().run_large(move || look(session), |quiet| quiet < PATIENCE);
+    for (pid, looked) in pids.into_iter().zip(map_all(sessions, look_aside, || false)) {
+        match looked.flatten() {
             Some(recording) => recordings.extend(recording?),
             None => unanswered.push(pid),
         }

@@ -56,11 +56,11 @@ pub enum Gap {
         /// The limit: the most processes at once.
         limit: u64,
     },
-    /// Child processes that had ended are not in the report: what was seen of others is as much as is kept.
+    /// Child processes are not in the report: what was seen of others is as much as is kept.
     ChildrenLeftOut {
         /// How many.
         processes: u64,
-        /// The most that is kept of those that have ended, MiB.
+        /// The most that is kept of all processes together, MiB.
         most_mib: u64,
     },
     /// A process is not in the report, since reading it came to no end.

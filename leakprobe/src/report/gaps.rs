@@ -63,7 +63,7 @@ impl Display for Gap {
             }
             Self::ChildrenLeftOut { processes, most_mib } => write!(
                 out,
-                "not in this report: {}; more than {most_mib} MiB was seen of processes that were created while we watched, the most that is kept",
+                "not in this report: {}; of the {most_mib} MiB that may be kept of all processes together nothing was left for them",
                 number(*processes, "child process", "child processes")
             ),
             Self::ProcessUnanswered { pid } => {
@@ -227,7 +227,7 @@ mod tests {
         let left_out = Gap::ChildrenLeftOut { processes: 1, most_mib: 192 };
         assert_eq!(
             left_out.to_string(),
-            "not in this report: 1 child process; more than 192 MiB was seen of processes that were created while we watched, the most that is kept"
+            "not in this report: 1 child process; of the 192 MiB that may be kept of all processes together nothing was left for them"
         );
         assert_eq!(
             Gap::ProcessUnanswered { pid: 7 }.to_string(),

@@ -27,10 +27,13 @@ use crate::{
 /// is forgotten and begun anew, which is simpler than to know what will be needed again, and rare.
 const MOST_MODULES: usize = 1024;
 const MOST_ADDRESSES: usize = 1 << 16;
-/// From one look at whether a module is free to the next.
-const AWAKE: Duration = Duration::from_millis(2);
-/// Most text of frames that is remembered, bytes.
-const MOST_TEXT: usize = 48 << 20;
+/// From one look at whether a module is free to the next, at first and in the end.
+const AWAKE: Duration = Duration::from_millis(1);
+const MOST_AWAKE: Duration = Duration::from_millis(32);
+/// Most memory for frames that are remembered, bytes.
+const MOST_BYTES: usize = 64 << 20;
+/// About what an address takes that is remembered, besides its frames, bytes.
+const OF_ADDRESS: usize = 96;
 
 /// Files with code, what was found in them, and the helpers that read their debug information. Clones are the same one.
 #[derive(Clone, Debug, Default)]
@@ -39,8 +42,8 @@ pub struct Cache(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     modules: Mutex<HashMap<Key, Arc<Mutex<Known>>>>,
-    /// Bytes of text in the frames of `modules`.
-    text: AtomicUsize,
+    /// Bytes that the frames of `modules` take.
+    bytes: AtomicUsize,
     /// Files with what several debug files share, by device and inode, which no other file gets as long as they are open.
     shared: Mutex<HashMap<(u64, u64), Arc<Origin>>>,
     helpers: Helpers,
@@ -128,8 +131,8 @@ impl Cache {
         let most = MOST_MODULES.min(descriptors::most_of_target() / 4).max(1);
         let mut modules = lock(&self.0.modules);
         let is_full = modules.len() >= most && !modules.contains_key(key);
-        if is_full || self.0.text.load(Ordering::Relaxed) > MOST_TEXT {
-            self.0.text.store(0, Ordering::Relaxed);
+        if is_full || self.0.bytes.load(Ordering::Relaxed) > MOST_BYTES {
+            self.0.bytes.store(0, Ordering::Relaxed);
             modules.clear();
             lock(&self.0.shared).clear();
             self.0.helpers.forget();
@@ -137,9 +140,11 @@ impl Cache {
         Arc::clone(modules.entry(key.clone()).or_default())
     }
 
-    /// Counts text of frames that were added.
-    pub(super) fn add_text(&self, bytes: usize) {
-        self.0.text.fetch_add(bytes, Ordering::Relaxed);
+    /// Remembers the frames of an address of this module.
+    pub(super) fn add(&self, known: &mut Known, lookup: Lookup, frames: Vec<Frame>) {
+        let bytes: usize = frames.iter().map(|frame| size_of::<Frame>() + frame.text_len()).sum();
+        self.0.bytes.fetch_add(bytes + OF_ADDRESS, Ordering::Relaxed);
+        known.frames.insert(lookup, frames);
     }
 
     /// A file with debug information.
@@ -172,11 +177,14 @@ impl Cache {
 
 /// Locks what another thread may hold for many seconds: this one is seen to be at work meanwhile, by the CPU time that it uses.
 pub(super) fn lock_awake<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    let mut pause = AWAKE;
     loop {
         match of.try_lock() {
             Ok(held) => return held,
             Err(TryLockError::Poisoned(held)) => return held.into_inner(),
-            Err(TryLockError::WouldBlock) => thread::sleep(AWAKE),
+            Err(TryLockError::WouldBlock) => thread::sleep(pause),
         }
+        // With many who wait, looking would take a CPU's time.
+        pause = (2 * pause).min(MOST_AWAKE);
     }
 }

@@ -255,6 +255,9 @@ impl Symbolizer {
             // What this target's own limits kept from it is not so for others.
             self.own = Some(Cache::default());
             known.forget(&wanted);
+        } else if !is_shared {
+            // Many targets may have a cache of their own: it keeps what debug information there is, but no frames.
+            known.frames.clear();
         }
         frames
     }
@@ -278,7 +281,7 @@ impl Symbolizer {
                 let reason = format!("corrupt ELF: {why}");
                 known.corrupt = Some(why);
                 for lookup in wanted {
-                    known.frames.insert(*lookup, vec![unknown(path, lookup.svma, &reason)]);
+                    self.cache().add(known, *lookup, vec![unknown(path, lookup.svma, &reason)]);
                 }
                 return;
             }
@@ -327,8 +330,7 @@ impl Symbolizer {
                 continue;
             };
             let frames = frames(path, lookup.svma, &symbols[index], &scopes[index], &mut names);
-            self.cache().add_text(frames.iter().map(Frame::text_len).sum());
-            known.frames.insert(*lookup, frames);
+            self.cache().add(known, *lookup, frames);
         }
     }
 

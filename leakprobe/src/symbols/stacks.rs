@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     hash::{BuildHasher, RandomState},
+    time::Duration,
 };
 
 use super::{
@@ -27,10 +28,12 @@ const MOST: u64 = 128 << 20;
 const LEAST: u64 = 1 << 20;
 /// About what the place and the allocations of a frame take besides itself and its text, bytes.
 const BESIDES: usize = 64;
-/// Most addresses that are looked up at once: what they are is held twice meanwhile.
-const BATCH_OF_STACKS: usize = 1 << 17;
+/// Most addresses of stacks that are looked up at once: what they are is held twice meanwhile, by each of many targets.
+const BATCH_OF_STACKS: usize = 1 << 13;
 /// Addresses of a module that are looked up at once: each time its symbol table is read, and their frames are held twice meanwhile.
 const BATCH: usize = 1 << 12;
+/// Once a run is to end, names are looked up for so long at most.
+const AFTER_THE_END: Duration = Duration::from_secs(1);
 /// Most frames without a name whose names may still come.
 const MOST_PENDING: usize = 1 << 16;
 
@@ -158,15 +161,23 @@ impl Stacks {
             if self.is_full() {
                 // Looking up names that are not kept would take time without limit.
                 self.budget.leave_out("symbols of further stacks", Scarce::Kept);
-                let left_out = self.left_out();
-                self.stacks.extend(rest.iter().map(|_| vec![left_out]));
-                return;
+                return self.leave_out(rest.len());
+            }
+            if self.budget.is_over(AFTER_THE_END) {
+                self.budget.leave_out("symbols of further stacks", Scarce::Time);
+                return self.leave_out(rest.len());
             }
             let unresolved = self.unresolved(rest, modules);
             let (batch, later) = rest.split_at(unresolved.stacks);
             self.resolve_batch(batch, unresolved, modules);
             rest = later;
         }
+    }
+
+    /// The frames of so many further stacks are not looked up.
+    fn leave_out(&mut self, stacks: usize) {
+        let left_out = self.left_out();
+        self.stacks.extend((0..stacks).map(|_| vec![left_out]));
     }
 
     /// What is to be looked up for the first of `new`: for as many as have [`BATCH_OF_STACKS`] addresses, and for one at least.

@@ -147,7 +147,7 @@ impl Engine {
         let pids: Vec<u32> = sessions.iter().map(|session| session.target.pid).collect();
         let Options { interval, .. } = *hub.options();
         let follower = Follower::start(hub, &pids)?;
-        let workers = Workers::new(interval, deadline, subscriber, follower.created())?;
+        let workers = Workers::new(interval, deadline, subscriber, follower.created(), hub.stop().budget().kept())?;
         Ok(Self { hub: hub.clone(), workers, follower, guard: Guard::new(), observers: None, keeps_first_alone: false })
     }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
@@ -20,12 +20,16 @@ use super::{Error, ErrorKind, hub::Hub, session::Session};
 use crate::{
     model::Gap,
     probes::Programs,
+    shared::lock,
     target::{Stat, children, is_silent},
 };
 
 /// Most processes that are watched at once.
 pub(crate) const MAX_PROCESSES: usize = Programs::MOST_TARGETS as usize;
-/// How long one may take that is just being taken hold of at the end, and how often it is looked.
+/// One that takes longer to be attached to seems to hang: others are attached to meanwhile, up to so many.
+const OVERDUE: Duration = Duration::from_millis(100);
+const MOST_OPENING: usize = 64;
+/// How long one may take that is just being attached to at the end, and how often it is looked.
 const PATIENCE: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(5);
 /// Most processes that are remembered to have been met.
@@ -49,7 +53,7 @@ impl Known {
     }
 }
 
-/// Takes hold of new processes, on a thread of its own: one that hangs keeps only others that are new waiting.
+/// Attaches to new processes, on threads of its own.
 pub(super) struct Follower {
     /// Parent and child of each process that was created.
     created: mpsc::Sender<(u32, u32)>,
@@ -61,8 +65,8 @@ pub(super) struct Follower {
 #[derive(Default)]
 struct Counts {
     watched: AtomicUsize,
-    /// Whether one is just being taken hold of; and whether no more are to be.
-    is_opening: AtomicBool,
+    /// How many are just being attached to; and whether no more are to be.
+    opening: AtomicUsize,
     is_over: AtomicBool,
     /// Processes that ended before they could be watched, or could not be.
     missed: AtomicU64,
@@ -82,21 +86,16 @@ impl Follower {
             let known = watched.to_vec();
             let (hub, counts) = (hub.clone(), Arc::clone(&counts));
             let follow = move || {
-                let mut following = Following { hub, known: Known::default(), counts, opens };
+                let following = Arc::new(Following { hub, known: Mutex::default(), counts, opens });
                 for pid in known {
-                    let _ = following.known.is_new(pid);
+                    let _ = following.is_new(pid);
                 }
                 // Until nobody is left who could create any, or who wants them.
                 for (parent, child) in wanted {
                     if following.is_over() {
                         break;
                     }
-                    let began = Instant::now();
-                    following.counts.is_opening.store(true, Ordering::SeqCst);
-                    following.follow(parent, child);
-                    following.counts.is_opening.store(false, Ordering::SeqCst);
-                    // Half of a CPU's time is for all else, however fast processes come.
-                    thread::sleep(began.elapsed());
+                    following.follow_aside(parent, child);
                 }
             };
             let started = thread::Builder::new().name("leakprobe-follow".to_owned()).spawn(follow);
@@ -123,7 +122,7 @@ impl Follower {
         self.counts.is_over.store(true, Ordering::SeqCst);
         let began = Instant::now();
         loop {
-            let is_opening = self.counts.is_opening.load(Ordering::SeqCst) && began.elapsed() < PATIENCE;
+            let is_opening = self.counts.opening.load(Ordering::SeqCst) > 0 && began.elapsed() < PATIENCE;
             match self.opened.try_recv() {
                 Ok(session) => return Some(session),
                 Err(_) if is_opening => time::sleep(PAUSE).await,
@@ -161,7 +160,7 @@ impl Follower {
 /// The thread's side.
 struct Following {
     hub: Hub,
-    known: Known,
+    known: Mutex<Known>,
     counts: Arc<Counts>,
     opens: UnboundedSender<Session>,
 }
@@ -171,11 +170,41 @@ impl Following {
         self.opens.is_closed() || self.counts.is_over.load(Ordering::SeqCst)
     }
 
+    fn is_new(&self, pid: u32) -> bool {
+        lock(&self.known).is_new(pid)
+    }
+
+    /// Does as [`Self::follow`] on a thread, and waits for that. One that hangs does not keep others waiting.
+    fn follow_aside(self: &Arc<Self>, parent: u32, child: u32) {
+        let began = Instant::now();
+        self.counts.opening.fetch_add(1, Ordering::SeqCst);
+        let (done, is_done) = mpsc::channel::<()>();
+        let follow = {
+            let following = Arc::clone(self);
+            move || {
+                following.follow(parent, child);
+                following.counts.opening.fetch_sub(1, Ordering::SeqCst);
+                drop(done);
+            }
+        };
+        if thread::Builder::new().name("leakprobe-open".to_owned()).spawn(follow).is_err() {
+            self.counts.opening.fetch_sub(1, Ordering::SeqCst);
+            self.counts.missed.fetch_add(1, Ordering::Relaxed);
+        }
+        if is_done.recv_timeout(OVERDUE) == Err(mpsc::RecvTimeoutError::Disconnected) {
+            // Half of a CPU's time is for all else, however fast processes come.
+            thread::sleep(began.elapsed());
+        }
+        while self.counts.opening.load(Ordering::SeqCst) >= MOST_OPENING && !self.is_over() {
+            thread::sleep(PAUSE);
+        }
+    }
+
     /// Begins to watch `child`, which `parent` has created, and those that it has itself created until its programs were loaded.
-    fn follow(&mut self, parent: u32, child: u32) {
+    fn follow(&self, parent: u32, child: u32) {
         let mut wanted = vec![(parent, child)];
         while let Some((parent, child)) = wanted.pop() {
-            if self.is_over() || !self.known.is_new(child) {
+            if self.is_over() || !self.is_new(child) {
                 continue;
             }
             if self.counts.watched.load(Ordering::Relaxed) >= MAX_PROCESSES {

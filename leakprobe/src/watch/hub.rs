@@ -2,7 +2,10 @@
 //! what is known of files with code, and of the machine.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, OnceLock},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Instant,
 };
 
@@ -31,8 +34,25 @@ struct Shared {
     stop: Stop,
     symbols: symbols::Cache,
     machine: Machine,
+    /// How many targets there are, and how many there were at most.
+    targets: Arc<Targets>,
     /// Loaded when the first target comes; else why they cannot be.
     kernel: OnceLock<Result<Kernel, String>>,
+}
+
+#[derive(Default)]
+struct Targets {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+/// A target, until this is dropped.
+pub(super) struct CountedTarget(Arc<Targets>);
+
+impl Drop for CountedTarget {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What runs in the kernel, and what comes from there.
@@ -55,6 +75,7 @@ impl Hub {
             stop: stop.clone(),
             symbols: symbols::Cache::default(),
             machine: Machine::default(),
+            targets: Arc::default(),
             kernel: OnceLock::new(),
         }))
     }
@@ -72,6 +93,18 @@ impl Hub {
     /// Ends watching.
     pub(super) fn stop(&self) -> &Stop {
         &self.0.stop
+    }
+
+    /// Counts one more target.
+    pub(super) fn count_target(&self) -> CountedTarget {
+        let Targets { now, most } = &*self.0.targets;
+        most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+        CountedTarget(Arc::clone(&self.0.targets))
+    }
+
+    /// How many targets there were at most at one time.
+    pub(super) fn most_targets(&self) -> usize {
+        self.0.targets.most.load(Ordering::Relaxed)
     }
 
     /// What is known of files with code.

@@ -22,7 +22,13 @@ use nix::{
 };
 
 use super::{
-    Error, ErrorKind, Probe, Stop, bell::Bell, goroutines::Goroutines, hub::Hub, limits, locks, ring::Records, signs,
+    Error, ErrorKind, Probe, Stop,
+    bell::Bell,
+    goroutines::Goroutines,
+    hub::{CountedTarget, Hub},
+    limits, locks,
+    ring::Records,
+    signs,
     waits::Waits,
 };
 use crate::{
@@ -84,6 +90,7 @@ pub(crate) struct Session {
     counted: (u64, u64),
     probes: Source,
     hub: Hub,
+    _counted: CountedTarget,
     /// Rung when there is something for it.
     bell: Arc<Bell>,
     /// Without BPF there are none.
@@ -212,6 +219,7 @@ impl Session {
             program: if probes.is_proc() { exec::settled_program(pid) } else { None },
             records: records.filter(|_| !probes.is_proc()),
             probes,
+            _counted: hub.count_target(),
             hub: hub.clone(),
             bell,
             lost: BTreeMap::new(),

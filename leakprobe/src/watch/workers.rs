@@ -20,12 +20,15 @@ use super::{
     update::Subscriber,
     worker::{Common, Worker},
 };
-use crate::model::{Frame, Gap, Recording, Task};
+use crate::{
+    model::{Frame, Gap, Recording, Task},
+    pool::{Pool, Share},
+};
 
 /// What a target's thread has for its stack, as the first thread of a process has.
 const STACK_BYTES: usize = 8 << 20;
-/// Most that is kept of processes that were created while we watched, in bytes of memory.
-const MAX_KEPT_BYTES: u64 = 192 << 20;
+/// So much is kept of processes that were created while we watched however little memory is left for it, bytes.
+const KEPT_AT_LEAST: u64 = 16 << 20;
 
 /// The place of a target, and what came of watching it.
 type Done = (usize, Result<Option<Recording>, Error>);
@@ -43,8 +46,9 @@ pub(super) struct Workers {
     done: UnboundedSender<Done>,
     results: UnboundedReceiver<Done>,
     started: usize,
-    /// Bytes that the recordings of processes take that were created while we watched.
-    kept_bytes: u64,
+    /// The memory for recordings of processes that were created while we watched, and how much of it there is.
+    kept: Share,
+    most_kept: u64,
     /// How many of those were left out.
     left_out: u64,
     ended: Ended,
@@ -63,12 +67,13 @@ pub(super) struct Ended {
 }
 
 impl Workers {
-    /// None yet. They end at `deadline`; `forks` is told of processes that targets create.
+    /// None yet. They end at `deadline`; `forks` is told of processes that targets create, whose recordings are kept in `memory`.
     pub(super) fn new(
         interval: Duration,
         deadline: Option<Instant>,
         subscriber: Subscriber,
         forks: mpsc::Sender<(u32, u32)>,
+        memory: &Pool,
     ) -> Result<Self, Error> {
         let (stopped, stop) = io::pipe().map_err(|error| Error::internal("make a pipe", &error))?;
         let (done, results) = unbounded_channel();
@@ -80,7 +85,8 @@ impl Workers {
             done,
             results,
             started: 0,
-            kept_bytes: 0,
+            kept: memory.share(KEPT_AT_LEAST),
+            most_kept: memory.size(),
             left_out: 0,
             ended: Ended::default(),
             failure: None,
@@ -162,12 +168,11 @@ impl Workers {
     /// Keeps a recording, unless it is one of very many: who respawns in a loop must not fill memory.
     fn keep(&mut self, place: usize, recording: Recording) {
         if recording.target.parent.is_some() {
-            let bytes = self.kept_bytes.saturating_add(bytes(&recording));
-            if bytes > MAX_KEPT_BYTES {
+            // It takes the place of what its target's thread has just given back.
+            if self.kept.grow(bytes(&recording)).is_err() {
                 self.left_out += 1;
                 return;
             }
-            self.kept_bytes = bytes;
         }
         self.ended.recordings.insert(place, recording);
     }
@@ -188,7 +193,7 @@ impl Workers {
 
     /// What came of them.
     pub(super) fn ended(mut self) -> Result<Ended, Error> {
-        let (processes, most_mib) = (self.left_out, MAX_KEPT_BYTES >> 20);
+        let (processes, most_mib) = (self.left_out, self.most_kept >> 20);
         self.ended.gaps.extend((processes > 0).then_some(Gap::ChildrenLeftOut { processes, most_mib }));
         self.failure.map_or(Ok(self.ended), Err)
     }

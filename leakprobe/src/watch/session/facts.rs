@@ -7,7 +7,7 @@ use std::{
 
 use super::{super::guard::AtWork, Session};
 use crate::{
-    analysis::{self, Facts, Live, Signs},
+    analysis::{self, Facts, GoFacts, Live, Signs},
     model::{Cost, Gap, Loss, Recording, StackEnd, StackTable, TargetInfo, TaskKind},
     probes, symbols,
     target::{Namespace, OwnMemory},
@@ -121,7 +121,7 @@ impl Session {
             pauses,
             events: self.events,
             snapshots: self.engine.snapshots(),
-            go: self.goroutines.facts(),
+            go: GoFacts { other_targets: self.hub.most_targets().saturating_sub(1), ..self.goroutines.facts() },
             timers,
             losses,
             cost: Cost { programs_percent, ..looks(self.first_snapshot, self.later_snapshots) },
