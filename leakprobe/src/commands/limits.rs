@@ -7,6 +7,10 @@ use nix::sys::{
     signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction},
 };
 
+/// What is as large as that is mapped by itself, bytes.
+#[cfg(target_env = "gnu")]
+const LARGE_BYTES: libc::c_int = 128 << 10;
+
 /// How many descriptors we might have had open before that was changed: the soft and the hard limit.
 static DESCRIPTORS: OnceLock<(rlim_t, rlim_t)> = OnceLock::new();
 
@@ -19,6 +23,10 @@ pub(super) fn prepare() {
     {
         let _ = DESCRIPTORS.set((soft, hard));
     }
+    // What is large goes back to the system when it is freed, wherever it lies: by itself the C library's allocator keeps ever more.
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it sets a number of the allocator.
+    let _ = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BYTES) };
     // A signal that is ignored would be so in programs that we start, too; a handler is not handed on.
     let nothing = SigAction::new(SigHandler::Handler(do_nothing), SaFlags::SA_RESTART, SigSet::empty());
     // SAFETY: the handler does nothing.

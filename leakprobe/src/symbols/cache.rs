@@ -175,13 +175,15 @@ impl Cache {
     }
 }
 
-/// Locks what another thread may hold for many seconds: this one is seen to be at work meanwhile, by the CPU time that it uses.
-pub(super) fn lock_awake<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+/// Locks what another thread may hold for many seconds: this one is seen to be at work meanwhile, by the CPU time that it uses. `None` if it
+/// `is_over` before.
+pub(super) fn lock_awake<T>(of: &Mutex<T>, is_over: impl Fn() -> bool) -> Option<MutexGuard<'_, T>> {
     let mut pause = AWAKE;
     loop {
         match of.try_lock() {
-            Ok(held) => return held,
-            Err(TryLockError::Poisoned(held)) => return held.into_inner(),
+            Ok(held) => return Some(held),
+            Err(TryLockError::Poisoned(held)) => return Some(held.into_inner()),
+            Err(TryLockError::WouldBlock) if is_over() => return None,
             Err(TryLockError::WouldBlock) => thread::sleep(pause),
         }
         // With many who wait, looking would take a CPU's time.

@@ -61,6 +61,10 @@ pub use stacks::Stacks;
 
 /// Most modules whose debug information is said to be unusable, or whose files to be corrupt.
 const MOST_LOSSES: usize = 1024;
+/// Once a run is to end, names are looked up for so long at most.
+const AFTER_THE_END: Duration = Duration::from_secs(1);
+/// Why a frame has no name that there was no time or memory for.
+const NOT_LOOKED_UP: &str = "was not looked up";
 
 /// A file or a piece of memory that code comes from.
 #[derive(Clone, Debug)]
@@ -176,6 +180,10 @@ impl Symbolizer {
 
     /// The functions at each address, innermost inlined one first. Never empty: a frame without a name says why.
     pub fn resolve(&mut self, module: &Module, lookups: &[Lookup]) -> Vec<Vec<Frame>> {
+        if self.options.budget.is_over(AFTER_THE_END) {
+            self.options.budget.leave_out(&module.path, Scarce::Time);
+            return all_unknown(module, lookups, NOT_LOOKED_UP);
+        }
         match &module.source {
             Source::File(path) => match elf::open(path) {
                 Ok((file, metadata)) => {
@@ -228,7 +236,12 @@ impl Symbolizer {
         let key = Key { path: module.path.clone(), identity, root: self.root_id.clone() };
         let is_shared = self.own.is_none();
         let module_of_all = self.cache().module(&key);
-        let known = &mut *lock_awake(&module_of_all);
+        let budget = self.options.budget.clone();
+        let Some(mut known) = lock_awake(&module_of_all, || budget.is_over(AFTER_THE_END)) else {
+            budget.leave_out(&module.path, Scarce::Time);
+            return all_unknown(module, lookups, NOT_LOOKED_UP);
+        };
+        let known = &mut *known;
         known.make_room();
         let wanted = known.missing(lookups);
         let cut = self.options.budget.times_left_out();
@@ -248,7 +261,7 @@ impl Symbolizer {
         }
         let frames = lookups.iter().map(|lookup| match known.frames.get(lookup) {
             Some(frames) => frames.clone(),
-            None => vec![unknown(&module.path, lookup.svma, "was not looked up")],
+            None => vec![unknown(&module.path, lookup.svma, NOT_LOOKED_UP)],
         });
         let frames = frames.collect();
         if is_shared && is_cut_short {

@@ -3,12 +3,11 @@
 use std::{
     collections::{HashMap, HashSet},
     hash::{BuildHasher, RandomState},
-    time::Duration,
 };
 
 use super::{
-    GoCode, Lookup, Module, Options, Source, Symbolizer, called, go::Lines, interpreted, jit::Jit, kernel::Kernel,
-    unmapped,
+    AFTER_THE_END, GoCode, Lookup, Module, Options, Source, Symbolizer, called, go::Lines, interpreted, jit::Jit,
+    kernel::Kernel, unmapped,
 };
 use crate::{
     aside,
@@ -30,10 +29,10 @@ const LEAST: u64 = 1 << 20;
 const BESIDES: usize = 64;
 /// Most addresses of stacks that are looked up at once: what they are is held twice meanwhile, by each of many targets.
 const BATCH_OF_STACKS: usize = 1 << 13;
-/// Addresses of a module that are looked up at once: each time its symbol table is read, and their frames are held twice meanwhile.
+/// Most addresses of a module that are looked up at once, each time its symbol table is read; and about the most memory for their frames,
+/// which are held twice meanwhile, bytes.
 const BATCH: usize = 1 << 12;
-/// Once a run is to end, names are looked up for so long at most.
-const AFTER_THE_END: Duration = Duration::from_secs(1);
+const BATCH_BYTES: usize = 1 << 20;
 /// Most frames without a name whose names may still come.
 const MOST_PENDING: usize = 1 << 16;
 
@@ -262,7 +261,9 @@ impl Stacks {
                 self.symbolizer.note_corrupt(&module.path, why);
             }
             let source = as_source(module);
-            for lookups in lookups.chunks(BATCH) {
+            // Each frame has the module's path.
+            let fit = BATCH_BYTES / (size_of::<Frame>() + module.path.len());
+            for lookups in lookups.chunks(fit.clamp(1, BATCH)) {
                 let plain: Vec<Lookup> = lookups.iter().map(|(lookup, _)| *lookup).collect();
                 let frames = self.symbolizer.resolve(&source, &plain);
                 aside::beat();
