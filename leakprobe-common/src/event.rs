@@ -1,18 +1,15 @@
 //! Records of the ring buffer: what happens to the targets' threads while we watch.
 //!
-//! Every record begins with a [`Header`]. [`Created`] and [`WaitEnded`] end in a [`Capture`]; if its `len` is not 0, room
-//! for [`STACK_MAX`] bytes of stack follows, of which `len` are filled.
+//! Every record begins with a [`Header`]. [`Created`] and [`WaitEnded`] end in a [`Capture`], which `len` bytes of stack follow.
 
 #[cfg(feature = "user")]
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{arch::Regs, plain};
 
-/// Most bytes of stack that one record carries: the rest of the page that the stack pointer is in, and five pages more.
-pub const STACK_MAX: usize = STACK_PAGES * PAGE;
-/// Pages of stack read for one record.
-pub const STACK_PAGES: usize = 6;
-/// The step in which stacks are read, so that an unmapped page ends the read and does not void it.
+/// Most bytes of stack that one record carries.
+pub const STACK_MAX: usize = 6 * PAGE;
+/// The step in which a stack is read that is not there as a whole.
 pub const PAGE: usize = 4096;
 
 /// What a record is.

@@ -227,10 +227,9 @@ impl Session {
         &self.bell
     }
 
-    /// Takes in up to `most` of the records that have come; returns how many.
+    /// Takes in up to `most` of the records that were collected; returns how many.
     pub(super) fn drain(&mut self, most: usize) -> usize {
         let mut taken = 0;
-        self.collect();
         while taken < most
             && let Some(record) = self.records.as_ref().and_then(Records::next)
         {
@@ -240,7 +239,8 @@ impl Session {
         taken
     }
 
-    fn collect(&mut self) {
+    /// Makes the records that have come by now to be had, which else takes some ms.
+    pub(super) fn collect(&mut self) {
         let Some(records) = &self.records else { return };
         records.collect();
         for (counter, count) in records.take_lost() {

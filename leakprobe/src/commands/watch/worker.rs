@@ -197,14 +197,14 @@ impl Worker {
         common.progress.finish();
         self.look()?;
         self.session.count_events();
-        self.drain(usize::MAX);
+        self.drain_all();
         // A program counts first, and a moment later its record is there.
         for _ in 0..LOOKS_FOR_LATE {
             if !self.session.expects_records() {
                 break;
             }
             thread::sleep(LATE_PAUSE);
-            self.drain(usize::MAX);
+            self.drain_all();
         }
         if !self.session.target.is_alive() {
             self.session.ended = Some("ended while we watched".to_owned());
@@ -234,12 +234,18 @@ impl Worker {
 
     /// Takes a snapshot. What happened before is told before it.
     fn look(&mut self) -> Result<(), Failure> {
-        self.drain(usize::MAX);
+        self.drain_all();
         let _at_work = AtWork::on(self.session.target.pid);
         self.session.snapshot()
     }
 
-    /// Takes in up to `most` records; returns how many.
+    /// Takes in all records that have come.
+    fn drain_all(&mut self) {
+        self.session.collect();
+        self.drain(usize::MAX);
+    }
+
+    /// Takes in up to `most` of those that were collected; returns how many.
     fn drain(&mut self, most: usize) -> usize {
         let _at_work = AtWork::on(self.session.target.pid);
         self.session.drain(most)
@@ -247,7 +253,7 @@ impl Worker {
 
     fn has_ended(&mut self, common: &Common) {
         self.session.count_events();
-        self.drain(usize::MAX);
+        self.drain_all();
         common.tell_forks(&mut self.session);
         self.session.ended = Some("ended while we watched".to_owned());
         self.publish(Counts::last);
