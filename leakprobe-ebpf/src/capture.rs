@@ -198,7 +198,7 @@ fn checked(len: usize) -> usize {
 /// began, or above its thread-local storage, which libraries put at the upper end of a stack, is not of it.
 #[inline(always)]
 fn most_of_stack(sp: u64) -> usize {
-    let task = Kernel::from(task::current().cast_const());
+    let task = Kernel::current();
     let process = task.follow(offset!(task_mm)).and_then(|mm| mm.read::<u64>(offset!(mm_start_stack)));
     let thread = task.read::<u64>(offset!(task_fsbase));
     let mut most = STACK_MAX;

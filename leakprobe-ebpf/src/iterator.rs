@@ -168,7 +168,7 @@ fn full(task: *mut task_struct, Ids { tid, tgid }: Ids, seq: *mut seq_file) -> R
     // Of two clocks the one that must not be ahead of the other is read first: anything may happen in between, e.g. an
     // interrupt, or a hypervisor that runs somebody else. See `snapshot/clock.rs`.
     let rq_clock_task = queue.read(offset!(rq_clock_task)).unwrap_or(0);
-    let reader_clock = run_queue(Kernel::from(task::current().cast_const())).read(offset!(rq_clock)).unwrap_or(0);
+    let reader_clock = run_queue(Kernel::current()).read(offset!(rq_clock)).unwrap_or(0);
     let mut record = ThreadRecord {
         tid,
         tgid,

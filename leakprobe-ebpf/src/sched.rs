@@ -17,7 +17,7 @@ use leakprobe_common::{
 use crate::{
     config::{self, offset},
     ring,
-    task::{self, known},
+    task::{self, Kernel, known},
     wait::{self, Ended},
 };
 
@@ -57,8 +57,9 @@ fn arrives(next: *mut task_struct, tgid: u32) {
     let Some(Ended { wait, now_ns }) = wait::end(tid) else {
         return;
     };
+    let thread = Kernel::from(next.cast_const());
     let mut slept = Slept {
-        header: task::header(Kind::Slept, next, tgid, tid, now_ns),
+        header: task::header(Kind::Slept, thread, thread, tgid, tid, now_ns),
         started_ns: wait.started_ns,
         regs: [0; REG_WORDS],
     };

@@ -28,6 +28,12 @@ impl Kernel {
         unsafe { bpf_probe_read_kernel(field) }.ok()
     }
 
+    /// The thread that runs now.
+    #[inline(always)]
+    pub fn current() -> Self {
+        current().cast_const().into()
+    }
+
     /// The structure that the pointer at `offset` leads to.
     #[inline(always)]
     pub fn follow(self, offset: u32) -> Option<Self> {
@@ -51,19 +57,19 @@ pub fn known(task: *mut task_struct, offset: u32) -> u32 {
     unsafe { field.read_volatile() }
 }
 
-/// The thread that runs now.
+/// The thread that runs now, as the verifier knows it.
 #[inline(always)]
 pub fn current() -> *mut task_struct {
     // SAFETY: the helper has no preconditions (kernel 5.11).
     unsafe { bpf_get_current_task_btf() }
 }
 
-/// The front of a record about the thread `tid` of the target `tgid`. `task` is any thread of that target.
+/// The front of a record about the thread `about`, with the id `tid`, of the target `tgid`. `task` is any thread of that target.
 #[inline(always)]
-pub fn header(kind: Kind, task: *mut task_struct, tgid: u32, tid: u32, time_ns: u64) -> Header {
-    let leader = Kernel::from(task.cast_const()).follow(offset!(task_group_leader));
-    let start = leader.and_then(|leader| leader.read(offset!(task_start_boottime)));
-    Header { kind: kind as u32, tid, tgid, pad: 0, process_start: start.unwrap_or(0), time_ns }
+pub fn header(kind: Kind, task: Kernel, about: Kernel, tgid: u32, tid: u32, time_ns: u64) -> Header {
+    let start = |task: Kernel| task.read(offset!(task_start_boottime)).unwrap_or(0);
+    let process_start = task.follow(offset!(task_group_leader)).map_or(0, start);
+    Header { kind: kind as u32, tid, tgid, pad: 0, process_start, thread_start: start(about), time_ns }
 }
 
 /// Copies the saved user registers of `task` into `into`.

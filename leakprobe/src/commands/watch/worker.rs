@@ -27,7 +27,7 @@ use super::{
 };
 use crate::model::Recording;
 
-/// How often it is looked at the end for records that were counted and have not come, and how long apart.
+/// How often it is looked at the end for records of threads that snapshots alone saw come or go, and how long apart.
 const LOOKS_FOR_LATE: u32 = 5;
 const LATE_PAUSE: Duration = Duration::from_millis(2);
 
@@ -83,13 +83,13 @@ impl Counts {
             snapshot: self.snapshot + 1,
             threads,
             goroutines: goroutines.map(|[alive, ..]| alive),
-            is_single: threads <= 1 && goroutines.is_none() && session.live.created == 0 && lost == 0,
+            is_single: threads <= 1 && goroutines.is_none() && session.live.turnover().created == 0 && lost == 0,
         }
     }
 
     /// When it has ended: events have come since the last snapshot.
     fn last(self, session: &Session) -> Self {
-        let is_single = self.is_single && session.live.created == 0 && session.lost_events() == 0;
+        let is_single = self.is_single && session.live.turnover().created == 0 && session.lost_events() == 0;
         Self { is_single, ..self }
     }
 }
@@ -198,7 +198,7 @@ impl Worker {
         self.look()?;
         self.session.count_events();
         self.drain_all();
-        // A program counts first, and a moment later its record is there.
+        // A thread is there, and a moment later its record.
         for _ in 0..LOOKS_FOR_LATE {
             if !self.session.expects_records() {
                 break;
@@ -234,6 +234,7 @@ impl Worker {
 
     /// Takes a snapshot. What happened before is told before it.
     fn look(&mut self) -> Result<(), Failure> {
+        self.session.count_events();
         self.drain_all();
         let _at_work = AtWork::on(self.session.target.pid);
         self.session.snapshot()
