@@ -48,13 +48,35 @@ impl From<*const task_struct> for Kernel {
     }
 }
 
-/// The 32-bit field at `offset` of a task that the verifier knows as one: a plain load, where [`Kernel::read`] costs a call of some
-/// 20 ns. `offset` must be that of a field which every kernel has, or the program is not loaded.
-#[inline(always)]
-pub fn known(task: *mut task_struct, offset: u32) -> u32 {
-    let field = task.cast::<u8>().wrapping_add(offset as usize).cast::<u32>();
-    // SAFETY: the verifier checks that a field lies there; a load that faults all the same gives 0.
-    unsafe { field.read_volatile() }
+/// A structure whose type the verifier knows, so that fields are plain loads, where [`Kernel::read`] costs a call of some 20 ns.
+#[derive(Clone, Copy)]
+pub struct Known(*const u8);
+
+impl Known {
+    /// The field at `offset`; `None` if this kernel has no such field. Elsewhere than where a field of that size lies, the program is not
+    /// loaded.
+    #[inline(always)]
+    pub fn read<T: Copy>(self, offset: u32) -> Option<T> {
+        if offset == ABSENT {
+            return None;
+        }
+        let field = self.0.wrapping_add(offset as usize).cast::<T>();
+        // SAFETY: the verifier checks that a field lies there; a load that faults all the same gives 0.
+        Some(unsafe { field.read_volatile() })
+    }
+
+    /// The structure that the pointer at `offset` leads to. Of what it leads to if it is null all fields are 0.
+    #[inline(always)]
+    pub fn follow(self, offset: u32) -> Option<Self> {
+        self.read::<*const u8>(offset).map(Self)
+    }
+}
+
+impl From<*mut task_struct> for Known {
+    #[inline(always)]
+    fn from(task: *mut task_struct) -> Self {
+        Self(task.cast_const().cast())
+    }
 }
 
 /// The thread that runs now, as the verifier knows it.
