@@ -1,18 +1,15 @@
 //! Records of the ring buffer: what happens to the targets' threads while we watch.
 //!
-//! Every record begins with a [`Header`]. [`Created`] and [`WaitEnded`] end in a [`Capture`]; if its `len` is not 0, room
-//! for [`STACK_MAX`] bytes of stack follows, of which `len` are filled.
+//! Every record begins with a [`Header`]. [`Created`] and [`WaitEnded`] end in a [`Capture`], which `len` bytes of stack follow.
 
 #[cfg(feature = "user")]
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{arch::Regs, plain};
 
-/// Most bytes of stack that one record carries: the rest of the page that the stack pointer is in, and five pages more.
-pub const STACK_MAX: usize = STACK_PAGES * PAGE;
-/// Pages of stack read for one record.
-pub const STACK_PAGES: usize = 6;
-/// The step in which stacks are read, so that an unmapped page ends the read and does not void it.
+/// Most bytes of stack that one record carries.
+pub const STACK_MAX: usize = 6 * PAGE;
+/// The step in which a stack is read that is not there as a whole.
 pub const PAGE: usize = 4096;
 
 /// What a record is.
@@ -67,10 +64,12 @@ pub struct Header {
     pub pad: u32,
     /// When the target started, `CLOCK_BOOTTIME`, ns; with its id it names a process for good. 0 if it could not be read.
     pub process_start: u64,
+    /// When the thread started, likewise; with its id it names a thread for good. 0 if it could not be read.
+    pub thread_start: u64,
     /// When it happened, by `bpf_ktime_get_ns` (`CLOCK_MONOTONIC`).
     pub time_ns: u64,
 }
-plain!(Header, 32);
+plain!(Header, 40);
 
 /// Registers and stack of a thread, enough to unwind it in user space.
 #[derive(Clone, Copy, Debug)]
@@ -97,15 +96,12 @@ pub struct Created {
     pub creator: u32,
     /// Unused, zero.
     pub pad: u32,
-    /// When the new thread started, in the clock of `/proc/PID/stat` (`CLOCK_BOOTTIME`, ns); with the thread id it names a
-    /// thread for good.
-    pub start_boottime: u64,
     /// The creator's name.
     pub creator_comm: [u8; 16],
     /// The creator, at the moment of the call.
     pub capture: Capture,
 }
-plain!(Created, 32 + 8 + 8 + 16 + size_of::<Capture>());
+plain!(Created, 40 + 8 + 16 + size_of::<Capture>());
 
 /// A thread exited.
 #[derive(Clone, Copy, Debug)]
@@ -119,21 +115,21 @@ pub struct Exited {
     /// Unused, zero.
     pub pad: u32,
 }
-plain!(Exited, 40);
+plain!(Exited, 48);
 
 /// The target began another program.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 #[cfg_attr(feature = "user", derive(FromBytes, Immutable, IntoBytes))]
 pub struct Exec {
-    /// `tid` is the thread id from now on (that of the process).
+    /// `tid` is the thread id from now on (that of the process), whose start the thread takes over as well.
     pub header: Header,
     /// The thread that called exec, under its id until then.
     pub old_tid: u32,
     /// Unused, zero.
     pub pad: u32,
 }
-plain!(Exec, 40);
+plain!(Exec, 48);
 
 /// A thread got another name.
 #[derive(Clone, Copy, Debug)]
@@ -145,7 +141,7 @@ pub struct Renamed {
     /// The new name, NUL-terminated.
     pub comm: [u8; 16],
 }
-plain!(Renamed, 48);
+plain!(Renamed, 56);
 
 /// A futex wait ended that had lasted longer than the threshold.
 #[derive(Clone, Copy, Debug)]
@@ -167,7 +163,7 @@ pub struct WaitEnded {
     /// The thread, at the end of the wait: the stack that it waited with.
     pub capture: Capture,
 }
-plain!(WaitEnded, 32 + 24 + 8 + size_of::<Capture>());
+plain!(WaitEnded, 40 + 24 + 8 + size_of::<Capture>());
 
 /// A thread slept for longer than the threshold, and has just been given a CPU again. Its stack is not here: it has not run yet, and
 /// its memory is not that of the thread which runs.
@@ -182,18 +178,18 @@ pub struct Slept {
     /// Its user registers: what it waited for. All zero if they could not be read.
     pub regs: Regs,
 }
-plain!(Slept, 32 + 8 + 8 * crate::arch::REG_WORDS);
+plain!(Slept, 40 + 8 + 8 * crate::arch::REG_WORDS);
 
 /// The target created another process.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 #[cfg_attr(feature = "user", derive(FromBytes, Immutable, IntoBytes))]
 pub struct Forked {
-    /// `tid` is the id of the new process.
+    /// `tid` is the id of the new process, and its first thread.
     pub header: Header,
     /// The thread that created it.
     pub creator: u32,
     /// Unused, zero.
     pub pad: u32,
 }
-plain!(Forked, 40);
+plain!(Forked, 48);

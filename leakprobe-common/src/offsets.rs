@@ -36,6 +36,12 @@ pub struct KernelOffsets {
     pub task_comm: u32,
     /// `task_struct.group_leader`: the process's first thread.
     pub task_group_leader: u32,
+    /// `task_struct.mm`: the process's memory.
+    pub task_mm: u32,
+    /// `mm_struct.start_stack`: where its first thread's stack began.
+    pub mm_start_stack: u32,
+    /// `task_struct.thread.fsbase`: where the thread-local storage of the thread is. Only x86-64 has it.
+    pub task_fsbase: u32,
     /// `task_struct.signal`: what the threads of a process share.
     pub task_signal: u32,
     /// `signal_struct.flags`.
@@ -77,7 +83,7 @@ pub struct KernelOffsets {
     /// `sock.sk_sndtimeo`: the same of those who send (`SO_SNDTIMEO`).
     pub sock_sndtimeo: u32,
 }
-plain!(KernelOffsets, 31 * 4);
+plain!(KernelOffsets, 34 * 4);
 
 impl KernelOffsets {
     /// All fields absent.
@@ -93,6 +99,9 @@ impl KernelOffsets {
         task_start_boottime: ABSENT,
         task_comm: ABSENT,
         task_group_leader: ABSENT,
+        task_mm: ABSENT,
+        mm_start_stack: ABSENT,
+        task_fsbase: ABSENT,
         task_signal: ABSENT,
         signal_flags: ABSENT,
         se_exec_start: ABSENT,

@@ -17,7 +17,8 @@ use leakprobe_common::{
 
 use crate::{
     capture::send_captured,
-    config, task,
+    config,
+    task::{self, Kernel},
     wait::{self, Ended, begin},
 };
 
@@ -98,8 +99,9 @@ fn end(tgid: u32, tid: u32, result: i64) {
     let Some(Ended { wait, now_ns }) = wait::end(tid) else {
         return;
     };
+    let current = Kernel::current();
     send_captured(WaitEnded {
-        header: task::header(Kind::WaitEnded, task::current(), tgid, tid, now_ns),
+        header: task::header(Kind::WaitEnded, current, current, tgid, tid, now_ns),
         started_ns: wait.started_ns,
         word: wait.word,
         result,

@@ -70,11 +70,18 @@ fn target_thread() -> Option<(u32, u32)> {
     config::is_target(tgid).then_some((tgid, current as u32))
 }
 
-/// The front of a record about the thread `tid`, while `task` of the target `tgid` runs.
+/// The front of a record of this moment; see [`task::header`].
 #[inline(always)]
-fn header(kind: Kind, task: *mut task_struct, tgid: u32, tid: u32) -> Header {
+fn header(kind: Kind, task: Kernel, about: Kernel, tgid: u32, tid: u32) -> Header {
     // SAFETY: the helper has no preconditions.
-    task::header(kind, task, tgid, tid, unsafe { bpf_ktime_get_ns() })
+    task::header(kind, task, about, tgid, tid, unsafe { bpf_ktime_get_ns() })
+}
+
+/// The front of a record about the thread that runs now.
+#[inline(always)]
+fn own_header(kind: Kind, tgid: u32, tid: u32) -> Header {
+    let current = Kernel::current();
+    header(kind, current, current, tgid, tid)
 }
 
 /// Thread and process id of `task`.
@@ -95,17 +102,16 @@ fn try_newtask(ctx: &BtfTracePointContext) -> Result<(), Counter> {
     if tgid != target {
         // Another process, not one of our threads.
         if config::wants_forks() {
-            let header = header(Kind::Forked, task::current(), target, tgid);
+            let header = header(Kind::Forked, Kernel::current(), task, target, tgid);
             ring::send(target, tgid, &Forked { header, creator, pad: 0 }, Counter::RingFullForked);
         }
         return Ok(());
     }
     count(target, Counter::Created);
     send_captured(Created {
-        header: header(Kind::Created, task::current(), target, tid),
+        header: header(Kind::Created, Kernel::current(), task, target, tid),
         creator,
         pad: 0,
-        start_boottime: task.read(offset!(task_start_boottime)).unwrap_or(0),
         creator_comm: bpf_get_current_comm().unwrap_or([0; 16]),
         capture: Capture { regs: [0; REG_WORDS], len: 0, missing: 0 },
     });
@@ -124,7 +130,7 @@ fn try_exit(ctx: &BtfTracePointContext) -> Result<(), Counter> {
     if !with_process {
         count(tgid, Counter::Exited);
     }
-    let header = header(Kind::Exited, task::current(), tgid, tid);
+    let header = own_header(Kind::Exited, tgid, tid);
     ring::send(tgid, tid, &Exited { header, with_process: with_process as u32, pad: 0 }, Counter::RingFullExited);
     Ok(())
 }
@@ -134,22 +140,22 @@ fn try_exec(ctx: &BtfTracePointContext) -> Result<(), Counter> {
     let Some((tgid, tid)) = target_thread() else {
         return Ok(());
     };
-    let header = header(Kind::Exec, task::current(), tgid, tid);
+    let header = own_header(Kind::Exec, tgid, tid);
     ring::send(tgid, tid, &Exec { header, old_tid: ctx.arg::<i32>(1) as u32, pad: 0 }, Counter::RingFullExec);
     Ok(())
 }
 
 #[inline(always)]
 fn try_rename(ctx: &BtfTracePointContext) -> Result<(), Counter> {
-    let task = ctx.arg::<*mut task_struct>(0);
-    let (tid, tgid) = ids(Kernel::from(task.cast_const()))?;
+    let task = Kernel::from(ctx.arg::<*const task_struct>(0));
+    let (tid, tgid) = ids(task)?;
     if !config::is_target(tgid) {
         return Ok(());
     }
     let mut comm: [u8; 16] = Kernel(ctx.arg::<*const u8>(1)).read(0).ok_or(Counter::TaskUnreadable)?;
     // That of a program may be longer: the kernel cuts it when it takes it over, after this.
     comm[15] = 0;
-    let header = header(Kind::Renamed, task, tgid, tid);
+    let header = header(Kind::Renamed, task, task, tgid, tid);
     ring::send(tgid, tid, &Renamed { header, comm }, Counter::RingFullRenamed);
     Ok(())
 }

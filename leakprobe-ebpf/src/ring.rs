@@ -1,9 +1,6 @@
 //! The ring buffer that everything streams through.
 
-use aya_ebpf::{
-    macros::map,
-    maps::{RingBuf, ring_buf::RingBufEntry},
-};
+use aya_ebpf::{macros::map, maps::RingBuf};
 use leakprobe_common::{Plain, counter::Counter};
 
 use crate::count::{count, lose};
@@ -19,22 +16,22 @@ static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 /// Streams a record of fixed size about the thread or process `id`, of the target `tgid`; `full` is lost if there is no room.
 #[inline(always)]
 pub fn send<T: Plain>(tgid: u32, id: u32, record: &T, full: Counter) {
-    // SAFETY: a plain record is its bytes.
-    let bytes = unsafe { core::slice::from_raw_parts(core::ptr::from_ref(record).cast::<u8>(), size_of::<T>()) };
+    send_bytes(tgid, id, core::ptr::from_ref(record).cast(), size_of::<T>(), full);
+}
+
+/// Streams a record that has `len` bytes.
+#[inline(always)]
+pub fn send_bytes(tgid: u32, id: u32, record: *const u8, len: usize, full: Counter) {
+    // SAFETY: the verifier checks that there are so many bytes at the place.
+    let bytes = unsafe { core::slice::from_raw_parts(record, len) };
     match EVENTS.output::<[u8]>(bytes, 0) {
         Ok(()) => count(tgid, Counter::Streamed),
         Err(_) => lose(tgid, id, full),
     }
 }
 
-/// Whether half of the buffer is taken by records that were not read yet.
+/// Whether `len` bytes of stack leave half of the buffer to records.
 #[inline(always)]
-pub fn is_half_full() -> bool {
-    EVENTS.query(AVAILABLE_DATA) > EVENTS.query(RING_SIZE) / 2
-}
-
-/// Room for a `T`, to be filled in place; `None` if there is none.
-#[inline(always)]
-pub fn reserve<T: 'static>() -> Option<RingBufEntry<T>> {
-    EVENTS.reserve(0)
+pub fn has_room_for_stack(len: usize) -> bool {
+    EVENTS.query(AVAILABLE_DATA) + len as u64 <= EVENTS.query(RING_SIZE) / 2
 }

@@ -17,7 +17,7 @@ use leakprobe_common::{
 use crate::{
     config::{self, offset},
     ring,
-    task::{self, known},
+    task::{self, Kernel, Known},
     wait::{self, Ended},
 };
 
@@ -33,8 +33,9 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
         leaves(&ctx, tgid, current as u32);
     }
     let next = ctx.arg::<*mut task_struct>(2);
-    let tgid = known(next, offset!(task_tgid));
-    if config::is_target(tgid) {
+    if let Some(tgid) = Known::from(next).read(offset!(task_tgid))
+        && config::is_target(tgid)
+    {
         arrives(next, tgid);
     }
     0
@@ -44,8 +45,9 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn leaves(ctx: &BtfTracePointContext, tgid: u32, tid: u32) {
     let is_preempted = ctx.arg::<u8>(0) != 0;
-    let prev = ctx.arg::<*mut task_struct>(1);
-    if is_preempted || known(prev, offset!(task_state)) == 0 || known(prev, offset!(task_flags)) & EXITING != 0 {
+    let prev = Known::from(ctx.arg::<*mut task_struct>(1));
+    let word = |offset| prev.read::<u32>(offset).unwrap_or(0);
+    if is_preempted || word(offset!(task_state)) == 0 || word(offset!(task_flags)) & EXITING != 0 {
         return;
     }
     wait::begin(tgid, tid, 0, OP_SLEEP);
@@ -53,12 +55,13 @@ fn leaves(ctx: &BtfTracePointContext, tgid: u32, tid: u32) {
 
 #[inline(always)]
 fn arrives(next: *mut task_struct, tgid: u32) {
-    let tid = known(next, offset!(task_pid));
+    let tid = Known::from(next).read(offset!(task_pid)).unwrap_or(0);
     let Some(Ended { wait, now_ns }) = wait::end(tid) else {
         return;
     };
+    let thread = Kernel::from(next.cast_const());
     let mut slept = Slept {
-        header: task::header(Kind::Slept, next, tgid, tid, now_ns),
+        header: task::header(Kind::Slept, thread, thread, tgid, tid, now_ns),
         started_ns: wait.started_ns,
         regs: [0; REG_WORDS],
     };

@@ -28,6 +28,12 @@ impl Kernel {
         unsafe { bpf_probe_read_kernel(field) }.ok()
     }
 
+    /// The thread that runs now.
+    #[inline(always)]
+    pub fn current() -> Self {
+        current().cast_const().into()
+    }
+
     /// The structure that the pointer at `offset` leads to.
     #[inline(always)]
     pub fn follow(self, offset: u32) -> Option<Self> {
@@ -42,28 +48,50 @@ impl From<*const task_struct> for Kernel {
     }
 }
 
-/// The 32-bit field at `offset` of a task that the verifier knows as one: a plain load, where [`Kernel::read`] costs a call of some
-/// 20 ns. `offset` must be that of a field which every kernel has, or the program is not loaded.
-#[inline(always)]
-pub fn known(task: *mut task_struct, offset: u32) -> u32 {
-    let field = task.cast::<u8>().wrapping_add(offset as usize).cast::<u32>();
-    // SAFETY: the verifier checks that a field lies there; a load that faults all the same gives 0.
-    unsafe { field.read_volatile() }
+/// A structure whose type the verifier knows, so that fields are plain loads, where [`Kernel::read`] costs a call of some 20 ns.
+#[derive(Clone, Copy)]
+pub struct Known(*const u8);
+
+impl Known {
+    /// The field at `offset`; `None` if this kernel has no such field. Elsewhere than where a field of that size lies, the program is not
+    /// loaded.
+    #[inline(always)]
+    pub fn read<T: Copy>(self, offset: u32) -> Option<T> {
+        if offset == ABSENT {
+            return None;
+        }
+        let field = self.0.wrapping_add(offset as usize).cast::<T>();
+        // SAFETY: the verifier checks that a field lies there; a load that faults all the same gives 0.
+        Some(unsafe { field.read_volatile() })
+    }
+
+    /// The structure that the pointer at `offset` leads to. Of what it leads to if it is null all fields are 0.
+    #[inline(always)]
+    pub fn follow(self, offset: u32) -> Option<Self> {
+        self.read::<*const u8>(offset).map(Self)
+    }
 }
 
-/// The thread that runs now.
+impl From<*mut task_struct> for Known {
+    #[inline(always)]
+    fn from(task: *mut task_struct) -> Self {
+        Self(task.cast_const().cast())
+    }
+}
+
+/// The thread that runs now, as the verifier knows it.
 #[inline(always)]
 pub fn current() -> *mut task_struct {
     // SAFETY: the helper has no preconditions (kernel 5.11).
     unsafe { bpf_get_current_task_btf() }
 }
 
-/// The front of a record about the thread `tid` of the target `tgid`. `task` is any thread of that target.
+/// The front of a record about the thread `about`, with the id `tid`, of the target `tgid`. `task` is any thread of that target.
 #[inline(always)]
-pub fn header(kind: Kind, task: *mut task_struct, tgid: u32, tid: u32, time_ns: u64) -> Header {
-    let leader = Kernel::from(task.cast_const()).follow(offset!(task_group_leader));
-    let start = leader.and_then(|leader| leader.read(offset!(task_start_boottime)));
-    Header { kind: kind as u32, tid, tgid, pad: 0, process_start: start.unwrap_or(0), time_ns }
+pub fn header(kind: Kind, task: Kernel, about: Kernel, tgid: u32, tid: u32, time_ns: u64) -> Header {
+    let start = |task: Kernel| task.read(offset!(task_start_boottime)).unwrap_or(0);
+    let process_start = task.follow(offset!(task_group_leader)).map_or(0, start);
+    Header { kind: kind as u32, tid, tgid, pad: 0, process_start, thread_start: start(about), time_ns }
 }
 
 /// Copies the saved user registers of `task` into `into`.

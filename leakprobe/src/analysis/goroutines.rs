@@ -63,7 +63,7 @@ pub struct Goroutines {
     long_ago: Option<u32>,
 }
 
-/// How many goroutines have come and gone.
+/// How many tasks have come and gone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Turnover {
     /// Created.

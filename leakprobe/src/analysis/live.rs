@@ -3,14 +3,17 @@
 //! Events say at once that a thread came or went, and who created it; they can be lost. Snapshots say what is there, and
 //! cannot. So after each snapshot the table holds exactly the threads that the snapshot lists, less those whose exit was told:
 //! the kernel tells of an exit before the thread is gone, and lists it for a while after.
+//!
+//! Both name a thread by its id and its start, so that it is known of each whether they speak of the same one, in whatever order they are
+//! read. How many threads came and went is counted in the kernel, or by snapshots where that is not to be had.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
 use super::{
-    Frames, Goroutines,
+    Frames, Goroutines, Turnover,
     ended::EndedWaits,
     former::Followed,
     history::{History, Key},
@@ -41,7 +44,7 @@ pub struct Creation {
 pub struct LiveThread {
     /// Its name.
     pub name: String,
-    /// When it started, `CLOCK_BOOTTIME`, ns; 0 if it is known from an event without it.
+    /// When it started, `CLOCK_BOOTTIME`, ns.
     pub start_boottime: u64,
     /// How long it had existed when it was last sampled, ns, and when that was (`CLOCK_MONOTONIC`, ns).
     pub lifetime: Option<(u64, u64)>,
@@ -59,9 +62,12 @@ pub struct LiveThread {
     pub creation: Option<Creation>,
     /// Whether it was there when we came.
     pub before_us: bool,
-    /// When it started, `CLOCK_MONOTONIC`, ns: an exit before is that of an earlier thread with the same id.
+    /// When it started, `CLOCK_MONOTONIC`, ns.
     started_ns: u64,
 }
+
+/// A thread, for good: its id, and when it started, `CLOCK_BOOTTIME`, ns.
+type Identity = (u32, u64);
 
 /// The beginning of a wait as a probe tells it and as a snapshot computes it may differ by so much, ns.
 const SAME_WAIT_NS: u64 = 5_000_000;
@@ -114,7 +120,7 @@ const MOST_EXITED: usize = 1 << 14;
 /// Twice what numbers over time take at most, bytes.
 const MOST_OF_HISTORY: u64 = 32 << 20;
 
-/// Most events that are still expected; beyond that they are held to be lost.
+/// Most events that are still expected, and most names and exits that are kept for the next snapshot.
 const MOST_LATE: usize = 1 << 16;
 
 /// The live table and what was counted on the way.
@@ -130,26 +136,26 @@ pub struct Live {
     snapshots: u64,
     /// The moment of the second snapshot, `CLOCK_MONOTONIC`, ns: by then each thread that is older than us was looked at twice.
     second_ns: Option<u64>,
-    /// Threads created, and exited, while we watched.
-    pub created: u64,
-    /// See `created`.
-    pub exited: u64,
+    /// Threads that came, and went, by the kernel's own count, if there is one.
+    counted_by_kernel: Option<Turnover>,
+    /// The same by snapshots.
+    seen: Turnover,
     /// Waits that ended and of which nobody saw the stack.
     pub unseen_stacks: u64,
-    /// Creations and exits that only a snapshot told: their events were lost, or came later.
-    pub made_good: u64,
     /// How often the process began another program.
     pub execs: u64,
-    /// Threads that only a snapshot told of, by id and start: their events may still come.
-    late_creations: HashMap<u32, u64>,
-    /// Threads that only a snapshot told to be gone, by id and start: their events may still come.
-    late_exits: HashMap<u32, u64>,
-    /// Threads whose exit was told, and when (`CLOCK_MONOTONIC`, ns), as long as a snapshot may still list them: for most of
-    /// what a thread does on its way out it is still there, and where it has to wait that lasts.
+    /// Threads that only a snapshot told to have come: their events may still come.
+    late_creations: HashSet<Identity>,
+    /// Threads that only a snapshot told to be gone, likewise.
+    late_exits: HashSet<Identity>,
+    /// How many of both are expected no more.
+    lost_events: u64,
+    /// The starts of threads whose exit was told, by id, as long as a snapshot may still list them: for most of what a thread does on its
+    /// way out it is still there, and where it has to wait that lasts.
     told_exits: HashMap<u32, u64>,
-    /// Names that were told since the last snapshot. The kernel tells of a name before the thread has it, and that wakes us: the
-    /// next snapshot may still see the old one.
-    told_names: HashMap<u32, String>,
+    /// Names that were told since the last snapshot. The kernel tells of a name before the thread has it: the next snapshot may still see
+    /// the old one.
+    told_names: HashMap<Identity, String>,
     /// The names of threads that have exited, by id: one may still hold a lock.
     exited_names: HashMap<u32, String>,
     /// Thread ids in the target's own pid namespace, and here; `None` if they are the same.
@@ -182,13 +188,13 @@ impl Live {
             now_ns: began_ns,
             snapshots: 0,
             second_ns: None,
-            created: 0,
-            exited: 0,
+            counted_by_kernel: None,
+            seen: Turnover::default(),
             unseen_stacks: 0,
-            made_good: 0,
             execs: 0,
-            late_creations: HashMap::new(),
-            late_exits: HashMap::new(),
+            late_creations: HashSet::new(),
+            late_exits: HashSet::new(),
+            lost_events: 0,
             told_exits: HashMap::new(),
             told_names: HashMap::new(),
             exited_names: HashMap::new(),
@@ -346,83 +352,84 @@ impl Live {
         })
     }
 
+    /// How many threads have come and gone while we watched.
+    #[must_use]
+    pub fn turnover(&self) -> Turnover {
+        self.counted_by_kernel.unwrap_or(self.seen)
+    }
+
+    /// Takes in how many threads have come and gone by the kernel's own count, which holds whatever becomes of its records.
+    pub fn set_turnover(&mut self, counted: Turnover) {
+        self.counted_by_kernel = Some(counted);
+    }
+
+    /// Creations and exits that only a snapshot told: their events were lost, or are yet to come.
+    #[must_use]
+    pub fn made_good(&self) -> u64 {
+        self.lost_events + (self.late_creations.len() + self.late_exits.len()) as u64
+    }
+
+    /// How many of the `lost` records of creations and exits no snapshot has made good.
+    #[must_use]
+    pub fn not_told(&self, lost: u64) -> u64 {
+        lost.saturating_sub(self.made_good())
+    }
+
     /// Takes in what was learned between snapshots.
     pub fn apply_change(&mut self, change: Change) {
-        match change.what {
-            ChangeKind::Created { creator, creator_name, start_boottime, stack } => {
-                self.create(change.tid, change.time_ns, start_boottime, Creation { creator, creator_name, stack });
+        let Change { tid, start_boottime, time_ns, what } = change;
+        let identity = (tid, start_boottime);
+        match what {
+            ChangeKind::Created { creator, creator_name, stack } => {
+                self.create(identity, time_ns, Creation { creator, creator_name, stack });
             }
             // What its threads did when the process ended is the last that can be said of them; so they stay in the table.
             ChangeKind::Exited { with_process: true } => {}
-            ChangeKind::Exited { with_process: false } => self.exit(change.tid, change.time_ns),
-            ChangeKind::Exec { old_tid } => self.exec(change.tid, old_tid),
+            ChangeKind::Exited { with_process: false } => self.exit(identity),
+            ChangeKind::Exec { old_tid } => self.exec(identity, old_tid),
             ChangeKind::Renamed(name) => {
-                if let Some(thread) = self.threads.get_mut(&change.tid) {
+                if let Some(thread) = self.thread_mut(identity) {
                     thread.name.clone_from(&name);
                 }
                 if self.told_names.len() >= MOST_LATE {
                     self.told_names.clear();
                 }
-                self.told_names.insert(change.tid, name);
+                self.told_names.insert(identity, name);
             }
             ChangeKind::WaitEnded { wait, stack } => {
-                if let Some(thread) = self.threads.get_mut(&change.tid) {
-                    thread.slices.ended(wait.since_ns, change.time_ns);
+                let mut thread = self.thread_mut(identity);
+                if let Some(thread) = &mut thread {
+                    thread.slices.ended(wait.since_ns, time_ns);
                 }
-                let thread = self.threads.get(&change.tid);
-                let seen = || thread.and_then(|thread| thread.stack_in(wait.since_ns));
-                let stack = stack.or_else(seen);
+                let thread = thread.as_deref();
+                let stack = stack.or_else(|| thread.and_then(|thread| thread.stack_in(wait.since_ns)));
+                let name = thread.map_or_else(String::new, |thread| thread.name.clone());
                 self.unseen_stacks += u64::from(stack.is_none());
-                let name = thread.map(|thread| thread.name.as_str()).unwrap_or_default();
-                self.ended.add(change.tid, name, change.time_ns, wait, stack);
+                self.ended.add(tid, &name, time_ns, wait, stack);
             }
         }
     }
 
-    /// How many creations and exits are not known of those that the kernel has counted.
-    #[must_use]
-    pub fn missing(&self, created: u64, exited: u64) -> u64 {
-        // The process's first thread stays in the table for as long as there are others.
-        let listed = self.threads.values().filter(|thread| thread.activity == Activity::Exited).count() as u64;
-        created.saturating_sub(self.created) + exited.saturating_sub(self.exited.saturating_add(listed))
+    /// The thread of the table, if it is that one.
+    fn thread_mut(&mut self, (tid, start_boottime): Identity) -> Option<&mut LiveThread> {
+        self.threads.get_mut(&tid).filter(|thread| thread.start_boottime == start_boottime)
     }
 
-    /// Takes in how many threads were created, and exited, by the kernel's own count, which holds also where records were lost of
-    /// threads that came and went between two snapshots. Returns how many those were.
-    pub fn correct_counts(&mut self, created: u64, exited: u64) -> u64 {
-        let missing = self.missing(created, exited);
-        self.created = self.created.max(created);
-        self.exited = self.exited.max(exited);
-        missing
-    }
-
-    fn create(&mut self, tid: u32, time_ns: u64, start_boottime: u64, creation: Creation) {
-        let same = |thread: &&mut LiveThread| thread.start_boottime == start_boottime;
-        if let Some(thread) = self.threads.get_mut(&tid).filter(same) {
-            // A snapshot saw the thread before its event was read.
-            if thread.creation.is_none() && self.late_creations.remove(&tid) == Some(start_boottime) {
-                self.made_good = self.made_good.saturating_sub(1);
-            }
-            if std::mem::take(&mut thread.before_us) {
-                // It is younger than our probes: only the first snapshot was quicker than its event.
-                self.created += 1;
-            }
+    fn create(&mut self, identity: Identity, time_ns: u64, creation: Creation) {
+        self.late_creations.remove(&identity);
+        if let Some(thread) = self.thread_mut(identity) {
+            // It is younger than our probes: the first snapshot, or another one, was quicker than its event.
+            thread.before_us = false;
             thread.creation = Some(creation);
             return;
         }
-        if self.late_exits.get(&tid) == Some(&start_boottime) {
-            // One snapshot saw it come and another saw it gone, all before its event was read.
-            if self.late_creations.remove(&tid) == Some(start_boottime) {
-                self.made_good = self.made_good.saturating_sub(1);
-            } else {
-                self.created += 1; // the first snapshot was quicker
-            }
-            return;
+        let (tid, start_boottime) = identity;
+        let is_past = |thread: &LiveThread| thread.start_boottime > start_boottime;
+        if self.late_exits.contains(&identity) || self.threads.get(&tid).is_some_and(is_past) {
+            return; // snapshots have seen it gone already
         }
-        self.created += 1;
-        let name = creation.creator_name.clone(); // a thread inherits its creator's name
         let thread = LiveThread {
-            name,
+            name: creation.creator_name.clone(), // a thread inherits its creator's name
             start_boottime,
             lifetime: None,
             activity: Activity::Runnable,
@@ -434,41 +441,45 @@ impl Live {
             before_us: false,
             started_ns: time_ns,
         };
-        if self.threads.insert(tid, thread).is_some() {
-            // The id was used again before we heard that its thread had exited.
-            self.exited += 1;
-            self.made_good += 1;
+        if let Some(old) = self.threads.insert(tid, thread) {
+            self.vanish(tid, old);
         }
     }
 
-    fn exit(&mut self, tid: u32, time_ns: u64) {
-        if self.threads.get(&tid).is_some_and(|thread| thread.started_ns <= time_ns) {
-            if let Some(thread) = self.threads.remove(&tid) {
-                self.bury(tid, thread.name);
-            }
-            self.exited += 1;
-        } else if self.late_exits.remove(&tid).is_some() {
-            self.made_good = self.made_good.saturating_sub(1);
-        } else if !self.threads.contains_key(&tid) && !self.told_exits.contains_key(&tid) {
-            // It was there before us and no snapshot saw it, or the event of its creation was lost.
-            self.exited += 1;
+    fn exit(&mut self, identity: Identity) {
+        self.late_exits.remove(&identity);
+        let (tid, start_boottime) = identity;
+        if self.thread_mut(identity).is_some()
+            && let Some(thread) = self.threads.remove(&tid)
+        {
+            self.bury(tid, thread.name);
         }
         if self.told_exits.len() >= MOST_LATE {
             self.told_exits.clear();
         }
-        self.told_exits.insert(tid, time_ns);
+        self.told_exits.insert(tid, start_boottime);
     }
 
-    /// After exec the calling thread is alone, and has the process's id.
-    fn exec(&mut self, tid: u32, old_tid: u32) {
+    /// A thread is gone, and nothing has told of its exit.
+    fn vanish(&mut self, tid: u32, thread: LiveThread) {
+        self.seen.gone += 1;
+        self.late_exits.insert((tid, thread.start_boottime));
+        self.bury(tid, thread.name);
+    }
+
+    /// After exec the calling thread is alone, and has the process's id and start.
+    fn exec(&mut self, (tid, start_boottime): Identity, old_tid: u32) {
         self.execs += 1;
         let survivor = self.threads.remove(&old_tid).or_else(|| self.threads.remove(&tid));
-        self.exited += self.threads.len() as u64;
+        self.seen.gone += self.threads.len() as u64;
         self.threads.clear();
         self.goroutines = None;
         if let Some(mut thread) = survivor {
+            thread.start_boottime = start_boottime;
             thread.activity = Activity::Running;
             thread.stack = None;
+            // It is the first thread of a program from now on.
+            thread.creation = None;
             self.threads.insert(tid, thread);
         }
     }
@@ -486,6 +497,7 @@ impl Live {
         self.snapshots += 1;
         // Events may be several snapshots late, where a program that writes one was interrupted and holds up those behind it.
         if self.late_creations.len().max(self.late_exits.len()) > MOST_LATE {
+            self.lost_events = self.made_good();
             self.late_creations.clear();
             self.late_exits.clear();
         }
@@ -493,45 +505,44 @@ impl Live {
         let gone: Vec<u32> = self.threads.keys().copied().filter(is_gone).collect();
         for tid in gone {
             if let Some(thread) = self.threads.remove(&tid) {
-                self.exited += 1;
-                self.made_good += 1;
-                self.late_exits.insert(tid, thread.start_boottime);
-                self.bury(tid, thread.name);
+                self.vanish(tid, thread);
             }
         }
         self.told_exits.retain(|tid, _| !is_gone(tid));
         for sample in news.changed {
-            let started_ns = snapshot.taken_ns.saturating_sub(sample.lifetime_ns);
-            if self.told_exits.get(&sample.tid).is_some_and(|&exit_ns| started_ns <= exit_ns) {
+            let (tid, identity) = (sample.tid, (sample.tid, sample.start_boottime));
+            if self.told_exits.get(&tid) == Some(&sample.start_boottime) {
                 continue;
             }
-            let old = self.threads.remove(&sample.tid);
-            let same = old.as_ref().is_some_and(|old| old.start_boottime == sample.start_boottime);
-            if !same && !first {
-                self.created += 1;
-                self.made_good += 1;
-                self.late_creations.insert(sample.tid, sample.start_boottime);
-                if old.is_some() {
-                    self.exited += 1;
-                }
+            let old = self.threads.remove(&tid);
+            let (old, other) = match old {
+                Some(old) if old.start_boottime != sample.start_boottime => (None, Some(old)),
+                old => (old, None),
+            };
+            if old.is_none() && !first {
+                self.seen.created += 1;
+                self.late_creations.insert(identity);
             }
-            let mut slices = old.as_ref().filter(|_| same).map(|old| old.slices.clone()).unwrap_or_default();
+            if let Some(other) = other {
+                self.vanish(tid, other);
+            }
+            let mut slices = old.as_ref().map(|old| old.slices.clone()).unwrap_or_default();
             slices.see(&sample);
             let thread = LiveThread {
                 slices,
-                name: self.told_names.remove(&sample.tid).unwrap_or(sample.name),
+                name: self.told_names.remove(&identity).unwrap_or(sample.name),
                 start_boottime: sample.start_boottime,
                 lifetime: Some((sample.lifetime_ns, snapshot.taken_ns)),
-                last_wait: old.as_ref().filter(|_| same).and_then(LiveThread::wait_seen),
+                last_wait: old.as_ref().and_then(LiveThread::wait_seen),
                 activity: sample.activity,
                 stack: Some(sample.stack),
                 kernel_stack: sample.kernel_stack,
                 // A thread whose creation was told before the first snapshot is not older than us.
-                before_us: old.as_ref().filter(|_| same).map_or(first, |old| old.before_us),
-                creation: old.filter(|_| same).and_then(|old| old.creation),
-                started_ns,
+                before_us: old.as_ref().map_or(first, |old| old.before_us),
+                creation: old.and_then(|old| old.creation),
+                started_ns: snapshot.taken_ns.saturating_sub(sample.lifetime_ns),
             };
-            self.threads.insert(sample.tid, thread);
+            self.threads.insert(tid, thread);
         }
         self.told_names.clear();
         for (tid, memory) in news.futexes {

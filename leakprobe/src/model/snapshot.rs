@@ -100,6 +100,8 @@ pub struct WaitTimer {
 pub struct Change {
     /// The thread.
     pub tid: u32,
+    /// When it started, `CLOCK_BOOTTIME`, ns: with the id it names a thread for good.
+    pub start_boottime: u64,
     /// When, `CLOCK_MONOTONIC`, ns.
     pub time_ns: u64,
     /// What happened.
@@ -115,8 +117,6 @@ pub enum ChangeKind {
         creator: u32,
         /// Of this name.
         creator_name: String,
-        /// When it started, `CLOCK_BOOTTIME`, ns.
-        start_boottime: u64,
         /// The creator's stack, or why it is missing.
         stack: Result<StackId, String>,
     },

@@ -44,8 +44,19 @@ pub struct Btf {
 }
 
 /// The structs in which fields are looked up.
-const STRUCTS: &[&str] =
-    &["task_struct", "signal_struct", "cfs_rq", "rq", "files_struct", "fdtable", "file", "inode", "socket", "sock"];
+const STRUCTS: &[&str] = &[
+    "task_struct",
+    "mm_struct",
+    "signal_struct",
+    "cfs_rq",
+    "rq",
+    "files_struct",
+    "fdtable",
+    "file",
+    "inode",
+    "socket",
+    "sock",
+];
 
 /// The running kernel's BTF. The kernel hands out a page at a time: some 2 ms.
 ///
@@ -209,6 +220,9 @@ impl Btf {
             task_start_boottime: need("start_boottime", 8)?,
             task_comm: any("comm").ok_or(BtfError::Missing("comm"))?,
             task_group_leader: want("task_struct", "group_leader", 8),
+            task_mm: want("task_struct", "mm", 8),
+            mm_start_stack: want("mm_struct", "start_stack", 8),
+            task_fsbase: want("task_struct", "thread.fsbase", 8),
             task_signal: want("task_struct", "signal", 8),
             signal_flags: want("signal_struct", "flags", 4),
             se_exec_start: want("task_struct", "se.exec_start", 8),
@@ -310,6 +324,8 @@ mod tests {
         assert_ne!(offsets.sched_last_arrival, ABSENT);
         assert_ne!(offsets.rq_clock_task, ABSENT);
         assert_ne!(offsets.task_group_leader, ABSENT);
+        let ends_of_stacks = [offsets.task_mm, offsets.mm_start_stack, offsets.task_fsbase];
+        assert!(!ends_of_stacks.contains(&ABSENT), "{ends_of_stacks:?}");
         let sockets = [
             offsets.task_files,
             offsets.files_fdt,

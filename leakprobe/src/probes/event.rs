@@ -13,6 +13,8 @@ use leakprobe_common::{
 pub struct Event<'a> {
     /// The thread that it is about.
     pub tid: u32,
+    /// When that thread started, `CLOCK_BOOTTIME`, ns; 0 if it could not be read.
+    pub start_boottime: u64,
     /// When, `CLOCK_MONOTONIC`, ns.
     pub time_ns: u64,
     /// What happened.
@@ -28,8 +30,6 @@ pub enum What<'a> {
         creator: u32,
         /// That thread's name.
         creator_name: String,
-        /// When it started, `CLOCK_BOOTTIME`, ns.
-        start_boottime: u64,
         /// The creator's registers and stack.
         captured: Captured<'a>,
     },
@@ -99,7 +99,6 @@ pub fn parse<'a>(bytes: &'a [u8], regs: &'a mut Regs) -> Result<Event<'a>, Malfo
             What::Created {
                 creator: record.creator,
                 creator_name: name(&record.creator_comm),
-                start_boottime: record.start_boottime,
                 captured: captured(&record.capture, bytes.get(size_of::<Created>()..), regs),
             }
         }
@@ -122,7 +121,7 @@ pub fn parse<'a>(bytes: &'a [u8], regs: &'a mut Regs) -> Result<Event<'a>, Malfo
             }
         }
     };
-    Ok(Event { tid: header.tid, time_ns: header.time_ns, what })
+    Ok(Event { tid: header.tid, start_boottime: header.thread_start, time_ns: header.time_ns, what })
 }
 
 /// The target that a record is of, and when that started, `CLOCK_BOOTTIME`, ns (0 if it is not known); `None` if it is malformed.

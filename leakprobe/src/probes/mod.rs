@@ -198,7 +198,7 @@ impl Probes {
         Ok(records)
     }
 
-    /// What tells whether each thread has run. A third of the cost of [`Self::threads`].
+    /// What tells whether each thread has run. A tenth of the cost of [`Self::threads`].
     ///
     /// # Errors
     /// As [`Self::threads`].

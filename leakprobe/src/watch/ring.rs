@@ -28,8 +28,9 @@ const MOST_KEPT: u64 = 128 << 20;
 const FLOOR: u64 = 64 << 10;
 /// What a record takes besides its bytes.
 const BESIDES: usize = 64;
-/// After records have come others are waited for: who is woken for each has no time for anything else.
-const PAUSE: Duration = Duration::from_millis(1);
+/// How long more records are left in the buffer after some were taken out. The kernel wakes us for the first one in an empty buffer, which
+/// costs the target several times as much as the record. Snapshots do not wait for it, nor does the end.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The buffer, and the queues of all targets. Clones are the same one; the last one that is dropped ends the thread.
 #[derive(Clone)]

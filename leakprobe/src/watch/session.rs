@@ -32,7 +32,7 @@ use super::{
     waits::Waits,
 };
 use crate::{
-    analysis::Live,
+    analysis::{Live, Turnover},
     aside::{Aside, map_all},
     jvm,
     model::{Blocking, Change, ChangeKind, FutexWait, Gap, StackTable, Subject, WaitKind},
@@ -86,8 +86,6 @@ pub(crate) struct Session {
     pub(super) parent: Option<u32>,
     /// Processes that it has created, and that were not asked for yet.
     forked: Vec<u32>,
-    /// Creations and exits by the kernel's own count, when that was last looked at.
-    counted: (u64, u64),
     probes: Source,
     hub: Hub,
     _counted: CountedTarget,
@@ -215,7 +213,6 @@ impl Session {
             namespace,
             parent: None,
             forked: Vec::new(),
-            counted: (0, 0),
             program: if probes.is_proc() { exec::settled_program(pid) } else { None },
             records: records.filter(|_| !probes.is_proc()),
             probes,
@@ -256,10 +253,9 @@ impl Session {
         &self.bell
     }
 
-    /// Takes in up to `most` of the records that have come; returns how many.
+    /// Takes in up to `most` of the records that were collected; returns how many.
     pub(super) fn drain(&mut self, most: usize) -> usize {
         let mut taken = 0;
-        self.collect();
         while taken < most
             && let Some(record) = self.records.as_ref().and_then(Records::next)
         {
@@ -269,7 +265,8 @@ impl Session {
         taken
     }
 
-    fn collect(&mut self) {
+    /// Makes the records that have come by now to be had, which else takes some ms.
+    pub(super) fn collect(&mut self) {
         let Some(records) = &self.records else { return };
         records.collect();
         for (counter, count) in records.take_lost() {
@@ -284,16 +281,18 @@ impl Session {
         std::iter::from_fn(next).take(RECORDS_AT_ONCE).collect()
     }
 
-    /// Looks at the kernel's own count of creations and exits. To be called before the events are read for the last time: what
-    /// comes later is counted by nobody.
+    /// Looks at the kernel's own count of creations and exits. To be called before the records are read: a thread that is counted has been
+    /// told of then.
     pub(super) fn count_events(&mut self) {
-        let counted = |counter| self.probes.counter(counter);
-        self.counted = (counted(Counter::Created), counted(Counter::Exited));
+        if self.records.is_some() {
+            let [created, gone] = [Counter::Created, Counter::Exited].map(|counter| self.probes.counter(counter));
+            self.live.set_turnover(Turnover { created, gone });
+        }
     }
 
-    /// Whether fewer creations and exits are known than were counted then.
+    /// Whether snapshots have seen threads come or go whose records have not come yet.
     pub(super) fn expects_records(&self) -> bool {
-        self.live.missing(self.counted.0, self.counted.1) > 0
+        self.records.is_some() && self.live.made_good() > 0
     }
 
     /// Processes that the target has created since this was last asked.
@@ -378,15 +377,16 @@ impl Session {
         if program.is_some() && program != self.program {
             self.program = program;
             self.begin_program();
-            let what = ChangeKind::Exec { old_tid: self.target.pid };
-            let time_ns = clock_ns(ClockId::CLOCK_MONOTONIC);
-            self.live.apply_change(Change { tid: self.target.pid, time_ns, what });
+            let tid = self.target.pid;
+            let start_boottime = self.live.threads().get(&tid).map_or(0, |first| first.start_boottime);
+            let (time_ns, what) = (clock_ns(ClockId::CLOCK_MONOTONIC), ChangeKind::Exec { old_tid: tid });
+            self.live.apply_change(Change { tid, start_boottime, time_ns, what });
         }
     }
 
     /// Whether anything was seen at all.
     pub(crate) fn has_seen_something(&self) -> bool {
-        self.live.now_ns() > 0 && (!self.live.threads().is_empty() || self.events > 0 || self.live.exited > 0)
+        self.live.now_ns() > 0 && (!self.live.threads().is_empty() || self.events > 0 || self.live.turnover().gone > 0)
     }
 
     /// Symbolises what is new, while the code is there that it belongs to.
@@ -413,8 +413,8 @@ impl Session {
             return; // the first thread stays listed for as long as there are others; snapshots say that it has exited
         }
         let what = match event.what {
-            What::Created { creator, creator_name, start_boottime, captured } => {
-                ChangeKind::Created { creator, creator_name, start_boottime, stack: self.unwind(captured) }
+            What::Created { creator, creator_name, captured } => {
+                ChangeKind::Created { creator, creator_name, stack: self.unwind(captured) }
             }
             What::Exited { with_process } => ChangeKind::Exited { with_process },
             What::Exec { old_tid } => {
@@ -443,7 +443,8 @@ impl Session {
             }
             What::Forked { .. } => return self.forked.push(event.tid),
         };
-        self.live.apply_change(Change { tid: event.tid, time_ns: event.time_ns, what });
+        let Event { tid, start_boottime, time_ns, .. } = event;
+        self.live.apply_change(Change { tid, start_boottime, time_ns, what });
     }
 
     fn unwind(&mut self, captured: Captured<'_>) -> Result<crate::model::StackId, String> {

@@ -78,13 +78,13 @@ impl Counts {
             goroutines,
             events: session.events(),
             lost_events,
-            is_single: threads <= 1 && goroutines.is_none() && live.created == 0 && lost_events == 0,
+            is_single: threads <= 1 && goroutines.is_none() && live.turnover().created == 0 && lost_events == 0,
         }
     }
 
     /// When it has exited: events have come since the last snapshot.
     pub(super) fn last(self, session: &Session) -> Self {
-        let is_single = self.is_single && session.live.created == 0 && session.lost_events() == 0;
+        let is_single = self.is_single && session.live.turnover().created == 0 && session.lost_events() == 0;
         Self { is_single, ..self }
     }
 }

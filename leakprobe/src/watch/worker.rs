@@ -24,7 +24,7 @@ use super::{
 };
 use crate::model::Recording;
 
-/// How often it is looked at the end for records that were counted and have not come, and how long apart.
+/// How often it is looked at the end for records of threads that snapshots alone saw come or go, and how long apart.
 const LOOKS_FOR_LATE: u32 = 5;
 const LATE_PAUSE: Duration = Duration::from_millis(2);
 
@@ -168,14 +168,14 @@ impl Worker {
         (common.subscriber)(Update::Ending { pid: self.pid() });
         self.look()?;
         self.session.count_events();
-        self.drain(usize::MAX);
-        // A program counts first, and a moment later its record is there.
+        self.drain_all();
+        // A thread is there, and a moment later its record.
         for _ in 0..LOOKS_FOR_LATE {
             if !self.session.expects_records() {
                 break;
             }
             thread::sleep(LATE_PAUSE);
-            self.drain(usize::MAX);
+            self.drain_all();
         }
         if !self.session.target.is_alive() {
             self.session.ended = Some("ended while we watched".to_owned());
@@ -206,12 +206,19 @@ impl Worker {
 
     /// Takes a snapshot. What happened before is told before it.
     fn look(&mut self) -> Result<(), Error> {
-        self.drain(usize::MAX);
+        self.session.count_events();
+        self.drain_all();
         let _at_work = AtWork::on(self.session.target.pid);
         self.session.snapshot()
     }
 
-    /// Takes in up to `most` records; returns how many.
+    /// Takes in all records that have come.
+    fn drain_all(&mut self) {
+        self.session.collect();
+        self.drain(usize::MAX);
+    }
+
+    /// Takes in up to `most` of those that were collected; returns how many.
     fn drain(&mut self, most: usize) -> usize {
         let _at_work = AtWork::on(self.session.target.pid);
         self.session.drain(most)
@@ -219,7 +226,7 @@ impl Worker {
 
     fn has_ended(&mut self, common: &Common) {
         self.session.count_events();
-        self.drain(usize::MAX);
+        self.drain_all();
         common.tell_forks(&mut self.session);
         self.session.ended = Some("ended while we watched".to_owned());
         self.counts = self.counts.last(&self.session);

@@ -3,7 +3,7 @@
 use leakprobe::model::{CreatedBy, Loss, Recording, StackEnd};
 
 use crate::support::{
-    Program, Running, Variant, attach, chain, functions, label, lost, settle, stack_of, task, task_named,
+    Program, Running, Variant, attach, chain, functions, in_guest, label, lost, settle, stack_of, task, task_named,
 };
 
 /// A `creators` program with leakprobe attached to it.
@@ -212,4 +212,22 @@ fn a_park_stack_is_read_however_deep_it_is() {
     let frames = functions(&recording, &main.stack);
     assert_eq!(frames.iter().filter(|name| *name == "dig").count(), 201, "{frames:?}");
     assert_eq!(frames.last().map(String::as_str), Some("_start"));
+}
+
+#[test]
+fn a_creation_flood_at_600_a_second_keeps_its_stacks() {
+    let mut program = Program::ready("churn", Variant::Pie);
+    settle(program.pid());
+    // By default: within 1 % of one core. A guest takes some ten times as long for everything.
+    let options: &[&str] = if in_guest() { &["--max-overhead", "20%"] } else { &[] };
+    let leakprobe = attach(&program, options);
+    let answer = program.ask("rate 600 4", "");
+    let created: u64 = answer.split_whitespace().next().unwrap().parse().unwrap();
+    let recording = leakprobe.stop();
+    assert!(created > 0);
+    assert_eq!(recording.coverage.created, created);
+    for loss in [Loss::CreationStackRateLimited, Loss::RingFullStack, Loss::EventStackUnreadable, Loss::RegsUnreadable]
+    {
+        assert!(!recording.losses.contains_key(&loss), "{:?}", recording.losses);
+    }
 }

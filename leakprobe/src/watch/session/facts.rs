@@ -61,6 +61,7 @@ impl Session {
                 *losses.entry(loss).or_default() += count;
             }
         }
+        let lost = [Loss::RingFullCreated, Loss::RingFullExited].iter().filter_map(|loss| losses.get(loss)).sum();
         losses.extend(self.engine.losses().named());
         let mut lose = |loss: Loss, count: u64| {
             if count > 0 {
@@ -69,13 +70,12 @@ impl Session {
         };
         lose(Loss::RecordMalformed, self.malformed);
         lose(Loss::ProgramSkipped, self.probes.skipped());
-        lose(Loss::EventsMadeGoodBySnapshot, self.live.made_good);
+        lose(Loss::EventsMadeGoodBySnapshot, self.live.made_good());
         lose(Loss::FilesBeyondBudget, self.budget.count_left_out());
         lose(Loss::FilesCorrupt, self.symbols.corrupt().len() as u64);
         lose(Loss::WaitsNotDescribed, self.waits.left_out());
         lose(Loss::EndedWaitStackUnseen, self.live.unseen_stacks);
-        let (created, exited) = self.counted;
-        lose(Loss::EventsNotTold, self.live.correct_counts(created, exited));
+        lose(Loss::EventsNotTold, self.live.not_told(lost));
         for (loss, count) in self.goroutines.losses() {
             *losses.entry(loss).or_default() += count; // of each runtime
         }
