@@ -17,9 +17,9 @@ const SOURCES: &str = "leakprobe/src";
 
 /// The rooms, those that everything stands on first. ARCHITECTURE.md lists them in this order.
 const ROOMS: [&str; 18] = [
+    "shared",
     "aside",
     "privilege",
-    "shared",
     "pool",
     "model",
     "target",
