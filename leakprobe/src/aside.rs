@@ -112,20 +112,27 @@ pub(crate) struct Pending {
     pub(crate) used: Duration,
 }
 
-/// For how long a thread has not gone on, in looks at it.
-#[derive(Debug, Default)]
-struct Quiet {
+/// For how long something large has not gone on. It does whenever it waits for a CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Quiet {
+    /// Without any CPU time: whatever of ours it may have to wait for wakes it several times a second.
+    pub(crate) silent: Duration,
+    /// With hardly any, as if it did nothing but wait.
+    pub(crate) idle: Duration,
     used: Duration,
-    looks: u32,
 }
 
 impl Quiet {
-    /// After a look: for how long it has used no CPU time, nor waited for a CPU.
-    fn lasts(&mut self, pending: Pending) -> Duration {
-        let goes_on = pending.runs || pending.used != self.used;
-        let looks = if goes_on { 0 } else { self.looks.saturating_add(1) };
-        *self = Self { used: pending.used, looks };
-        LOOK.saturating_mul(looks)
+    /// After another look.
+    fn next(self, pending: Pending) -> Self {
+        let used = pending.used.saturating_sub(self.used);
+        let lasts =
+            |before: Duration, goes_on: bool| if goes_on { Duration::ZERO } else { before.saturating_add(LOOK) };
+        Self {
+            silent: lasts(self.silent, pending.runs || !used.is_zero()),
+            idle: lasts(self.idle, pending.runs || used > LOOK / 50),
+            used: pending.used,
+        }
     }
 }
 
@@ -159,19 +166,22 @@ impl Aside {
     }
 
     /// Does something large on a thread that is for that alone, and has the rights of this one: it may start threads and processes of
-    /// its own. While it uses no CPU it is waited for as long as `wait` says, which is told for how long that has been so; and for five
-    /// minutes at most. Whatever of ours it may have to wait for wakes it several times a second. `None`: as for [`Self::run`].
+    /// its own. It is waited for as long as `wait` says, which is told for how long it has not gone on; and for five minutes at most.
+    /// `None`: as for [`Self::run`].
     pub(crate) fn run_large<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
-        mut wait: impl FnMut(Duration) -> bool,
+        mut wait: impl FnMut(Quiet) -> bool,
     ) -> Option<T> {
         if !self.may_begin() {
             return None;
         }
         let Some(worker) = Worker::start(LARGE_STACK_BYTES) else { return Some(work()) };
         let mut quiet = Quiet::default();
-        self.hand(&worker, work, |pending| wait(quiet.lasts(pending)) && pending.since < LONGEST)
+        self.hand(&worker, work, |pending| {
+            quiet = quiet.next(pending);
+            wait(quiet) && pending.since < LONGEST
+        })
     }
 
     /// Whether one more may be left behind.
@@ -378,15 +388,20 @@ mod tests {
             (0..3).for_each(|_| thread::sleep(LOOK));
             5
         };
-        assert_eq!(aside.run_large(sleeps, |quiet| quiet < 60 * LOOK), Some(5));
-        assert_eq!(aside.run_large(move || waits.recv(), |quiet| quiet < 2 * LOOK), None, "it is left behind");
+        assert_eq!(aside.run_large(sleeps, |quiet| quiet.silent < 60 * LOOK), Some(5));
+        assert_eq!(aside.run_large(move || waits.recv(), |quiet| quiet.silent < 2 * LOOK), None, "it is left behind");
         drop(go);
         // However long it has been: we may have been stopped meanwhile.
         let pending = |used, runs| Pending { since: LONGEST, runs, used };
-        let earlier = || Quiet { used: LOOK, looks: 8 };
-        assert_eq!(earlier().lasts(pending(LOOK, false)), 9 * LOOK);
-        assert_eq!(earlier().lasts(pending(LOOK, true)), Duration::ZERO);
-        assert_eq!(earlier().lasts(pending(2 * LOOK, false)), Duration::ZERO);
+        let earlier = Quiet { silent: LOOK, idle: 8 * LOOK, used: LOOK };
+        let after = |used, runs| {
+            let Quiet { silent, idle, .. } = earlier.next(pending(used, runs));
+            (silent, idle)
+        };
+        assert_eq!(after(LOOK, false), (2 * LOOK, 9 * LOOK));
+        assert_eq!(after(LOOK, true), (Duration::ZERO, Duration::ZERO));
+        assert_eq!(after(2 * LOOK, false), (Duration::ZERO, Duration::ZERO));
+        assert_eq!(after(LOOK + LOOK / 100, false), (Duration::ZERO, 9 * LOOK), "it only looks whether to wait on");
     }
 
     #[test]

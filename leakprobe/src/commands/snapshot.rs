@@ -23,7 +23,7 @@ pub(super) fn snapshot(of: &Targets, watch: &Watch) -> Result<ExitCode, Failure>
     let mut unanswered = Vec::new();
     let pids: Vec<u32> = sessions.iter().map(|session| session.target.pid).collect();
     // One that hangs keeps no other waiting.
-    let look_aside = |session| Aside::default().run_large(move || look(session), |quiet| quiet < PATIENCE);
+    let look_aside = |session| Aside::default().run_large(move || look(session), |quiet| quiet.silent < PATIENCE);
     for (pid, looked) in pids.into_iter().zip(map_all(sessions, look_aside, || false)) {
         match looked.flatten() {
             Some(recording) => recordings.extend(recording?),

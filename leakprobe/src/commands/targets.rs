@@ -8,7 +8,7 @@ use super::{ExitCode, Failure, output::pattern, signals, watching};
 use crate::{
     cli::Targets,
     target::{Pattern, TargetError, containers, containers_that_run, group_path, silent_processes},
-    watch::{MAX_PROCESSES, Options, Session},
+    watch::{ErrorKind, MAX_PROCESSES, Options, Session},
 };
 
 /// Processes that do not answer and are named each.
@@ -27,10 +27,10 @@ pub(super) fn open(targets: &Targets, options: &Options, events: bool) -> Result
     for (&pid, opened) in pids.iter().zip(Session::open_all(&hub, &pids)) {
         match opened {
             // The process is held now: what it is like it stays, and an id that came to be another's in between is found out.
-            Some(Ok(_)) if targets.pids.is_empty() && !pattern.matches(pid) => {}
-            Some(Ok(session)) => sessions.push(session),
-            Some(Err(error)) => failures.push(Failure::from(error)),
-            None => unopened += 1,
+            Ok(_) if targets.pids.is_empty() && !pattern.matches(pid) => {}
+            Ok(session) => sessions.push(session),
+            Err(error) if error.kind() == ErrorKind::Stopped => unopened += 1,
+            Err(error) => failures.push(Failure::from(error)),
         }
     }
     if unopened > 0 {

@@ -117,7 +117,7 @@ pub(crate) fn find(target: u32, task: u32, wanted: &HashSet<Wanted>) -> Found {
                 answers(pid);
             }
         };
-        if HANGING.run_large(look, |quiet| quiet < PATIENCE).is_some() {
+        if HANGING.run_large(look, |quiet| quiet.silent < PATIENCE).is_some() {
             return std::mem::take(&mut *lock(&found));
         }
         let hangs = looked_at.load(Ordering::Relaxed);

@@ -3,7 +3,6 @@
 mod facts;
 
 use std::{
-    cell::Cell,
     collections::BTreeMap,
     io,
     sync::{Arc, Once},
@@ -22,7 +21,7 @@ use nix::{
 };
 
 use super::{
-    Error, ErrorKind, Probe, Stop,
+    Error, ErrorKind, Probe,
     bell::Bell,
     goroutines::Goroutines,
     hub::{CountedTarget, Hub},
@@ -33,7 +32,7 @@ use super::{
 };
 use crate::{
     analysis::{Live, Turnover},
-    aside::{Aside, map_all},
+    aside::{Aside, Quiet, map_all},
     jvm,
     model::{Blocking, Change, ChangeKind, FutexWait, Gap, StackTable, Subject, WaitKind},
     privilege,
@@ -52,29 +51,10 @@ use crate::{
 
 /// How long attaching to a target may make no progress.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long it may still take once watching is to end, for which somebody waits.
+/// How long it may do nothing but wait once watching is to end, for which somebody waits.
 const PATIENCE_AT_END: Duration = Duration::from_millis(250);
 /// Most records that are taken in before signals and the clock are looked at again.
 pub(super) const RECORDS_AT_ONCE: usize = 1024;
-
-/// Until when what is begun may go on, once watching is to end.
-struct Stopping {
-    stop: Stop,
-    since: Cell<Option<Instant>>,
-}
-
-impl Stopping {
-    fn of(hub: &Hub) -> Self {
-        Self { stop: hub.stop().clone(), since: Cell::new(None) }
-    }
-
-    /// Whether it has taken too long. To be asked now and then.
-    fn is_over(&self) -> bool {
-        let since = self.since.get().or_else(|| self.stop.is_stopped().then(Instant::now));
-        self.since.set(since);
-        since.is_some_and(|since| since.elapsed() >= PATIENCE_AT_END)
-    }
-}
 
 /// A target and all that is known of it.
 pub(crate) struct Session {
@@ -125,12 +105,16 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Attaches to each of these processes, in that order; the first one has the programs loaded. One that hangs keeps no other waiting.
-    /// `None` of those that had not come to an end when watching was stopped.
-    pub(crate) fn open_all(hub: &Hub, pids: &[u32]) -> Vec<Option<Result<Self, Error>>> {
-        let stopping = Stopping::of(hub);
+    /// Attaches to each of these processes, in that order; the first one has the programs loaded. One that hangs keeps no other waiting. Once
+    /// watching is to end, that is the error of all but the first whose turn has not come.
+    pub(crate) fn open_all(hub: &Hub, pids: &[u32]) -> Vec<Result<Self, Error>> {
         let hub = hub.clone();
-        map_all(pids.to_vec(), move |pid| Self::open(&hub, pid), move || stopping.is_over())
+        let open = move |(place, pid)| {
+            if place > 0 && hub.stop().is_stopped() { Err(Error::stopped()) } else { Self::open(&hub, pid) }
+        };
+        let opened = map_all(pids.iter().copied().enumerate().collect(), open, || false);
+        let panicked = || Err(Error::internal("attach to a process", &"a thread has panicked"));
+        opened.into_iter().map(|opened| opened.unwrap_or_else(panicked)).collect()
     }
 
     /// Attaches to a target. One that hangs meanwhile is left behind.
@@ -140,10 +124,11 @@ impl Session {
             let hub = hub.clone();
             move || Self::attach(&hub, pid)
         };
-        let stopping = Stopping::of(hub);
-        let opened = Aside::default().run_large(attach, |quiet| quiet < PATIENCE && !stopping.is_over());
-        let silent = || if hub.stop().is_stopped() { Error::stopped() } else { TargetError::Silent(pid).into() };
-        opened.unwrap_or_else(|| Err(silent()))
+        let is_stopped = || hub.stop().is_stopped();
+        // Whoever wants to stop does not wait for one that waits itself.
+        let wait = |quiet: Quiet| quiet.silent < PATIENCE && (quiet.idle < PATIENCE_AT_END || !is_stopped());
+        let silent = || if is_stopped() { Error::stopped() } else { TargetError::Silent(pid).into() };
+        Aside::default().run_large(attach, wait).unwrap_or_else(|| Err(silent()))
     }
 
     /// Attaches to the target, for as long as that takes.

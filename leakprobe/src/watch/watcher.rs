@@ -41,7 +41,7 @@ impl Watcher {
         let stop = Stop::new(Budget::default());
         let only = if let [pid] = *pids { Some(pid) } else { None };
         let hub = Hub::new(options, only, true, &stop);
-        let sessions = Session::open_all(&hub, pids).into_iter().flatten().collect::<Result<Vec<Session>, Error>>()?;
+        let sessions = Session::open_all(&hub, pids).into_iter().collect::<Result<Vec<Session>, Error>>()?;
         let observers = Observers::default();
         let (tells, updates) = mpsc::channel();
         let watched = {

@@ -199,10 +199,7 @@ fn watched(options: &Ci, mut load: Load<'_>, plan: &Plan) -> Result<Watched, Fai
             return Err(Failure::new(ExitCode::Usage, what));
         }
         let session = Session::open(&hub, options.pid)?;
-        let opened = Session::open_all(&hub, &named).into_iter();
-        let mut others = opened
-            .map(|opened| opened.unwrap_or_else(|| Err(watch::Error::stopped())))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut others = Session::open_all(&hub, &named).into_iter().collect::<Result<Vec<_>, _>>()?;
         others.extend(opened_of_family(&hub, &family, MAX_PROCESSES - 1 - named.len()));
         load.environment = vec![(PID, options.pid.to_string())];
         let phases = async |mut observer: Observer, others| {
@@ -260,7 +257,7 @@ fn opened_of_family(hub: &Hub, pids: &[u32], most: usize) -> Vec<Session> {
     if too_many > 0 {
         tracing::warn!("{too_many} processes are not judged: at most {MAX_PROCESSES} are watched at once");
     }
-    let opened = Session::open_all(hub, pids.get(..most).unwrap_or(pids)).into_iter().flatten();
+    let opened = Session::open_all(hub, pids.get(..most).unwrap_or(pids)).into_iter();
     opened.filter_map(|opened| opened.inspect_err(|error| tracing::warn!("{error}")).ok()).collect()
 }
 
