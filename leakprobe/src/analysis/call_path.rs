@@ -14,6 +14,7 @@ use std::{
     borrow::Cow,
     collections::{HashMap, HashSet},
     hash::{Hash, Hasher},
+    sync::Arc,
 };
 
 use crate::model::{Frame, Recording};
@@ -55,25 +56,30 @@ const V8_TAGS: [&str; 6] = ["JS", "LazyCompile", "InterpretedFunction", "Functio
 const V8_TIERS: [char; 5] = ['~', '^', '+', '*', '\''];
 
 /// A function, as far as it is the same in the next run.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Function<'a> {
-    /// The module that the function is in: `[executable]`, or a library without its version and folder.
-    pub(super) module: Cow<'a, str>,
+    /// The module that the function is in: `[executable]`, or a library without its version and folder. Held once for all of its
+    /// functions.
+    pub(super) module: Arc<str>,
     /// Its name, or else its address in the module; empty in code that was made at run time.
     pub(super) name: &'a str,
 }
 
-impl<'a> Function<'a> {
-    fn of(frame: &'a Frame, exe: &str) -> Self {
-        if tells_nothing(frame) {
-            return Self { module: MADE.into(), name: "" };
-        }
-        let name = match frame.function.as_str() {
-            "" => &frame.address,
-            name if frame.module == "[jit]" => without_tier(name),
-            name => name,
-        };
-        Self { module: module(frame, exe), name }
+/// Numbers of functions, the same for equal ones in whichever recording they are.
+#[derive(Debug, Default)]
+pub(super) struct Numbers<'a>(HashMap<Function<'a>, u32>);
+
+impl<'a> Numbers<'a> {
+    /// The number of each function of `paths`, by its place.
+    pub(super) fn of(&mut self, paths: &CallPaths<'a>) -> HashMap<u32, u32> {
+        let firsts = paths.steps.iter().zip(0..).filter(|(step, place)| step.function == *place);
+        let functions = firsts.filter_map(|(_, place)| Some((place, paths.function(place)?)));
+        functions
+            .map(|(place, function)| {
+                let next = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+                (place, *self.0.entry(function.clone()).or_insert(next))
+            })
+            .collect()
     }
 }
 
@@ -100,21 +106,28 @@ impl<'a> CallPaths<'a> {
     pub(super) fn new(frames: &'a [Frame], exe: &'a str) -> Self {
         let exe = as_mapped(exe);
         let mut firsts: HashMap<Function<'a>, u32> = HashMap::new();
-        let mut modules: HashMap<&'a str, u32> = HashMap::new();
+        // The first frame of each, and its name.
+        let mut modules: HashMap<&'a str, (u32, Arc<str>)> = HashMap::new();
+        let made: Arc<str> = MADE.into();
         let mut functions = HashMap::new();
         let mut steps = Vec::with_capacity(frames.len());
         for (frame, place) in frames.iter().zip(0..) {
-            let function = Function::of(frame, exe);
-            let is_glue = function.module == MADE || is_glue(&frame.function);
+            let (module, in_module) =
+                modules.entry(&frame.module).or_insert_with(|| (place, module(&frame.module, exe).into()));
+            let function = if tells_nothing(frame) {
+                Function { module: Arc::clone(&made), name: "" }
+            } else {
+                Function { module: Arc::clone(in_module), name: name(frame) }
+            };
+            let is_glue = *function.module == *MADE || is_glue(&frame.function);
             let is_machines = MACHINES.contains(&frame.module_name());
             let first = *firsts.entry(function.clone()).or_insert(place);
             if first == place {
                 functions.insert(place, function);
             }
-            let module = *modules.entry(&frame.module).or_insert(place);
             steps.push(Step {
                 function: first,
-                module,
+                module: *module,
                 is_glue,
                 is_users: !is_glue && !is_machines && frame.is_users(),
             });
@@ -197,6 +210,15 @@ impl<'a> CallPaths<'a> {
     }
 }
 
+/// What its function is called.
+fn name(frame: &Frame) -> &str {
+    match frame.function.as_str() {
+        "" => &frame.address,
+        name if frame.module == "[jit]" => without_tier(name),
+        name => name,
+    }
+}
+
 /// Whether it does not tell what runs, and its place in memory is another one in the next run.
 fn tells_nothing(frame: &Frame) -> bool {
     if frame.function.is_empty() {
@@ -229,8 +251,9 @@ fn as_mapped(path: &str) -> &str {
     path.strip_suffix(" (deleted)").unwrap_or(path)
 }
 
-fn module<'a>(frame: &'a Frame, exe: &str) -> Cow<'a, str> {
-    let path = as_mapped(&frame.module);
+/// What a module is called, by its path.
+fn module<'a>(path: &'a str, exe: &str) -> Cow<'a, str> {
+    let path = as_mapped(path);
     if path == exe && !exe.is_empty() {
         return EXECUTABLE.into();
     }

@@ -3,9 +3,9 @@
 //! Sites are matched by their ids, which are made from functions and modules alone, so that the two recordings may be of
 //! different processes. What cannot be told from the two is never told as "no more": see [`Outcome`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use super::call_path::{CallPaths, Function};
+use super::call_path::{self, CallPaths};
 use crate::model::{Loss, Recording, Role, Site, TaskKind, WaitKind};
 
 /// Losses that may hide a parked task. Of others it is known at which site the task is, or that it was not parked.
@@ -178,13 +178,14 @@ impl Diff<'_> {
 /// Compares two recordings: what is parked in `after` and not in `before`.
 #[must_use]
 pub fn diff<'a>(before: &Side<'a>, after: &Side<'a>) -> Diff<'a> {
-    let mut places: BTreeMap<Place<'a>, BTreeMap<&'a str, Pair<'a>>> = BTreeMap::new();
-    let paths = CallPaths::of(before.recording);
+    let mut places: BTreeMap<Place, BTreeMap<&'a str, Pair<'a>>> = BTreeMap::new();
+    let mut numbers = call_path::Numbers::default();
+    let paths = Paths::of(before.recording, &mut numbers);
     for &site in &before.sites {
         let pairs = places.entry(Place::of(site, &paths)).or_default();
         pairs.entry(&site.id).or_default().before.push(site);
     }
-    let paths = CallPaths::of(after.recording);
+    let paths = Paths::of(after.recording, &mut numbers);
     for &site in &after.sites {
         let pairs = places.entry(Place::of(site, &paths)).or_default();
         pairs.entry(&site.id).or_default().after.push(site);
@@ -201,19 +202,37 @@ pub fn diff<'a>(before: &Side<'a>, after: &Side<'a>) -> Diff<'a> {
     Diff { rows, outcome, reasons, notes: notes(before.recording, after.recording) }
 }
 
+/// The paths of a recording's stacks, by what can be compared with those of another one.
+struct Paths<'a> {
+    paths: CallPaths<'a>,
+    /// The number of each function.
+    numbers: HashMap<u32, u32>,
+}
+
+impl<'a> Paths<'a> {
+    fn of(recording: &'a Recording, numbers: &mut call_path::Numbers<'a>) -> Self {
+        let paths = CallPaths::of(recording);
+        Self { numbers: numbers.of(&paths), paths }
+    }
+
+    fn path(&self, stack: &[u32]) -> Vec<u32> {
+        self.paths.path(stack).iter().filter_map(|place| self.numbers.get(place).copied()).collect()
+    }
+}
+
 /// Where tasks wait, whoever created them.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Place<'a> {
-    path: Vec<Function<'a>>,
+struct Place {
+    /// Numbers of functions.
+    path: Vec<u32>,
     kind: WaitKind,
     task: TaskKind,
     role: Role,
 }
 
-impl<'a> Place<'a> {
-    fn of(site: &Site, paths: &CallPaths<'a>) -> Self {
-        let path = paths.functions(&site.stack).cloned().collect();
-        Self { path, kind: site.kind, task: site.task, role: site.role }
+impl Place {
+    fn of(site: &Site, paths: &Paths<'_>) -> Self {
+        Self { path: paths.path(&site.stack), kind: site.kind, task: site.task, role: site.role }
     }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::report::fixture;
+use crate::{model::Frame, report::fixture};
 
 fn side(recording: &Recording) -> Side<'_> {
     Side { recording, sites: recording.sites.iter().collect() }
@@ -140,4 +140,23 @@ fn unknown_ages_are_counted_for_nobody() {
     ] {
         assert_eq!(Change::of(before, after), change, "{before:?} {after:?}");
     }
+}
+
+#[test]
+fn names_of_modules_are_held_once_for_all_sites() {
+    let mut recording = fixture::checkout();
+    // Named otherwise than the file, as libraries are.
+    let module = format!("/lib/{}.so", "a_".repeat(32 << 10));
+    let frame = |n: u32| Frame { module: module.clone(), function: n.to_string(), ..Frame::default() };
+    recording.frames = (0..500).map(frame).collect();
+    recording.tasks.clear();
+    let site = |n: u32| Site {
+        id: n.to_string(),
+        stack: (0..500).map(|place| (place + n) % 500).collect(),
+        ..recording.sites[0].clone()
+    };
+    recording.sites = (0..2_000).map(site).collect();
+    // Held for each frame of each site, these would be 64 GB.
+    let same = diff(&side(&recording), &side(&recording));
+    assert_eq!((same.rows.len(), same.sites(Change::Same)), (2_000, 2_000));
 }

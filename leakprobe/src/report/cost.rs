@@ -1,9 +1,20 @@
 //! What memory it takes to write a recording in a format, known before it is done: a stack names frames by number, so a small file can
 //! grow to much. And how large the output may become, which is known only while it is written.
 
-use std::{io, path::Path};
+use std::{
+    collections::{HashMap, HashSet},
+    hash::{BuildHasher, Hash, Hasher, RandomState},
+    io,
+    path::Path,
+};
 
-use super::{Error, Format, Options, json::expanded::Expanded};
+use super::{
+    Error, Format, Options, frames, html,
+    samples::{self, Entry},
+    shown::Shown,
+    stacks::Stacks,
+    svg,
+};
 use crate::model::Recording;
 
 /// Most bytes of memory that writing one output may take, besides the recording itself.
@@ -14,69 +25,148 @@ const MOST_MEMORY: u64 = 320 << 20;
 const MOST_WRITTEN: u64 = 256 << 20;
 const MOST_WRITTEN_FOR_TASK: u64 = 8 << 10;
 
-/// What a format takes at most.
-struct Cost {
-    /// Bytes of memory for each byte of text of the distinct stacks.
-    text: u64,
-    /// Bytes of memory for each of their frames.
-    frame: u64,
-    size: Size,
-}
+/// Most bytes that a frame of a distinct stack takes as a number, and one of the tree of all stacks until it is drawn; in a comparison
+/// this one is also looked up by its name, and its weights are kept.
+const NUMBER: u64 = 8;
+const DRAWN: u64 = 64;
+const COMPARED: u64 = 192;
+/// And one of a profile. Two frames may be a location of their own, if the inner one is inlined.
+const OF_SPEEDSCOPE: u64 = 16;
+const OF_PPROF: u64 = 100;
+/// Most bytes that a distinct stack takes besides its frames, and a distinct frame besides its text.
+const STACK: u64 = 256;
+const LABEL: u64 = 256;
 
-/// How large an output gets.
-enum Size {
-    /// Each text of the recording stands in it once.
-    AsRecording,
-    /// The same stack is written for each task or site, each holder and each member of a deadlock.
-    Repeating,
-}
-
-impl Cost {
-    /// Of one recording, or of the comparison of several. Measured, with a part added, of recordings with 256 MiB of text in 4,000
-    /// frames, and with 12 million frames of one byte each.
-    const fn of(format: Format, is_comparison: bool) -> Self {
-        let (text, frame, size) = match format {
-            Format::Json if !is_comparison => (0, 0, Size::AsRecording),
-            // Nodes of a tree; the picture is put together in memory, and the page holds it twice.
-            Format::Svg => (3, 80, Size::Repeating),
-            Format::Html => (4, 80, Size::Repeating),
-            // Text is held once for each stack, and once more for the packet.
-            Format::Perfetto => (3, 16, Size::Repeating),
-            // Numbers; each frame's text once. Two frames may be a location of their own, if the inner one is inlined.
-            Format::Pprof => (0, 100, Size::Repeating),
-            // Lines of both recordings are found by their text.
-            Format::Folded if is_comparison => (2, 16, Size::Repeating),
-            Format::Speedscope | Format::Folded => (0, 16, Size::Repeating),
-            // One stack at a time, or the most important ones.
-            Format::Json
-            | Format::Txt
-            | Format::GoroutinesTxt
-            | Format::WaitsSvg
-            | Format::Dot
-            | Format::Junit
-            | Format::Sarif
-            | Format::Markdown => (0, 0, Size::Repeating),
-        };
-        Self { text, frame, size }
-    }
-}
-
-/// Whether these recordings together can be written in `format`.
+/// Whether these recordings can be written in `format`: one of them, or the comparison of two, the later one being the second.
 ///
 /// # Errors
 ///
 /// [`Error::TooMuchToRender`].
 pub(super) fn check(format: Format, of: &[&Recording], options: &Options, path: &Path) -> Result<(), Error> {
-    let cost = Cost::of(format, of.len() > 1);
-    let memory = |recording: &&Recording| {
-        let Expanded { text, frames } = Expanded::of(recording, options.max_depth, MOST_MEMORY);
-        text.saturating_mul(cost.text).saturating_add(frames.saturating_mul(cost.frame))
-    };
-    let memory = of.iter().map(memory).fold(0, u64::saturating_add);
-    if memory > MOST_MEMORY {
+    if memory(format, of, options) > MOST_MEMORY {
         return Err(Error::TooMuchToRender { path: path.into(), format, most_mib: MOST_MEMORY >> 20 });
     }
     Ok(())
+}
+
+/// Bytes of memory that it takes at most.
+fn memory(format: Format, of: &[&Recording], options: &Options) -> u64 {
+    let shown = || of.iter().map(|recording| Shown::of(recording, options));
+    match format {
+        Format::Svg | Format::Html => match *shown().collect::<Vec<_>>().as_slice() {
+            [ref before, ref after] => compared_picture([before, after], options),
+            ref all if format == Format::Svg => all.iter().map(|shown| picture(shown, options).0).sum(),
+            // The picture is held as a part of the page, too.
+            ref all => {
+                let views = html::views(options);
+                let page = |shown| views.iter().map(|view| picture(shown, view)).map(|(all, drawn)| all + drawn).max();
+                all.iter().filter_map(page).sum()
+            }
+        },
+        Format::Folded => {
+            let lines = |shown| Lines::of(&Stacks::of(&shown, options));
+            // Lines of both recordings are found by their text; those of one are written without being put together.
+            let text = |lines: Lines| lines.stacks + if of.len() > 1 { lines.text } else { 0 };
+            shown().map(lines).map(text).sum()
+        }
+        Format::Perfetto => shown().map(|shown| trace(&shown)).sum(),
+        Format::Speedscope => shown().map(|shown| distinct_frames(&shown, options) * OF_SPEEDSCOPE).sum(),
+        Format::Pprof => shown().map(|shown| distinct_frames(&shown, options) * OF_PPROF).sum(),
+        // One stack at a time, or the most important ones.
+        Format::Json
+        | Format::Txt
+        | Format::GoroutinesTxt
+        | Format::WaitsSvg
+        | Format::Dot
+        | Format::Junit
+        | Format::Sarif
+        | Format::Markdown => 0,
+    }
+}
+
+/// The distinct stacks of a recording as folded lines.
+#[derive(Clone, Copy)]
+struct Lines {
+    /// Bytes of memory until they are put together.
+    stacks: u64,
+    /// Bytes of all lines.
+    text: u64,
+    /// Bytes of each text once.
+    labels: u64,
+}
+
+impl Lines {
+    fn of(stacks: &Stacks) -> Self {
+        let labels: Vec<u64> = stacks.labels().iter().map(|label| label.len() as u64).collect();
+        let length = |label: &u32| labels.get(*label as usize).copied().unwrap_or(0) + 1;
+        let all: u64 = labels.iter().sum();
+        let held = |frames: &[u32]| frames.len() as u64 * NUMBER + STACK;
+        Self {
+            // Texts are found by themselves.
+            stacks: 2 * all + labels.len() as u64 * LABEL + stacks.iter().map(|stack| held(&stack.frames)).sum::<u64>(),
+            text: stacks.iter().flat_map(|stack| &stack.frames).map(length).sum(),
+            labels: all,
+        }
+    }
+}
+
+/// Bytes of memory for a flame graph, and how many of them are the picture.
+fn picture(shown: &Shown<'_>, options: &Options) -> (u64, u64) {
+    let stacks = Stacks::of(shown, options);
+    let (lines, size) = (Lines::of(&stacks), svg::Size::of(&stacks, options));
+    // Colours are found by text.
+    (lines.stacks + lines.labels + lines.text + size.frames * DRAWN + size.bytes, size.bytes)
+}
+
+/// Bytes of memory for the flame graph of a comparison: each picture that is made of another one is held beside that alone.
+fn compared_picture([before, after]: [&Shown<'_>; 2], options: &Options) -> u64 {
+    let [before, after] = [before, after].map(|shown| Stacks::of(shown, options));
+    let (was, is) = (Lines::of(&before), Lines::of(&after));
+    let (tree, size) = (svg::Size::of(&before, options), svg::Size::of(&after, options));
+    // The lines of both are found by their text, and those that are drawn are held as well.
+    let lines = was.stacks + is.stacks + was.text + 2 * is.text;
+    lines + (tree.frames + size.frames) * COMPARED + 2 * size.bytes
+}
+
+/// Bytes of memory for a trace: each distinct stack is a text, and the one that is written is held three times more.
+fn trace(shown: &Shown<'_>) -> u64 {
+    let parked = shown.tasks.iter().filter(|task| task.wait.is_some()).map(|task| &*task.stack);
+    let created = shown.tasks.iter().filter(|task| task.created_by.task.is_some()).map(|task| &*task.created_by.stack);
+    let ended = shown.recording.ended_waits.iter().filter(|wait| shown.shows_ended(wait)).map(|wait| &*wait.stack);
+    let mut labels: HashMap<u32, u64> = HashMap::new();
+    let mut known: HashSet<&[u32]> = HashSet::new();
+    let (mut all, mut largest) = (0, 0);
+    for stack in parked.chain(created).chain(ended) {
+        if known.insert(stack) {
+            let frames = shown.resolve(stack);
+            let length =
+                |&(place, frame)| *labels.entry(place).or_insert_with(|| frames::label(frame).len() as u64) + 1;
+            let text: u64 = shown.cut(&frames).0.iter().map(length).sum();
+            all += text + STACK;
+            largest = largest.max(text);
+        }
+    }
+    all + 3 * largest + labels.values().map(|label| label + LABEL).sum::<u64>()
+}
+
+/// Frames of all stacks that differ in one of them, or in what is waited for.
+fn distinct_frames(shown: &Shown<'_>, options: &Options) -> u64 {
+    let hashes = RandomState::new();
+    let (mut known, mut frames) = (HashSet::new(), 0);
+    samples::each(shown, options, |sample| {
+        let mut hash = hashes.build_hasher();
+        for entry in &sample.entries {
+            match entry {
+                Entry::Frame(place, _) => place.hash(&mut hash),
+                Entry::Note(note) => note.hash(&mut hash),
+            }
+        }
+        sample.kind.hash(&mut hash);
+        if known.insert(hash.finish()) {
+            frames += sample.entries.len() as u64 + 1;
+        }
+    });
+    frames
 }
 
 /// A writer that fails where an output gets too large.
@@ -109,31 +199,34 @@ impl io::Write for Limited<'_> {
     }
 }
 
-/// Most bytes that the output of these recordings may have.
+/// Most bytes that the output of these recordings may have. A recording as itself has each text once; all else writes the same stack
+/// for each task or site, each holder and each member of a deadlock.
 pub(super) fn most_written(format: Format, of: &[&Recording]) -> u64 {
-    match Cost::of(format, of.len() > 1).size {
-        Size::AsRecording => u64::MAX,
-        Size::Repeating => {
-            let tasks = of.iter().map(|recording| recording.tasks.len() as u64).fold(0, u64::saturating_add);
-            MOST_WRITTEN.saturating_add(tasks.saturating_mul(MOST_WRITTEN_FOR_TASK))
-        }
+    if format == Format::Json && of.len() == 1 {
+        return u64::MAX;
     }
+    let tasks = of.iter().map(|recording| recording.tasks.len() as u64).fold(0, u64::saturating_add);
+    MOST_WRITTEN.saturating_add(tasks.saturating_mul(MOST_WRITTEN_FOR_TASK))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        model::{Frame, Site, Verdict},
-        report::{diff, fixture},
+        model::{Frame, Site, TaskState, Verdict},
+        report::{GroupBy, diff, fixture},
     };
 
     /// `count` tasks with different stacks of `depth` frames, which have names of `length` bytes.
     fn recording(count: u32, depth: u32, length: usize) -> Recording {
+        named(count, depth, |n| n.to_string().repeat(length))
+    }
+
+    /// The same with ten frames, which are called by their number.
+    fn named(count: u32, depth: u32, name: impl Fn(u32) -> String) -> Recording {
         let mut recording = fixture::checkout();
-        recording.frames =
-            (0..10).map(|n| Frame { function: n.to_string().repeat(length), ..Frame::default() }).collect();
-        let task = recording.tasks[0].clone();
+        recording.frames = (0..10).map(|n| Frame { function: name(n), ..Frame::default() }).collect();
+        let task = recording.tasks.iter().find(|task| task.state == TaskState::Parked).unwrap().clone();
         recording.sites.clear();
         recording.timeline.clear();
         recording.ended_waits.clear();
@@ -150,34 +243,90 @@ mod tests {
         recording
     }
 
+    /// The same, with stacks that have nothing in common from their outermost frame on.
+    fn turned(mut recording: Recording) -> Recording {
+        for task in &mut recording.tasks {
+            task.stack = task.stack.iter().rev().copied().collect();
+        }
+        recording
+    }
+
     fn refused(recording: &Recording, options: &Options) -> Vec<Format> {
         let is_refused = |format: &Format| check(*format, &[recording], options, Path::new("x")).is_err();
         Format::ALL.iter().copied().filter(is_refused).collect()
     }
 
+    fn refused_comparisons(before: &Recording, after: &Recording) -> Vec<Format> {
+        let is_refused =
+            |format: &Format| check(*format, &[before, after], &Options::default(), Path::new("x")).is_err();
+        diff::FORMATS.iter().copied().filter(is_refused).collect()
+    }
+
     #[test]
     fn what_grows_to_much_is_refused_by_the_formats_that_write_it_out() {
         assert_eq!(refused(&recording(1_000, 50, 100), &Options::default()), []);
-        let long = recording(100, 40, 32 << 10);
+        // Of names of more than 16 KiB both ends are written.
+        let long = recording(600, 40, 32 << 10);
         assert_eq!(refused(&long, &Options::default()), [Format::Svg, Format::Perfetto, Format::Html]);
-        let frames = recording(6_000, 1_000, 1);
-        assert_eq!(refused(&frames, &Options::default()), [Format::Svg, Format::Pprof, Format::Html]);
+        let frames = recording(3_500, 1_000, 1);
+        assert_eq!(refused(&frames, &Options::default()), [Format::Pprof]);
+        let wide = turned(recording(1_500, 1_000, 1));
+        assert_eq!(refused(&wide, &Options::default()), [Format::Svg, Format::Html]);
         let cut = Options { max_depth: Some(20), ..Options::default() };
-        assert_eq!((refused(&long, &cut), refused(&frames, &cut)), (vec![], vec![]));
-        assert!(check(Format::Svg, &[&recording(100, 20, 32 << 10); 2], &Options::default(), Path::new("x")).is_err());
+        for recording in [&long, &frames, &wide] {
+            assert_eq!(refused(recording, &cut), []);
+        }
+    }
+
+    #[test]
+    fn a_comparison_takes_what_both_take() {
+        let idle = fixture::idle();
+        // 125 MiB of text, and no more than 1 MiB of frames that have a name of their own.
+        let long = recording(400, 20, 32 << 10);
+        assert_eq!(refused(&long, &Options::default()), []);
+        assert_eq!(refused_comparisons(&long, &idle), []);
+        assert_eq!(refused_comparisons(&long, &long), [Format::Svg, Format::Html]);
+        let longer = recording(600, 20, 32 << 10);
+        assert_eq!(refused_comparisons(&idle, &longer), [Format::Svg, Format::Html]);
+        assert_eq!(refused_comparisons(&longer, &longer), [Format::Svg, Format::Folded, Format::Html]);
+    }
+
+    #[test]
+    fn names_count_as_they_are_written() {
+        // 64 MB of text in the tree of a picture, which is 390 MB as `&quot;`.
+        let tree = |text: &str| turned(named(100, 400, |n| format!("{n}{}", text.repeat(1_600))));
+        assert_eq!(refused(&tree("a"), &Options::default()), []);
+        assert_eq!(refused(&tree("\""), &Options::default()), [Format::Svg, Format::Html]);
+        assert_eq!(refused_comparisons(&fixture::idle(), &tree("\"")), [Format::Svg, Format::Html]);
+        // Each of these bytes is three, as it stands for a character that can be shown.
+        let lines = |text: &str| named(100, 1_000, |n| format!("{n}{}", text.repeat(1_600)));
+        assert_eq!(refused(&lines("a"), &Options::default()), []);
+        assert_eq!(refused(&lines("\u{7f}"), &Options::default()), [Format::Svg, Format::Perfetto, Format::Html]);
+    }
+
+    #[test]
+    fn a_group_makes_a_stack_of_its_own() {
+        let mut recording = named(1_000, 40, |n| n.to_string().repeat(16 << 10));
+        let stack = recording.tasks[0].stack.clone();
+        for (n, task) in recording.tasks.iter_mut().enumerate() {
+            (task.name, task.stack) = (n.to_string().into(), stack.clone());
+        }
+        assert_eq!(refused(&recording, &Options::default()), []);
+        let grouped = Options { group_by: Some(GroupBy::ThreadName), ..Options::default() };
+        assert_eq!(refused(&recording, &grouped), [Format::Svg, Format::Html]);
     }
 
     #[test]
     fn what_is_refused_can_be_cut_until_it_fits() {
         let options = Options::default();
+        let frames = recording(3_500, 1_000, 1);
+        assert_eq!(crate::report::depth_that_fits(&frames, Format::Pprof, &options), Some(512));
         let depth =
             |recording: &Recording, options: &Options| crate::report::depth_that_fits(recording, Format::Svg, options);
-        let frames = recording(6_000, 1_000, 1);
-        assert_eq!(depth(&frames, &options), Some(512));
-        let long = recording(100, 40, 32 << 10);
-        assert_eq!(depth(&long, &options), Some(32));
-        assert_eq!(depth(&long, &Options { max_depth: Some(32), ..options.clone() }), Some(16));
-        assert_eq!(depth(&recording(1_000, 40, 64 << 10), &options), None);
+        let long = recording(800, 40, 32 << 10);
+        assert_eq!(depth(&long, &options), Some(16));
+        assert_eq!(depth(&long, &Options { max_depth: Some(16), ..options.clone() }), Some(8));
+        assert_eq!(depth(&recording(4_000, 40, 64 << 10), &options), None);
     }
 
     #[test]

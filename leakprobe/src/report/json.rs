@@ -1,7 +1,7 @@
 //! The recording as JSON: written, read back and checked, and described by a schema.
 
+mod bounds;
 mod document;
-pub(super) mod expanded;
 mod metered;
 
 use std::{
@@ -78,7 +78,7 @@ fn read_up_to(max_bytes: u64, reader: impl Read, path: &Path) -> Result<Recordin
         }
     };
     let checked = check_indices(&recording);
-    let checked = checked.and_then(|()| expanded::check(&recording));
+    let checked = checked.and_then(|()| bounds::check(&recording));
     checked.map_err(|what| Error::Damaged { path, what })?;
     Ok(recording)
 }

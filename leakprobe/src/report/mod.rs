@@ -385,7 +385,9 @@ pub fn write_page_of_check(
     owner: Option<files::Owner>,
 ) -> Result<files::Written, Error> {
     let write = |out: &mut dyn io::Write| html::write(recording, Some(baseline), options, out);
-    write_within(Format::Html, &[recording, baseline], options, path, owner, write)
+    // The page of one, with the comparison of both.
+    cost::check(Format::Html, &[recording], options, path)?;
+    write_within(Format::Html, &[baseline, recording], options, path, owner, write)
 }
 
 /// [`files::write`] of what neither takes too much memory nor becomes too large.

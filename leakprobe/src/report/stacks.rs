@@ -25,7 +25,7 @@ pub(super) struct Stacks {
 #[derive(Debug)]
 pub(super) struct WeightedStack {
     /// Indices of labels, outermost first, the wait last.
-    frames: Vec<u32>,
+    pub(super) frames: Vec<u32>,
     /// What they wait for.
     pub(super) kind: WaitKind,
     /// How many they are.
@@ -59,6 +59,11 @@ impl Stacks {
     /// The stacks, in their order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &WeightedStack> {
         self.stacks.iter()
+    }
+
+    /// Each distinct frame text, by its index.
+    pub(super) fn labels(&self) -> &[String] {
+        &self.labels
     }
 
     /// The frame texts of `stack`, outermost first, the wait last.

@@ -147,17 +147,25 @@ fn pictures(page: &mut Page<'_>, shown: &Shown<'_>, before: Option<&Recording>, 
         let name = "What came since the baseline (red) and what has gone (blue)";
         page.details("-difference", name, true, |page| page.picture(name, &picture))?;
     }
-    for (id, name, view, weight) in [
-        ("parked", "Where they are parked, by number", View::Parked, Weight::Tasks),
-        ("time", "Where they are parked, by time", View::Parked, Weight::Time),
-        ("creation", "Where they were created", View::Creation, Weight::Tasks),
-    ] {
-        let options = Options { view, weight, width: None, ..options.clone() };
+    for ((id, name), options) in [
+        ("parked", "Where they are parked, by number"),
+        ("time", "Where they are parked, by time"),
+        ("creation", "Where they were created"),
+    ]
+    .into_iter()
+    .zip(views(options))
+    {
         let mut picture = Vec::new();
         svg::Svg.write(shown.recording, &options, &mut picture)?;
         page.details(&format!("-{id}"), name, id == "parked", |page| page.picture(name, &picture))?;
     }
     Ok(())
+}
+
+/// Of each of the flame graphs, which are drawn one after the other.
+pub(super) fn views(options: &Options) -> [Options; 3] {
+    [(View::Parked, Weight::Tasks), (View::Parked, Weight::Time), (View::Creation, Weight::Tasks)]
+        .map(|(view, weight)| Options { view, weight, width: None, ..options.clone() })
 }
 
 fn group_table(page: &mut Page<'_>, shown: &Shown<'_>, by: &super::GroupBy) -> io::Result<()> {

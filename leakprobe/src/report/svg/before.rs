@@ -84,11 +84,11 @@ impl Before {
         Self(tree.nodes.iter().map(|node| ((node.start, node.after, node.depth), node.before)).collect())
     }
 
-    /// `picture`, as inferno drew it, with colours that tell of the change, and with the weights from before in the titles.
-    pub(super) fn told_in(&self, picture: &str) -> io::Result<String> {
+    /// Writes `picture`, as inferno drew it, with colours that tell of the change, and with the weights from before in the titles.
+    pub(super) fn write_into(&self, picture: &str, out: &mut dyn io::Write) -> io::Result<()> {
         let bottom = bottom(picture)?;
         let mut reader = Reader::from_str(picture);
-        let mut writer = Writer::new(Vec::new());
+        let mut writer = Writer::new(out);
         // The title of a frame, until its rectangle comes, which tells which frame it is.
         let mut held: Vec<Event<'_>> = Vec::new();
         loop {
@@ -103,10 +103,7 @@ impl Before {
                     held.clear();
                     writer.write_event(Event::Empty(colored(&tag, color(before.unwrap_or(after), after))?))?;
                 }
-                Event::Eof => {
-                    write_all(&mut writer, held)?;
-                    return String::from_utf8(writer.into_inner()).map_err(invalid);
-                }
+                Event::Eof => return write_all(&mut writer, held),
                 event @ (Event::Text(_) | Event::GeneralRef(_)) if !held.is_empty() => held.push(event),
                 event @ Event::End(_) if !held.is_empty() => held.push(event),
                 event => {
@@ -118,12 +115,12 @@ impl Before {
     }
 }
 
-fn write_all(writer: &mut Writer<Vec<u8>>, events: Vec<Event<'_>>) -> io::Result<()> {
+fn write_all(writer: &mut Writer<&mut dyn io::Write>, events: Vec<Event<'_>>) -> io::Result<()> {
     events.into_iter().try_for_each(|event| writer.write_event(event))
 }
 
 /// The title that was held, with what the frame weighed before.
-fn write_title(writer: &mut Writer<Vec<u8>>, held: &[Event<'_>], before: Option<u64>) -> io::Result<()> {
+fn write_title(writer: &mut Writer<&mut dyn io::Write>, held: &[Event<'_>], before: Option<u64>) -> io::Result<()> {
     // `f (12 threads, 3.00%)`: its last piece of text ends so.
     let last = held.iter().rposition(|event| matches!(event, Event::Text(text) if text.ends_with(b"%)")));
     for (place, event) in held.iter().enumerate() {

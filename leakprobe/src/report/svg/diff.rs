@@ -1,7 +1,7 @@
 //! Differential flame graph: as wide as many tasks are parked in the second recording, red where there are more than in the
 //! first, blue where there are fewer.
 
-use std::io;
+use std::{collections::BTreeMap, io};
 
 use inferno::flamegraph;
 
@@ -33,13 +33,29 @@ pub(in crate::report) fn write(compared: &Compared<'_>, options: &Options, out: 
     if stacks.values().all(|&[_, after]| after == 0) {
         return head.write_alone(&words::capitalized(&compared.sentence()), out);
     }
+    let (picture, before) = draw(&stacks, compared, options, &head)?;
+    // No more is held than is still needed: each of these is as large as the picture.
+    drop(stacks);
+    let mut whole = Vec::new();
+    head.write_into(&picture, &Runs::of(std::iter::empty()), &mut whole)?;
+    drop(picture);
+    before.write_into(&String::from_utf8(whole).map_err(head::invalid)?, out)
+}
+
+/// The picture as inferno draws it, and what its frames weighed before.
+fn draw(
+    stacks: &BTreeMap<String, [u64; 2]>,
+    compared: &Compared<'_>,
+    options: &Options,
+    head: &Head,
+) -> io::Result<(String, Before)> {
     // inferno wants the order of the whole lines; what has no width it does not draw.
     let mut lines: Vec<(String, &str, u64)> = Vec::new();
     for (stack, &[_, after]) in stacks.iter().filter(|(_, [_, after])| *after > 0) {
         lines.push((format!("{stack} {after}"), stack, after));
     }
     lines.sort_unstable();
-    let before = Before::of(&stacks, lines.iter().map(|&(_, stack, after)| (stack, after)));
+    let before = Before::of(stacks, lines.iter().map(|&(_, stack, after)| (stack, after)));
     let mut drawing = flamegraph::Options::default();
     drawing.title.clone_from(&head.title);
     drawing.subtitle = Some(head.subtitle.clone());
@@ -55,11 +71,7 @@ pub(in crate::report) fn write(compared: &Compared<'_>, options: &Options, out: 
     drawing.bgcolors = Some(flamegraph::color::BackgroundColor::Flat(head::BACKGROUND));
     let mut picture = Vec::new();
     flamegraph::from_lines(&mut drawing, lines.iter().map(|(line, _, _)| line.as_str()), &mut picture)?;
-    let picture = String::from_utf8(picture).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-    let mut whole = Vec::new();
-    head.write_into(&picture, &Runs::of(std::iter::empty()), &mut whole)?;
-    let whole = String::from_utf8(whole).map_err(head::invalid)?;
-    out.write_all(before.told_in(&whole)?.as_bytes())
+    Ok((String::from_utf8(picture).map_err(head::invalid)?, before))
 }
 
 fn title(compared: &Compared<'_>) -> String {

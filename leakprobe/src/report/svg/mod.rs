@@ -8,13 +8,14 @@ mod diff;
 mod head;
 mod layout;
 mod palette;
+mod size;
 mod waits;
 
 use std::io;
 
 use inferno::flamegraph::{self, color};
 
-pub(super) use self::{diff::write as write_diff, waits::Waits};
+pub(super) use self::{diff::write as write_diff, size::Size, waits::Waits};
 use self::{
     head::{FONT_SIZE, Head, LegendEntry},
     palette::Runs,
