@@ -63,13 +63,14 @@ impl Watcher {
         self.updates.recv().ok()
     }
 
-    /// The same for at most so long.
+    /// Waits for the next update, for at most so long; `None` also if there was none until then.
     #[must_use]
     pub fn next_within(&self, timeout: Duration) -> Option<Update> {
         self.updates.recv_timeout(timeout).ok()
     }
 
-    /// What is known of one process at this moment, after another snapshot of it; `None` if it is not watched.
+    /// What is known of one process at this moment, after another snapshot of it; `None` if it is not watched. Waits for the process for as
+    /// long as it hangs.
     #[must_use]
     pub fn recording(&self, pid: u32) -> Option<Recording> {
         let observer = lock(&self.observers)

@@ -40,14 +40,6 @@ pub(crate) struct Observer {
 }
 
 impl Observer {
-    /// The same without an event loop.
-    pub(super) fn recording_now(&self) -> Option<Recording> {
-        let (reply, recording) = oneshot::channel();
-        self.requests.blocking_send(reply).ok()?;
-        self.bell.ring();
-        recording.blocking_recv().ok()
-    }
-
     /// Waits until watching has ended.
     pub(crate) async fn ended(&self) {
         self.requests.closed().await;
@@ -59,6 +51,14 @@ impl Observer {
         self.requests.send(reply).await.ok()?;
         self.bell.ring();
         recording.await.ok()
+    }
+
+    /// As [`Self::recording`], for whoever has no event loop: waits for it.
+    pub(super) fn recording_now(&self) -> Option<Recording> {
+        let (reply, recording) = oneshot::channel();
+        self.requests.blocking_send(reply).ok()?;
+        self.bell.ring();
+        recording.blocking_recv().ok()
     }
 }
 
