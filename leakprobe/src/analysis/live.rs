@@ -138,7 +138,7 @@ pub struct Live {
     second_ns: Option<u64>,
     /// Threads that came, and went, by the kernel's own count, if there is one.
     counted_by_kernel: Option<Turnover>,
-    /// The same by snapshots.
+    /// Those that records and snapshots have told of.
     seen: Turnover,
     /// Waits that ended and of which nobody saw the stack.
     pub unseen_stacks: u64,
@@ -352,10 +352,11 @@ impl Live {
         })
     }
 
-    /// How many threads have come and gone while we watched.
+    /// How many threads have come and gone while we watched: the kernel's own count, or what was seen where that is more.
     #[must_use]
     pub fn turnover(&self) -> Turnover {
-        self.counted_by_kernel.unwrap_or(self.seen)
+        let Turnover { created, gone } = self.counted_by_kernel.unwrap_or_default();
+        Turnover { created: created.max(self.seen.created), gone: gone.max(self.seen.gone) }
     }
 
     /// Takes in how many threads have come and gone by the kernel's own count, which holds whatever becomes of its records.
@@ -441,6 +442,7 @@ impl Live {
             before_us: false,
             started_ns: time_ns,
         };
+        self.seen.created += 1;
         if let Some(old) = self.threads.insert(tid, thread) {
             self.vanish(tid, old);
         }
@@ -452,6 +454,7 @@ impl Live {
         if self.thread_mut(identity).is_some()
             && let Some(thread) = self.threads.remove(&tid)
         {
+            self.seen.gone += 1;
             self.bury(tid, thread.name);
         }
         if self.told_exits.len() >= MOST_LATE {
