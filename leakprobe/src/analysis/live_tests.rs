@@ -171,12 +171,12 @@ fn a_thread_that_is_still_listed_after_its_exit_was_told_is_not_another_one() {
         assert_eq!(ids(&live), [1]);
     }
     live.apply_snapshot(snapshot(2 * SECOND, &[1], Vec::new()));
-    assert_eq!(turnover(&live), (0, 0, 0));
+    assert_eq!(turnover(&live), (0, 2, 0));
     // A new thread with such an id is another one.
     live.apply_change(exited(1, 10));
     live.apply_snapshot(snapshot(5 * SECOND, &[1], vec![sample(1, 50, 0)]));
     assert_eq!(ids(&live), [1]);
-    assert_eq!(turnover(&live), (1, 0, 1));
+    assert_eq!(turnover(&live), (1, 3, 1));
 }
 
 #[test]
