@@ -36,6 +36,11 @@ const LARGE_STACK_BYTES: usize = 8 << 20;
 /// How long something large may take in all, if it is not the target's to say when it ends.
 const LONGEST: Duration = Duration::from_secs(300);
 
+/// Most threads that do one kind of work for many items at once.
+const MOST_AT_ONCE: usize = 128;
+/// If no item is done for so long, the number of these threads is doubled.
+const OVERDUE: Duration = Duration::from_millis(100);
+
 /// Threads that have nothing to do.
 static IDLE: Mutex<Vec<Worker>> = Mutex::new(Vec::new());
 /// Threads that were left behind and have not come back.
@@ -112,7 +117,7 @@ pub(crate) struct Pending {
     pub(crate) used: Duration,
 }
 
-/// For how long something large has not gone on. It does whenever it waits for a CPU.
+/// For how long the thread of [`Aside::run_large`] has made no progress. A thread that waits for a CPU counts as making some.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Quiet {
     /// Without any CPU time: whatever of ours it may have to wait for wakes it several times a second.
@@ -166,7 +171,7 @@ impl Aside {
     }
 
     /// Does something large on a thread that is for that alone, and has the rights of this one: it may start threads and processes of
-    /// its own. It is waited for as long as `wait` says, which is told for how long it has not gone on; and for five minutes at most.
+    /// its own. `wait` decides whether to wait on, by how long there was no progress; after five minutes the work is left behind anyway.
     /// `None`: as for [`Self::run`].
     pub(crate) fn run_large<T: Send + 'static>(
         &self,
@@ -269,13 +274,8 @@ impl Aside {
     }
 }
 
-/// So many threads at most do the same for many things at once.
-const MOST_AT_ONCE: usize = 128;
-/// If nothing has come to an end for so long, as many threads more as there are do it.
-const OVERDUE: Duration = Duration::from_millis(100);
-
-/// Does `work` for each of `items`, in their order, with as many threads as there are CPUs, and more where these hang. What comes of each is
-/// `None` if it had not come to an end when `is_over`, which is asked ten times a second, or if it panicked.
+/// Does `work` for each of `items`, begun in their order, on as many threads as there are CPUs, and on more where these hang. A result is `None`
+/// if the work was not done when `is_over` became true, which is asked ten times a second, or if it panicked.
 pub(crate) fn map_all<I: Send + 'static, T: Send + 'static>(
     items: Vec<I>,
     work: impl Fn(I) -> T + Send + Sync + 'static,

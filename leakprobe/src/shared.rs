@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-/// Locks, whatever became of who had the lock before: what a thread leaves that panics is as good as what it found.
+/// Locks a mutex, also if a thread panicked while it held it: no holder leaves the data half changed.
 pub(crate) fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -210,7 +210,7 @@ impl<'a> CallPaths<'a> {
     }
 }
 
-/// What its function is called.
+/// The name of a frame's function, or its address in the module where it has none.
 fn name(frame: &Frame) -> &str {
     match frame.function.as_str() {
         "" => &frame.address,
@@ -251,7 +251,7 @@ fn as_mapped(path: &str) -> &str {
     path.strip_suffix(" (deleted)").unwrap_or(path)
 }
 
-/// What a module is called, by its path.
+/// The name of the module that has this path.
 fn module<'a>(path: &'a str, exe: &str) -> Cow<'a, str> {
     let path = as_mapped(path);
     if path == exe && !exe.is_empty() {

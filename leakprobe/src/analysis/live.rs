@@ -5,7 +5,7 @@
 //! the kernel tells of an exit before the thread is gone, and lists it for a while after.
 //!
 //! Both name a thread by its id and its start, so that it is known of each whether they speak of the same one, in whatever order they are
-//! read. How many threads came and went is counted in the kernel, or by snapshots where that is not to be had.
+//! read. How many threads came and went is counted in the kernel, and here where that count is older, or is not to be had.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -138,7 +138,7 @@ pub struct Live {
     second_ns: Option<u64>,
     /// Threads that came, and went, by the kernel's own count, if there is one.
     counted_by_kernel: Option<Turnover>,
-    /// Those that records and snapshots have told of.
+    /// Threads that came, and went, as far as records and snapshots show.
     seen: Turnover,
     /// Waits that ended and of which nobody saw the stack.
     pub unseen_stacks: u64,

@@ -58,7 +58,7 @@ pub struct Ci {
     pub explain: Option<String>,
     /// Whether leakprobe is to show first that it finds leaks on this machine.
     pub selftest: bool,
-    /// Its process id; 0 if it is started for the check.
+    /// The process id of the program that is checked; 0 if it is started for the check.
     pub pid: u32,
     /// How the program is watched.
     pub watch: Options,

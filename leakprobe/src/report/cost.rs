@@ -222,7 +222,7 @@ mod tests {
         named(count, depth, |n| n.to_string().repeat(length))
     }
 
-    /// The same with ten frames, which are called by their number.
+    /// `count` tasks with different stacks of `depth` frames; there are ten frames, with the names that `name` gives their numbers.
     fn named(count: u32, depth: u32, name: impl Fn(u32) -> String) -> Recording {
         let mut recording = fixture::checkout();
         recording.frames = (0..10).map(|n| Frame { function: name(n), ..Frame::default() }).collect();
@@ -243,7 +243,7 @@ mod tests {
         recording
     }
 
-    /// The same, with stacks that have nothing in common from their outermost frame on.
+    /// `recording` with its stacks turned round, so that their outermost frames differ.
     fn turned(mut recording: Recording) -> Recording {
         for task in &mut recording.tasks {
             task.stack = task.stack.iter().rev().copied().collect();

@@ -181,8 +181,7 @@ impl Symbolizer {
     /// The functions at each address, innermost inlined one first. Never empty: a frame without a name says why.
     pub fn resolve(&mut self, module: &Module, lookups: &[Lookup]) -> Vec<Vec<Frame>> {
         if self.options.budget.is_over(AFTER_THE_END) {
-            self.options.budget.leave_out(&module.path, Scarce::Time);
-            return all_unknown(module, lookups, NOT_LOOKED_UP);
+            return self.not_looked_up(module, lookups);
         }
         match &module.source {
             Source::File(path) => match elf::open(path) {
@@ -208,6 +207,12 @@ impl Symbolizer {
             Source::Missing(why) => all_unknown(module, lookups, &format!("module could not be read: {why}")),
             Source::Anonymous => all_unknown(module, lookups, "anonymous memory"),
         }
+    }
+
+    /// There is no time left for these.
+    fn not_looked_up(&self, module: &Module, lookups: &[Lookup]) -> Vec<Vec<Frame>> {
+        self.options.budget.leave_out(&module.path, Scarce::Time);
+        all_unknown(module, lookups, NOT_LOOKED_UP)
     }
 
     /// Modules whose debug information is there but could not be used, and why: their frames lack inlined functions and lines.
@@ -238,8 +243,7 @@ impl Symbolizer {
         let module_of_all = self.cache().module(&key);
         let budget = self.options.budget.clone();
         let Some(mut known) = lock_awake(&module_of_all, || budget.is_over(AFTER_THE_END)) else {
-            budget.leave_out(&module.path, Scarce::Time);
-            return all_unknown(module, lookups, NOT_LOOKED_UP);
+            return self.not_looked_up(module, lookups);
         };
         let known = &mut *known;
         known.make_room();

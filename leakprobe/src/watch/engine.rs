@@ -27,14 +27,14 @@ const MORE_FOR_SNAPSHOT: Duration = Duration::from_secs(2);
 
 /// Targets for whoever observes them, by their places, in the order in which they came.
 #[derive(Default)]
-pub(crate) struct Observed {
+pub(crate) struct ObservedTargets {
     /// Those that are watched: the id of each, and what it is observed by.
     pub(crate) watched: BTreeMap<usize, (u32, Observer)>,
     /// Of those that have ended, by place, the ids of the ones that have never had more than one thread.
     pub(crate) single: BTreeMap<usize, u32>,
 }
 
-impl Observed {
+impl ObservedTargets {
     fn end(&mut self, place: usize) {
         if let Some((pid, observer)) = self.watched.remove(&place)
             && observer.counts.borrow().is_single
@@ -44,8 +44,8 @@ impl Observed {
     }
 }
 
-/// Clones are the same.
-pub(crate) type Observers = Arc<Mutex<Observed>>;
+/// The targets that are observed, for all who do. Clones are the same.
+pub(crate) type Observers = Arc<Mutex<ObservedTargets>>;
 
 /// The recordings of the end: that of the first, and those of the others that have not ended before, by their places.
 pub(crate) struct Ends {
@@ -175,7 +175,6 @@ impl Engine {
 
     /// The one at this place has ended.
     fn end(&self, place: usize) {
-        self.follower.has_room();
         if let Some(observers) = &self.observers {
             lock(observers).end(place);
         }
@@ -208,7 +207,7 @@ impl Engine {
     }
 }
 
-/// Waits until the governor has something to do; for ever if there is none.
+/// Waits until the governor has something to do; never returns if there is none.
 async fn governing(hub: &Hub) {
     match hub.next_governing() {
         Some(next) => time::sleep_until(next.into()).await,

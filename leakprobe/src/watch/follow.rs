@@ -58,13 +58,12 @@ pub(super) struct Follower {
     /// Parent and child of each process that was created.
     created: mpsc::Sender<(u32, u32)>,
     opened: UnboundedReceiver<Session>,
-    counts: Arc<Counts>,
+    followed: Arc<FollowState>,
 }
 
 /// What the thread and the others tell each other.
 #[derive(Default)]
-struct Counts {
-    watched: AtomicUsize,
+struct FollowState {
     /// How many are just being attached to; and whether no more are to be.
     opening: AtomicUsize,
     is_over: AtomicBool,
@@ -81,12 +80,12 @@ impl Follower {
     pub(super) fn start(hub: &Hub, watched: &[u32]) -> Result<Self, Error> {
         let (created, wanted) = mpsc::channel();
         let (opens, opened) = unbounded_channel();
-        let counts = Arc::new(Counts { watched: AtomicUsize::new(watched.len()), ..Counts::default() });
+        let followed = Arc::<FollowState>::default();
         if hub.options().follow_forks {
             let known = watched.to_vec();
-            let (hub, counts) = (hub.clone(), Arc::clone(&counts));
+            let (hub, followed) = (hub.clone(), Arc::clone(&followed));
             let follow = move || {
-                let following = Arc::new(Following { hub, known: Mutex::default(), counts, opens });
+                let following = Arc::new(Following { hub, known: Mutex::default(), followed, opens });
                 for pid in known {
                     let _ = following.is_new(pid);
                 }
@@ -101,7 +100,7 @@ impl Follower {
             let started = thread::Builder::new().name("leakprobe-follow".to_owned()).spawn(follow);
             started.map_err(|error| Error::internal("start a thread that follows processes", &error))?;
         }
-        Ok(Self { created, opened, counts })
+        Ok(Self { created, opened, followed })
     }
 
     /// For whoever sees processes being created.
@@ -117,12 +116,12 @@ impl Follower {
         }
     }
 
-    /// The next of those that have been taken hold of, or just are, when nobody is watched any more; `None` if there is none.
+    /// The next of those that were attached to, or just are, when nobody is watched any more; `None` if there is none.
     pub(super) async fn last(&mut self) -> Option<Session> {
-        self.counts.is_over.store(true, Ordering::SeqCst);
+        self.followed.is_over.store(true, Ordering::SeqCst);
         let began = Instant::now();
         loop {
-            let is_opening = self.counts.opening.load(Ordering::SeqCst) > 0 && began.elapsed() < PATIENCE;
+            let is_opening = self.followed.opening.load(Ordering::SeqCst) > 0 && began.elapsed() < PATIENCE;
             match self.opened.try_recv() {
                 Ok(session) => return Some(session),
                 Err(_) if is_opening => time::sleep(PAUSE).await,
@@ -131,21 +130,14 @@ impl Follower {
         }
     }
 
-    /// A process that was watched has ended.
-    pub(super) fn has_room(&self) {
-        let less = |watched: usize| Some(watched.saturating_sub(1));
-        let _ = self.counts.watched.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-    }
-
-    /// One that was attached to cannot be watched.
+    /// A process that was attached to cannot be watched.
     pub(super) fn misses(&self) {
-        self.counts.missed.fetch_add(1, Ordering::Relaxed);
-        self.has_room();
+        self.followed.missed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// What was not watched.
     pub(super) fn gap(&self) -> Option<Gap> {
-        let Counts { missed, unanswered, too_many, .. } = &*self.counts;
+        let FollowState { missed, unanswered, too_many, .. } = &*self.followed;
         let [ended, unanswered, too_many] = [missed, unanswered, too_many].map(|count| count.load(Ordering::Relaxed));
         let limit = MAX_PROCESSES as u64;
         (ended > 0 || unanswered > 0 || too_many > 0).then_some(Gap::ChildrenMissed {
@@ -161,13 +153,13 @@ impl Follower {
 struct Following {
     hub: Hub,
     known: Mutex<Known>,
-    counts: Arc<Counts>,
+    followed: Arc<FollowState>,
     opens: UnboundedSender<Session>,
 }
 
 impl Following {
     fn is_over(&self) -> bool {
-        self.opens.is_closed() || self.counts.is_over.load(Ordering::SeqCst)
+        self.opens.is_closed() || self.followed.is_over.load(Ordering::SeqCst)
     }
 
     fn is_new(&self, pid: u32) -> bool {
@@ -177,25 +169,25 @@ impl Following {
     /// Does as [`Self::follow`] on a thread, and waits for that. One that hangs does not keep others waiting.
     fn follow_aside(self: &Arc<Self>, parent: u32, child: u32) {
         let began = Instant::now();
-        self.counts.opening.fetch_add(1, Ordering::SeqCst);
+        self.followed.opening.fetch_add(1, Ordering::SeqCst);
         let (done, is_done) = mpsc::channel::<()>();
         let follow = {
             let following = Arc::clone(self);
             move || {
                 following.follow(parent, child);
-                following.counts.opening.fetch_sub(1, Ordering::SeqCst);
+                following.followed.opening.fetch_sub(1, Ordering::SeqCst);
                 drop(done);
             }
         };
         if thread::Builder::new().name("leakprobe-open".to_owned()).spawn(follow).is_err() {
-            self.counts.opening.fetch_sub(1, Ordering::SeqCst);
-            self.counts.missed.fetch_add(1, Ordering::Relaxed);
+            self.followed.opening.fetch_sub(1, Ordering::SeqCst);
+            self.followed.missed.fetch_add(1, Ordering::Relaxed);
         }
         if is_done.recv_timeout(OVERDUE) == Err(mpsc::RecvTimeoutError::Disconnected) {
             // Half of a CPU's time is for all else, however fast processes come.
             thread::sleep(began.elapsed());
         }
-        while self.counts.opening.load(Ordering::SeqCst) >= MOST_OPENING && !self.is_over() {
+        while self.followed.opening.load(Ordering::SeqCst) >= MOST_OPENING && !self.is_over() {
             thread::sleep(PAUSE);
         }
     }
@@ -207,25 +199,24 @@ impl Following {
             if self.is_over() || !self.is_new(child) {
                 continue;
             }
-            if self.counts.watched.load(Ordering::Relaxed) >= MAX_PROCESSES {
-                self.counts.too_many.fetch_add(1, Ordering::Relaxed);
+            if self.hub.targets() >= MAX_PROCESSES {
+                self.followed.too_many.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
             if is_silent(child) {
-                self.counts.unanswered.fetch_add(1, Ordering::Relaxed);
+                self.followed.unanswered.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
             match Session::open(&self.hub, child) {
                 Ok(mut session) => {
                     session.parent = Some(parent);
-                    self.counts.watched.fetch_add(1, Ordering::Relaxed);
                     wanted.extend(children(child).into_iter().map(|grandchild| (child, grandchild)));
                     // Nobody wants it any more once watching ends.
                     let _ = self.opens.send(session);
                 }
                 Err(error) => {
                     tracing::debug!("process {child}: {error}");
-                    let Counts { missed, unanswered, .. } = &*self.counts;
+                    let FollowState { missed, unanswered, .. } = &*self.followed;
                     let of = if error.kind() == ErrorKind::Unanswered { unanswered } else { missed };
                     of.fetch_add(1, Ordering::Relaxed);
                 }

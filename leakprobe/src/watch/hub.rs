@@ -34,20 +34,20 @@ struct Shared {
     stop: Stop,
     symbols: symbols::Cache,
     machine: Machine,
-    /// How many targets there are, and how many there were at most.
-    targets: Arc<Targets>,
+    targets: Arc<TargetCount>,
     /// Loaded when the first target comes; else why they cannot be.
     kernel: OnceLock<Result<Kernel, String>>,
 }
 
+/// How many targets there are now, and how many there were at most at one time.
 #[derive(Default)]
-struct Targets {
+struct TargetCount {
     now: AtomicUsize,
     most: AtomicUsize,
 }
 
 /// A target, until this is dropped.
-pub(super) struct CountedTarget(Arc<Targets>);
+pub(super) struct CountedTarget(Arc<TargetCount>);
 
 impl Drop for CountedTarget {
     fn drop(&mut self) {
@@ -97,9 +97,14 @@ impl Hub {
 
     /// Counts one more target.
     pub(super) fn count_target(&self) -> CountedTarget {
-        let Targets { now, most } = &*self.0.targets;
+        let TargetCount { now, most } = &*self.0.targets;
         most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
         CountedTarget(Arc::clone(&self.0.targets))
+    }
+
+    /// How many targets there are.
+    pub(super) fn targets(&self) -> usize {
+        self.0.targets.now.load(Ordering::Relaxed)
     }
 
     /// How many targets there were at most at one time.

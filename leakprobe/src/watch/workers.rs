@@ -31,7 +31,7 @@ const STACK_BYTES: usize = 8 << 20;
 const KEPT_AT_LEAST: u64 = 16 << 20;
 
 /// The place of a target, and what came of watching it.
-type Done = (usize, Result<Option<Recording>, Error>);
+type TargetEnd = (usize, Result<Option<Recording>, Error>);
 
 /// The threads of all targets.
 pub(super) struct Workers {
@@ -43,8 +43,8 @@ pub(super) struct Workers {
     /// How many these are.
     count: watch::Sender<usize>,
     /// Filled by the threads as they come to an end.
-    done: UnboundedSender<Done>,
-    results: UnboundedReceiver<Done>,
+    done: UnboundedSender<TargetEnd>,
+    results: UnboundedReceiver<TargetEnd>,
     started: usize,
     /// The memory for recordings of processes that were created while we watched, and how much of it there is.
     kept: Share,
@@ -148,7 +148,7 @@ impl Workers {
         self.count.send_replace(self.running.len());
     }
 
-    /// Waits until one of them has ended, and returns its place; for ever if there is none. One that fails ends all.
+    /// Waits until one of them has ended, and returns its place; never returns if there is none. One that fails ends all.
     pub(super) async fn next(&mut self) -> usize {
         loop {
             let Some((place, result)) = self.results.recv().await else { return std::future::pending().await };

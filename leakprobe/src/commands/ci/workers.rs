@@ -28,7 +28,7 @@ impl Workers {
         Self { observers, seen: BTreeMap::new() }
     }
 
-    /// Those that have come so far, by their places.
+    /// The targets that are watched now, without the first: the place and process id of each, and what it is observed by.
     fn others(&self) -> Vec<(usize, u32, Observer)> {
         let observers = lock(&self.observers);
         observers.watched.range(1..).map(|(&place, (pid, observer))| (place, *pid, observer.clone())).collect()
